@@ -1,0 +1,1 @@
+"""Beam wiring around the functions in transforms."""

@@ -1,0 +1,52 @@
+"""Installs the rooms as they lie on disk: what is imported here is what a Beam worker installs."""
+
+from setuptools import find_packages, setup
+
+BEAM = "apache-beam[gcp]>=2.77,<2.78"
+
+setup(
+    name="fma-genres",
+    version="0.1.0",
+    description="Music-genre classification at scale: Beam ingestion, TFRecord shards, Keras and scikit-learn trainers.",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11,<3.14",
+    py_modules=["fma"],
+    packages=find_packages(include=["pipelines*", "transforms*", "trainers*"]),
+    install_requires=[
+        BEAM,
+        "google-cloud-storage>=3.0,<4",
+        "google-crc32c>=1.6,<2",
+        "keras>=3.12,<4",
+        "librosa>=0.11,<0.12",
+        "matplotlib>=3.9,<4",
+        "numpy>=2.0,<3",
+        "pandas>=2.2,<2.4",
+        "protobuf>=6.31,<7",
+        "requests>=2.31,<3",
+        "rich>=13,<16",
+        "scikit-learn>=1.6,<2",
+        "scipy>=1.14,<2",
+        "soundfile>=0.13,<0.15",
+        "soxr>=1.0,<2",
+        "tensorboard>=2.19,<3",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-transform>=1.21,<1.22",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6,<7",
+            "mypy>=1.11,<3",
+            "pandas-stubs",
+            "pre-commit>=4,<5",
+            "pytest>=8,<10",
+            "pytest-timeout>=2.3,<3",
+            "pytest-xdist>=3.6,<4",
+            "ruff>=0.8,<1",
+            "types-requests",
+        ],
+    },
+    entry_points={"console_scripts": ["fma=fma:main"]},
+    zip_safe=False,
+)

@@ -1,0 +1,1 @@
+"""Keras and scikit-learn trainers that read what ingestion wrote."""

@@ -1,0 +1,30 @@
+"""Errors that a user can act on. Anything else that is raised is a programming error and keeps its traceback."""
+
+
+class FmaError(Exception):
+    """The command failed; the message is one line that says what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(FmaError):
+    """An argument or an input's form is wrong; nothing was started. Exit code 2."""
+
+    exit_code = 2
+
+
+class TrackError(Exception):
+    """One track cannot be ingested; it is counted under `reason` and the others go on.
+
+    Args:
+      reason: one of `transforms.failures.REASONS`.
+      message: what was found, for the failures file.
+    """
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.message)

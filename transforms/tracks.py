@@ -1,0 +1,53 @@
+"""The track: what metadata knows about one song and where its bytes lie."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SPLITS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One song to ingest.
+
+    Attributes:
+      track_id: FMA's id, or the id in a plain csv.
+      genre: the class name (FMA's `genre_top`).
+      split: one of `SPLITS`.
+      path: a file's path or gs:// address, or a member's name where `archive` is set.
+      archive: path of the zip that holds the audio, or "".
+      artist: artist name, or "" where unknown.
+      album: album title, or "".
+      title: track title, or "".
+      license: licence as the metadata states it, or "".
+      subset: the smallest FMA subset that holds the track, or "".
+      duration: seconds of audio the file should hold, or None where nobody declared it.
+      size: bytes of the audio file as the planner saw it, or None where it was not found.
+    """
+
+    track_id: int
+    genre: str
+    split: str
+    path: str = ""
+    archive: str = ""
+    artist: str = ""
+    album: str = ""
+    title: str = ""
+    license: str = ""
+    subset: str = ""
+    duration: float | None = None
+    size: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are set, ready for json.dumps."""
+        return {key: value for key, value in asdict(self).items() if value not in ("", None)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Track":
+        """The inverse of `to_json`."""
+        return cls(**fields)
+
+    @property
+    def locator(self) -> str:
+        """Where the bytes are, for messages: a path, or `archive!member`."""
+        return f"{self.archive}!{self.path}" if self.archive else self.path
