@@ -1,0 +1,51 @@
+"""The front door: `fma COMMAND`. It parses, then imports the room that the command needs, so --help answers at once."""
+
+import argparse
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "sample": ("transforms.sample", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
+    "download": ("transforms.download", "fetch FMA's official archives, resumable and SHA-1 checked"),
+    "ingest": ("pipelines.ingest", "read audio and metadata, write sharded TFRecords"),
+    "verify": ("transforms.verify", "re-read a whole dataset: counts, checksums, digest, split leaks"),
+    "show": ("transforms.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
+}
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0, 2 for bad arguments, 1 for a failure."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="fma",
+        description="Music-genre classification at scale: ingest audio into TFRecord shards, train, evaluate, serve.",
+        epilog="Start with: fma sample --out corpus",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, text) in COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    command = parser.parse_args(arguments[:1]).command
+    # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, "1")
+    return run_module(COMMANDS[command][0], f"fma {command}", arguments[1:])
+
+
+def run_module(name: str, prog: str, arguments: list[str]) -> int:
+    """Parses a command module's own arguments and runs it; options it does not know are for Beam, where it has one."""
+    module = importlib.import_module(name)
+    parser = argparse.ArgumentParser(prog=prog, allow_abbrev=False)
+    module.add_arguments(parser)
+    if getattr(module, "TAKES_BEAM_OPTIONS", False):
+        args, args.beam_options = parser.parse_known_args(arguments)
+    else:
+        args = parser.parse_args(arguments)
+    from transforms.console import main_guard
+
+    return main_guard(module.run, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+# The README's commands. Everything runs in .venv, which is made when it is missing or the pins have changed.
+# PYTHON=... chooses the interpreter (3.11 to 3.13).
+
+PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p; done))
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test lint bench clean
+
+install: $(STAMP)
+
+$(STAMP): setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "fma-genres needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)"; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv -q --clear --python $(PYTHON) .venv && \
+		uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'; \
+	else \
+		$(PYTHON) -m venv --clear .venv && \
+		$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $(STAMP)
+	@echo "installed into .venv: run $(BIN)/fma --help"
+
+demo: $(STAMP)
+	$(BIN)/fma sample --out demo/corpus
+	$(BIN)/fma ingest --audio demo/corpus/audio --metadata demo/corpus/fma_metadata --subset small \
+		--out demo/dataset --max-failures 10
+	$(BIN)/fma show demo/dataset --sheet demo/mels.png >/dev/null
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

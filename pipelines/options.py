@@ -1,0 +1,64 @@
+"""Beam options: local defaults, everything else through to Beam unchanged."""
+
+import argparse
+import difflib
+import logging
+import os
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms.errors import UsageError
+
+LOCAL_RUNNER = "FnApiRunner"
+
+IN_MEMORY_UP_TO = 64
+"""Tracks up to which starting worker processes (2 to 3 s) costs more than they save."""
+
+
+def beam_options(arguments: list[str], tracks: int, workers: int | None) -> PipelineOptions:
+    """Completes the user's Beam options with local defaults.
+
+    Args:
+      arguments: what the command line held beside our own options.
+      tracks: how many there are to ingest; a few are done in this process.
+      workers: local worker processes, or None for one for each core.
+
+    Raises:
+      UsageError: Beam does not know one of the options.
+    """
+    refuse_unknown(arguments)
+    given = PipelineOptions(arguments).get_all_options()
+    runner = given.get("runner")
+    if runner not in (None, LOCAL_RUNNER):
+        return PipelineOptions(arguments)
+    count = workers or _given_workers(arguments) or len(os.sched_getaffinity(0))
+    small = tracks <= IN_MEMORY_UP_TO and workers is None
+    mode = "in_memory" if small or count == 1 else "multi_processing"
+    defaults = [f"--runner={LOCAL_RUNNER}"]
+    if not any(argument.startswith("--direct_running_mode") for argument in arguments):
+        defaults += [f"--direct_running_mode={mode}", f"--direct_num_workers={1 if mode == 'in_memory' else count}"]
+    return PipelineOptions([*defaults, *arguments])
+
+
+def refuse_unknown(arguments: list[str]) -> None:
+    """Raises UsageError for an option that is neither ours nor Beam's, with the nearest that Beam has."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(arguments)
+    if not unknown:
+        return
+    known = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(unknown[0].partition("=")[0].replace("-", "_").replace("__", "--", 1), known, 1)
+    raise UsageError(f"unknown option {unknown[0]}" + (f" (did you mean {near[0]}?)" if near else ""))
+
+
+def quiet_beam() -> None:
+    """Keeps Beam's notes about its own start-up out of the user's terminal; warnings of substance still show."""
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+
+
+def _given_workers(arguments: list[str]) -> int | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--direct_num_workers", type=int)
+    return parser.parse_known_args(arguments)[0].direct_num_workers

@@ -1,0 +1,64 @@
+import random
+
+import pytest
+
+from transforms.config import DatasetConfig
+from transforms.plan import ShardPlan, choose_shards, make_plan, plan_digest, shard_of
+from transforms.tracks import Track
+
+
+def tracks_of(count: int, split: str = "training", duration: float | None = 30.0) -> list[Track]:
+    return [Track(i, "Rock", split, f"{i}.mp3", duration=duration) for i in range(count)]
+
+
+def test_the_shard_of_a_track_is_the_same_in_every_process():
+    assert [shard_of(track_id, 8) for track_id in (2, 5, 10, 140, 106_573)] == [6, 3, 0, 0, 3]
+
+
+def test_a_plan_does_not_depend_on_the_order_of_the_tracks():
+    tracks = tracks_of(50) + tracks_of(50, "test")
+    tracks = [Track(track.track_id + 100 * (track.split == "test"), "Rock", track.split) for track in tracks]
+    shuffled = random.Random(0).sample(tracks, len(tracks))
+    assert make_plan(tracks, DatasetConfig()) == make_plan(shuffled, DatasetConfig())
+
+
+def test_every_track_is_in_one_shard_of_its_split_in_order():
+    plan = make_plan([*tracks_of(100), Track(500, "Pop", "test")], DatasetConfig())
+    found = [track for shard in plan for track in shard.tracks]
+    assert sorted(track.track_id for track in found) == [*range(100), 500]
+    for shard in plan:
+        ids = [track.track_id for track in shard.tracks]
+        assert ids == sorted(ids)
+        assert {track.split for track in shard.tracks} == {shard.split}
+        assert all(shard_of(track_id, shard.of) == shard.index for track_id in ids)
+    assert plan[-1].name == "test-00000-of-00001"
+
+
+@pytest.mark.parametrize(
+    ("tracks", "shards"), [(1, 1), (8, 2), (100, 8), (6400, 24), (84_353, 316)], ids=["1", "8", "100", "small", "large"]
+)
+def test_shards_are_many_enough_for_readers_and_at_most_64_megabytes_of_mel(tracks, shards):
+    assert choose_shards(tracks_of(tracks), DatasetConfig()) == shards
+
+
+def test_hour_long_songs_get_more_shards():
+    assert choose_shards(tracks_of(100, duration=3600.0), DatasetConfig()) == 52
+
+
+def test_a_number_of_shards_can_be_set():
+    assert {shard.of for shard in make_plan(tracks_of(100), DatasetConfig(), shards=3)} == {3}
+
+
+def test_a_plan_line_comes_back_as_it_was():
+    shard = ShardPlan(
+        "training", 1, 4, (Track(1, "Rock", "training", "ü.mp3", archive="a.zip", duration=29.9, size=5),)
+    )
+    assert ShardPlan.from_line(shard.to_line()) == shard
+    assert "\n" not in shard.to_line()
+
+
+def test_the_plans_digest_tells_plans_apart():
+    lines = [shard.to_line() for shard in make_plan(tracks_of(9), DatasetConfig())]
+    assert plan_digest(lines, DatasetConfig()) == plan_digest(lines, DatasetConfig())
+    assert plan_digest(lines, DatasetConfig()) != plan_digest(lines[1:], DatasetConfig())
+    assert plan_digest(lines, DatasetConfig()) != plan_digest(lines, DatasetConfig(n_mels=64))

@@ -1,0 +1,124 @@
+import hashlib
+import json
+import resource
+
+import pytest
+import soundfile
+
+from tests.conftest import tone
+from transforms import storage
+from transforms.config import DatasetConfig
+from transforms.plan import ShardPlan
+from transforms.records import read_records
+from transforms.schema import deserialize
+from transforms.shards import ShardBuilder, ShardResult
+from transforms.tracks import Track
+
+CONFIG = DatasetConfig(features=("mel", "raw"), n_mels=32, window_frames=20, window_hop_frames=20)
+
+
+def make_tracks(folder, seconds=(2.0, 2.5, 3.0)) -> list[Track]:
+    tracks = []
+    for i, length in enumerate(seconds):
+        path = folder / f"{i}.wav"
+        soundfile.write(path, tone(length, hz=200 + 50 * i), 22_050)
+        tracks.append(Track(i, "Rock", "training", str(path), duration=length, size=path.stat().st_size))
+    return tracks
+
+
+def build(dataset, tracks, labels=("Pop", "Rock"), config=CONFIG) -> ShardResult:
+    reasons: list[str] = []
+    builder = ShardBuilder(str(dataset), "0001-test", list(labels), config, reasons.append)
+    result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
+    assert result.error or len(reasons) == len(tracks)
+    return result
+
+
+def records_of(dataset, result, kind):
+    shard = next(file for file in result.files if file.kind == kind)
+    with open(dataset / shard.path, "rb") as file:
+        return [deserialize(data) for data in read_records(file, shard.path)]
+
+
+def test_a_shard_has_one_file_for_each_kind_with_the_windows_in_order(tmp_path):
+    tracks = make_tracks(tmp_path)
+    result = build(tmp_path / "out", tracks)
+    assert [file.kind for file in result.files] == ["mel", "raw", "tracks"]
+    for kind in ("mel", "raw"):
+        records = records_of(tmp_path / "out", result, kind)
+        assert [(record.track_id, record.window) for record in records] == [
+            (track.track_id, window)
+            for track in tracks
+            for window in range(CONFIG.count_windows(round(track.duration * 22_050)))
+        ]
+        assert {record.label for record in records} == {1}
+    for file in result.files:
+        data = (tmp_path / "out" / file.path).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file.bytes, file.sha256)
+        assert file.tracks == 3
+
+
+def test_a_shard_that_is_built_twice_has_the_same_bytes(tmp_path):
+    tracks = make_tracks(tmp_path)
+    first, second = build(tmp_path / "a", tracks), build(tmp_path / "b", tracks)
+    assert first == second
+    for file in first.files:
+        assert (tmp_path / "a" / file.path).read_bytes() == (tmp_path / "b" / file.path).read_bytes()
+
+
+def test_a_track_that_turns_out_bad_at_its_end_leaves_nothing_in_the_shard(tmp_path):
+    tracks = make_tracks(tmp_path)
+    cut_off = Track(1, "Rock", "training", tracks[1].path, duration=30.0)
+    with_failure = build(tmp_path / "a", [tracks[0], cut_off, tracks[2]])
+    without = build(tmp_path / "b", [tracks[0], tracks[2]])
+    assert with_failure.failures == {"truncated_audio": 1}
+    assert [file for file in with_failure.files if file.kind != "failures"] == without.files
+    ledger = next(file for file in with_failure.files if file.kind == "failures")
+    line = json.loads((tmp_path / "a" / ledger.path).read_text())
+    assert (line["track_id"], line["reason"]) == (1, "truncated_audio")
+    assert line["path"] == tracks[1].path
+    assert "30.0 s are declared" in line["message"]
+
+
+def test_a_shard_of_failures_alone_has_no_record_files(tmp_path):
+    result = build(tmp_path / "out", [Track(5, "Rock", "training", str(tmp_path / "none.mp3"))])
+    assert [file.kind for file in result.files] == ["failures"]
+    assert result.failures == {"missing_audio": 1}
+    assert [path for path, _ in storage.list_files(str(tmp_path / "out"))] == [
+        str(tmp_path / "out" / result.files[0].path)
+    ]
+
+
+def test_equal_sound_has_an_equal_hash_under_any_name(tmp_path):
+    one, two, _ = make_tracks(tmp_path)
+    copy = Track(9, "Pop", "training", one.path)
+    result = build(tmp_path / "out", [one, two, copy])
+    ledger = next(file for file in result.files if file.kind == "tracks")
+    lines = [json.loads(line) for line in (tmp_path / "out" / ledger.path).read_text().splitlines()]
+    assert lines[0]["audio_sha256"] == lines[2]["audio_sha256"] != lines[1]["audio_sha256"]
+    assert lines[0]["digest"] != lines[2]["digest"]
+
+
+def test_a_file_system_that_takes_no_more_is_an_error_that_names_the_shard_and_leaves_no_file(tmp_path):
+    tracks = make_tracks(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+    try:
+        result = build(tmp_path / "out", tracks)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert result.error.startswith("training-00000-of-00001: [Errno 27]")
+    assert list(storage.list_files(str(tmp_path / "out"))) == []
+
+
+def test_an_unexpected_exception_is_raised_with_the_track_named(tmp_path, monkeypatch):
+    tracks = make_tracks(tmp_path)
+    monkeypatch.setattr("transforms.extract.to_pcm16", lambda block: 1 / 0)
+    with pytest.raises(RuntimeError, match=r"track 0 \(.*0\.wav\): ZeroDivisionError"):
+        build(tmp_path / "out", tracks)
+    assert list(storage.list_files(str(tmp_path / "out"))) == []
+
+
+def test_a_result_comes_back_from_its_line(tmp_path):
+    result = build(tmp_path / "out", make_tracks(tmp_path))
+    assert ShardResult.from_line(result.to_line()) == result

@@ -1,0 +1,106 @@
+"""What defines a dataset: audio, window and feature settings, validated together and stored in dataset.json."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from transforms.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetConfig:
+    """Settings that every record of a dataset shares.
+
+    Attributes:
+      features: names of the feature kinds to write, in the order of `transforms.features.KINDS`.
+      sample_rate: Hz, of the mono signal that all features are computed from.
+      n_fft: samples in an STFT frame.
+      hop_length: samples from one frame to the next.
+      n_mels: mel bands.
+      window_frames: frames in a window; a window holds window_frames * hop_length samples.
+      window_hop_frames: frames from one window's start to the next; window_frames means no overlap.
+      db_min: dB (re 1.0, power) that log-mel value 0 stands for.
+      db_step: dB between two neighbouring log-mel values; value 255 stands for db_min + 255 * db_step.
+      resampler: soxr quality; it moves the top mel bands by decibels, so it is part of the definition.
+    """
+
+    features: tuple[str, ...] = ("mel", "raw", "stats")
+    sample_rate: int = 22_050
+    n_fft: int = 2048
+    hop_length: int = 512
+    n_mels: int = 224
+    window_frames: int = 224
+    window_hop_frames: int = 224
+    db_min: float = -80.0
+    db_step: float = 0.5
+    resampler: str = "HQ"
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window."""
+        return self.window_frames * self.hop_length
+
+    @property
+    def window_hop_samples(self) -> int:
+        """Samples from one window's start to the next."""
+        return self.window_hop_frames * self.hop_length
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.sample_rate
+
+    def count_windows(self, samples: int) -> int:
+        """Whole windows in a signal of that many samples at `sample_rate`; what is left over at the end is dropped."""
+        return max(0, (samples - self.window_samples) // self.window_hop_samples + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for dataset.json."""
+        return asdict(self) | {"features": list(self.features)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DatasetConfig":
+        """The inverse of `to_json`."""
+        return cls(**values | {"features": tuple(values["features"])})
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that are equal for equal settings, on any machine."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(have: DatasetConfig, want: DatasetConfig) -> list[str]:
+    """Names of the settings that differ, each with both values."""
+    return [
+        f"{field.name} is {getattr(have, field.name)}, not {getattr(want, field.name)}"
+        for field in fields(DatasetConfig)
+        if getattr(have, field.name) != getattr(want, field.name)
+    ]
+
+
+def validate(config: DatasetConfig, known_features: tuple[str, ...]) -> DatasetConfig:
+    """Returns the config with its features in table order, or raises UsageError that names every bad value."""
+    problems = _problems(config, known_features)
+    if problems:
+        raise UsageError("; ".join(problems))
+    ordered = tuple(name for name in known_features if name in config.features)
+    return DatasetConfig.from_json(config.to_json() | {"features": list(ordered)})
+
+
+def _problems(config: DatasetConfig, known_features: tuple[str, ...]) -> list[str]:
+    unknown = [name for name in config.features if name not in known_features]
+    checks = {
+        f"--features: unknown kind {', '.join(unknown)} (there are {', '.join(known_features)})": not unknown,
+        "--features: name at least one kind": bool(config.features),
+        "--sample-rate must be 8000 to 96000": 8_000 <= config.sample_rate <= 96_000,
+        "--n-fft must be even, 64 to 65536": 64 <= config.n_fft <= 65_536 and config.n_fft % 2 == 0,
+        "--hop-length must be 1 to n_fft": 1 <= config.hop_length <= config.n_fft,
+        "--n-mels must be 1 to n_fft / 2": 1 <= config.n_mels <= config.n_fft // 2,
+        "--window-frames must be at least 1": config.window_frames >= 1,
+        "--window-hop-frames must be at least 1": config.window_hop_frames >= 1,
+        "--db-step must be positive": config.db_step > 0,
+        "--resampler must be QQ, LQ, MQ, HQ or VHQ": config.resampler in ("QQ", "LQ", "MQ", "HQ", "VHQ"),
+    }
+    return [message for message, holds in checks.items() if not holds]

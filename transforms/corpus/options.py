@@ -1,0 +1,80 @@
+"""What a user can choose about a synthetic corpus."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transforms.errors import UsageError
+
+# Bit rates of MPEG-1 layer III (32 kHz and up), kb/s: ISO/IEC 11172-3, table of bit_rate_index.
+BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+# Bit rates of MPEG-2 (16 to 24 kHz; ISO/IEC 13818-3) and of its 8 to 12 kHz extension, which LAME writes up to 64.
+LOW_RATE_BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+SHORT_SECONDS = 1.5  # what the broken file that is too short for its declaration holds
+FMA_CLIP_SECONDS = 30
+SUBSETS = ("small", "medium", "large")  # each holds the ones before it
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusOptions:
+    """Everything that the bytes of a corpus depend on.
+
+    Attributes:
+      tracks_per_genre: intact tracks of each of the 8 genres in subset small; medium adds an eighth as many, and Jazz.
+      subset: the largest FMA subset to write; what is outside it is left out of the tables too.
+      clip_seconds: seconds in a clip; FMA's have 30.
+      seed: another seed gives other music.
+      bitrate: kb/s, constant; lowered to what the format allows for clips below 32 kHz.
+      broken: add the rows of `transforms.corpus.broken.KINDS`.
+      archives: also write fma_small.zip, fma_medium.zip and fma_metadata.zip.
+      sample_rate: Hz of most clips. Tests that do not care take 22050, for LAME's time is most of the time.
+      channels: 1 or 2, of most clips.
+      song_durations: declare the length of a whole song, as FMA's own tracks.csv does, though the clip is 30 s.
+    """
+
+    tracks_per_genre: int = 20
+    subset: str = "large"
+    clip_seconds: int = FMA_CLIP_SECONDS
+    seed: int = 0
+    bitrate: int = 128
+    broken: bool = True
+    archives: bool = False
+    sample_rate: int = 44_100
+    channels: int = 2
+    song_durations: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for corpus.json."""
+        return asdict(self)
+
+
+def validate(options: CorpusOptions) -> CorpusOptions:
+    """Returns the options, or raises UsageError that names every bad value."""
+    rates = ", ".join(map(str, BITRATES))
+    checks = {
+        f"--subset must be one of {', '.join(SUBSETS)}": options.subset in SUBSETS,
+        "--tracks-per-genre must be 1 to 2000": 1 <= options.tracks_per_genre <= 2_000,
+        "--clip-seconds must be 3 to 600": 3 <= options.clip_seconds <= 600,
+        f"--bitrate must be one of {rates}": options.bitrate in BITRATES,
+        f"--sample-rate must be one of {', '.join(map(str, SAMPLE_RATES))}": options.sample_rate in SAMPLE_RATES,
+        "--channels must be 1 or 2": options.channels in (1, 2),
+        "--song-durations needs clips of 30 s": not options.song_durations or options.clip_seconds == FMA_CLIP_SECONDS,
+    }
+    problems = [message for message, holds in checks.items() if not holds]
+    if problems:
+        raise UsageError("; ".join(problems))
+    return options
+
+
+def bitrate_range(sample_rate: int) -> tuple[int, int]:
+    """Lowest and highest bit rate, kb/s, that libsndfile and LAME write at a sample rate in Hz."""
+    if sample_rate >= 32_000:
+        return 32, 320
+    return (8, 160) if sample_rate >= 16_000 else (8, 64)
+
+
+def fit_bitrate(bitrate: int, sample_rate: int) -> int:
+    """The highest constant bit rate, kb/s, up to the wanted one that MPEG layer III has at a sample rate in Hz."""
+    rates = BITRATES if sample_rate >= 32_000 else LOW_RATE_BITRATES
+    return max(rate for rate in rates if rate <= min(bitrate, bitrate_range(sample_rate)[1]))

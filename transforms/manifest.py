@@ -1,0 +1,216 @@
+"""dataset.json: the one commit point of a dataset. Readers trust only what it lists, never a glob."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from transforms import storage
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError, UsageError
+from transforms.schema import add_digests
+from transforms.shards import ShardFile, ShardResult
+from transforms.tracks import SPLITS
+
+FORMAT_VERSION = 1
+FILE_NAME = "dataset.json"
+LEDGERS = ("tracks", "failures")
+
+
+@dataclass(slots=True)
+class Generation:
+    """What one run added to the dataset.
+
+    Attributes:
+      name: of its folders.
+      subset: FMA subset that was ingested, or "" for a plain csv.
+      job: facts of the Beam job (runner, versions).
+      shards: the record files.
+      ledgers: the files with one JSON line for each track: kind `tracks` (ingested) or `failures`.
+      genres: ingested tracks by genre.
+      failures: failed tracks by reason.
+      skipped: tracks of the metadata that the run left out, by reason.
+      silent: ingested tracks that are digital silence.
+    """
+
+    name: str
+    subset: str
+    job: dict[str, str] = field(default_factory=dict)
+    shards: list[ShardFile] = field(default_factory=list)
+    ledgers: list[ShardFile] = field(default_factory=list)
+    genres: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    silent: int = 0
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Generation":
+        """From dataset.json's values."""
+        files = {key: [ShardFile(**file) for file in values[key]] for key in ("shards", "ledgers")}
+        return cls(**values | files)
+
+    @classmethod
+    def from_results(
+        cls, name: str, subset: str, job: dict[str, str], skipped: dict[str, int], results: list[ShardResult]
+    ) -> "Generation":
+        """From what the shards of a run came to, in any order."""
+        files = sorted((file for result in results for file in result.files), key=lambda file: file.path)
+        genres: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
+        for result in results:
+            genres.update(result.genres)
+            failures.update(result.failures)
+        return cls(
+            name,
+            subset,
+            job,
+            shards=[file for file in files if file.kind not in LEDGERS],
+            ledgers=[file for file in files if file.kind in LEDGERS],
+            genres=dict(sorted(genres.items())),
+            failures=dict(sorted(failures.items())),
+            skipped=dict(sorted(skipped.items())),
+            silent=sum(result.silent for result in results),
+        )
+
+
+@dataclass(slots=True)
+class Manifest:
+    """A dataset as its dataset.json describes it.
+
+    Attributes:
+      config: the settings that all records share.
+      labels: genre names; a record's label is an index into them. Append-only.
+      generations: in the order in which they were committed.
+      transform_fn: the full-pass statistics of the training split, or None where there are none: `path` (relative to
+        the dataset), `kinds`, and `generations`, the names of those that were analysed. Not part of the digest.
+    """
+
+    config: DatasetConfig
+    labels: list[str] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
+    transform_fn: dict[str, Any] | None = None
+
+    def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:
+        """The record files of a kind, of one split or of all."""
+        return [
+            shard
+            for generation in self.generations
+            for shard in generation.shards
+            if shard.kind == kind and split in (None, shard.split)
+        ]
+
+    def ledgers(self, kind: str) -> list[ShardFile]:
+        """The files with a JSON line for each track: kind `tracks` or `failures`."""
+        return [file for generation in self.generations for file in generation.ledgers if file.kind == kind]
+
+    def files(self) -> list[ShardFile]:
+        """Every file that the dataset consists of."""
+        return [file for generation in self.generations for file in (*generation.shards, *generation.ledgers)]
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Counts over all generations, as stored in dataset.json."""
+        by_split = dict.fromkeys(SPLITS, 0)
+        for ledger in self.ledgers("tracks"):
+            by_split[ledger.split] += ledger.tracks
+        records = {kind: sum(shard.records for shard in self.shards(kind)) for kind in self.config.features}
+        genres: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
+        for generation in self.generations:
+            genres.update(generation.genres)
+            failures.update(generation.failures)
+        return {
+            "tracks": sum(by_split.values()),
+            "records": records,
+            "bytes": {kind: sum(shard.bytes for shard in self.shards(kind)) for kind in self.config.features},
+            "by_split": by_split,
+            "by_genre": dict(sorted(genres.items())),
+            "failures": dict(sorted(failures.items())),
+            "skipped": self.generations[-1].skipped if self.generations else {},
+            "silent": sum(generation.silent for generation in self.generations),
+        }
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits: equal for datasets with equal settings and equal records, however they were made."""
+        total = add_digests(*(int(shard.digest, 16) for kind in self.config.features for shard in self.shards(kind)))
+        return hashlib.sha256(f"{self.config.digest} {total:064x}".encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """dataset.json's content."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "digest": self.digest,
+            "config": self.config.to_json(),
+            "config_digest": self.config.digest,
+            "labels": self.labels,
+            "totals": self.totals,
+            "generations": [asdict(generation) for generation in self.generations],
+            "transform_fn": self.transform_fn,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Manifest":
+        """The inverse of `to_json`; KeyError, TypeError or ValueError where the values are not ours."""
+        return cls(
+            DatasetConfig.from_json(values["config"]),
+            list(values["labels"]),
+            [Generation.from_json(generation) for generation in values["generations"]],
+            values.get("transform_fn"),
+        )
+
+
+def is_dataset(dataset: str) -> bool:
+    """Whether there is a dataset.json."""
+    return storage.exists(storage.join(dataset, FILE_NAME))
+
+
+def load(dataset: str) -> Manifest:
+    """Reads a dataset's manifest.
+
+    Raises:
+      UsageError: there is no dataset at that path.
+      FmaError: its dataset.json is damaged or from a newer version.
+    """
+    path = storage.join(dataset, FILE_NAME)
+    try:
+        values = json.loads(storage.read_bytes(path))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with fma ingest)") from error
+    except ValueError as error:
+        raise FmaError(f"{path} is damaged: {error}") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
+    try:
+        manifest = Manifest.from_json(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error
+    if manifest.digest != values.get("digest"):
+        raise FmaError(f"{path} is damaged: its digest does not match its shard list")
+    return manifest
+
+
+def commit(dataset: str, manifest: Manifest) -> None:
+    """Replaces dataset.json atomically: readers see the old dataset or the new one."""
+    data = json.dumps(manifest.to_json(), indent=1) + "\n"
+    storage.write_bytes(storage.join(dataset, FILE_NAME), data.encode())
+
+
+def read_ledger(dataset: str, manifest: Manifest, kind: str) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a ledger (`tracks` or `failures`), generation by generation.
+
+    Raises:
+      FmaError: a listed file is missing or damaged.
+    """
+    for ledger in manifest.ledgers(kind):
+        path = storage.join(dataset, ledger.path)
+        try:
+            data = storage.read_bytes(path)
+        except FileNotFoundError as error:
+            raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+        if hashlib.sha256(data).hexdigest() != ledger.sha256:
+            raise FmaError(f"{path} is damaged: run fma verify {dataset}")
+        yield from map(json.loads, data.splitlines())

@@ -1,0 +1,65 @@
+"""Cutting a stream of samples into windows, so that a long track never has to be in memory whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Some consecutive windows of a track and the samples around them.
+
+    Attributes:
+      first: index of the first window in the track.
+      count: number of windows, at least 1.
+      samples: float32 [context + (count - 1) * hop + window + context]; zeros where the track has no samples.
+    """
+
+    first: int
+    count: int
+    samples: np.ndarray
+
+
+class WindowCutter:
+    """Takes samples in blocks of any length and gives back segments of whole windows.
+
+    What is left over at the end of the track and does not fill a window is dropped.
+
+    Args:
+      window: samples in a window.
+      hop: samples from one window's start to the next.
+      context: samples wanted on each side of a segment (half an STFT frame for a centred STFT, 0 for none).
+    """
+
+    def __init__(self, window: int, hop: int, context: int = 0):
+        self._window, self._hop, self._context = window, hop, context
+        # The buffer starts `context` samples before the next window; before the track there is silence.
+        self._buffer = np.zeros(context, np.float32)
+        self._skip = 0
+        self._next = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[Segment]:
+        """Adds float32 [n]; yields the segments that are complete now, context included."""
+        skipped = min(self._skip, len(samples))
+        self._skip -= skipped
+        self._buffer = np.concatenate((self._buffer, samples[skipped:]))
+        yield from self._cut(len(self._buffer))
+
+    def finish(self) -> Iterator[Segment]:
+        """Yields what is left, with silence after the end of the track."""
+        held = len(self._buffer)
+        self._buffer = np.concatenate((self._buffer, np.zeros(self._context, np.float32)))
+        yield from self._cut(held + self._context)
+
+    def _cut(self, available: int) -> Iterator[Segment]:
+        lead = self._window + 2 * self._context
+        while available >= lead:
+            # Windows that leave a gap between them are cut one by one: the gap is nobody's work.
+            count = 1 if self._hop > self._window else (available - lead) // self._hop + 1
+            yield Segment(self._next, count, self._buffer[: (count - 1) * self._hop + lead])
+            self._next += count
+            used = count * self._hop
+            self._skip += max(0, used - len(self._buffer))
+            self._buffer = self._buffer[used:]
+            available = len(self._buffer)

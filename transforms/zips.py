@@ -1,0 +1,64 @@
+"""Zip archives read in place, and one error for all the ways in which the standard library finds them damaged."""
+
+import errno
+import functools
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from transforms import storage
+
+
+class DamagedZipError(Exception):
+    """The zip, or what was read from it, is damaged; the message says how."""
+
+
+@contextmanager
+def damage_as_one_error() -> Iterator[None]:
+    """Raises DamagedZipError for what zipfile, zlib, bz2 and lzma raise on damaged data or unknown compressions.
+
+    Failures of a disk or a network stay what they are.
+    """
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, UnicodeDecodeError) as error:
+        raise DamagedZipError(str(error)) from error
+    except EOFError as error:
+        raise DamagedZipError("it breaks off") from error
+    except OSError as error:
+        # bz2 reports damage by an OSError without a number, and a damaged directory leads to a place before the file's
+        # beginning (EINVAL); errors of disks and networks have other numbers or classes of their own.
+        if type(error) is not OSError or error.errno not in (None, errno.EINVAL):
+            raise
+        raise DamagedZipError(str(error)) from error
+
+
+def list_members(path: str) -> dict[str, int]:
+    """Names and sizes (bytes, unpacked) of a zip's files.
+
+    Names that are absolute or lead out of the zip are left out.
+
+    Raises:
+      DamagedZipError: it is not a zip, or a damaged one.
+      OSError: there is no such file, or it cannot be read.
+    """
+    with damage_as_one_error(), storage.open_read(path) as file, zipfile.ZipFile(file) as archive:
+        return {info.filename: info.file_size for info in archive.infolist() if _is_safe(info)}
+
+
+def _is_safe(info: zipfile.ZipInfo) -> bool:
+    return not (info.is_dir() or info.filename.startswith("/") or ".." in info.filename.split("/"))
+
+
+def open_cached(path: str) -> zipfile.ZipFile:
+    """A zip that stays open, so that its 100,000 entries are parsed once in each process; not to be closed."""
+    return _open(path, os.getpid())
+
+
+@functools.lru_cache(maxsize=4)
+def _open(path: str, process: int) -> zipfile.ZipFile:
+    """`process` is part of the key because a forked process would share its file position with its parent's."""
+    return zipfile.ZipFile(storage.open_read(path))
