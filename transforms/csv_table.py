@@ -8,7 +8,7 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from transforms.errors import UsageError
 
@@ -51,11 +51,11 @@ def read_rows(file: BinaryIO, name: str, need_split: bool) -> tuple[str, Iterato
     reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
     with _text_errors(name, reader):
         header = [cell.strip() for cell in next(reader, [])]
-    if not header:
-        raise UsageError(f"{name}: the file is empty")
-    if header[0] == "" and {"set", "track"} <= set(header):
-        return "fma", _rows(reader, name, _fma_columns(reader, header, name, need_split), len(header))
-    return "csv", _rows(reader, name, _plain_columns(header, name, need_split), len(header))
+        if not header:
+            raise UsageError(f"{name}: the file is empty")
+        if header[0] == "" and {"set", "track"} <= set(header):
+            return "fma", _rows(reader, name, _fma_columns(reader, header, name, need_split), len(header))
+        return "csv", _rows(reader, name, _plain_columns(header, name, need_split), len(header))
 
 
 def _fma_columns(reader: Iterator[list[str]], groups: list[str], name: str, need_split: bool) -> dict[str, int]:
@@ -86,7 +86,7 @@ def _plain_columns(header: list[str], name: str, need_split: bool) -> dict[str, 
     return {key: names.index(key) for key in ("track_id", *PLAIN_COLUMNS) if key in names}
 
 
-def _rows(reader, name: str, columns: dict[str, int], width: int) -> Iterator[Row]:
+def _rows(reader: Any, name: str, columns: dict[str, int], width: int) -> Iterator[Row]:
     line = reader.line_num + 1
     with _text_errors(name, reader):
         for cells in reader:
@@ -100,7 +100,7 @@ def _rows(reader, name: str, columns: dict[str, int], width: int) -> Iterator[Ro
 
 
 @contextmanager
-def _text_errors(name: str, reader) -> Iterator[None]:
+def _text_errors(name: str, reader: Any) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:

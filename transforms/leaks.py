@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from transforms.tracks import SPLITS
+
 
 @dataclass(frozen=True, slots=True)
 class Leak:
@@ -40,7 +42,7 @@ def find_leaks(tracks: Iterable[dict[str, Any]]) -> list[Leak]:
             sound = track["audio_sha256"][:12]
             audio.setdefault(sound, {}).setdefault(track["split"], []).append(track["track_id"])
     return [
-        Leak(what, name, where)
+        Leak(what, name, {split: where[split] for split in SPLITS if split in where})
         for what, found in (("artist", artists), ("audio", audio))
         for name, where in sorted(found.items())
         if len(where) > 1

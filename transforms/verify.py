@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from transforms import console, storage
 from transforms.errors import FmaError
@@ -94,32 +93,50 @@ def _map(check: Any, files: list[ShardFile]) -> Iterator[tuple[list[str], int]]:
         yield from pool.map(check, files)
 
 
+class _HashedFile:
+    """Counts and hashes what is read, so that a large shard need not be in memory whole."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.hashed = hashlib.sha256()
+        self.bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.hashed.update(data)
+        self.bytes += len(data)
+        return data
+
+
 def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
     """Compares one file with its line in the manifest; returns the problems and the digest of its records."""
-    path = storage.join(dataset, file.path)
     try:
-        data = storage.read_bytes(path)
+        with storage.open_read(storage.join(dataset, file.path)) as opened:
+            hashed = _HashedFile(opened)
+            if file.kind in LEDGERS:
+                hashed.read()
+                return _compare(file, file.records, hashed, int(file.digest, 16)), 0
+            return _check_records(hashed, manifest, file)
     except FileNotFoundError:
         return [f"{file.path} is missing"], 0
-    if file.kind in LEDGERS:
-        same = hashlib.sha256(data).hexdigest() == file.sha256
-        return ([] if same else [f"{file.path} is not what was written (checksum)"]), 0
+
+
+def _check_records(hashed: _HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
     problems: list[str] = []
     total = records = 0
     last = (-1, -1)
     try:
-        for serialized in read_records(BytesIO(data), file.path):
+        for serialized in read_records(cast(BinaryIO, hashed), file.path):
             record = deserialize(serialized)
             problems += [f"{file.path}: record {records}: {wrong}" for wrong in _check_record(manifest, file, record)]
             if (record.track_id, record.window) <= last:
                 problems.append(f"{file.path}: record {records} is out of order")
             last = (record.track_id, record.window)
-            total += digest(file.kind, record, file.split, _genre(manifest, record))
+            total = add_digests(total, digest(file.kind, record, file.split, _genre(manifest, record)))
             records += 1
     except (FmaError, ValueError) as error:
-        return [*problems, str(error)], add_digests(total)
-    problems += _compare(file, records, len(data), data, total)
-    return problems, add_digests(total)
+        return [*problems, str(error)], total
+    return problems + _compare(file, records, hashed, total), total
 
 
 def _check_record(manifest: Manifest, file: ShardFile, record: Record) -> Iterator[str]:
@@ -134,15 +151,15 @@ def _genre(manifest: Manifest, record: Record) -> str:
     return manifest.labels[record.label] if 0 <= record.label < len(manifest.labels) else ""
 
 
-def _compare(file: ShardFile, records: int, size: int, data: bytes, total: int) -> list[str]:
+def _compare(file: ShardFile, records: int, hashed: _HashedFile, total: int) -> list[str]:
     problems = []
-    if size != file.bytes:
-        problems.append(f"{file.path} has {size:,} bytes, not {file.bytes:,}")
+    if hashed.bytes != file.bytes:
+        problems.append(f"{file.path} has {hashed.bytes:,} bytes, not {file.bytes:,}")
     if records != file.records:
         problems.append(f"{file.path} has {records:,} records, not {file.records:,}")
-    if not problems and hashlib.sha256(data).hexdigest() != file.sha256:
+    if not problems and hashed.hashed.hexdigest() != file.sha256:
         problems.append(f"{file.path} is not what was written (checksum)")
-    if not problems and f"{add_digests(total):064x}" != file.digest:
+    if not problems and f"{total:064x}" != file.digest:
         problems.append(f"{file.path}: its records are not those that were written (digest)")
     return problems
 

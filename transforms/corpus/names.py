@@ -44,9 +44,8 @@ _FIRST = (
 _SECOND = (
     "Anchors", "Bridges", "Canals", "Doors", "Engines", "Ferries", "Gardens", "Harbours", "Islands", "Junctions",
     "Kites", "Lanterns", "Mirrors", "Needles", "Orchards", "Pilots", "Quarries", "Rivers", "Signals", "Towers",
-    "Umbrellas", "Valleys", "Windows", "Yards", "Arches", "Beacons", "Clocks", "Dunes", "Echoes", "Fields", "Gates", "Hills",
-    "Keys",
-    "Ladders", "Markets", "Owls", "Ponds", "Roads", "Stairs", "Tunnels", "Wheels",
+    "Umbrellas", "Valleys", "Windows", "Yards", "Arches", "Beacons", "Clocks", "Dunes", "Echoes", "Fields", "Gates",
+    "Hills", "Keys", "Ladders", "Markets", "Owls", "Ponds", "Roads", "Stairs", "Tunnels", "Wheels",
 )  # fmt: skip
 
 

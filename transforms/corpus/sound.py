@@ -8,8 +8,8 @@ from transforms.corpus.seeds import generator
 from transforms.corpus.styles import ASPECTS, RANGES, STYLES, Range, Style
 from transforms.corpus.voices import VOICES, Voice, vary
 
-ARTIST_BORROWS = 0.5  # chance that an artist takes one aspect from another genre
-TRACK_BORROWS = 0.35  # the same for a single track
+ARTIST_BORROWS = 0.15  # chance that an artist takes one aspect from another genre
+TRACK_BORROWS = 0.08  # the same for a single track
 ARTIST_WEIGHT = 0.7  # how far an artist's own taste decides where in a range its tracks lie
 
 
@@ -64,8 +64,8 @@ def draw_sound(genre: str, artist: int, track_id: int, seed: int) -> Sound:
         lead=lead,
         bass=bass,
         kit=kit,
-        loudness=float(by_track.uniform(0.35, 0.95)),
-        tilt=float(np.clip(by_artist.uniform(-0.6, 0.6) + by_track.uniform(-0.4, 0.4), -1, 1)),
+        loudness=float(by_track.uniform(0.5, 0.95)),
+        tilt=float(np.clip(by_artist.uniform(-0.4, 0.4) + by_track.uniform(-0.3, 0.3), -1, 1)),
         width=float(max(0, by_artist.uniform(-0.6, 1))),
     )
 

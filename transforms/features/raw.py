@@ -10,8 +10,8 @@ from transforms.windows import Segment, WindowCutter
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1] to int16, rounded to the nearest; what lies outside is clipped."""
-    scaled = samples * np.float32(32767)
+    """float32 in [-1, 1) to int16 in steps of 1/32768, as 16-bit files hold it; what lies outside is clipped."""
+    scaled = samples * np.float32(32768)
     return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype("<i2")
 
 

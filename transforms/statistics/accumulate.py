@@ -19,7 +19,7 @@ class FramePool:
     two that leaves at most `limit`.
     """
 
-    def __init__(self, limit: int = MAX_FRAMES):
+    def __init__(self, limit: int):
         self._limit = limit
         self._stride = 1
         self._seen = 0
@@ -47,7 +47,7 @@ class Statistics:
     kept.
 
     Where FMA's script gives nan or fails, this does not: skew and kurtosis of a feature that never changes are 0, so
-    digital silence is 0 in every column but mfcc number 01 (-100 dB in each band); below 8,487 Hz the seventh octave of
+    digital silence is 0 in every column but mfcc number 01 (-100 dB in each band); below 8,486 Hz the seventh octave of
     the constant-Q transform lies beyond Nyquist, and its chroma add up six.
 
     Args:
@@ -60,7 +60,7 @@ class Statistics:
         self._framing = Framing(sample_rate, n_fft, hop_length)
         self._segment = SEGMENT_SECONDS * sample_rate
         self._longest = self._segment + SHORTEST_SECONDS * sample_rate
-        self._pool = FramePool()
+        self._pool = FramePool(MAX_FRAMES)
         self._waiting: list[np.ndarray] = []
 
     def push(self, samples: np.ndarray) -> None:

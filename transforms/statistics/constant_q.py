@@ -25,7 +25,7 @@ CHUNK_VALUES = 1 << 18
 
 
 def octave_count(sample_rate: int) -> int:
-    """Octaves that fit below Nyquist at any tuning: 7 from 8,487 Hz, 6 below (FMA's own script fails there)."""
+    """Octaves that fit below Nyquist at any tuning: 7 from 8,486 Hz, 6 below (FMA's own script fails there)."""
     highest = C1 * 2 ** ((BINS_PER_OCTAVE - 0.5) / BINS_PER_OCTAVE) * (1 + 0.5 * HANN_BANDWIDTH * ALPHA)
     return min(MAX_OCTAVES, 1 + int(np.floor(np.log2(sample_rate / 2 / highest))))
 

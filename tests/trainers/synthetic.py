@@ -1,0 +1,163 @@
+"""Datasets for the trainers' tests: real shards and a real dataset.json, without any audio, in milliseconds.
+
+Genres can be told apart by a simple pattern: a brighter group of mel bands, a louder tone of one pitch, a shifted group
+of statistics. Everything follows from the arguments.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from transforms import storage
+from transforms.config import DatasetConfig
+from transforms.extract import TrackFacts
+from transforms.features import KINDS
+from transforms.manifest import Generation, Manifest, commit
+from transforms.plan import ShardPlan, make_plan
+from transforms.records import frame
+from transforms.schema import Record, add_digests, digest, serialize
+from transforms.shards import ShardFile
+from transforms.tracks import SPLITS, Track
+
+CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)
+"""Small images, and windows of 16,384 samples: long enough for a crop of 10,000."""
+
+GENERATION = "0001-synthetic"
+TRACKS = {"training": 12, "validation": 4, "test": 4}
+
+
+def mel_payload(config: DatasetConfig, label: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise around -20 dB (default range), the genre's share of the bands 20 dB up: uint8 [n_mels, window_frames]."""
+    image = rng.integers(100, 140, (config.n_mels, config.window_frames))
+    image[np.array_split(np.arange(config.n_mels), classes)[label]] += round(20 / config.db_step)
+    return np.clip(image, 0, 255).astype("u1")
+
+
+def raw_payload(config: DatasetConfig, label: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """A tone of the genre's pitch, any phase, in some noise: int16 [window_samples]."""
+    hz = 220.0 * 2 ** (label * 4 / classes)
+    t = np.arange(config.window_samples) / config.sample_rate
+    tone = 0.4 * np.sin(2 * np.pi * (hz * t + rng.random()))
+    noise = 0.05 * rng.standard_normal(len(t), np.float32)
+    return np.clip(np.rint((tone + noise) * 32767), -32768, 32767).astype("<i2")
+
+
+def stats_payload(config: DatasetConfig, label: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal, every classes-th column from the genre's on shifted by 2: float32 [518]."""
+    values = rng.standard_normal(KINDS["stats"].shape(config))
+    values[label::classes] += 2
+    return values.astype("<f4")
+
+
+PAYLOADS = {"mel": mel_payload, "raw": raw_payload, "stats": stats_payload}
+
+
+def write_dataset(
+    folder,
+    features: Sequence[str] = ("mel", "raw"),
+    genres: Sequence[str] = ("Folk", "Rock"),
+    tracks: Mapping[str, int] | None = None,
+    windows: int = 2,
+    *,
+    config: DatasetConfig | None = None,
+    seed: int = 0,
+    shards: int | None = None,
+) -> Manifest:
+    """Writes a whole dataset that `fma verify` finds sound, and returns its manifest.
+
+    Args:
+      folder: the dataset's path (str or Path).
+      features: kinds to write, of "mel", "raw" and "stats"; replaces config.features.
+      genres: the labels; tracks take turns over them within a split.
+      tracks: how many in each split; a split that is not named has none. Default `TRACKS`.
+      windows: in each track.
+      config: default `CONFIG`.
+      seed: of the payloads.
+      shards: in each split, instead of as many as ingestion would make.
+    """
+    config = dataclasses.replace(config or CONFIG, features=tuple(name for name in KINDS if name in features))
+    recipe = Recipe(str(folder), config, tuple(genres), windows, seed)
+    generation = Generation(GENERATION, "", {"runner": "synthetic"})
+    for plan in make_plan(_make_tracks(recipe, TRACKS if tracks is None else tracks), config, shards):
+        sums = dict.fromkeys((track.track_id for track in plan.tracks), 0)
+        generation.shards += [_write_shard(recipe, kind, plan, sums) for kind in config.features]
+        generation.ledgers.append(_write_ledger(recipe, plan, sums))
+        for track in plan.tracks:
+            generation.genres[track.genre] = generation.genres.get(track.genre, 0) + 1
+    manifest = Manifest(config, list(genres), [generation])
+    commit(recipe.dataset, manifest)
+    return manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What all of a dataset's shards have in common; the fields are `write_dataset`'s."""
+
+    dataset: str
+    config: DatasetConfig
+    genres: tuple[str, ...]
+    windows: int
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of a track."""
+        return round(self.windows * self.config.window_seconds, 3)
+
+    def records(self, kind: str, track: Track) -> Iterator[Record]:
+        """A track's records, in order."""
+        label = self.genres.index(track.genre)
+        for window in range(self.windows if KINDS[kind].per == "window" else 1):
+            rng = np.random.default_rng((self.seed, list(KINDS).index(kind), track.track_id, window))
+            payload = PAYLOADS[kind](self.config, label, len(self.genres), rng).tobytes()
+            yield Record(track.track_id, window, window * self.config.window_hop_samples, label, payload)
+
+
+def _make_tracks(recipe: Recipe, tracks: Mapping[str, int]) -> Iterator[Track]:
+    numbers = itertools.count(1)
+    for split in SPLITS:
+        for i in range(tracks.get(split, 0)):
+            n = next(numbers)
+            genre = recipe.genres[i % len(recipe.genres)]
+            yield Track(n, genre, split, f"{n}.mp3", artist=f"artist {n}", duration=recipe.seconds)
+
+
+def _write_shard(recipe: Recipe, kind: str, plan: ShardPlan, sums: dict[int, int]) -> ShardFile:
+    """Writes one record file, and adds each record's digest to its track's sum."""
+    frames: list[bytes] = []
+    total = 0
+    for track in plan.tracks:
+        for record in recipe.records(kind, track):
+            value = digest(kind, record, track.split, track.genre)
+            total += value
+            sums[track.track_id] += value
+            frames.append(frame(serialize(record)))
+    facts = ShardFile(storage.join(kind, GENERATION, f"{plan.name}.tfrecord"), kind, plan.split, len(frames))
+    return _write(recipe, facts, plan, frames, total)
+
+
+def _write_ledger(recipe: Recipe, plan: ShardPlan, sums: dict[int, int]) -> ShardFile:
+    lines = []
+    for track in plan.tracks:
+        sound = hashlib.sha256(str(track.track_id).encode()).hexdigest()
+        found = TrackFacts(recipe.seconds, recipe.windows, False, sound)
+        track_digest = {"digest": f"{add_digests(sums[track.track_id]):064x}"}
+        lines.append((json.dumps(track.to_json() | dataclasses.asdict(found) | track_digest) + "\n").encode())
+    facts = ShardFile(storage.join("tracks", GENERATION, f"{plan.name}.jsonl"), "tracks", plan.split, len(lines))
+    return _write(recipe, facts, plan, lines, 0)
+
+
+def _write(recipe: Recipe, facts: ShardFile, plan: ShardPlan, parts: list[bytes], total: int) -> ShardFile:
+    data = b"".join(parts)
+    storage.write_bytes(storage.join(recipe.dataset, facts.path), data)
+    return dataclasses.replace(
+        facts,
+        tracks=len(plan.tracks),
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        digest=f"{add_digests(total):064x}",
+    )

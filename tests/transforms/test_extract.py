@@ -1,0 +1,93 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import encoded, tone
+from transforms.config import DatasetConfig
+from transforms.errors import TrackError
+from transforms.extract import extract
+from transforms.features import KINDS
+from transforms.schema import Record, decode_payload
+from transforms.tracks import Track
+
+
+def extract_all(file, config=None, duration=None, label=1) -> tuple[dict[str, list[Record]], object]:
+    config = config or DatasetConfig()
+    found: dict[str, list[Record]] = {kind: [] for kind in config.features}
+    track = Track(7, "Rock", "training", duration=duration)
+    facts = extract(track, file, label, config, lambda kind, record: found[kind].append(record))
+    return found, facts
+
+
+def test_one_decode_feeds_every_kind_with_the_same_windows():
+    config = DatasetConfig()
+    records, facts = extract_all(encoded(tone(12, 44_100, 2), 44_100))
+    assert facts.windows == 2
+    assert {kind: len(found) for kind, found in records.items()} == {"mel": 2, "raw": 2, "stats": 1}
+    for kind in ("mel", "raw"):
+        assert [(record.window, record.start) for record in records[kind]] == [(0, 0), (1, 114_688)]
+    for kind, found in records.items():
+        feature = KINDS[kind]
+        array = decode_payload(kind, found[0].payload, config)
+        assert (array.shape, array.dtype) == (feature.shape(config), feature.dtype)
+        assert {(record.track_id, record.label) for record in found} == {(7, 1)}
+    assert decode_payload("mel", records["mel"][0].payload, config).shape == (224, 224)
+    assert decode_payload("raw", records["raw"][0].payload, config).shape == (114_688,)
+    assert np.isfinite(decode_payload("stats", records["stats"][0].payload, config)).all()
+
+
+def test_raw_windows_are_the_samples_within_half_a_step_of_16_bits():
+    samples = tone(6)
+    records, _ = extract_all(encoded(samples, 22_050, "WAV", "FLOAT"), DatasetConfig(features=("raw",)))
+    pcm = decode_payload("raw", records["raw"][0].payload, DatasetConfig())
+    np.testing.assert_allclose(pcm / 32768, samples[:114_688], atol=0.51 / 32768)
+
+
+def test_16_bit_audio_at_the_datasets_own_rate_comes_through_unchanged():
+    pcm = np.random.default_rng(0).integers(-32768, 32768, 120_000).astype(np.int16)
+    records, _ = extract_all(encoded(pcm, 22_050, "FLAC"), DatasetConfig(features=("raw",)))
+    np.testing.assert_array_equal(decode_payload("raw", records["raw"][0].payload, DatasetConfig()), pcm[:114_688])
+
+
+def test_a_track_shorter_than_a_window_is_too_short():
+    with pytest.raises(TrackError, match=r"too_short: 3\.00 s, and a window has 5\.20 s"):
+        extract_all(encoded(tone(3), 22_050, "WAV"))
+
+
+def test_a_track_much_shorter_than_declared_is_truncated_even_if_it_has_windows():
+    with pytest.raises(TrackError, match="truncated_audio"):
+        extract_all(encoded(tone(12), 22_050, "WAV"), duration=30.0)
+
+
+def test_a_clip_of_digital_silence_is_ingested_and_flagged():
+    records, facts = extract_all(encoded(np.zeros(130_000, np.float32), 22_050, "WAV"))
+    assert facts.silent
+    assert not any(records["mel"][0].payload)
+    assert np.isfinite(decode_payload("stats", records["stats"][0].payload, DatasetConfig())).all()
+
+
+def peak_memory(path, config) -> int:
+    counts = dict.fromkeys(config.features, 0)
+
+    def count(kind: str, record: Record) -> None:
+        counts[kind] += 1
+
+    tracemalloc.start()
+    with open(path, "rb") as file:
+        facts = extract(Track(1, "Rock", "training"), file, 0, config, count)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts == {"mel": facts.windows, "raw": facts.windows}
+    return peak
+
+
+def test_memory_does_not_grow_with_the_length_of_a_track(tmp_path):
+    config = DatasetConfig(features=("mel", "raw"), sample_rate=8000, n_mels=32)
+    for minutes in (10, 40):
+        with soundfile.SoundFile(tmp_path / f"{minutes}.wav", "w", 8000, 1, "PCM_16") as file:
+            for i in range(minutes):
+                file.write(tone(60, 8000, seed=i))
+    short, long = (peak_memory(tmp_path / f"{minutes}.wav", config) for minutes in (10, 40))
+    assert long < 1.2 * short

@@ -1,0 +1,54 @@
+import pytest
+
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError, UsageError
+from transforms.growth import append_labels, locked, open_or_create, plan_growth, remove_orphans
+from transforms.manifest import Manifest, commit
+from transforms.tracks import Track
+
+
+def track(track_id: int, genre: str) -> Track:
+    return Track(track_id, genre, "training")
+
+
+def test_labels_of_a_first_run_are_in_order_of_their_names():
+    assert append_labels([], [track(1, "Rock"), track(2, "Folk"), track(3, "Rock")]) == ["Folk", "Rock"]
+
+
+def test_new_labels_come_behind_the_old_ones_so_that_no_id_shifts():
+    assert append_labels(["Folk", "Rock"], [track(1, "Blues"), track(2, "Rock"), track(3, "Ambient")]) == [
+        "Folk",
+        "Rock",
+        "Ambient",
+        "Blues",
+    ]
+
+
+def test_everything_is_new_to_a_new_dataset(tmp_path):
+    growth = plan_growth(str(tmp_path), Manifest(DatasetConfig()), [track(1, "Rock")])
+    assert (len(growth.new), growth.kept, growth.failed, growth.labels) == (1, 0, 0, ["Rock"])
+
+
+def test_a_dataset_with_other_settings_is_refused(tmp_path):
+    commit(str(tmp_path), Manifest(DatasetConfig(n_mels=64)))
+    with pytest.raises(UsageError, match="n_mels is 64, not 224"):
+        open_or_create(str(tmp_path), DatasetConfig())
+
+
+def test_only_generations_that_nobody_lists_are_removed(tmp_path):
+    from transforms.manifest import Generation
+
+    manifest = Manifest(DatasetConfig(), [], [Generation("0001-good", "small")])
+    for path in ("mel/0001-good", "mel/0002-dead", "tracks/0002-dead", "plan/0003-dead", "notes/0002-dead"):
+        (tmp_path / path).mkdir(parents=True)
+    assert remove_orphans(str(tmp_path), manifest) == ["0002-dead", "0003-dead"]
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")}
+    assert left == {"mel/0001-good", "notes/0002-dead"}
+
+
+def test_a_second_writer_is_told_of_the_first(tmp_path):
+    with locked(str(tmp_path)):
+        with pytest.raises(FmaError, match="another ingest is writing"), locked(str(tmp_path)):
+            pass
+    with locked(str(tmp_path)):
+        pass

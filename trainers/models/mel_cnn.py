@@ -1,0 +1,68 @@
+"""mel_cnn: a compact convolutional network on log-mel images, trained from scratch (0.6 M parameters at width 1)."""
+
+from typing import TYPE_CHECKING
+
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase
+
+if TYPE_CHECKING:
+    import keras
+
+STEM = 32
+BLOCKS = (32, 64, 128)
+TOP = 256
+DROPOUT = 0.3
+
+
+def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
+    """Stem at half resolution, three blocks of two convolutions, a learned mean over frequency, mean and max over time.
+
+    Frequency is not averaged: where a pattern lies on the mel axis matters, when it sounds does not. So a depthwise
+    convolution as tall as the map weighs the bands of each channel, and only time is pooled.
+
+    Args:
+      model_input: shape (n_mels, frames).
+      classes: number of genres.
+      options: width and dropout are used.
+
+    Returns:
+      float32 [batch, n_mels, frames] -> logits float32 [batch, classes].
+    """
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(model_input.shape, name="mel")
+    x = layers.Reshape((*model_input.shape, 1))(inputs)
+    x = _convolution(x, _scaled(STEM, options), 5, strides=2)
+    for channels in BLOCKS:
+        x = layers.MaxPooling2D(2, padding="same")(x)
+        x = _convolution(x, _scaled(channels, options), 3)
+        x = _convolution(x, _scaled(channels, options), 3)
+    x = layers.MaxPooling2D(2, padding="same")(x)
+    x = _convolution(x, _scaled(TOP, options), 3)
+    x = layers.DepthwiseConv2D((x.shape[1], 1), use_bias=False, name="over_frequency")(x)
+    x = layers.ReLU()(layers.BatchNormalization(synchronized=True)(x))
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
+    return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="mel_cnn")
+
+
+def _scaled(channels: int, options: ModelOptions) -> int:
+    return max(1, round(channels * options.width))
+
+
+def _convolution(x: "keras.KerasTensor", channels: int, size: int, strides: int = 1) -> "keras.KerasTensor":
+    from keras import layers
+
+    x = layers.Conv2D(channels, size, strides=strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(synchronized=True)(x))
+
+
+SPEC = ModelSpec(
+    name="mel_cnn",
+    summary="a compact CNN on mel images, trained from scratch",
+    kind="mel",
+    build=build,
+    phases=(
+        Phase("train", epochs=40, learning_rate=2e-3, weight_decay=1e-2, patience=12, mixup=0.2, spec_augment=True),
+    ),
+)

@@ -1,0 +1,149 @@
+"""What a model is to the training loop: one table row that says what it reads, how it is built and how it is trained.
+
+A built model maps one batch of records to logits:
+
+    mel models  float32 [batch, n_mels, frames], normalised by the dataset's transform graph -> float32 [batch, classes]
+    raw models  float32 [batch, samples] in [-1, 1), which is int16 / 32768                  -> float32 [batch, classes]
+
+Everything between (channels, resizing, crops, resampling) happens inside, so the saved model is what serving needs.
+Some models are `transfer models`: exactly two nested models, `front` (pretrained, frozen at first) and `head`:
+
+    front   record batch -> features, float32 [batch, features]
+    head    features -> logits
+
+The features are moments (means and mean squares), so the mean of the features of a track's windows is the feature of
+the whole track. A phase with `train="head"` runs the front once over the dataset and trains the head on its stored
+features, which takes seconds; `front_of(model)` and `head_of(model)` give the two parts, which share their weights with
+the whole model. Before such a phase the loop hands the training features to `standardise(head, features)`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from transforms.config import DatasetConfig
+from transforms.features import KINDS
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """One record of the dataset, as the model gets it.
+
+    Attributes:
+      shape: without the batch: (n_mels, frames) or (samples,).
+      sample_rate: Hz, of the dataset.
+    """
+
+    shape: tuple[int, ...]
+    sample_rate: int = 22_050
+
+    @classmethod
+    def of(cls, kind: str, config: DatasetConfig) -> "ModelInput":
+        """The records of a kind in a dataset with these settings."""
+        return cls(KINDS[kind].shape(config), config.sample_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What a user may set on any model; it is stored in the run's config.
+
+    Attributes:
+      weights: "imagenet", "none", a file, or "" for the model's own default. Only models with
+        `ModelSpec.default_weights` take any.
+      dropout: share of units that is dropped before the last layer; None for the model's own default.
+      width: multiplies the number of channels of the models that are trained from scratch.
+      image_size: side of the square image that mobilenet_v2 sees, in pixels.
+      seed: of random crops (weights and dropout follow keras.utils.set_random_seed, which the loop calls).
+    """
+
+    weights: str = ""
+    dropout: float | None = None
+    width: float = 1.0
+    image_size: int = 224
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with a schedule of its own.
+
+    Attributes:
+      name: in the log, the history and file names.
+      epochs: at most; early stopping may end it before.
+      learning_rate: peak of the cosine schedule, for AdamW.
+      batch_size: examples for each replica.
+      weight_decay: AdamW's, for kernels only (biases, batch norm's scale and offset are left alone).
+      label_smoothing: in [0, 1).
+      warmup_epochs: linear warm-up before the cosine; may be a fraction.
+      patience: epochs without a lower validation loss after which the phase ends; its best weights are kept.
+      mixup: alpha of the Beta distribution, 0 for none. In a phase that trains the head, features are mixed.
+      spec_augment: masks bands and frames (mel kind only).
+      gain: random gain (raw kind: factor; mel kind: offset), off where the front is run once.
+      train: "model": records go through the whole model. "head": features of the frozen front are stored once, and
+        only the head is trained; an example is then a random half of a track's windows in training and the whole
+        track in validation where `ModelSpec.pool` is "track", else a window.
+      prepare: sets what is trainable before the phase starts, called in the strategy's scope on the whole model. It is
+        safe to call again on a model that was resumed.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float
+    batch_size: int = 32
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    warmup_epochs: float = 1.0
+    patience: int = 10
+    mixup: float = 0.0
+    spec_augment: bool = False
+    gain: bool = False
+    train: Literal["model", "head"] = "model"
+    prepare: Callable[["keras.Model"], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A row of `trainers.models.MODELS`.
+
+    Attributes:
+      name: on the command line.
+      summary: one line for --help.
+      kind: feature kind of the records that it reads.
+      build: (input, number of classes, options) -> model, to be called in the strategy's scope and under the mixed
+        precision policy; a UsageError says which option or dataset does not fit.
+      phases: of training, in order.
+      default_weights: what `--weights ""` means, or None where the model takes no weights.
+      pool: "window": a track's log-probabilities are the mean of its windows'. "track": the head classifies the mean of
+        the features of the track's windows; its per-window figures come from the single windows' features.
+    """
+
+    name: str
+    summary: str
+    kind: Literal["mel", "raw"]
+    build: Callable[[ModelInput, int, ModelOptions], "keras.Model"]
+    phases: tuple[Phase, ...]
+    default_weights: str | None = None
+    pool: Literal["window", "track"] = "window"
+
+
+def front_of(model: "keras.Model") -> "keras.Model":
+    """The pretrained part of a transfer model: record batch -> features [batch, features]."""
+    return model.get_layer("front")
+
+
+def head_of(model: "keras.Model") -> "keras.Model":
+    """The part of a transfer model that is trained on stored features: [batch, features] -> logits."""
+    return model.get_layer("head")
+
+
+def standardise(head: "keras.Model", features: np.ndarray) -> None:
+    """Sets the mean and scale of the head's first layer from the training features [examples, features].
+
+    Call it once, before the first step of a phase that trains the head; the values are weights and are saved with it.
+    """
+    head.get_layer("standardise").set_from(features)
