@@ -11,6 +11,7 @@ COMMANDS = {
     "ingest": ("pipelines.ingest", "read audio and metadata, write sharded TFRecords"),
     "verify": ("transforms.verify", "re-read a whole dataset: counts, checksums, digest, split leaks"),
     "show": ("transforms.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
+    "statistics": ("pipelines.statistics", "analyse the training split: the normalisation that training uses"),
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -39,7 +40,8 @@ def run_module(name: str, prog: str, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=prog, allow_abbrev=False)
     module.add_arguments(parser)
     if getattr(module, "TAKES_BEAM_OPTIONS", False):
-        args, args.beam_options = parser.parse_known_args(arguments)
+        args, rest = parser.parse_known_args(arguments)
+        args.beam_options = rest
     else:
         args = parser.parse_args(arguments)
     from transforms.console import main_guard

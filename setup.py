@@ -1,5 +1,7 @@
 """Installs the rooms as they lie on disk: what is imported here is what a Beam worker installs."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 BEAM = "apache-beam[gcp]>=2.77,<2.78"
@@ -7,8 +9,8 @@ BEAM = "apache-beam[gcp]>=2.77,<2.78"
 setup(
     name="fma-genres",
     version="0.1.0",
-    description="Music-genre classification at scale: Beam ingestion, TFRecord shards, Keras and scikit-learn trainers.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    description="Music-genre classification at scale: Beam ingestion, TFRecord shards, Keras and scikit-learn.",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11,<3.14",

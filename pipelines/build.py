@@ -1,6 +1,5 @@
 """The Beam pipeline: plan lines in, shards out. Only small lines move between its steps."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +56,9 @@ class BuildShard(beam.DoFn):
         self._job = job
 
     def setup(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1)  # work is spread over processes, and on every runner BLAS threads would fight with them
         job = self._job
         self._ticks = _Ticks(job.ticks)
         self._builder = ShardBuilder(job.dataset, job.generation, list(job.labels), job.config, self._on_track)
@@ -78,7 +80,7 @@ class _Ticks:
     def __init__(self, folder: str):
         known = folder and os.path.isdir(folder)
         name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self._file = open(os.path.join(folder, name), "wb", buffering=0) if known else None
+        self._file = open(os.path.join(folder, name), "wb", buffering=0) if known else None  # noqa: SIM115
 
     def add(self, reason: str) -> None:
         if self._file:
@@ -109,13 +111,13 @@ class BuildShards(beam.PTransform):
         )
 
 
-def run_build(job: BuildJob, plan_lines: list[str], options: PipelineOptions) -> list[ShardResult]:
+def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
     """Writes the plan, runs the pipeline to its end and reads what the shards came to.
 
     Raises:
       FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
     """
-    storage.write_bytes(job.plan_path, "".join(f"{line}\n" for line in plan_lines).encode())
+    storage.write_bytes(job.plan_path, "".join(f"{shard.to_line()}\n" for shard in plan).encode())
     pipeline = beam.Pipeline(options=options)
     results = pipeline | BuildShards(job)
     results | "WriteResults" >> beam.io.WriteToText(job.results_path, num_shards=1, shard_name_template="")
@@ -124,8 +126,8 @@ def run_build(job: BuildJob, plan_lines: list[str], options: PipelineOptions) ->
     found = {result.name: result for result in map(ShardResult.from_line, lines)}
     errors = sorted(result.error for result in found.values() if result.error)
     if errors:
-        raise FmaError(f"{errors[0]} ({len(errors)} of {len(plan_lines)} shards failed)")
-    planned = {ShardPlan.from_line(line).name for line in plan_lines}
+        raise FmaError(f"{errors[0]} ({len(errors)} of {len(plan)} shards failed)")
+    planned = {shard.name for shard in plan}
     if planned != set(found):
         raise FmaError(f"the runner lost {len(planned - set(found))} of {len(planned)} shards; run the command again")
     return list(found.values())
@@ -135,7 +137,6 @@ def describe_job(options: PipelineOptions) -> dict[str, str]:
     """Runner and versions for the manifest: what may move a value by a rounding step."""
     import platform
 
-    import librosa
     import numpy
     import scipy
     import soundfile
@@ -143,7 +144,7 @@ def describe_job(options: PipelineOptions) -> dict[str, str]:
 
     return {
         "runner": str(options.get_all_options()["runner"]),
-        "beam": beam.__version__,
+        "beam": beam.version.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "numpy": numpy.__version__,
@@ -151,10 +152,4 @@ def describe_job(options: PipelineOptions) -> dict[str, str]:
         "soxr": soxr.__version__,
         "soundfile": soundfile.__version__,
         "libsndfile": soundfile.__libsndfile_version__,
-        "librosa": librosa.__version__,
     }
-
-
-def job_size(job: BuildJob) -> int:
-    """Bytes of the job's own state in the graph, which must not grow with the corpus."""
-    return len(json.dumps([job.dataset, job.generation, job.labels, job.config.to_json()]))

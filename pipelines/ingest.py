@@ -88,7 +88,6 @@ def _read_catalog(args: argparse.Namespace) -> "Catalog":
     from dataclasses import replace
 
     from transforms.locate import locate
-
     from transforms.metadata import read_catalog
 
     catalog = read_catalog(args.metadata, args.subset, args.split)
@@ -104,12 +103,12 @@ def _ingest(args: argparse.Namespace, catalog: "Catalog", growth: Growth, manife
     from pipelines.progress import watched
 
     quiet_beam()
-    lines = [shard.to_line() for shard in make_plan(growth.new, manifest.config, args.shards)]
-    name = f"{len(manifest.generations) + 1:04d}-{plan_digest(lines, manifest.config)}"
+    plan = make_plan(growth.new, manifest.config, args.shards)
+    name = f"{len(manifest.generations) + 1:04d}-{plan_digest(plan, manifest.config)}"
     options = beam_options(args.beam_options, len(growth.new), args.workers)
     with watched(len(growth.new)) as ticks:
         job = BuildJob(args.out, name, tuple(growth.labels), manifest.config, ticks)
-        results = run_build(job, lines, options)
+        results = run_build(job, plan, options)
     generation = Generation.from_results(name, catalog.subset, describe_job(options), catalog.skipped, results)
     storage.remove_tree(job.folder)
     failures = storage.join(args.out, "failures", name) if generation.failures else ""

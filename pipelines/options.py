@@ -44,7 +44,7 @@ def refuse_unknown(arguments: list[str]) -> None:
     """Raises UsageError for an option that is neither ours nor Beam's, with the nearest that Beam has."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+        options._add_argparse_args(parser)  # type: ignore[arg-type]
     _, unknown = parser.parse_known_args(arguments)
     if not unknown:
         return

@@ -2,33 +2,32 @@
 
 | file | what |
 |---|---|
-| config.json | model, options, seed, dataset (path, digest, config), labels, phases, versions; written once, at the start |
+| config.json | model, options, seed, dataset (path, digest, config), labels, phases, device, versions; written once |
 | state.json | how far training has come; replaced after every epoch and the one commit point of the run |
 | history.csv | a row for each finished epoch |
 | backup/ | what the next epoch starts from: weights, optimizer and random state |
 | model.keras | the model with the weights of the best epoch |
 | transform_fn/ | the graph of the full-pass statistics that it was trained with |
+| features/ | what the frozen front of a transfer model made of the records, for the phases that train its head |
 | logs/ | for TensorBoard |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
 """
 
-import csv
 import fcntl
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from trainers.run_state import BACKUP, HISTORY, STATE, RunState, load_state, read_json, write_json
 from transforms import storage
 from transforms.errors import FmaError, UsageError
 
 FORMAT_VERSION = 1
-CONFIG, STATE, HISTORY, MODEL, METRICS = "config.json", "state.json", "history.csv", "model.keras", "metrics.json"
-BACKUP, EVALUATIONS = "backup", "evaluations"
-OURS = {STATE, HISTORY, MODEL, METRICS, BACKUP, EVALUATIONS, "transform_fn", "logs", ".lock"}
-HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+CONFIG, MODEL, METRICS, EVALUATIONS = "config.json", "model.keras", "metrics.json", "evaluations"
+TRANSFORM, FEATURES, LOGS, LOCK = "transform_fn", "features", "logs", ".lock"
+OURS = {STATE, HISTORY, BACKUP, MODEL, METRICS, EVALUATIONS, TRANSFORM, FEATURES, LOGS, LOCK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class RunConfig:
       dataset: `path` as given, `digest`, and `config` as in dataset.json.
       labels: genre names in the order of the model's outputs.
       phases: settings of each phase of training, in order.
-      versions: of Python and of the libraries; not compared.
+      made_with: device, replicas, precision and versions; not compared.
     """
 
     model: str
@@ -51,36 +50,7 @@ class RunConfig:
     dataset: dict[str, Any]
     labels: list[str]
     phases: list[dict[str, Any]]
-    versions: dict[str, str]
-
-
-@dataclass(slots=True)
-class RunState:
-    """How far a run has come.
-
-    Attributes:
-      epoch: epochs that are finished, over all phases.
-      phase: index of the phase that goes on.
-      phase_epoch: epochs of that phase that are finished.
-      phase_done: whether that phase has ended, so that the next one comes.
-      wait: epochs since the validation loss last went down, in that phase.
-      phase_best: lowest validation loss of that phase.
-      best: lowest validation loss of all.
-      best_epoch: the epoch that model.keras is from, counted from 1; 0 before the first one ends.
-      backup: folder below `backup/` that the next epoch starts from, or "" at the start.
-      finished: why training ended, or "" while it goes on.
-    """
-
-    epoch: int = 0
-    phase: int = 0
-    phase_epoch: int = 0
-    phase_done: bool = False
-    wait: int = 0
-    phase_best: float | None = None
-    best: float | None = None
-    best_epoch: int = 0
-    backup: str = ""
-    finished: str = ""
+    made_with: dict[str, Any]
 
 
 def open_run(run: str, config: RunConfig) -> RunState | None:
@@ -115,12 +85,12 @@ def _refuse_foreign(run: str) -> None:
 
 def create_run(run: str, config: RunConfig) -> RunState:
     """Begins a run: writes its config.json, after whatever else a run starts with."""
-    _write_json(storage.join(run, CONFIG), {"format_version": FORMAT_VERSION} | asdict(config))
+    write_json(storage.join(run, CONFIG), {"format_version": FORMAT_VERSION} | asdict(config))
     return RunState()
 
 
 def differences(have: RunConfig, want: RunConfig) -> list[str]:
-    """The settings that differ, each with both values; where the dataset lies and the versions do not count."""
+    """The settings that differ, each with both values; not where the dataset lies or what it was made with."""
     if have.model != want.model:
         return [f"model is {have.model}, not {want.model}"]  # options of two models have little in common
     found = [f"seed is {have.seed}, not {want.seed}"] if have.seed != want.seed else []
@@ -156,7 +126,7 @@ def load_config(run: str) -> RunConfig:
     path = storage.join(run, CONFIG)
     if not storage.exists(path):
         raise UsageError(f"{run} is not a run: it has no {CONFIG} (make one with fma train)")
-    values = _read_json(path)
+    values = read_json(path)
     version = values.pop("format_version", None)
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
@@ -166,76 +136,22 @@ def load_config(run: str) -> RunConfig:
     return RunConfig(**values)
 
 
-def load_state(run: str) -> RunState:
-    """Reads state.json; the start where there is none yet."""
-    path = storage.join(run, STATE)
-    if not storage.exists(path):
-        return RunState()
-    values = _read_json(path)
-    if set(values) != {field.name for field in fields(RunState)}:
-        raise FmaError(f"{path} is damaged; remove {run} and train again")
-    return RunState(**values)
-
-
-def save_state(run: str, state: RunState) -> None:
-    """Commits how far the run has come."""
-    _write_json(storage.join(run, STATE), asdict(state))
-
-
-def read_history(run: str) -> list[dict[str, Any]]:
-    """The rows of history.csv; numbers as float, epoch and phase as int, None where there is no value."""
-    path = storage.join(run, HISTORY)
-    if not storage.exists(path):
-        return []
-    rows = csv.DictReader(io.StringIO(storage.read_bytes(path).decode()))
-    return [{name: _number(name, value) for name, value in row.items()} for row in rows]
-
-
-def _number(name: str, value: str) -> float | int | None:
-    if value == "":
-        return None
-    return int(value) if name in ("epoch", "phase") else float(value)
-
-
-def write_history(run: str, rows: list[dict[str, Any]]) -> None:
-    """Replaces history.csv by these rows, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n", restval="", extrasaction="raise")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    storage.write_bytes(storage.join(run, HISTORY), text.getvalue().encode())
-
-
 def read_metrics(run: str) -> dict[str, Any]:
     """metrics.json: metrics by split of the run's own dataset; {} before there are any."""
     path = storage.join(run, METRICS)
-    return _read_json(path) if storage.exists(path) else {}
+    return read_json(path) if storage.exists(path) else {}
 
 
 def write_metrics(run: str, metrics: dict[str, Any]) -> None:
     """Replaces metrics.json."""
-    _write_json(storage.join(run, METRICS), metrics)
+    write_json(storage.join(run, METRICS), metrics)
 
 
 def write_evaluation(run: str, digest: str, split: str, metrics: dict[str, Any]) -> str:
     """Writes metrics on another dataset below `evaluations/`; returns the path."""
     path = storage.join(run, EVALUATIONS, f"{digest[:12]}-{split}.json")
-    _write_json(path, metrics)
+    write_json(path, metrics)
     return path
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    try:
-        values = json.loads(storage.read_bytes(path))
-    except ValueError as error:
-        raise FmaError(f"{path} is damaged: {error}") from error
-    if not isinstance(values, dict):
-        raise FmaError(f"{path} is damaged: it is not a JSON object")
-    return values
-
-
-def _write_json(path: str, values: dict[str, Any]) -> None:
-    storage.write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
 @contextmanager
@@ -246,7 +162,7 @@ def locked(run: str) -> Iterator[None]:
       FmaError: another process trains in this folder.
     """
     storage.make_folder(run)
-    with open(storage.join(run, ".lock"), "wb") as file:
+    with open(storage.join(run, LOCK), "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

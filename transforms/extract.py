@@ -60,7 +60,7 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
             write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload))
 
     for block in resample(read_mono(file, facts), facts, config.sample_rate, config.resampler):
-        hashed.update(to_pcm16(block))
+        hashed.update(to_pcm16(block).data)
         samples += len(block)
         for kind, extractor in extractors.items():
             hand_on(kind, extractor.push(block))

@@ -11,11 +11,10 @@ AMIN = 1e-10
 """Smallest power before the logarithm (librosa's `amin`): -100 dB."""
 
 _CHUNK = 128
-_GROUPS = 8
 
 
 def mel_to_hz(mels: np.ndarray) -> np.ndarray:
-    """Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz (15 mel), then logarithmic, 27 mel for a factor 6.4."""
+    """Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz (15 mel), then 27 mel for a factor 6.4."""
     linear = np.asarray(mels, np.float64) * (200.0 / 3)
     return np.where(mels < 15, linear, 1000.0 * np.exp((mels - 15) * (np.log(6.4) / 27)))
 
@@ -56,8 +55,7 @@ class LogMel:
     def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int):
         self.n_fft, self.hop_length, self.n_mels = n_fft, hop_length, n_mels
         self._window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
-        filters = mel_filters(sample_rate, n_fft, n_mels)
-        self._groups = [_band_group(filters, rows) for rows in np.array_split(np.arange(n_mels), min(_GROUPS, n_mels))]
+        self._blocks = banded(mel_filters(sample_rate, n_fft, n_mels))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Log-mel of the frames that lie whole in the signal; pad it by n_fft // 2 on each side for a centred STFT.
@@ -82,15 +80,23 @@ class LogMel:
         spectrum = scipy.fft.rfft(frames * self._window, axis=1).view(np.float32)
         spectrum *= spectrum
         power = spectrum[:, 0::2] + spectrum[:, 1::2]
-        for rows, bins, weights in self._groups:
+        for rows, bins, weights in self._blocks:
             np.matmul(power[:, bins], weights, out=out[:, rows])
 
 
-def _band_group(filters: np.ndarray, rows: np.ndarray) -> tuple[slice, slice, np.ndarray]:
-    touched = np.flatnonzero(filters[rows].any(axis=0))
-    first, last = (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 1)
-    bands = slice(int(rows[0]), int(rows[-1]) + 1)
-    return bands, slice(first, last), np.ascontiguousarray(filters[bands, first:last].T)
+def banded(weights: np.ndarray, blocks: int = 8) -> list[tuple[slice, slice, np.ndarray]]:
+    """Cuts a mostly empty matrix [rows, columns] into dense blocks of rows, each over the columns that they touch.
+
+    Returns:
+      (rows, columns, weights [columns, rows]) of each block.
+    """
+    cut = []
+    for rows in np.array_split(np.arange(len(weights)), min(blocks, len(weights))):
+        touched = np.flatnonzero(weights[rows].any(axis=0))
+        columns = slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 1)
+        block = slice(int(rows[0]), int(rows[-1]) + 1)
+        cut.append((block, columns, np.ascontiguousarray(weights[block, columns].T)))
+    return cut
 
 
 def quantize(log_mel: np.ndarray, db_min: float, db_step: float) -> np.ndarray:

@@ -100,9 +100,9 @@ def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None
     return plan
 
 
-def plan_digest(lines: Iterable[str], config: DatasetConfig) -> str:
-    """8 hex digits that name a plan: a generation made by the same plan has the same name on any machine."""
+def plan_digest(plan: Iterable[ShardPlan], config: DatasetConfig) -> str:
+    """8 hex digits that name a plan: the same tracks in the same shards have the same name on any machine."""
     hashed = hashlib.sha256(config.digest.encode())
-    for line in lines:
-        hashed.update(line.encode())
+    for shard in plan:
+        hashed.update(json.dumps([shard.name, [track.track_id for track in shard.tracks]]).encode())
     return hashed.hexdigest()[:8]

@@ -104,7 +104,7 @@ def contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
 
 
 def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[tuple[int, "np.ndarray"]]]:
-    """(track_id, uint8 [n_mels, window_frames]) of the first windows of `each` tracks of every genre, in label order."""
+    """(track_id, uint8 [n_mels, window_frames]) of the first windows of `each` tracks a genre, in label order."""
     from transforms.records import read_records
     from transforms.schema import decode_payload, deserialize
 

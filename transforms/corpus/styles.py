@@ -114,7 +114,8 @@ STYLES = {
         scales=("major", "minor"), progressions=((0, 5, 3, 4), (0, 2, 3, 3), (5, 3, 0, 4)),
         strum=("x.......x.......", "x...............", "x...x...x...x..."),
         chords=("piano", "strings", "pad"), leads=("piano", "strings", "piano"), basses=("upright", "strings", "sub"),
-        chord_level=(0.35, 0.6), bass_level=(0.2, 0.5), noise_db=(-66, -50), cutoff=(3_500, 8_000), drive=(0, 0.1), echo=(0.3, 0.6),
+        chord_level=(0.35, 0.6), bass_level=(0.2, 0.5), noise_db=(-66, -50), cutoff=(3_500, 8_000),
+        drive=(0, 0.1), echo=(0.3, 0.6),
     ),
     "International": Style(
         tempo=(92, 140), swing=(0, 0.2), drums=(0.8, 1.2), melody=(0.3, 0.5), arpeggio=0.4, register=(52, 64),

@@ -16,21 +16,6 @@ def periodic_hann(length: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
-def banded(weights: np.ndarray, blocks: int = 8) -> list[tuple[slice, slice, np.ndarray]]:
-    """Cuts a mostly empty matrix [rows, columns] into dense blocks of rows, each over the columns that they touch.
-
-    Returns:
-      (rows, columns, weights [columns, rows]) of each block.
-    """
-    cut = []
-    for rows in np.array_split(np.arange(len(weights)), blocks):
-        touched = np.flatnonzero(weights[rows].any(axis=0))
-        columns = slice(touched[0], touched[-1] + 1) if len(touched) else slice(0, 1)
-        block = slice(rows[0], rows[-1] + 1)
-        cut.append((block, columns, np.ascontiguousarray(weights[block, columns].T)))
-    return cut
-
-
 @lru_cache(maxsize=128)
 def chroma_filters(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:
     """Weights of each FFT bin in the 12 pitch classes, C first (D. Ellis, chroma feature analysis, 2007).

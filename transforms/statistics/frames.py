@@ -5,12 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from transforms.mel import mel_filters
+from transforms.mel import banded, mel_filters
 from transforms.statistics import spectral, tonal
 from transforms.statistics.columns import FEATURE_SIZES, FRAME_COLUMNS, N_FRAME_FEATURES
 from transforms.statistics.constant_q import constant_q
 from transforms.statistics.crossings import zero_crossing_rate
-from transforms.statistics.filters import banded, chroma_filters, cosine_transform
+from transforms.statistics.filters import chroma_filters, cosine_transform
 from transforms.statistics.framing import ASSUMED_RATE, Framing
 from transforms.statistics.tuning import SpectralPeaks
 

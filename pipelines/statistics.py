@@ -1,0 +1,163 @@
+"""`fma statistics`: full-pass statistics of the training split, as the graph that normalises a kind's values."""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+from transforms import console, storage
+from transforms.growth import locked
+from transforms.manifest import Manifest, commit, load
+from transforms.shards import ShardFile
+
+TAKES_BEAM_OPTIONS = True
+KINDS_WITH_STATISTICS = ("mel", "stats")
+GRAPH_VERSION = 1
+"""Part of a folder's name: goes up when the same records would give another graph."""
+
+BYTES_PER_TRACK = 32 << 20
+"""Reading this much costs about what ingesting a track does, so `pipelines.options` can tell small from large."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments; what it does not know goes on to Beam."""
+    parser.description = (
+        "Reads all training records and writes the graph that normalises them: mean and deviation of each mel band; "
+        "mean, deviation and principal components of the statistics. Training and evaluation use it. Does nothing "
+        "where it is there already. Options that are not listed go to Apache Beam."
+    )
+    parser.epilog = "example: fma statistics data/small"
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="local worker processes; default: all cores")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; see `fma statistics --help`."""
+    if args.beam_options:
+        from pipelines.options import refuse_unknown
+
+        refuse_unknown(args.beam_options)
+    manifest = load(args.dataset)
+    reason = nothing_to_do(args.dataset, manifest)
+    if reason:
+        console.say(reason)
+        return 0
+    with locked(args.dataset), console.naming(args.dataset):
+        manifest = load(args.dataset)  # again: a writer may have ended before this one got the lock
+        _write_statistics(args, manifest)
+    return 0
+
+
+def nothing_to_do(dataset: str, manifest: Manifest) -> str:
+    """Why there is nothing to analyse, or "" where there is something."""
+    shards = training_shards(manifest)
+    if not any(shard.split == "training" for generation in manifest.generations for shard in generation.shards):
+        return f"{dataset} has no training split, so it gets no statistics"
+    if not shards:
+        return f"{dataset} holds {', '.join(manifest.config.features)} only, which needs no statistics"
+    have = manifest.transform_fn
+    wanted = describe(manifest, "")
+    if have is None or any(have[key] != wanted[key] for key in ("kinds", "generations")):
+        return ""
+    complete = all(storage.exists(_saved_model(dataset, have["path"], kind)) for kind in have["kinds"])
+    return f"the statistics of {dataset} are up to date: {have['path']}" if complete else ""
+
+
+def training_shards(manifest: Manifest) -> dict[str, list[ShardFile]]:
+    """The training shards that the manifest lists, of each kind that has statistics."""
+    found = {kind: manifest.shards(kind, "training") for kind in KINDS_WITH_STATISTICS}
+    return {kind: shards for kind, shards in found.items() if shards}
+
+
+def describe(manifest: Manifest, name: str) -> dict:
+    """What dataset.json says about the statistics."""
+    return {
+        "path": f"transform_fn/{name}",
+        "kinds": list(training_shards(manifest)),
+        "generations": [generation.name for generation in manifest.generations],
+    }
+
+
+def folder_name(manifest: Manifest) -> str:
+    """Equal for the same generations and training records; the number of generations, then 8 hex digits."""
+    names = [generation.name for generation in manifest.generations]
+    digests = {kind: sorted(shard.digest for shard in shards) for kind, shards in training_shards(manifest).items()}
+    text = json.dumps([GRAPH_VERSION, manifest.config.digest, names, digests], sort_keys=True)
+    return f"{len(names):04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
+    _prepare_tensorflow()
+    from pipelines.analyze import AnalysisJob, run_analysis
+    from pipelines.options import beam_options, quiet_beam
+
+    quiet_beam()
+    shards = training_shards(manifest)
+    name = folder_name(manifest)
+    size = sum(shard.bytes for files in shards.values() for shard in files)
+    options = beam_options(args.beam_options, size // BYTES_PER_TRACK, args.workers)
+    records = {kind: sum(shard.records for shard in files) for kind, files in shards.items()}
+    with _watched(sum(records.values())) as ticks:
+        job = AnalysisJob(args.dataset, name, manifest.config, ticks)
+        for left_over in (job.folder, storage.join(args.dataset, "transform_fn", name)):
+            storage.remove_tree(left_over)
+        run_analysis(job, shards, options)
+    manifest.transform_fn = describe(manifest, name)
+    commit(args.dataset, manifest)
+    storage.remove_tree(job.folder)
+    # Only now: until the commit, readers were told of the old folder.
+    for old in set(storage.list_folders(storage.join(args.dataset, "transform_fn"))) - {name}:
+        storage.remove_tree(storage.join(args.dataset, "transform_fn", old))
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in records.items())
+    console.say(f"analysed {counts} records of the training split: {manifest.transform_fn['path']}")
+
+
+def _prepare_tensorflow() -> None:
+    """Settings that hold in this process and its workers from TensorFlow's import on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not the user's
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
+
+
+def _saved_model(dataset: str, path: str, kind: str) -> str:
+    return storage.join(dataset, path, kind, "transform_fn", "saved_model.pb")
+
+
+@contextmanager
+def _watched(records: int) -> Iterator[str]:
+    """Shows progress while the body runs; gives it the folder that workers note read records in."""
+    from pipelines.progress import POLL_SECONDS, count_ticks
+
+    with TemporaryDirectory(prefix="fma-ticks-") as folder, console.progress("statistics", records, "records") as bar:
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(POLL_SECONDS):
+                bar.update(count_ticks(folder)[0])
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield folder
+        finally:
+            stop.set()
+            watcher.join()
+            bar.update(count_ticks(folder)[0])
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    # Through the front door and by its name, so that nothing Beam pickles belongs to __main__.
+    from fma import main
+
+    sys.exit(main(["statistics", *sys.argv[1:]]))

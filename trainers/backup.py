@@ -1,0 +1,86 @@
+"""What the next epoch starts from: weights, optimizer state, random state; and the best model until it is committed.
+
+An epoch writes its files to a folder of its own below `backup/`. They count from the moment when state.json names that
+folder; `settle` then puts the best model in its place and removes the folders that are not named, so that it does not
+matter where a run is killed.
+"""
+
+import io
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.run_state import BACKUP, RunState
+from trainers.runs import MODEL
+from transforms import storage
+from transforms.errors import FmaError
+
+if TYPE_CHECKING:
+    import keras
+
+ARRAYS, BEST = "state.npz", "best.keras"
+
+
+def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer", best: bool) -> None:
+    """Writes the state after an epoch to `backup/<name>`; it counts once state.json names it.
+
+    Args:
+      run: the run directory.
+      name: of the folder.
+      model: the whole model; the state of its random generators is among its variables.
+      optimizer: after the epoch's last step.
+      best: whether to save the model itself, too.
+    """
+    folder = storage.join(run, BACKUP, name)
+    data = io.BytesIO()
+    arrays = {f"{i:05d}": np.asarray(value) for i, value in enumerate([*model.variables, *optimizer.variables])}
+    np.savez(data, **arrays)
+    storage.write_bytes(storage.join(folder, ARRAYS), data.getvalue())
+    if best:
+        storage.write_bytes(storage.join(folder, BEST), model_bytes(model))
+
+
+def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.Optimizer") -> None:
+    """Sets the variables to what they were after the last finished epoch; the optimizer must be built.
+
+    Raises:
+      FmaError: the backup is missing or damaged.
+    """
+    path = storage.join(run, BACKUP, state.backup, ARRAYS)
+    variables = [*model.variables, *optimizer.variables]
+    try:
+        with np.load(io.BytesIO(storage.read_bytes(path))) as arrays:
+            values = [arrays[name] for name in sorted(arrays.files)]
+    except (FileNotFoundError, ValueError, OSError) as error:
+        raise FmaError(f"{path} cannot be read ({error}): remove {run} and train again") from error
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+        raise FmaError(f"{path} is not of this model: remove {run} and train again")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def settle(run: str, state: RunState) -> None:
+    """Puts a committed best model in its place, and removes backups that are not committed or out of date."""
+    best = storage.join(run, BACKUP, state.backup, BEST)
+    if state.backup and state.best_epoch == state.epoch and storage.exists(best):
+        storage.write_bytes(storage.join(run, MODEL), storage.read_bytes(best))
+    for name in storage.list_folders(storage.join(run, BACKUP)):
+        if name != state.backup:
+            storage.remove_tree(storage.join(run, BACKUP, name))
+
+
+def model_bytes(model: "keras.Model") -> bytes:
+    """The model as a .keras file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, MODEL)
+        model.save(path)
+        with open(path, "rb") as file:
+            return file.read()
+
+
+def is_finite(model: "keras.Model") -> bool:
+    """Whether all weights are finite numbers."""
+    values = (np.asarray(weight) for weight in model.weights)
+    return all(np.isfinite(value).all() for value in values if value.dtype.kind == "f")

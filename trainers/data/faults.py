@@ -1,0 +1,66 @@
+"""What goes wrong while shards are read, as one line that says what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainers.data.source import is_local
+from transforms import console, storage
+from transforms.errors import FmaError
+from transforms.manifest import load
+from transforms.records import read_records
+
+LOOK_UP_TO = 4 << 30
+"""Bytes of a dataset that are read again to find out which shard is damaged; TensorFlow does not say it."""
+
+_WRONG_COUNT = "Input dataset was expected to contain"
+
+
+@contextmanager
+def reading(dataset: str) -> Iterator[None]:
+    """Turns TensorFlow's errors about a dataset's files into FmaErrors; anything else passes through.
+
+    Args:
+      dataset: what is read inside the block.
+
+    Raises:
+      FmaError: a shard is damaged, missing, unreadable or has another number of records than dataset.json says.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        raise FmaError(f"{_find_damage(dataset)}: run fma verify {dataset}") from error
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+        if ".tfrecord" not in error.message:
+            raise  # about something else than a shard
+        raise FmaError(f"cannot read {_detail(error.message)}: run fma verify {dataset}") from error
+    except (tf.errors.FailedPreconditionError, tf.errors.InvalidArgumentError) as error:
+        if _WRONG_COUNT not in error.message:
+            raise
+        raise FmaError(
+            f"{dataset} does not have the records that its dataset.json lists: run fma verify {dataset}"
+        ) from error
+
+
+def _detail(message: str) -> str:
+    """TensorFlow's message without the names of its operations."""
+    return message.rpartition("}}")[2].partition(" [Op:")[0].strip()
+
+
+def _find_damage(dataset: str) -> str:
+    manifest = load(dataset)
+    shards = [shard for kind in manifest.config.features for shard in manifest.shards(kind)]
+    if is_local(dataset) and sum(shard.bytes for shard in shards) <= LOOK_UP_TO:
+        console.log("a shard is damaged; looking for it")
+        for shard in shards:
+            path = storage.join(dataset, shard.path)
+            try:
+                with storage.open_read(path) as file:
+                    for _ in read_records(file, path):
+                        pass
+            except FmaError as error:
+                return str(error)
+            except FileNotFoundError:
+                return f"{path} is missing"
+    return f"a shard of {dataset} is damaged"

@@ -1,0 +1,99 @@
+"""The pieces of the training loop: schedule, optimizer, loss, class weights, and one phase from its start or its middle."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from trainers.models.spec import Phase
+from transforms.errors import UsageError
+from transforms.features import KINDS
+from transforms.manifest import Manifest, read_ledger
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+Jit = Literal["auto", "on", "off"]
+
+
+def count_by_label(dataset: str, manifest: Manifest, kind: str, split: str = "training") -> np.ndarray:
+    """Records of a kind by label, int64 [classes], from the dataset's ledgers: no record is read."""
+    counts: Counter[str] = Counter()
+    for line in read_ledger(dataset, manifest, "tracks"):
+        if line["split"] == split:
+            counts[line["genre"]] += line["windows"] if KINDS[kind].per == "window" else 1
+    return np.array([counts[genre] for genre in manifest.labels], np.int64)
+
+
+def class_weights(counts: np.ndarray) -> np.ndarray:
+    """Weights that let each class count the same in the loss: n / (k n_c) for n examples, k classes that have any.
+
+    The weight of an example is 1 on average, so the learning rate keeps its meaning.
+
+    Args:
+      counts: examples by class, [classes].
+
+    Returns:
+      float32 [classes]; 0 for a class without examples.
+    """
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * np.maximum(counts, 1))
+    return np.where(present, weights, 0).astype(np.float32)
+
+
+def smooth_targets(label: "tf.Tensor", classes: int, smoothing: float) -> "tf.Tensor":
+    """One-hot targets float32 [batch, classes] with `smoothing` of their weight spread evenly over all classes.
+
+    Smoothing is part of the training targets, not of the loss: validation losses are then plain cross-entropies, which
+    can be compared between phases and runs.
+    """
+    import tensorflow as tf
+
+    return tf.one_hot(label, classes) * (1 - smoothing) + smoothing / classes
+
+
+def cosine_schedule(phase: Phase, steps_per_epoch: int) -> "keras.optimizers.schedules.LearningRateSchedule":
+    """From 0 linearly to the phase's learning rate in the warm-up, then along a half cosine to 0 at the phase's end."""
+    import keras
+
+    total = phase.epochs * steps_per_epoch
+    warmup = min(round(phase.warmup_epochs * steps_per_epoch), total - 1)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else phase.learning_rate,
+        decay_steps=total - warmup,
+        warmup_target=phase.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def make_optimizer(phase: Phase, steps_per_epoch: int) -> "keras.Optimizer":
+    """AdamW with the phase's schedule; biases and batch norm's scale and offset do not decay."""
+    import keras
+
+    optimizer = keras.optimizers.AdamW(cosine_schedule(phase, steps_per_epoch), weight_decay=phase.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def trainable_view(part: "keras.Model", phase: Phase, steps_per_epoch: int, jit: Jit) -> "keras.Model":
+    """A compiled model that shares its layers with `part`, so that the part itself is saved without an optimizer.
+
+    Args:
+      part: logits from records, or from features; call this in the strategy's scope.
+      phase: its settings.
+      steps_per_epoch: for the schedule.
+      jit: whether XLA compiles the training step; "auto" leaves it to Keras.
+    """
+    import keras
+
+    view = keras.Model(part.inputs, part.outputs, name=part.name)
+    view.compile(
+        optimizer=make_optimizer(phase, steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile={"auto": "auto", "on": True, "off": False}[jit],
+    )
+    view.optimizer.build(view.trainable_variables)
+    return view
