@@ -10,8 +10,10 @@ COMMANDS = {
     "download": ("transforms.download", "fetch FMA's official archives, resumable and SHA-1 checked"),
     "ingest": ("pipelines.ingest", "read audio and metadata, write sharded TFRecords"),
     "verify": ("transforms.verify", "re-read a whole dataset: counts, checksums, digest, split leaks"),
+    "compact": ("transforms.compact", "rewrite the generations of a dataset into one"),
     "show": ("transforms.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
     "statistics": ("pipelines.statistics", "analyse the training split: the normalisation that training uses"),
+    "bench-input": ("trainers.bench_input", "records a second of the input pipeline, and what holds it up"),
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

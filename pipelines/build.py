@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -12,6 +12,7 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 from transforms.plan import ShardPlan
+from transforms.sandbox import Limits
 from transforms.shards import ShardBuilder, ShardResult
 
 
@@ -24,6 +25,7 @@ class BuildJob:
       generation: name of the generation to write.
       labels: genre names in label order.
       config: the dataset's.
+      limits: what one track may cost.
       ticks: local folder where workers of this machine note each finished track, or "".
     """
 
@@ -31,6 +33,7 @@ class BuildJob:
     generation: str
     labels: tuple[str, ...]
     config: DatasetConfig
+    limits: Limits = field(default_factory=Limits)
     ticks: str = ""
 
     @property
@@ -56,17 +59,17 @@ class BuildShard(beam.DoFn):
         self._job = job
 
     def setup(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(1)  # work is spread over processes, and on every runner BLAS threads would fight with them
         job = self._job
         self._ticks = _Ticks(job.ticks)
-        self._builder = ShardBuilder(job.dataset, job.generation, list(job.labels), job.config, self._on_track)
+        self._builder = ShardBuilder(
+            job.dataset, job.generation, job.labels, job.config, limits=job.limits, on_track=self._on_track
+        )
 
     def process(self, line: str) -> Iterator[str]:
         yield self._builder.build(ShardPlan.from_line(line)).to_line()
 
     def teardown(self) -> None:
+        self._builder.close()
         self._ticks.close()
 
     def _on_track(self, reason: str) -> None:

@@ -3,14 +3,16 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from transforms import console, storage
+from pipelines.grow import Job, Outcome, counts, grow
+from transforms import console
 from transforms.config import DatasetConfig, validate
-from transforms.errors import FmaError, UsageError
+from transforms.errors import UsageError
+from transforms.failures import REASONS
 from transforms.growth import Growth, locked, open_or_create, plan_growth, remove_orphans
-from transforms.manifest import Generation, Manifest, commit, is_dataset, load
-from transforms.plan import make_plan, plan_digest
+from transforms.manifest import Manifest, is_dataset, load
+from transforms.sandbox import Limits
 
 if TYPE_CHECKING:
     from transforms.metadata import Catalog
@@ -46,6 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="give up above this share; default 5"
     )
+    parser.add_argument("--update", action="store_true", help="read changed tracks again, take out vanished ones")
+    parser.add_argument(
+        "--retry-failed", nargs="?", const="", choices=("", *REASONS), metavar="REASON", help="try failed tracks again"
+    )
+    parser.add_argument(
+        "--commit-every", type=_positive, metavar="N", help="tracks; default: about ten minutes of local work"
+    )
+    parser.add_argument("--track-timeout", type=float, default=Limits().seconds, metavar="S", help="for each track")
+    parser.add_argument("--track-memory", type=_positive, default=Limits().megabytes, metavar="MB", help="likewise")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")
 
 
@@ -55,20 +66,37 @@ def run(args: argparse.Namespace) -> int:
         from pipelines.options import refuse_unknown
 
         refuse_unknown(args.beam_options)
-    manifest = open_or_create(args.out, choose_config(args))
+    config = choose_config(args)
+    manifest = open_or_create(args.out, config)
     catalog = _read_catalog(args)
+    _refuse_mixed_lengths(args.out, manifest, catalog.subset)
     with locked(args.out), console.naming(args.out):
         if is_dataset(args.out):
             manifest = load(args.out)
-        for name in remove_orphans(args.out, manifest):
-            console.log(f"removed what an interrupted run had left of generation {name}")
-        growth = plan_growth(args.out, manifest, catalog.tracks)
-        before = manifest.totals
-        failures = ""
-        if growth.new:
-            failures = _ingest(args, catalog, growth, manifest)
-    _report(args, manifest, growth, before, failures)
+        removed = remove_orphans(args.out, manifest)
+        if removed:
+            console.log(f"removed {removed:,} files that an interrupted or earlier run had left behind")
+        growth = plan_growth(
+            args.out, manifest, catalog.tracks, catalog.known, update=args.update, retry=args.retry_failed
+        )
+        outcome = Outcome()
+        if growth.new or growth.drop or growth.drop_failures:
+            outcome = grow(_job(args), manifest, catalog, growth)
+    _report(args, manifest, growth, outcome)
     return 0
+
+
+def _job(args: argparse.Namespace) -> Job:
+    limits = Limits(args.track_timeout, args.track_memory)
+    return Job(args.out, args.beam_options, args.workers, args.shards, limits, args.max_failures, args.commit_every)
+
+
+def _refuse_mixed_lengths(dataset: str, manifest: Manifest, subset: str) -> None:
+    """FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over."""
+    subsets = {generation.subset for generation in manifest.generations} - {""}
+    if subset and subsets and (subset == "full") != ("full" in subsets):
+        have = "whole songs" if "full" in subsets else "clips of 30 s"
+        raise UsageError(f"{dataset} holds {have}; give another --out for --subset {subset}")
 
 
 def choose_config(args: argparse.Namespace) -> DatasetConfig:
@@ -92,69 +120,52 @@ def _read_catalog(args: argparse.Namespace) -> "Catalog":
 
     catalog = read_catalog(args.metadata, args.subset, args.split)
     if not catalog.tracks:
-        raise UsageError(f"{args.metadata} names no track to ingest: {_counts(catalog.skipped)}")
+        raise UsageError(f"{args.metadata} names no track to ingest: {counts(catalog.skipped)}")
     return replace(catalog, tracks=locate(catalog.tracks, args.audio, catalog.form))
 
 
-def _ingest(args: argparse.Namespace, catalog: "Catalog", growth: Growth, manifest: Manifest) -> str:
-    """Builds and commits a generation; returns the folder of its failures file, or "" where nothing failed."""
-    from pipelines.build import BuildJob, describe_job, run_build
-    from pipelines.options import beam_options, quiet_beam
-    from pipelines.progress import watched
-
-    quiet_beam()
-    plan = make_plan(growth.new, manifest.config, args.shards)
-    name = f"{len(manifest.generations) + 1:04d}-{plan_digest(plan, manifest.config)}"
-    options = beam_options(args.beam_options, len(growth.new), args.workers)
-    with watched(len(growth.new)) as ticks:
-        job = BuildJob(args.out, name, tuple(growth.labels), manifest.config, ticks)
-        results = run_build(job, plan, options)
-    generation = Generation.from_results(name, catalog.subset, describe_job(options), catalog.skipped, results)
-    storage.remove_tree(job.folder)
-    failures = storage.join(args.out, "failures", name) if generation.failures else ""
-    _refuse_too_many(args, generation, len(growth.new), failures)
-    manifest.labels = growth.labels
-    manifest.generations.append(generation)
-    commit(args.out, manifest)
-    return failures
-
-
-def _refuse_too_many(args: argparse.Namespace, generation: Generation, tracks: int, failures: str) -> None:
-    failed = sum(generation.failures.values())
-    share = 100 * failed / tracks
-    if share <= args.max_failures:
+def _report(args: argparse.Namespace, manifest: Manifest, growth: Growth, outcome: Outcome) -> None:
+    if args.json:
+        console.say(json.dumps(_as_json(args, manifest, growth, outcome)))
         return
-    for kind in (*{shard.kind for shard in generation.shards}, "tracks"):
-        storage.remove_tree(storage.join(args.out, kind, generation.name))
-    raise FmaError(
-        f"{failed:,} of {tracks:,} tracks failed ({share:.1f}%: {_counts(generation.failures)}), more than "
-        f"--max-failures {args.max_failures:g}; the dataset is unchanged. Look at {failures}, and to accept that many "
-        f"give --max-failures {int(share) + 1}"
-    )
-
-
-def _report(args: argparse.Namespace, manifest: Manifest, growth: Growth, before: dict, failures: str) -> None:
     from transforms.show import summarize
 
-    totals = manifest.totals
-    failed = sum(totals["failures"].values()) - sum(before["failures"].values())
-    new = totals["tracks"] - before["tracks"]
-    if args.json:
-        counts = {"new": new, "kept": growth.kept, "failed": failed, "failed_before": growth.failed}
-        console.say(json.dumps(counts | {"digest": manifest.digest, "dataset": args.out} | {"totals": totals}))
-        return
     summarize(manifest)
-    if failures:
-        console.say(f"{failed:,} of {len(growth.new):,} tracks failed: {_counts(manifest.generations[-1].failures)}")
-        console.say(f"each with its reason in {failures}")
+    if outcome.failed:
+        console.say(f"{outcome.failed:,} of {len(growth.new):,} tracks failed; each with its reason in")
+        for folder in outcome.failures:
+            console.say(f"  {folder}")
     if growth.failed:
-        console.say(f"{growth.failed:,} tracks that failed before were not tried again")
-    rest = "nothing new, " if not growth.new else ""
-    console.say(f"{rest}{new:,} new, {growth.kept:,} kept, 0 bytes rewritten")
+        console.say(f"{growth.failed:,} tracks that failed before were not tried again (--retry-failed does)")
+    if growth.changed:
+        done = "were read again" if args.update else "are kept as they were (--update reads them again)"
+        console.say(f"{len(growth.changed):,} tracks changed and {done}: {_some(growth.changed)}")
+    if growth.vanished:
+        done = "were taken out" if args.update else "are kept (--update takes them out)"
+        console.say(f"{len(growth.vanished):,} tracks are not in the metadata and {done}: {_some(growth.vanished)}")
+    rest = "" if growth.new else "nothing new, "
+    rewritten = console.human_bytes(outcome.rewritten).replace(" B", " bytes")
+    console.say(f"{rest}{outcome.ingested:,} new, {growth.kept:,} kept, {rewritten} rewritten")
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
+def _as_json(args: argparse.Namespace, manifest: Manifest, growth: Growth, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "dataset": args.out,
+        "digest": manifest.digest,
+        "new": outcome.ingested,
+        "failed": outcome.failed,
+        "kept": growth.kept,
+        "failed_before": growth.failed,
+        "changed": growth.changed,
+        "vanished": growth.vanished,
+        "bytes_rewritten": outcome.rewritten,
+        "failures": outcome.failures,
+        "totals": manifest.totals,
+    }
+
+
+def _some(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5:,} more" if len(ids) > 5 else "")
 
 
 def _positive(text: str) -> int:

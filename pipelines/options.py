@@ -27,9 +27,7 @@ def beam_options(arguments: list[str], tracks: int, workers: int | None) -> Pipe
       UsageError: Beam does not know one of the options.
     """
     refuse_unknown(arguments)
-    given = PipelineOptions(arguments).get_all_options()
-    runner = given.get("runner")
-    if runner not in (None, LOCAL_RUNNER):
+    if not is_local(arguments):
         return PipelineOptions(arguments)
     count = workers or _given_workers(arguments) or len(os.sched_getaffinity(0))
     small = tracks <= IN_MEMORY_UP_TO and workers is None
@@ -38,6 +36,11 @@ def beam_options(arguments: list[str], tracks: int, workers: int | None) -> Pipe
     if not any(argument.startswith("--direct_running_mode") for argument in arguments):
         defaults += [f"--direct_running_mode={mode}", f"--direct_num_workers={1 if mode == 'in_memory' else count}"]
     return PipelineOptions([*defaults, *arguments])
+
+
+def is_local(arguments: list[str]) -> bool:
+    """Whether the user's Beam options leave the work on this machine."""
+    return PipelineOptions(arguments).get_all_options().get("runner") in (None, LOCAL_RUNNER)
 
 
 def refuse_unknown(arguments: list[str]) -> None:

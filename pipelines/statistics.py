@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -121,6 +122,7 @@ def _prepare_tensorflow() -> None:
     """Settings that hold in this process and its workers from TensorFlow's import on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not the user's
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFT warns of a cache that is not used
 
 
 def _saved_model(dataset: str, path: str, kind: str) -> str:

@@ -71,6 +71,15 @@ def settle(run: str, state: RunState) -> None:
             storage.remove_tree(storage.join(run, BACKUP, name))
 
 
+def load_best(run: str, model: "keras.Model") -> None:
+    """Gives a model of the same shape the weights of the best epoch so far."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, MODEL)
+        with open(path, "wb") as file:
+            file.write(storage.read_bytes(storage.join(run, MODEL)))
+        model.load_weights(path)
+
+
 def model_bytes(model: "keras.Model") -> bytes:
     """The model as a .keras file."""
     with tempfile.TemporaryDirectory() as folder:

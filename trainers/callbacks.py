@@ -11,11 +11,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from trainers import backup
 from trainers.models.spec import Phase
 from trainers.run_state import HISTORY_COLUMNS, RunState, advance, read_history, save_state, write_history
-from transforms import console
+from transforms import console, storage
 from transforms.errors import FmaError
 from transforms.progress import Progress
 
@@ -86,8 +87,35 @@ class Keeper(keras.callbacks.Callback):
 
     def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
         numbers = {name: float(logs[name]) for name in HISTORY_COLUMNS if name in logs}
-        rate = float(np.asarray(self.model.optimizer.learning_rate))
-        return {"epoch": self.state.epoch, "phase": self._phase.name, "learning_rate": rate} | numbers
+        optimizer = self.model.optimizer
+        rate = getattr(optimizer, "inner_optimizer", optimizer).learning_rate  # float16 wraps it in a loss scale
+        facts = {"epoch": self.state.epoch, "phase": self._phase.name, "learning_rate": float(np.asarray(rate))}
+        return facts | numbers
+
+
+class Board(keras.callbacks.Callback):
+    """Writes loss and accuracy of each epoch for TensorBoard, to `train` and `validation` below a folder.
+
+    keras.callbacks.TensorBoard also writes each step, for which it waits for the step's result.
+    """
+
+    def __init__(self, folder: str, validated: bool):
+        super().__init__()
+        names = {"": "train"} | ({"val_": "validation"} if validated else {})
+        self._writers = {
+            prefix: tf.summary.create_file_writer(storage.join(folder, name)) for prefix, name in names.items()
+        }
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        for prefix, writer in self._writers.items():
+            with writer.as_default():
+                for name in ("loss", "accuracy"):
+                    tf.summary.scalar(name, (logs or {})[prefix + name], step=epoch + 1)
+            writer.flush()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        for writer in self._writers.values():
+            writer.close()
 
 
 class Narrator(keras.callbacks.Callback):

@@ -1,13 +1,11 @@
-"""The pieces of the training loop: schedule, optimizer, loss, class weights, and one phase from its start or its middle."""
+"""The pieces of the training loop: class weights, label smoothing, schedule, optimizer, loss."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from trainers.models.spec import Phase
-from transforms.errors import UsageError
 from transforms.features import KINDS
 from transforms.manifest import Manifest, read_ledger
 
@@ -43,15 +41,13 @@ def class_weights(counts: np.ndarray) -> np.ndarray:
     return np.where(present, weights, 0).astype(np.float32)
 
 
-def smooth_targets(label: "tf.Tensor", classes: int, smoothing: float) -> "tf.Tensor":
-    """One-hot targets float32 [batch, classes] with `smoothing` of their weight spread evenly over all classes.
+def smooth(labels: "tf.Tensor", smoothing: float) -> "tf.Tensor":
+    """Label smoothing: a share of each target [batch, classes] is spread evenly over all classes.
 
-    Smoothing is part of the training targets, not of the loss: validation losses are then plain cross-entropies, which
-    can be compared between phases and runs.
+    It is part of the training targets, not of the loss: validation losses are then plain cross-entropies, which can be
+    compared between phases and runs.
     """
-    import tensorflow as tf
-
-    return tf.one_hot(label, classes) * (1 - smoothing) + smoothing / classes
+    return labels * (1 - smoothing) + smoothing / labels.shape[-1]
 
 
 def cosine_schedule(phase: Phase, steps_per_epoch: int) -> "keras.optimizers.schedules.LearningRateSchedule":

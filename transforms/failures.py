@@ -7,6 +7,9 @@ REASONS = {
     "corrupt_audio": "not audio, or audio that the decoder gives up on",
     "truncated_audio": "decoded much shorter than declared",
     "too_short": "shorter than one window",
+    "timeout": "not done within the time limit for a track",
+    "out_of_memory": "more memory than the limit for a track",
+    "decoder_crashed": "the decoder's process died, twice",
 }
 
 SKIPPED = {

@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from transforms import storage
 from transforms.config import DatasetConfig, differences
@@ -17,15 +18,23 @@ class Growth:
     """What a run has to do.
 
     Attributes:
-      new: tracks that the dataset has neither ingested nor failed.
-      kept: wanted tracks that it has already ingested.
+      new: tracks to ingest, by id.
+      kept: wanted tracks that the dataset has and that stay.
       failed: wanted tracks that failed before and are not tried again.
+      changed: ids of tracks whose file, genre or split is not what it was; among `new` if they are to be updated.
+      vanished: ids of tracks in the dataset that the metadata does not name any more.
+      drop: ids of ingested tracks to take out of the dataset.
+      drop_failures: ids of failed tracks to take out.
       labels: the dataset's labels with the new genres appended.
     """
 
     new: list[Track]
     kept: int
     failed: int
+    changed: list[int]
+    vanished: list[int]
+    drop: set[int]
+    drop_failures: set[int]
     labels: list[str]
 
 
@@ -49,17 +58,63 @@ def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
     return manifest
 
 
-def plan_growth(dataset: str, manifest: Manifest, wanted: Iterable[Track]) -> Growth:
-    """Compares the tracks that are wanted with those that the dataset knows."""
-    ingested = {line["track_id"] for line in read_ledger(dataset, manifest, "tracks")}
-    failed = {line["track_id"] for line in read_ledger(dataset, manifest, "failures")}
-    wanted = list(wanted)
-    new = [track for track in wanted if track.track_id not in ingested and track.track_id not in failed]
+def plan_growth(
+    dataset: str,
+    manifest: Manifest,
+    wanted: list[Track],
+    known: frozenset[int],
+    *,
+    update: bool = False,
+    retry: str | None = None,
+) -> Growth:
+    """Compares the tracks that are wanted with those that the dataset knows.
+
+    Args:
+      dataset: path of the dataset.
+      manifest: of the dataset.
+      wanted: tracks of the metadata that belong to the run.
+      known: ids of all rows of the metadata.
+      update: whether changed tracks are to be read again, and vanished ones taken out.
+      retry: the reason whose failed tracks are to be tried again, "" for any reason, None for none.
+    """
+    ingested = {line["track_id"]: _state(line) for line in read_ledger(dataset, manifest, "tracks")}
+    failed = {line["track_id"]: line["reason"] for line in read_ledger(dataset, manifest, "failures")}
+    changed = [track.track_id for track in wanted if _has_changed(track, ingested.get(track.track_id))]
+    retried = {track_id for track_id, reason in failed.items() if retry in ("", reason)}
+    vanished = sorted({*ingested, *failed} - known)
+    again = set(changed) if update else set()
+    new = [
+        track
+        for track in wanted
+        if track.track_id in again
+        or (track.track_id not in ingested and (track.track_id not in failed or track.track_id in retried))
+    ]
+    gone = set(vanished) if update else set()
     return Growth(
-        new,
-        sum(track.track_id in ingested for track in wanted),
-        sum(track.track_id in failed for track in wanted),
-        append_labels(manifest.labels, new),
+        new=new,
+        kept=sum(track.track_id in ingested and track.track_id not in again for track in wanted),
+        failed=sum(track.track_id in failed and track.track_id not in retried for track in wanted),
+        changed=changed,
+        vanished=vanished,
+        drop=again | (gone & set(ingested)),
+        drop_failures={track.track_id for track in new if track.track_id in failed} | (gone & set(failed)),
+        labels=append_labels(manifest.labels, new),
+    )
+
+
+State = tuple[str, str, int | None, int | None]
+"""What makes a track another one when it changes: genre, split, bytes and crc32 of its file."""
+
+
+def _state(line: dict[str, Any]) -> State:
+    return line["genre"], line["split"], line.get("size"), line.get("crc32")
+
+
+def _has_changed(track: Track, before: State | None) -> bool:
+    """Whether a track differs from its ledger line in anything that both know."""
+    now = (track.genre, track.split, track.size, track.crc32)
+    return before is not None and any(
+        old != new for old, new in zip(before, now, strict=True) if old is not None and new is not None
     )
 
 
@@ -69,16 +124,22 @@ def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
     return labels + sorted({track.genre for track in tracks} - known)
 
 
-def remove_orphans(dataset: str, manifest: Manifest) -> list[str]:
-    """Removes generations that the manifest does not list: what a killed run left. Returns their names."""
-    known = {generation.name for generation in manifest.generations}
-    orphans: set[str] = set()
+def remove_orphans(dataset: str, manifest: Manifest) -> int:
+    """Removes files that the manifest does not list: what a killed run left, or what an earlier one replaced.
+
+    Returns:
+      how many.
+    """
+    known = {storage.join(dataset, file.path) for file in manifest.files()}
+    removed = 0
     for kind in (*manifest.config.features, *LEDGERS, "plan"):
         folder = storage.join(dataset, kind)
-        for name in set(storage.list_folders(folder)) - known:
-            storage.remove_tree(storage.join(folder, name))
-            orphans.add(name)
-    return sorted(orphans)
+        for path, _ in list(storage.list_files(folder)):
+            if path not in known:
+                storage.remove(path)
+                removed += 1
+        storage.remove_empty_folders(folder)
+    return removed
 
 
 @contextmanager

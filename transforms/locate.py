@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 from transforms import storage
 from transforms.errors import TrackError, UsageError
 from transforms.tracks import Track
-from transforms.zips import DamagedZipError, damage_as_one_error, list_members, open_cached
+from transforms.zips import DamagedZipError, Member, damage_as_one_error, list_members, open_cached
 
 IN_MEMORY = 32 << 20  # bytes; every clip of 30 s, and most songs
 FMA_NAME = re.compile(r"((?:[^/]+/)*)\d{3}/(\d{6,})\.mp3")
@@ -100,11 +100,11 @@ def _in_folder(tracks: list[Track], audio: str) -> list[Track]:
     return [replace(track, path=path, size=_size(path)) for track, path in zip(tracks, paths, strict=True)]
 
 
-def _in_zip(tracks: list[Track], audio: str, members: Mapping[str, int]) -> list[Track]:
+def _in_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> list[Track]:
     return [
         replace(track, size=_size(track.path))
         if _is_absolute(track.path)
-        else replace(track, path=_below(track), archive=audio, size=members.get(_below(track)))
+        else _as_member(track, audio, _below(track), members)
         for track in tracks
     ]
 
@@ -150,7 +150,7 @@ def _fma_roots(audio: str) -> list[str]:
     return roots
 
 
-def _in_fma_zip(tracks: list[Track], audio: str, members: Mapping[str, int]) -> list[Track]:
+def _in_fma_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> list[Track]:
     """FMA's zips hold all tracks below one folder; where there are several such, the one with most tracks counts."""
     wanted = {fma_path(track.track_id) for track in tracks}
     held: dict[str, int] = {}
@@ -159,11 +159,14 @@ def _in_fma_zip(tracks: list[Track], audio: str, members: Mapping[str, int]) -> 
         if matched and name[len(matched[1]) :] in wanted:
             held[matched[1]] = held.get(matched[1], 0) + 1
     root = min(held, key=lambda root: (-held[root], root), default="")
-    paths = [root + fma_path(track.track_id) for track in tracks]
-    return [
-        replace(track, path=path, archive=audio, size=members.get(path))
-        for track, path in zip(tracks, paths, strict=True)
-    ]
+    return [_as_member(track, audio, root + fma_path(track.track_id), members) for track in tracks]
+
+
+def _as_member(track: Track, archive: str, path: str, members: Mapping[str, Member]) -> Track:
+    member = members.get(path)
+    if member is None:
+        return replace(track, path=path, archive=archive)
+    return replace(track, path=path, archive=archive, size=member.size, crc32=member.crc32)
 
 
 def _is_absolute(path: str) -> bool:

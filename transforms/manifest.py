@@ -11,7 +11,8 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
 from transforms.schema import add_digests
-from transforms.shards import ShardFile, ShardResult
+from transforms.shard_files import ShardFile
+from transforms.shards import ShardResult
 from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 1
@@ -200,17 +201,22 @@ def commit(dataset: str, manifest: Manifest) -> None:
 
 
 def read_ledger(dataset: str, manifest: Manifest, kind: str) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a ledger (`tracks` or `failures`), generation by generation.
+    """The JSON lines of a ledger (`tracks` or `failures`), generation by generation; see `read_ledger_file`."""
+    for ledger in manifest.ledgers(kind):
+        yield from read_ledger_file(dataset, ledger)
+
+
+def read_ledger_file(dataset: str, ledger: ShardFile) -> Iterator[dict[str, Any]]:
+    """The JSON lines of one ledger file.
 
     Raises:
-      FmaError: a listed file is missing or damaged.
+      FmaError: it is missing or damaged.
     """
-    for ledger in manifest.ledgers(kind):
-        path = storage.join(dataset, ledger.path)
-        try:
-            data = storage.read_bytes(path)
-        except FileNotFoundError as error:
-            raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
-        if hashlib.sha256(data).hexdigest() != ledger.sha256:
-            raise FmaError(f"{path} is damaged: run fma verify {dataset}")
-        yield from map(json.loads, data.splitlines())
+    path = storage.join(dataset, ledger.path)
+    try:
+        data = storage.read_bytes(path)
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+    if hashlib.sha256(data).hexdigest() != ledger.sha256:
+        raise FmaError(f"{path} is damaged: run fma verify {dataset}")
+    yield from map(json.loads, data.splitlines())

@@ -38,6 +38,7 @@ class Catalog:
       subset: FMA's subset, or "" for a plain csv.
       whole_songs: whether the audio is whole songs (FMA's full) rather than clips of at most 30 s.
       form: "fma" or "csv".
+      known: ids of all rows, also of those left out.
     """
 
     tracks: list[Track]
@@ -45,6 +46,7 @@ class Catalog:
     subset: str
     whole_songs: bool
     form: str
+    known: frozenset[int] = frozenset()
 
 
 def read_catalog(metadata: str, subset: str | None, split_by: str = "official") -> Catalog:
@@ -68,8 +70,8 @@ def read_catalog(metadata: str, subset: str | None, split_by: str = "official") 
         elif subset not in SUBSETS:
             given = f"there is no --subset {subset}" if subset else "FMA's metadata needs a --subset"
             raise UsageError(f"{metadata}: {given}; choose one of {', '.join(SUBSETS)}")
-        tracks, skipped = _collect(rows, subset, split_by)
-    return Catalog(tracks, skipped, subset or "", subset == "full", form)
+        tracks, skipped, known = _collect(rows, subset, split_by)
+    return Catalog(tracks, skipped, subset or "", subset == "full", form, known)
 
 
 def artist_split(artist: str, track_id: int) -> str:
@@ -84,7 +86,9 @@ def artist_split(artist: str, track_id: int) -> str:
     return "test" if tenth == 9 else "validation" if tenth == 8 else "training"
 
 
-def _collect(rows: Iterator[Row], subset: str | None, split_by: str) -> tuple[list[Track], dict[str, int]]:
+def _collect(
+    rows: Iterator[Row], subset: str | None, split_by: str
+) -> tuple[list[Track], dict[str, int], frozenset[int]]:
     tracks: list[Track] = []
     skipped: Counter[str] = Counter()
     seen: set[int] = set()
@@ -99,7 +103,7 @@ def _collect(rows: Iterator[Row], subset: str | None, split_by: str) -> tuple[li
             skipped["no_genre"] += 1
         else:
             tracks.append(_track(track_id, row, subset, split_by, where))
-    return sorted(tracks, key=lambda track: track.track_id), dict(skipped)
+    return sorted(tracks, key=lambda track: track.track_id), dict(skipped), frozenset(seen)
 
 
 def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str, where: str) -> Track:

@@ -7,7 +7,7 @@ side input grows with the corpus.
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from transforms.config import DatasetConfig
@@ -100,9 +100,9 @@ def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None
     return plan
 
 
-def plan_digest(plan: Iterable[ShardPlan], config: DatasetConfig) -> str:
-    """8 hex digits that name a plan: the same tracks in the same shards have the same name on any machine."""
-    hashed = hashlib.sha256(config.digest.encode())
+def generation_name(number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], config: DatasetConfig) -> str:
+    """`0002-3fa9c1d2`: the same work has the same name on any machine, wherever its audio lies."""
+    hashed = hashlib.sha256(json.dumps([config.digest, list(dropped)]).encode())
     for shard in plan:
         hashed.update(json.dumps([shard.name, [track.track_id for track in shard.tracks]]).encode())
-    return hashed.hexdigest()[:8]
+    return f"{number:04d}-{hashed.hexdigest()[:8]}"

@@ -4,40 +4,23 @@ Files are written under a temporary name and then renamed, records are in track 
 and the audio goes in: a shard that is built twice has the same bytes.
 """
 
-import contextlib
-import hashlib
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError
-from transforms.extract import TrackFacts, extract
-from transforms.locate import open_track
+from transforms.extract import TrackFacts
 from transforms.plan import ShardPlan
-from transforms.records import frame
-from transforms.schema import Record, add_digests, digest, serialize
+from transforms.sandbox import Limits, ProcessDiedError, TrackProcess
+from transforms.schema import add_digests
+from transforms.shard_files import ShardFile, ShardFileWriter
 from transforms.tracks import Track
 
 OnTrack = Callable[[str], None]
 """Called after each track with its failure reason, or "" for one that was ingested."""
-
-
-@dataclass(slots=True)
-class ShardFile:
-    """A finished file as the manifest lists it; `path` is relative to the dataset."""
-
-    path: str
-    kind: str
-    split: str
-    records: int = 0
-    tracks: int = 0
-    bytes: int = 0
-    sha256: str = ""
-    digest: str = ""
 
 
 @dataclass(slots=True)
@@ -71,62 +54,6 @@ class ShardResult:
         return cls(**fields | {"files": [ShardFile(**file) for file in fields["files"]]})
 
 
-class _FileWriter:
-    """Writes one file; a track's part can be taken back as long as the next one has not begun."""
-
-    def __init__(self, dataset: str, path: str, kind: str, split: str):
-        self.facts = ShardFile(path, kind, split)
-        self._target = storage.join(dataset, path)
-        self._staged = storage.staging_path(self._target)
-        self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by publish or discard
-        self._hash = hashlib.sha256()
-        self._sum = 0
-        self.mark()
-
-    def mark(self) -> None:
-        """Remembers this place: what comes after it belongs to one track."""
-        self._marked = (self._file.tell(), self._hash.copy(), self.facts.records, self._sum)
-
-    def take_back(self) -> None:
-        """Removes what was written since the mark."""
-        offset, self._hash, self.facts.records, self._sum = self._marked
-        self._file.seek(offset)
-        self._file.truncate()
-        self.mark()
-
-    def keep(self) -> int:
-        """Counts the track in; returns the digest of its records."""
-        _, _, records, total = self._marked
-        self.facts.tracks += self.facts.records > records
-        self.mark()
-        return self._sum - total
-
-    def write(self, data: bytes, content_digest: int = 0) -> None:
-        self._file.write(data)
-        self._hash.update(data)
-        self._sum += content_digest
-        self.facts.records += 1
-
-    def publish(self) -> ShardFile | None:
-        """Gives the file its name and returns its facts; None, and no file, where nothing was written."""
-        if not self.facts.records:
-            self.discard()
-            return None
-        self.facts.bytes = self._file.tell()
-        self.facts.sha256 = self._hash.hexdigest()
-        self.facts.digest = f"{add_digests(self._sum):064x}"
-        self._file.close()
-        storage.publish(self._staged, self._target)
-        return self.facts
-
-    def discard(self) -> None:
-        """Removes the temporary file, if it is still there."""
-        with contextlib.suppress(OSError):  # what a full disk did not take is thrown away here
-            self._file.close()
-        if os.path.exists(self._staged):
-            os.unlink(self._staged)
-
-
 class ShardBuilder:
     """Builds the shards of one generation.
 
@@ -135,6 +62,7 @@ class ShardBuilder:
       generation: name of the generation to write.
       labels: genre names; a label id is an index into them.
       config: the dataset's.
+      limits: what one track may cost.
       on_track: told of each finished track.
     """
 
@@ -142,21 +70,28 @@ class ShardBuilder:
         self,
         dataset: str,
         generation: str,
-        labels: list[str],
+        labels: Sequence[str],
         config: DatasetConfig,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         on_track: OnTrack = lambda _: None,
     ):
         self._dataset, self._generation, self._config = dataset, generation, config
         self._labels = {genre: label for label, genre in enumerate(labels)}
+        self._process = TrackProcess(config, limits)
         self._on_track = on_track
+
+    def close(self) -> None:
+        """Ends the process that decodes."""
+        self._process.close()
 
     def build(self, plan: ShardPlan) -> ShardResult:
         """Ingests the plan's tracks in order; what a user can mend comes back as `error`, anything else is raised."""
-        writers: dict[str, _FileWriter] = {}
+        writers: dict[str, ShardFileWriter] = {}
         try:
             for kind, ending in self._kinds():
                 path = storage.join(kind, self._generation, f"{plan.name}.{ending}")
-                writers[kind] = _FileWriter(self._dataset, path, kind, plan.split)
+                writers[kind] = ShardFileWriter(self._dataset, path, kind, plan.split)
             result = ShardResult(plan.name)
             for track in plan.tracks:
                 self._ingest(track, writers, result)
@@ -171,14 +106,11 @@ class ShardBuilder:
     def _kinds(self) -> list[tuple[str, str]]:
         return [*((kind, "tfrecord") for kind in self._config.features), ("tracks", "jsonl"), ("failures", "jsonl")]
 
-    def _ingest(self, track: Track, writers: dict[str, _FileWriter], result: ShardResult) -> None:
+    def _ingest(self, track: Track, writers: dict[str, ShardFileWriter], result: ShardResult) -> None:
         try:
-            facts = self._write_records(track, writers)
+            facts, crc32 = self._write_records(track, writers)
         except TrackError as error:
-            for writer in writers.values():
-                writer.take_back()
-            _write_line(writers["failures"], track, {"reason": error.reason, "message": error.message})
-            writers["failures"].keep()
+            write_line(writers["failures"], track.to_json() | {"reason": error.reason, "message": error.message})
             result.failures[error.reason] = result.failures.get(error.reason, 0) + 1
             self._on_track(error.reason)
             return
@@ -188,19 +120,32 @@ class ShardBuilder:
             # A new exception, since runners pass on an exception's message and not its notes.
             raise RuntimeError(f"track {track.track_id} ({track.locator}): {error!r}") from error
         track_digest = add_digests(*(writers[kind].keep() for kind in self._config.features))
-        _write_line(writers["tracks"], track, asdict(facts) | {"digest": f"{track_digest:064x}"})
-        writers["tracks"].keep()
+        found = asdict(facts) | {"crc32": crc32, "digest": f"{track_digest:064x}"}
+        write_line(writers["tracks"], track.to_json() | found)
         result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
         result.silent += facts.silent
         self._on_track("")
 
-    def _write_records(self, track: Track, writers: dict[str, _FileWriter]) -> TrackFacts:
-        def write(kind: str, record: Record) -> None:
-            writers[kind].write(frame(serialize(record)), digest(kind, record, track.split, track.genre))
+    def _write_records(self, track: Track, writers: dict[str, ShardFileWriter]) -> tuple[TrackFacts, int]:
+        def write(kind: str, framed: bytes, content_digest: int) -> None:
+            writers[kind].write(framed, content_digest)
 
-        with open_track(track) as file:
-            return extract(track, file, self._labels[track.genre], self._config, write)
+        def attempt() -> tuple[TrackFacts, int]:
+            try:
+                return self._process.extract(track, self._labels[track.genre], write)
+            except TrackError:
+                for writer in writers.values():
+                    writer.take_back()
+                raise
+
+        try:
+            return attempt()
+        except ProcessDiedError:
+            # Not the track's fault if somebody else's signal did it: one that kills two processes is to blame.
+            return attempt()
 
 
-def _write_line(writer: _FileWriter, track: Track, more: dict[str, Any]) -> None:
-    writer.write((json.dumps(track.to_json() | more) + "\n").encode())
+def write_line(writer: ShardFileWriter, line: dict[str, Any]) -> None:
+    """Writes a ledger's line for one track."""
+    writer.write((json.dumps(line) + "\n").encode())
+    writer.keep()

@@ -112,6 +112,18 @@ def write_bytes(path: str, data: bytes) -> None:
         raise
 
 
+def remove(path: str) -> None:
+    """Removes a file."""
+    os.unlink(_local(path))
+
+
+def remove_empty_folders(path: str) -> None:
+    """Removes the folders below `path`, and itself, that hold nothing."""
+    for folder, _, _ in os.walk(_local(path), topdown=False):
+        if not os.listdir(folder):
+            os.rmdir(folder)
+
+
 def remove_tree(path: str) -> None:
     """Removes a folder and all in it, if it is there."""
     if os.path.isdir(_local(path)):

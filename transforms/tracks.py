@@ -23,6 +23,7 @@ class Track:
       subset: the smallest FMA subset that holds the track, or "".
       duration: seconds of audio the file should hold, or None where nobody declared it.
       size: bytes of the audio file as the planner saw it, or None where it was not found.
+      crc32: of the audio file, where the planner knows it (a zip's directory holds it), or None.
     """
 
     track_id: int
@@ -37,6 +38,7 @@ class Track:
     subset: str = ""
     duration: float | None = None
     size: int | None = None
+    crc32: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set, ready for json.dumps."""

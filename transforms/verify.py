@@ -16,7 +16,7 @@ from transforms.leaks import Leak, find_leaks
 from transforms.manifest import LEDGERS, Manifest, load, read_ledger
 from transforms.records import read_records
 from transforms.schema import KINDS, Record, add_digests, deserialize, digest
-from transforms.shards import ShardFile
+from transforms.shard_files import ShardFile
 
 IN_PROCESS_UP_TO = 64 << 20
 

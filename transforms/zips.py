@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from transforms import storage
 
@@ -36,8 +37,15 @@ def damage_as_one_error() -> Iterator[None]:
         raise DamagedZipError(str(error)) from error
 
 
-def list_members(path: str) -> dict[str, int]:
-    """Names and sizes (bytes, unpacked) of a zip's files.
+class Member(NamedTuple):
+    """What a zip's directory says of a file: bytes unpacked, and its crc32."""
+
+    size: int
+    crc32: int
+
+
+def list_members(path: str) -> dict[str, Member]:
+    """Names of a zip's files, with what its directory says of each.
 
     Names that are absolute or lead out of the zip are left out.
 
@@ -46,7 +54,7 @@ def list_members(path: str) -> dict[str, int]:
       OSError: there is no such file, or it cannot be read.
     """
     with damage_as_one_error(), storage.open_read(path) as file, zipfile.ZipFile(file) as archive:
-        return {info.filename: info.file_size for info in archive.infolist() if _is_safe(info)}
+        return {info.filename: Member(info.file_size, info.CRC) for info in archive.infolist() if _is_safe(info)}
 
 
 def _is_safe(info: zipfile.ZipInfo) -> bool:

@@ -3,7 +3,8 @@ import pytest
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
 from transforms.growth import append_labels, locked, open_or_create, plan_growth, remove_orphans
-from transforms.manifest import Manifest, commit
+from transforms.manifest import Generation, Manifest, commit
+from transforms.shard_files import ShardFile
 from transforms.tracks import Track
 
 
@@ -25,8 +26,9 @@ def test_new_labels_come_behind_the_old_ones_so_that_no_id_shifts():
 
 
 def test_everything_is_new_to_a_new_dataset(tmp_path):
-    growth = plan_growth(str(tmp_path), Manifest(DatasetConfig()), [track(1, "Rock")])
+    growth = plan_growth(str(tmp_path), Manifest(DatasetConfig()), [track(1, "Rock")], frozenset({1}))
     assert (len(growth.new), growth.kept, growth.failed, growth.labels) == (1, 0, 0, ["Rock"])
+    assert not growth.changed + growth.vanished
 
 
 def test_a_dataset_with_other_settings_is_refused(tmp_path):
@@ -35,15 +37,16 @@ def test_a_dataset_with_other_settings_is_refused(tmp_path):
         open_or_create(str(tmp_path), DatasetConfig())
 
 
-def test_only_generations_that_nobody_lists_are_removed(tmp_path):
-    from transforms.manifest import Generation
-
-    manifest = Manifest(DatasetConfig(), [], [Generation("0001-good", "small")])
-    for path in ("mel/0001-good", "mel/0002-dead", "tracks/0002-dead", "plan/0003-dead", "notes/0002-dead"):
-        (tmp_path / path).mkdir(parents=True)
-    assert remove_orphans(str(tmp_path), manifest) == ["0002-dead", "0003-dead"]
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")}
-    assert left == {"mel/0001-good", "notes/0002-dead"}
+def test_only_files_that_the_manifest_does_not_list_are_removed(tmp_path):
+    listed = ShardFile("mel/0001-good/test-00000-of-00001.tfrecord", "mel", "test")
+    manifest = Manifest(DatasetConfig(), [], [Generation("0001-good", "small", shards=[listed])])
+    for path in (listed.path, "mel/0001-good/old.tfrecord", "tracks/0002-dead/a.jsonl", "plan/0003-dead/b", "notes/c"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+    assert remove_orphans(str(tmp_path), manifest) == 3
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {listed.path, "notes/c"}
+    assert not (tmp_path / "tracks").exists()
 
 
 def test_a_second_writer_is_told_of_the_first(tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from transforms.config import DatasetConfig
-from transforms.plan import ShardPlan, choose_shards, make_plan, plan_digest, shard_of
+from transforms.plan import ShardPlan, choose_shards, generation_name, make_plan, shard_of
 from transforms.tracks import Track
 
 
@@ -58,9 +58,16 @@ def test_a_plan_line_comes_back_as_it_was():
     assert "\n" not in shard.to_line()
 
 
-def test_the_plans_digest_tells_plans_apart_and_does_not_depend_on_where_the_audio_lies():
-    plan = make_plan(tracks_of(9), DatasetConfig())
-    elsewhere = make_plan([replace(track, path=f"/elsewhere/{track.path}") for track in tracks_of(9)], DatasetConfig())
-    assert plan_digest(plan, DatasetConfig()) == plan_digest(elsewhere, DatasetConfig())
-    assert plan_digest(plan, DatasetConfig()) != plan_digest(plan[1:], DatasetConfig())
-    assert plan_digest(plan, DatasetConfig()) != plan_digest(plan, DatasetConfig(n_mels=64))
+def test_a_generations_name_tells_plans_apart_and_does_not_depend_on_where_the_audio_lies():
+    config = DatasetConfig()
+    plan = make_plan(tracks_of(9), config)
+    elsewhere = make_plan([replace(track, path=f"/elsewhere/{track.path}") for track in tracks_of(9)], config)
+    name = generation_name(2, plan, [], config)
+    assert name == generation_name(2, elsewhere, [], config)
+    others = [
+        generation_name(2, plan[1:], [], config),
+        generation_name(2, plan, [7], config),
+        generation_name(2, plan, [], DatasetConfig(n_mels=64)),
+    ]
+    assert len({name, *others}) == 4
+    assert name.startswith("0002-")

@@ -1,7 +1,11 @@
 import hashlib
 import json
+import os
 import resource
+import signal
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -10,10 +14,12 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.plan import ShardPlan
 from transforms.records import read_records
+from transforms.sandbox import Limits, TrackProcess
 from transforms.schema import deserialize
 from transforms.shards import ShardBuilder, ShardResult
 from transforms.tracks import Track
 
+LIMITS = Limits()
 CONFIG = DatasetConfig(features=("mel", "raw"), n_mels=32, window_frames=20, window_hop_frames=20)
 
 
@@ -26,10 +32,13 @@ def make_tracks(folder, seconds=(2.0, 2.5, 3.0)) -> list[Track]:
     return tracks
 
 
-def build(dataset, tracks, labels=("Pop", "Rock"), config=CONFIG) -> ShardResult:
+def build(dataset, tracks, labels=("Pop", "Rock"), config=CONFIG, limits=LIMITS) -> ShardResult:
     reasons: list[str] = []
-    builder = ShardBuilder(str(dataset), "0001-test", list(labels), config, reasons.append)
-    result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
+    builder = ShardBuilder(str(dataset), "0001-test", list(labels), config, limits=limits, on_track=reasons.append)
+    try:
+        result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
+    finally:
+        builder.close()
     assert result.error or len(reasons) == len(tracks)
     return result
 
@@ -111,12 +120,60 @@ def test_a_file_system_that_takes_no_more_is_an_error_that_names_the_shard_and_l
     assert list(storage.list_files(str(tmp_path / "out"))) == []
 
 
-def test_an_unexpected_exception_is_raised_with_the_track_named(tmp_path, monkeypatch):
+def test_an_unexpected_exception_is_raised_with_the_track_named(tmp_path):
     tracks = make_tracks(tmp_path)
-    monkeypatch.setattr("transforms.extract.to_pcm16", lambda block: 1 / 0)
-    with pytest.raises(RuntimeError, match=r"track 0 \(.*0\.wav\): ZeroDivisionError"):
-        build(tmp_path / "out", tracks)
+    with pytest.raises(RuntimeError, match=r"track 0 \(.*0\.wav\): KeyError"):
+        build(tmp_path / "out", tracks, labels=("Pop",))
     assert list(storage.list_files(str(tmp_path / "out"))) == []
+
+
+def test_an_unexpected_exception_while_decoding_is_raised_with_track_and_traceback(tmp_path):
+    tracks = make_tracks(tmp_path)
+    with pytest.raises(RuntimeError, match=r"track 0 \(.*0\.wav\): (.|\n)*unknown quality") as error:
+        build(tmp_path / "out", tracks, config=replace(CONFIG, sample_rate=8000, resampler="unknown quality"))
+    assert "Traceback" in str(error.value)
+
+
+def test_a_track_that_hangs_is_a_timeout_and_the_others_go_on(tmp_path):
+    tracks = make_tracks(tmp_path)
+    os.mkfifo(tmp_path / "hangs.wav")  # opening it waits for a writer that never comes
+    hangs = replace(tracks[1], path=str(tmp_path / "hangs.wav"))
+    with_hang = build(tmp_path / "a", [tracks[0], hangs, tracks[2]], limits=Limits(seconds=1.5))
+    assert with_hang.failures == {"timeout": 1}
+    without = build(tmp_path / "b", [tracks[0], tracks[2]])
+    assert [file for file in with_hang.files if file.kind != "failures"] == without.files
+
+
+def test_a_track_that_takes_too_much_memory_is_out_of_memory_and_the_others_go_on(tmp_path):
+    tracks = make_tracks(tmp_path)
+    soundfile.write(tmp_path / "bomb.wav", np.zeros(100_000, np.float32), 1)  # at 1 Hz: 28 hours
+    bomb = replace(tracks[1], path=str(tmp_path / "bomb.wav"), duration=None)
+    result = build(tmp_path / "a", [tracks[0], bomb, tracks[2]], limits=Limits(megabytes=500))
+    assert result.failures == {"out_of_memory": 1}
+    assert result.genres == {"Rock": 2}
+
+
+def test_a_decoder_process_that_is_killed_once_costs_nothing(tmp_path):
+    tracks = make_tracks(tmp_path)
+    undisturbed = build(tmp_path / "a", tracks)
+    builder = ShardBuilder(str(tmp_path / "b"), "0001-test", ["Pop", "Rock"], CONFIG)
+    written = TrackProcess.extract
+
+    def kill_after_the_first_record(self, track, label, write):
+        def kill_then_write(*record):
+            TrackProcess.extract = written
+            os.kill(self._process.pid, signal.SIGKILL)
+            write(*record)
+
+        return written(self, track, label, kill_then_write)
+
+    try:
+        TrackProcess.extract = kill_after_the_first_record
+        result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
+    finally:
+        TrackProcess.extract = written
+        builder.close()
+    assert result == undisturbed
 
 
 def test_a_result_comes_back_from_its_line(tmp_path):

@@ -12,7 +12,7 @@ from transforms import storage
 from transforms.errors import UsageError
 from transforms.manifest import Manifest
 from transforms.schema import parse_example
-from transforms.shards import ShardFile
+from transforms.shard_files import ShardFile
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -3,7 +3,7 @@
 from transforms import storage
 from transforms.errors import FmaError, UsageError
 from transforms.manifest import Manifest
-from transforms.shards import ShardFile
+from transforms.shard_files import ShardFile
 from transforms.tracks import SPLITS
 
 

@@ -8,8 +8,8 @@ from transforms.corpus.seeds import generator
 from transforms.corpus.styles import ASPECTS, RANGES, STYLES, Range, Style
 from transforms.corpus.voices import VOICES, Voice, vary
 
-ARTIST_BORROWS = 0.15  # chance that an artist takes one aspect from another genre
-TRACK_BORROWS = 0.08  # the same for a single track
+ARTIST_BORROWS = 0.1  # chance that an artist takes one aspect from another genre
+TRACK_BORROWS = 0.05  # the same for a single track
 ARTIST_WEIGHT = 0.7  # how far an artist's own taste decides where in a range its tracks lie
 
 

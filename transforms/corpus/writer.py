@@ -4,8 +4,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 from transforms import console
@@ -14,7 +16,7 @@ from transforms.corpus.options import CorpusOptions, validate
 from transforms.corpus.plan import plan_songs
 from transforms.corpus.summary import CorpusSummary
 from transforms.corpus.tables import genres_csv, tracks_csv
-from transforms.errors import UsageError
+from transforms.errors import FmaError, UsageError
 
 FORMAT = 1  # goes up when equal options give other bytes
 COMPLETE = "corpus.json"  # written last: what it lies beside is a whole corpus
@@ -34,6 +36,7 @@ def write_corpus(
 
     Raises:
       UsageError: an option is out of range, or `out` holds something else.
+      FmaError: a worker process died.
       OSError: a file cannot be written.
     """
     out = os.fspath(out)
@@ -100,8 +103,16 @@ def _write_clips(summary: CorpusSummary, jobs: int) -> Iterator[None]:
         yield from map(write, summary.songs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(summary.songs)), mp_context=context) as pool:
-        yield from pool.map(write, summary.songs)
+    with ProcessPoolExecutor(min(jobs, len(summary.songs)), context, initializer=_ignore_interrupts) as pool:
+        try:
+            yield from pool.map(write, summary.songs)
+        except BrokenProcessPool:
+            raise FmaError("a worker process was killed, probably for lack of memory: try fewer --jobs") from None
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of the terminal; this one finishes its clips and ends when its parent says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_file(path: str, content: bytes) -> None:

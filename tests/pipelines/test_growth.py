@@ -1,0 +1,196 @@
+"""Growth end to end: tracks that come, change, vanish, fail and mend; batches; compaction."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+
+import fma
+from tests.conftest import tone
+from tests.pipelines.test_ingest import digest_of, ingest, make_music
+from transforms import manifest as manifests
+
+
+def last_line(capsys) -> str:
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def files_of(dataset: Path) -> dict[str, int]:
+    """Modification times of every file of the dataset but dataset.json."""
+    return {
+        str(path.relative_to(dataset)): path.stat().st_mtime_ns
+        for path in dataset.rglob("*")
+        if path.is_file() and path.name not in ("dataset.json", ".lock")
+    }
+
+
+def is_sound(dataset: Path) -> bool:
+    return fma.main(["verify", str(dataset)]) == 0
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("growth")
+    make_music(folder)
+    assert ingest(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def music(original, tmp_path) -> Path:
+    """Twelve tracks and their dataset in out/, to change at will."""
+    return Path(shutil.copytree(original, tmp_path / "music", copy_function=shutil.copy2))
+
+
+def fresh_digest(music: Path) -> str:
+    """Of a dataset made at once from what lies there now."""
+    assert ingest(music, "fresh", "--max-failures", "50") == 0
+    return digest_of(music / "fresh")
+
+
+def test_a_changed_file_is_reported_and_kept_until_it_is_to_be_updated(music, capsys):
+    soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
+    before = digest_of(music / "out")
+    assert ingest(music) == 0
+    assert "1 tracks changed and are kept as they were (--update reads them again): 0" in capsys.readouterr().out
+    assert digest_of(music / "out") == before
+    assert ingest(music, "out", "--update") == 0
+    assert "1 tracks changed and were read again: 0" in capsys.readouterr().out
+    assert digest_of(music / "out") == fresh_digest(music) != before
+    assert is_sound(music / "out")
+
+
+def test_an_update_writes_only_the_shards_that_held_the_track(music, capsys):
+    soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
+    before = files_of(music / "out")
+    assert ingest(music, "out", "--update") == 0
+    after = files_of(music / "out")
+    assert {path: after[path] for path in before} == before, "an old file was touched"
+    assert not last_line(capsys).endswith("0 bytes rewritten")
+
+
+def test_a_changed_genre_or_split_is_a_change_too(music, capsys):
+    text = (music / "tracks.csv").read_text()
+    (music / "tracks.csv").write_text(text.replace("0,0.wav,Rock", "0,0.wav,Blues"))
+    assert ingest(music, "out", "--update") == 0
+    manifest = manifests.load(str(music / "out"))
+    assert manifest.labels == ["Folk", "Rock", "Blues"]
+    assert manifest.totals["by_genre"] == {"Blues": 1, "Folk": 6, "Rock": 5}
+    assert manifest.digest == fresh_digest(music)
+
+
+def test_a_vanished_track_is_reported_and_kept_until_it_is_to_be_taken_out(music, capsys):
+    lines = (music / "tracks.csv").read_text().splitlines()
+    (music / "tracks.csv").write_text("\n".join(line for line in lines if not line.startswith("3,")) + "\n")
+    assert ingest(music) == 0
+    assert "1 tracks are not in the metadata and are kept (--update takes them out): 3" in capsys.readouterr().out
+    assert ingest(music, "out", "--update") == 0
+    assert "1 tracks are not in the metadata and were taken out: 3" in capsys.readouterr().out
+    assert manifests.load(str(music / "out")).totals["tracks"] == 11
+    assert digest_of(music / "out") == fresh_digest(music)
+    assert is_sound(music / "out")
+
+
+def test_failed_tracks_that_were_mended_move_into_the_dataset(music, capsys):
+    text = (music / "tracks.csv").read_text()
+    (music / "tracks.csv").write_text(text + "20,20.wav,Folk,new,training\n21,21.wav,Rock,new,training\n")
+    assert ingest(music, "out", "--max-failures", "100") == 0
+    (music / "21.wav").write_text("not audio")
+    soundfile.write(music / "20.wav", tone(3), 22_050)
+    capsys.readouterr()
+    assert ingest(music, "out", "--retry-failed", "corrupt_audio") == 0
+    assert last_line(capsys) == "nothing new, 0 new, 12 kept, 0 bytes rewritten"
+    assert ingest(music, "out", "--retry-failed", "--max-failures", "100") == 0
+    manifest = manifests.load(str(music / "out"))
+    assert manifest.totals["tracks"] == 13
+    assert manifest.totals["failures"] == {"corrupt_audio": 1}
+    (line,) = manifests.read_ledger(str(music / "out"), manifest, "failures")
+    assert (line["track_id"], line["reason"]) == (21, "corrupt_audio")
+    assert manifest.digest == fresh_digest(music)
+    assert is_sound(music / "out")
+
+
+def test_a_run_in_batches_equals_a_run_at_once(music, capsys):
+    assert ingest(music, "batches", "--commit-every", "5") == 0
+    manifest = manifests.load(str(music / "batches"))
+    assert [sum(generation.genres.values()) for generation in manifest.generations] == [5, 5, 2]
+    assert manifest.digest == digest_of(music / "out")
+    assert manifest.labels == manifests.load(str(music / "out")).labels
+    assert "12 new, 0 kept" in last_line(capsys)
+
+
+def test_batches_before_a_bad_one_stay_and_the_next_run_carries_on(music, capsys):
+    for name in ("10.wav", "11.flac"):
+        shutil.move(music / name, music / f"{name}.away")
+    assert ingest(music, "batches", "--commit-every", "5") == 1
+    assert manifests.load(str(music / "batches")).totals["tracks"] == 10
+    for name in ("10.wav", "11.flac"):
+        shutil.move(music / f"{name}.away", music / name)
+    capsys.readouterr()
+    assert ingest(music, "batches") == 0
+    assert last_line(capsys) == "2 new, 10 kept, 0 bytes rewritten"
+    assert digest_of(music / "batches") == digest_of(music / "out")
+
+
+def test_compaction_leaves_one_generation_with_the_same_digest(music, capsys):
+    assert ingest(music, "batches", "--commit-every", "4") == 0
+    dataset = music / "batches"
+    before = manifests.load(str(dataset))
+    old = {file.path for file in before.files()}
+    assert fma.main(["compact", str(dataset)]) == 0
+    after = manifests.load(str(dataset))
+    assert (len(before.generations), len(after.generations)) == (3, 1)
+    assert (after.digest, after.labels, after.totals) == (before.digest, before.labels, before.totals)
+    assert all((dataset / path).exists() for path in old), "a reader may still have the old files open"
+    assert is_sound(dataset)
+    assert ingest(music, "batches") == 0
+    assert not any((dataset / path).exists() for path in old)
+    assert is_sound(dataset)
+
+
+def test_a_compacted_dataset_equals_one_that_was_made_at_once_file_by_file(music):
+    assert ingest(music, "batches", "--commit-every", "4") == 0
+    assert fma.main(["compact", str(music / "batches"), "--remove-old"]) == 0
+    whole, compacted = (manifests.load(str(music / name)) for name in ("out", "batches"))
+    key = lambda shard: (shard.kind, os.path.basename(shard.path))  # noqa: E731
+    assert {key(shard): shard.sha256 for kind in ("mel", "raw") for shard in whole.shards(kind)} == {
+        key(shard): shard.sha256 for kind in ("mel", "raw") for shard in compacted.shards(kind)
+    }
+
+
+def test_the_result_as_json_counts_what_was_done(music, capsys):
+    soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
+    capsys.readouterr()
+    assert ingest(music, "out", "--update", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["new"], result["kept"], result["changed"]) == (1, 11, [0])
+    assert result["bytes_rewritten"] > 0
+    assert result["digest"] == digest_of(music / "out")
+
+
+def test_a_reader_that_started_before_a_commit_keeps_its_list(music):
+    manifest = manifests.load(str(music / "out"))
+    soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
+    assert ingest(music, "out", "--update") == 0
+    from transforms.verify import verify
+
+    assert verify(str(music / "out"), manifest).problems == []
+
+
+def test_fma_clips_and_whole_songs_are_not_mixed(tmp_path, capsys):
+    from transforms.config import DatasetConfig
+    from transforms.manifest import Generation, Manifest, commit
+
+    commit(str(tmp_path / "out"), Manifest(DatasetConfig(), [], [Generation("0001-a", "small")]))
+    (tmp_path / "000").mkdir()
+    soundfile.write(tmp_path / "000" / "000002.mp3", tone(3), 22_050)
+    (tmp_path / "tracks.csv").write_text(
+        ",album,artist,set,set,track,track,track,track\n,title,name,split,subset,duration,genre_top,license,title\n"
+        "track_id,,,,,,,,\n2,Al,Ann,training,small,300,Rock,CC,Song\n"
+    )
+    paths = ["--audio", str(tmp_path), "--metadata", str(tmp_path / "tracks.csv"), "--out", str(tmp_path / "out")]
+    assert fma.main(["ingest", *paths, "--subset", "full"]) == 2
+    assert "holds clips of 30 s" in capsys.readouterr().err

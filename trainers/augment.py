@@ -1,0 +1,186 @@
+"""Augmentation of training batches: gain, mixup and SpecAugment, inside the graph, from stateless seeds.
+
+Features are normalised: log-mel with mean 0 in each band, so that 0 stands for what is usual there; raw in [-1, 1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from transforms.config import DatasetConfig
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+QUANTILES = 4096
+"""Of the beta distribution; a drawn one is as good as a drawn value, and XLA has no gamma distribution to draw from."""
+
+SEEDS = 2**31
+"""Seeds lie below this: only there does TensorFlow draw the same numbers with and without XLA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What is done to a training batch, in this order: gain, mixup, SpecAugment.
+
+    Attributes:
+      gain_db: each record becomes louder or softer by up to so many dB; 0 switches it off.
+      mixup: alpha of the beta distribution that two records' shares are drawn from; 0 switches it off.
+      spec_augment: whether bands and frames of log-mel are masked; raw is left alone.
+      frequency_masks: groups of neighbouring bands to mask in each record.
+      frequency_share: the largest group, as a share of the bands.
+      time_masks: groups of neighbouring frames to mask.
+      time_share: the largest group, as a share of the frames.
+      units_per_db: normalised units that 1 dB makes in each band of log-mel, one number for all of them or one for each
+        (`units_per_db` finds them); 1/15 stands for a standard deviation of 15 dB.
+    """
+
+    gain_db: float = 6.0
+    mixup: float = 0.2
+    spec_augment: bool = True
+    frequency_masks: int = 2
+    frequency_share: float = 0.12
+    time_masks: int = 2
+    time_share: float = 0.15
+    units_per_db: float | tuple[float, ...] = 1 / 15
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what cannot be done."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if np.min(value) < 0:
+                raise UsageError(f"augmentation: {field.name} must not be negative, and is {value}")
+            if field.name.endswith("_share") and value > 1:
+                raise UsageError(f"augmentation: {field.name} is a share and must not be above 1, and is {value}")
+
+    def augment(self, features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        """Augments a batch; equal arguments give equal results.
+
+        Args:
+          features: float [batch, bands, frames] (normalised log-mel) or [batch, samples] (raw).
+          labels: float [batch, classes], one-hot or soft.
+          seed: integers [2], such as (the run's seed, the step).
+
+        Returns:
+          (features, labels) of the same shapes and dtypes; labels are soft where mixup is on.
+        """
+        import tensorflow as tf
+
+        gain_seed, mixup_seed, mask_seed = _split(tf.cast(seed, tf.int64), 3)
+        is_mel = features.shape.rank == 3
+        if self.gain_db:
+            features = change_gain(features, gain_seed, self.gain_db, self.units_per_db)
+        if self.mixup:
+            features, labels = mix(features, labels, mixup_seed, self.mixup)
+        if self.spec_augment and is_mel:
+            features = mask(features, mask_seed, self)
+        return features, labels
+
+
+def change_gain(
+    features: "tf.Tensor", seed: "tf.Tensor", gain_db: float, units_per_db: float | tuple[float, ...]
+) -> "tf.Tensor":
+    """Makes each record louder or softer by -gain_db to gain_db, evenly distributed.
+
+    A gain adds the same number of dB to all of a log-mel, which is `units_per_db` times as many normalised units; raw
+    samples are multiplied by 10 ** (dB / 20), and what then lies outside of [-1, 1] is clipped.
+    """
+    import tensorflow as tf
+
+    db = gain_db * (2 * uniform([features.shape[0]], seed) - 1)
+    if features.shape.rank == 3:
+        units = tf.reshape(tf.constant(units_per_db, tf.float32), [1, -1, 1])
+        return features + tf.cast(db[:, None, None] * units, features.dtype)
+    factor = tf.cast(tf.pow(10.0, db / 20)[:, None], features.dtype)
+    return tf.clip_by_value(features * factor, -1, 1)
+
+
+def mix(features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor", alpha: float) -> tuple["tf.Tensor", "tf.Tensor"]:
+    """mixup (Zhang et al., 2018): each record becomes lambda of itself and 1 - lambda of its neighbour, labels too.
+
+    lambda is drawn for each record from Beta(alpha, alpha). The batch is shuffled, so any neighbour is a random one.
+    """
+    import tensorflow as tf
+    from scipy.special import betaincinv
+
+    quantiles = betaincinv(alpha, alpha, (np.arange(QUANTILES) + 0.5) / QUANTILES)
+    drawn = tf.cast(uniform([features.shape[0]], seed) * QUANTILES, tf.int32)
+    share = tf.gather(tf.constant(quantiles, tf.float32), drawn)
+
+    def blend(values: "tf.Tensor") -> "tf.Tensor":
+        own = tf.cast(tf.reshape(share, [-1] + [1] * (values.shape.rank - 1)), values.dtype)
+        other = tf.roll(values, 1, axis=0)
+        return other + own * (values - other)
+
+    return blend(features), blend(labels)
+
+
+def mask(features: "tf.Tensor", seed: "tf.Tensor", options: Augmentation) -> "tf.Tensor":
+    """SpecAugment (Park et al., 2019) without its time warp: masked bands and frames become 0, the mean."""
+    import tensorflow as tf
+
+    _, bands, frames = features.shape
+    band_seed, frame_seed = _split(seed, 2)
+    hidden_bands = _hidden(features.shape[0], bands, options.frequency_masks, options.frequency_share, band_seed)
+    hidden_frames = _hidden(features.shape[0], frames, options.time_masks, options.time_share, frame_seed)
+    hidden = hidden_bands[:, :, None] | hidden_frames[:, None, :]
+    return tf.where(hidden, tf.zeros([], features.dtype), features)
+
+
+def _hidden(batch: int, size: int, masks: int, share: float, seed: "tf.Tensor") -> "tf.Tensor":
+    """bool [batch, size]: True inside the masks; widths are even over 0 to share * size, then the places that fit."""
+    import tensorflow as tf
+
+    widest = int(share * size)
+    drawn = uniform([2, batch, masks, 1], seed)
+    width = tf.floor(drawn[0] * (widest + 1))
+    start = tf.floor(drawn[1] * (size - width + 1))
+    places = tf.range(size, dtype=tf.float32)
+    return tf.reduce_any((places >= start) & (places < start + width), axis=1)
+
+
+def uniform(shape: list[int], seed: "tf.Tensor") -> "tf.Tensor":
+    """float32 numbers, even over [0, 1), from 32 random bits each: TensorFlow's own differ under XLA.
+
+    Args:
+      shape: static.
+      seed: integers [2], below SEEDS.
+    """
+    import tensorflow as tf
+
+    bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, "philox")
+    bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))  # 24 remain, which a float32 holds exactly
+    return tf.cast(bits, tf.float32) * 2.0**-24
+
+
+def _split(seed: "tf.Tensor", count: int) -> "list[tf.Tensor]":
+    import tensorflow as tf
+
+    return tf.unstack(tf.random.split(seed, count, "philox") % SEEDS)
+
+
+def seed_stream(seed: int) -> "tf.data.Dataset":
+    """Endless seeds for `augment`, int64 [2], other ones in every epoch; zip it with the batches."""
+    import tensorflow as tf
+
+    return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
+
+
+def units_per_db(
+    normalize: Callable[[dict[str, "tf.Tensor"]], dict[str, "tf.Tensor"]], config: DatasetConfig
+) -> tuple[float, ...]:
+    """What 1 dB comes to in each band of normalised log-mel: 1 / the band's standard deviation.
+
+    Args:
+      normalize: the dataset's transform graph, {"mel": uint8 [batch, n_mels, frames]} -> {"mel": float32, same shape}.
+      config: the dataset's.
+    """
+    import tensorflow as tf
+
+    steps = np.zeros((2, config.n_mels, config.window_frames), np.uint8)
+    steps[1] = 255
+    low, high = np.asarray(normalize({"mel": tf.constant(steps)})["mel"])[:, :, 0]
+    return tuple(float(unit) for unit in (high - low) / (255 * config.db_step))

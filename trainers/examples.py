@@ -1,0 +1,161 @@
+"""Training examples: batches of (input, target, weight), from records or from the stored features of a frozen front."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.augment import Augmentation, mix, seed_stream
+from trainers.data import count_records, read_split
+from trainers.fit import class_weights, smooth
+from trainers.inputs import Inputs
+from trainers.models.spec import Phase
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from trainers.embedding import Embedded
+
+GAIN_DB = 6.0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a phase is trained on.
+
+    Attributes:
+      training: one epoch of (input, target [batch, classes], weight [batch]), float32 all, shuffled and augmented.
+      validation: the same as it is, every example once; None where the dataset has no validation split.
+      steps: batches in an epoch of training.
+    """
+
+    training: "tf.data.Dataset"
+    validation: "tf.data.Dataset | None"
+    steps: int
+
+
+def record_examples(
+    inputs: Inputs, phase: Phase, batch_size: int, counts: np.ndarray, *, seed: int, reproducible: bool
+) -> Examples:
+    """Examples that are records.
+
+    Args:
+      inputs: the dataset's.
+      phase: its settings.
+      batch_size: over all replicas.
+      counts: training records by label.
+      seed: of order and augmentation.
+      reproducible: whether the seed alone decides them, at some cost in speed.
+    """
+    import tensorflow as tf
+
+    manifest, kind, classes = inputs.manifest, inputs.kind, len(counts)
+    batches = read_split(
+        inputs.dataset, manifest, kind, "training", batch_size, training=True, seed=seed, reproducible=reproducible
+    )
+    augment, weights = _augmentation(phase, inputs).augment, class_weights(counts)
+
+    def prepare(batch, step_seed):
+        labels = tf.one_hot(batch["label"], classes)
+        values, labels = augment(inputs.normalize(batch), labels, step_seed)
+        return values, smooth(labels, phase.label_smoothing), tf.linalg.matvec(labels, weights)
+
+    training = tf.data.Dataset.zip(batches, seed_stream(seed)).map(prepare, tf.data.AUTOTUNE, reproducible)
+    validation = None
+    if count := count_records(manifest, kind, "validation"):
+        scale = _scale(count, batch_size)
+        validation = inputs.read("validation", batch_size, cache="auto").map(
+            lambda batch: (batch["input"], tf.one_hot(batch["label"], classes), batch["weight"] * scale)
+        )
+    steps = count_records(manifest, kind, "training") // batch_size
+    return Examples(training.prefetch(tf.data.AUTOTUNE), validation, steps)
+
+
+def _augmentation(phase: Phase, inputs: Inputs) -> Augmentation:
+    return Augmentation(
+        gain_db=GAIN_DB if phase.gain else 0.0,
+        mixup=phase.mixup,
+        spec_augment=phase.spec_augment,
+        units_per_db=inputs.units_per_db or 0.0,
+    )
+
+
+def _scale(count: int, batch_size: int) -> float:
+    """Makes up for what fills the last batch: Keras divides by the size of the batch, not by its weights."""
+    return -(-count // batch_size) * batch_size / count
+
+
+def feature_examples(
+    training: "Embedded", validation: "Embedded | None", phase: Phase, *, batch_size: int, by_track: bool, seed: int
+) -> Examples:
+    """Examples that are stored features: of a window, or the mean over a random half of a track's windows.
+
+    Args:
+      training, validation: features of the two splits.
+      phase: its settings.
+      batch_size: over all replicas.
+      by_track: whether an example is a track (validation then takes all of its windows) or a window.
+      seed: of order, halves and mixup.
+    """
+    import tensorflow as tf
+
+    classes = training.classes
+    whole = training.by_track() if by_track else training
+    examples = len(whole.label)
+    if examples < batch_size:
+        raise UsageError(f"{examples:,} training examples are less than one batch: use --batch-size {examples} or less")
+    weights = class_weights(np.bincount(whole.label, minlength=classes))
+    draw = _half_of_a_track(training) if by_track else _window(training)
+    order = tf.data.Dataset.range(examples).shuffle(examples, seed=seed, reshuffle_each_iteration=True)
+    drawn = tf.data.Dataset.zip(order, seed_stream(seed + 1)).map(draw).batch(batch_size, drop_remainder=True)
+
+    def prepare(batch, step_seed):
+        values, label = batch
+        labels = tf.one_hot(label, classes)
+        if phase.mixup:
+            values, labels = mix(values, labels, tf.cast(step_seed % (2**31 - 1), tf.int32), phase.mixup)
+        return values, smooth(labels, phase.label_smoothing), tf.linalg.matvec(labels, weights)
+
+    batches = tf.data.Dataset.zip(drawn, seed_stream(seed + 2)).map(prepare)
+    held_out = validation.by_track() if validation is not None and by_track else validation
+    return Examples(
+        batches.prefetch(tf.data.AUTOTUNE),
+        None if held_out is None else _in_batches(held_out, batch_size),
+        examples // batch_size,
+    )
+
+
+def _window(features: "Embedded") -> Callable:
+    import tensorflow as tf
+
+    values, labels = tf.constant(features.features), tf.constant(features.label)
+    return lambda index, _: (values[index], labels[index])
+
+
+def _half_of_a_track(features: "Embedded") -> Callable:
+    import tensorflow as tf
+
+    values, (starts, ends) = tf.constant(features.features), map(tf.constant, features.track_bounds())
+    labels = tf.constant(features.by_track().label)
+
+    def draw(track, seed):
+        rows = tf.range(starts[track], ends[track])
+        rows = tf.random.experimental.stateless_shuffle(rows, seed)
+        half = rows[: (tf.size(rows) + 1) // 2]
+        return tf.reduce_mean(tf.gather(values, half), axis=0), labels[track]
+
+    return draw
+
+
+def _in_batches(features: "Embedded", batch_size: int) -> "tf.data.Dataset":
+    """Every example once, in order; the last batch is filled up with examples of weight 0."""
+    import tensorflow as tf
+
+    count = len(features.label)
+    rows = np.arange(-(-count // batch_size) * batch_size)
+    weight = np.where(rows < count, _scale(count, batch_size), 0).astype(np.float32)
+    rows = np.minimum(rows, count - 1)
+    target = np.eye(features.classes, dtype=np.float32)[features.label[rows]]
+    return tf.data.Dataset.from_tensor_slices((features.features[rows], target, weight)).batch(batch_size)

@@ -1,0 +1,116 @@
+"""What a trained model says about every record of a split, and the metrics that this comes to."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers import metrics
+from trainers.data import count_records
+from trainers.embedding import Embedded, run_over
+from trainers.inputs import Inputs
+from trainers.models.spec import ModelSpec, front_of, head_of
+from transforms import console
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Log-probabilities and true labels.
+
+    Attributes:
+      log_probabilities: float64 [n, classes].
+      label: int64 [n], as the dataset has them.
+      track_id: int64 [n].
+    """
+
+    log_probabilities: np.ndarray
+    label: np.ndarray
+    track_id: np.ndarray
+
+    def relabelled(self, ids: np.ndarray) -> "Predictions":
+        """With other label ids, [dataset labels]; what becomes negative is left out."""
+        label = ids[self.label]
+        kept = label >= 0
+        return Predictions(self.log_probabilities[kept], label[kept], self.track_id[kept])
+
+
+def evaluate_split(
+    spec: ModelSpec, model: "keras.Model", inputs: Inputs, split: str, labels: list[str], *, batch_size: int
+) -> dict[str, Any]:
+    """The metrics of a model on a split.
+
+    Tracks of genres that the model does not know are left out, and counted under `left_out`. Genres that only the
+    model knows stay possible answers.
+
+    Args:
+      spec: the model's row.
+      model: trained.
+      inputs: of the dataset, which may be another one than that of the training.
+      split: one of the splits.
+      labels: genres in the order of the model's outputs.
+      batch_size: records at a time.
+
+    Returns:
+      as `metrics.evaluate`, and `labels`, and `left_out`: tracks by genre.
+
+    Raises:
+      UsageError: no track of the split has a genre that the model knows.
+    """
+    windows, tracks = predict(spec, model, inputs, split, batch_size)
+    genres = inputs.manifest.labels
+    ids = np.array([labels.index(genre) if genre in labels else -1 for genre in genres], np.int64)
+    left_out = Counter(genres[label] for label in _labels_by_track(windows) if ids[label] < 0)
+    windows, tracks = windows.relabelled(ids), tracks and tracks.relabelled(ids)
+    if not len(windows.label):
+        raise UsageError(
+            f"no {split} track of {inputs.dataset} has a genre that the model knows (it knows {', '.join(labels)}; "
+            f"the tracks are {', '.join(sorted(left_out))})"
+        )
+    result = metrics.evaluate(windows.log_probabilities, windows.label, windows.track_id, labels)
+    if tracks is not None:
+        whole = metrics.evaluate(tracks.log_probabilities, tracks.label, tracks.track_id, labels)
+        result["per_track"] = whole["per_track"]
+    return result | {"labels": labels, "left_out": dict(sorted(left_out.items()))}
+
+
+def _labels_by_track(predictions: Predictions) -> np.ndarray:
+    _, first = np.unique(predictions.track_id, return_index=True)
+    return predictions.label[first]
+
+
+def predict(
+    spec: ModelSpec, model: "keras.Model", inputs: Inputs, split: str, batch_size: int
+) -> tuple[Predictions, Predictions | None]:
+    """Predictions by window, and by track where the model's head classifies whole tracks."""
+    pooled = spec.pool == "track"
+    part = front_of(model) if pooled else model
+    found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id")}
+    records = count_records(inputs.manifest, inputs.kind, split)
+    with console.progress(f"evaluate {split}", records or None, "records") as progress:
+        for batch in run_over(part, inputs, split, batch_size):
+            for key, values in found.items():
+                values.append(batch[key])
+            progress.advance(len(batch["label"]))
+    output, label, track_id = (np.concatenate(values) for values in found.values())
+    if not pooled:
+        return Predictions(log_softmax(output), label, track_id), None
+    order = np.argsort(track_id, kind="stable")
+    windows = Embedded(output[order], label[order], track_id[order], len(inputs.manifest.labels))
+    return _classify(head_of(model), windows), _classify(head_of(model), windows.by_track())
+
+
+def _classify(head: "keras.Model", embedded: Embedded) -> Predictions:
+    logits = head.predict(embedded.features, batch_size=1024, verbose=0)
+    return Predictions(log_softmax(logits), embedded.label, embedded.track_id)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities float64 [n, classes] of logits [n, classes]."""
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

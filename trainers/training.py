@@ -1,0 +1,148 @@
+"""Training from wherever a run stands to its end: phase after phase, epoch after epoch."""
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers import backup
+from trainers.data import reading
+from trainers.devices import Device
+from trainers.fit import Jit, trainable_view
+from trainers.inputs import Inputs
+from trainers.models.spec import ModelSpec, Phase, front_of, head_of, standardise
+from trainers.run_state import RunState, next_phase, read_history, write_history
+from trainers.runs import LOGS
+from transforms import console, storage
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainers.examples import Examples
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what and how.
+
+    Attributes:
+      run: the run directory.
+      spec: the model's row.
+      phases: with the user's settings.
+      model: the whole model, built in the device's scope.
+      inputs: of the dataset.
+      counts: training records by label, int64 [classes].
+      seed: of the run.
+      device: that the model is on.
+      jit: whether XLA compiles the training step.
+    """
+
+    run: str
+    spec: ModelSpec
+    phases: tuple[Phase, ...]
+    model: "keras.Model"
+    inputs: Inputs
+    counts: np.ndarray
+    seed: int
+    device: Device
+    jit: Jit
+
+
+def train(job: Job, state: RunState) -> RunState:
+    """Trains to the end of the last phase, and returns the state there.
+
+    Raises:
+      FmaError: a shard is damaged, or the loss is no longer finite; what was committed before is kept.
+    """
+    backup.settle(job.run, state)
+    write_history(job.run, [row for row in read_history(job.run) if row["epoch"] <= state.epoch])
+    while not state.phase_done or state.phase + 1 < len(job.phases):
+        if state.phase_done:
+            state = next_phase(state)
+        state = train_phase(job, state)
+        _tell_end(job, state)
+    return state
+
+
+def train_phase(job: Job, state: RunState) -> RunState:
+    """Trains one phase from its start or from its last committed epoch to its end; returns the state there."""
+    import keras
+
+    phase = job.phases[state.phase]
+    batch_size = phase.batch_size * job.device.replicas
+    with job.device.strategy.scope():
+        if phase.prepare:
+            phase.prepare(job.model)
+    if state.epoch and not state.phase_epoch:
+        backup.load_best(job.run, job.model)
+    examples = make_examples(job, state, phase, batch_size)
+    with job.device.strategy.scope():
+        part = head_of(job.model) if phase.train == "head" else job.model
+        view = trainable_view(part, phase, examples.steps, job.jit)
+    if state.phase_epoch:
+        backup.restore(job.run, state, job.model, view.optimizer)
+    return _fit(job, state, phase, view, examples)
+
+
+def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "Examples":
+    """The phase's examples; for a phase that trains the head, features of the front, which the head is fitted to."""
+    from trainers.embedding import embed_split
+    from trainers.examples import feature_examples, record_examples
+
+    seed = epoch_seed(job.seed, state.epoch)
+    if phase.train == "model":
+        return record_examples(
+            job.inputs, phase, batch_size, job.counts, seed=seed, reproducible=job.device.reproducible
+        )
+    training, validation = (
+        embed_split(job.run, phase.name, front_of(job.model), job.inputs, split, batch_size=batch_size)
+        for split in ("training", "validation")
+    )
+    assert training is not None  # a dataset without training records was refused
+    if not state.phase_epoch:
+        standardise(head_of(job.model), training.features)
+    by_track = job.spec.pool == "track"
+    return feature_examples(training, validation, phase, batch_size=batch_size, by_track=by_track, seed=seed)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of order and augmentation for a stretch of training that begins after `epoch` epochs, below 2**31."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0] >> 1)
+
+
+def _fit(job: Job, state: RunState, phase: Phase, view: "keras.Model", examples: "Examples") -> RunState:
+    from trainers.callbacks import Board, Keeper, Narrator, Watch
+
+    validated = examples.validation is not None
+    first, last = state.epoch, state.epoch - state.phase_epoch + phase.epochs
+    total = last + sum(later.epochs for later in job.phases[state.phase + 1 :])
+    label = job.spec.name if len(job.phases) == 1 else f"{job.spec.name}, {phase.name}"
+    keeper = Keeper(job.run, state, job.model, phase, validated)
+    with (
+        console.progress(f"train {label}", (last - first) * examples.steps, "steps") as progress,
+        reading(job.inputs.dataset),
+    ):
+        callbacks = [
+            Watch(job.run, state),
+            keeper,
+            Board(storage.join(job.run, LOGS), validated),
+            Narrator(progress, total, lines=not sys.stderr.isatty()),
+        ]
+        view.fit(
+            examples.training,
+            validation_data=examples.validation,
+            initial_epoch=first,
+            epochs=last,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    return keeper.state
+
+
+def _tell_end(job: Job, state: RunState) -> None:
+    phase = job.phases[state.phase]
+    if state.phase_epoch < phase.epochs:
+        console.log(
+            f"stopped after {state.phase_epoch} of {phase.epochs} epochs: no lower validation loss in {phase.patience}"
+        )

@@ -1,0 +1,97 @@
+"""Writing a file of a shard, so that a track's part can be taken back; and what the manifest keeps of it."""
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+
+from transforms import storage
+from transforms.schema import add_digests
+
+
+@dataclass(slots=True)
+class ShardFile:
+    """A finished file as the manifest lists it.
+
+    Attributes:
+      path: relative to the dataset.
+      kind: a feature kind, or `tracks` or `failures` for the ledgers.
+      split: of all its records.
+      records: of them, or lines of a ledger.
+      tracks: that have records in it.
+      bytes: of the file.
+      sha256: of the file, hexadecimal.
+      digest: of its records' content, independent of their order, 64 hexadecimal digits.
+    """
+
+    path: str
+    kind: str
+    split: str
+    records: int = 0
+    tracks: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    digest: str = ""
+
+
+class ShardFileWriter:
+    """Writes one file under a temporary name.
+
+    Args:
+      dataset: path of the dataset.
+      path: of the file, relative to the dataset.
+      kind: see `ShardFile`.
+      split: see `ShardFile`.
+    """
+
+    def __init__(self, dataset: str, path: str, kind: str, split: str):
+        self.facts = ShardFile(path, kind, split)
+        self._target = storage.join(dataset, path)
+        self._staged = storage.staging_path(self._target)
+        self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by publish or discard
+        self._hash = hashlib.sha256()
+        self._sum = 0
+        self._mark()
+
+    def _mark(self) -> None:
+        self._marked = (self._file.tell(), self._hash.copy(), self.facts.records, self._sum)
+
+    def write(self, data: bytes, content_digest: int = 0, records: int = 1) -> None:
+        """Appends a record (or several in one piece) as it stands in the file."""
+        self._file.write(data)
+        self._hash.update(data)
+        self._sum += content_digest
+        self.facts.records += records
+
+    def keep(self) -> int:
+        """Ends a track; returns the digest of its records."""
+        _, _, records, total = self._marked
+        self.facts.tracks += self.facts.records > records
+        self._mark()
+        return self._sum - total
+
+    def take_back(self) -> None:
+        """Removes what was written since the last track ended."""
+        offset, self._hash, self.facts.records, self._sum = self._marked
+        self._file.seek(offset)
+        self._file.truncate()
+        self._mark()
+
+    def publish(self) -> ShardFile | None:
+        """Gives the file its name and returns its facts; None, and no file, where nothing was written."""
+        if not self.facts.records:
+            self.discard()
+            return None
+        self.facts.bytes = self._file.tell()
+        self.facts.sha256 = self._hash.hexdigest()
+        self.facts.digest = f"{add_digests(self._sum):064x}"
+        self._file.close()
+        storage.publish(self._staged, self._target)
+        return self.facts
+
+    def discard(self) -> None:
+        """Removes the temporary file, if it is still there."""
+        with contextlib.suppress(OSError):  # what a full disk did not take is thrown away here
+            self._file.close()
+        if os.path.exists(self._staged):
+            os.unlink(self._staged)
