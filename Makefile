@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test faults lint clean
 
 install: $(STAMP)
 
@@ -23,13 +23,17 @@ $(STAMP): setup.py constraints.txt
 	@echo "installed into .venv: run $(BIN)/fma --help"
 
 demo: $(STAMP)
-	$(BIN)/fma sample --out demo/corpus
+	$(BIN)/fma sample --out demo/corpus --subset small --clip-seconds 12
 	$(BIN)/fma ingest --audio demo/corpus/audio --metadata demo/corpus/fma_metadata --subset small \
-		--out demo/dataset --max-failures 10
-	$(BIN)/fma show demo/dataset --sheet demo/mels.png >/dev/null
+		--out demo/dataset
+	@$(BIN)/fma show demo/dataset --sheet demo/mels.png >/dev/null
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
+
+# The kill drill at full length: kill -9 at 20 random moments (the suite does three).
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults.drill --moments 20
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

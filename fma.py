@@ -13,6 +13,9 @@ COMMANDS = {
     "compact": ("transforms.compact", "rewrite the generations of a dataset into one"),
     "show": ("transforms.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
     "statistics": ("pipelines.statistics", "analyse the training split: the normalisation that training uses"),
+    "train": ("trainers.train", "train a model on a dataset; carries on where a run was broken off"),
+    "baselines": ("trainers.baselines", "classical models on the tracks' statistics, tuned and scored"),
+    "evaluate": ("trainers.evaluate", "how good a run's model is on a split of a dataset, by window and by track"),
     "bench-input": ("trainers.bench_input", "records a second of the input pipeline, and what holds it up"),
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

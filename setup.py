@@ -30,6 +30,7 @@ setup(
         "rich>=13,<16",
         "scikit-learn>=1.6,<2",
         "scipy>=1.14,<2",
+        "skops>=0.11,<1",
         "soundfile>=0.13,<0.15",
         "soxr>=1.0,<2",
         "tensorboard>=2.19,<3",

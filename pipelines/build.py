@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.workers import watched_workers
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
@@ -124,7 +125,8 @@ def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) ->
     pipeline = beam.Pipeline(options=options)
     results = pipeline | BuildShards(job)
     results | "WriteResults" >> beam.io.WriteToText(job.results_path, num_shards=1, shard_name_template="")
-    pipeline.run().wait_until_finish()
+    with watched_workers():
+        pipeline.run().wait_until_finish()
     lines = storage.read_bytes(job.results_path).decode().splitlines()
     found = {result.name: result for result in map(ShardResult.from_line, lines)}
     errors = sorted(result.error for result in found.values() if result.error)

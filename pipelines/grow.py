@@ -127,7 +127,7 @@ def _build(
 
     quiet_beam()
     options = beam_options(job.beam_options, len(batch), job.workers)
-    with watched(len(batch)) as ticks:
+    with watched("ingest", len(batch), "tracks") as ticks:
         build = BuildJob(job.dataset, name, tuple(manifest.labels), manifest.config, job.limits, ticks)
         results = run_build(build, plan, options)
     storage.remove_tree(build.folder)

@@ -23,25 +23,33 @@ def count_ticks(folder: str) -> tuple[int, int]:
 
 
 @contextmanager
-def watched(tracks: int) -> Iterator[str]:
-    """Shows progress while the body runs; gives it the folder that workers note finished tracks in."""
-    with tempfile.TemporaryDirectory(prefix="fma-ticks-") as folder:
+def watched(label: str, total: int, unit: str) -> Iterator[str]:
+    """Shows progress while the body runs; gives it the folder that workers note what they finished in.
+
+    Args:
+      label: what is being done.
+      total: how much there is to do.
+      unit: what is counted, in the plural.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="fma-ticks-") as folder,
+        console.progress(label, total, unit) as progress,
+    ):
         stop = threading.Event()
-        with console.progress("ingest", tracks, "tracks") as progress:
 
-            def watch() -> None:
-                while not stop.wait(POLL_SECONDS):
-                    show()
+        def show() -> None:
+            finished, failed = count_ticks(folder)
+            progress.update(min(finished, total), f"{failed:,} failed" if failed else "")
 
-            def show() -> None:
-                finished, failed = count_ticks(folder)
-                progress.update(min(finished, tracks), f"{failed:,} failed" if failed else "")
-
-            watcher = threading.Thread(target=watch, daemon=True)
-            watcher.start()
-            try:
-                yield folder
-            finally:
-                stop.set()
-                watcher.join()
+        def watch() -> None:
+            while not stop.wait(POLL_SECONDS):
                 show()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield folder
+        finally:
+            stop.set()
+            watcher.join()
+            show()

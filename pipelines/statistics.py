@@ -6,15 +6,11 @@ import json
 import logging
 import os
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 
 from transforms import console, storage
 from transforms.growth import locked
 from transforms.manifest import Manifest, commit, load
-from transforms.shards import ShardFile
+from transforms.shard_files import ShardFile
 
 TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")
@@ -96,6 +92,7 @@ def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
     _prepare_tensorflow()
     from pipelines.analyze import AnalysisJob, run_analysis
     from pipelines.options import beam_options, quiet_beam
+    from pipelines.progress import watched
 
     quiet_beam()
     shards = training_shards(manifest)
@@ -103,7 +100,7 @@ def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
     size = sum(shard.bytes for files in shards.values() for shard in files)
     options = beam_options(args.beam_options, size // BYTES_PER_TRACK, args.workers)
     records = {kind: sum(shard.records for shard in files) for kind, files in shards.items()}
-    with _watched(sum(records.values())) as ticks:
+    with watched("statistics", sum(records.values()), "records") as ticks:
         job = AnalysisJob(args.dataset, name, manifest.config, ticks)
         for left_over in (job.folder, storage.join(args.dataset, "transform_fn", name)):
             storage.remove_tree(left_over)
@@ -122,33 +119,12 @@ def _prepare_tensorflow() -> None:
     """Settings that hold in this process and its workers from TensorFlow's import on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not the user's
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFT warns of a cache that is not used
+    # TFT's warning is about a cache of its own, which is not used here.
+    logging.getLogger("absl").addFilter(lambda record: "cache key varies" not in record.getMessage())
 
 
 def _saved_model(dataset: str, path: str, kind: str) -> str:
     return storage.join(dataset, path, kind, "transform_fn", "saved_model.pb")
-
-
-@contextmanager
-def _watched(records: int) -> Iterator[str]:
-    """Shows progress while the body runs; gives it the folder that workers note read records in."""
-    from pipelines.progress import POLL_SECONDS, count_ticks
-
-    with TemporaryDirectory(prefix="fma-ticks-") as folder, console.progress("statistics", records, "records") as bar:
-        stop = threading.Event()
-
-        def watch() -> None:
-            while not stop.wait(POLL_SECONDS):
-                bar.update(count_ticks(folder)[0])
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield folder
-        finally:
-            stop.set()
-            watcher.join()
-            bar.update(count_ticks(folder)[0])
 
 
 def _positive(text: str) -> int:

@@ -8,6 +8,8 @@ matter where a run is killed.
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +37,7 @@ def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer
     """
     folder = storage.join(run, BACKUP, name)
     data = io.BytesIO()
-    arrays = {f"{i:05d}": np.asarray(value) for i, value in enumerate([*model.variables, *optimizer.variables])}
-    np.savez(data, **arrays)
+    np.savez(data, *(np.asarray(variable) for variable in [*model.variables, *optimizer.variables]))
     storage.write_bytes(storage.join(folder, ARRAYS), data.getvalue())
     if best:
         storage.write_bytes(storage.join(folder, BEST), model_bytes(model))
@@ -52,7 +53,7 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
     variables = [*model.variables, *optimizer.variables]
     try:
         with np.load(io.BytesIO(storage.read_bytes(path))) as arrays:
-            values = [arrays[name] for name in sorted(arrays.files)]
+            values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
     except (FileNotFoundError, ValueError, OSError) as error:
         raise FmaError(f"{path} cannot be read ({error}): remove {run} and train again") from error
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
@@ -73,11 +74,33 @@ def settle(run: str, state: RunState) -> None:
 
 def load_best(run: str, model: "keras.Model") -> None:
     """Gives a model of the same shape the weights of the best epoch so far."""
+    with _local_copy(run) as path:
+        model.load_weights(path)
+
+
+def load_model(run: str) -> "keras.Model":
+    """The model of the best epoch.
+
+    Raises:
+      FmaError: model.keras is damaged.
+    """
+    import keras
+
+    with _local_copy(run) as path:
+        try:
+            return keras.saving.load_model(path, compile=False)
+        except (ValueError, OSError, KeyError) as error:
+            raise FmaError(f"{storage.join(run, MODEL)} cannot be loaded ({error}): train the run again") from error
+
+
+@contextmanager
+def _local_copy(run: str) -> Iterator[str]:
+    """Keras reads files of this machine only."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, MODEL)
         with open(path, "wb") as file:
             file.write(storage.read_bytes(storage.join(run, MODEL)))
-        model.load_weights(path)
+        yield path
 
 
 def model_bytes(model: "keras.Model") -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from trainers.bench_stages import Sample, build_stages, exhaust, time_passes
+from trainers.bench_stages import Sample, build_stages, epochs_for, exhaust, time_passes
 from trainers.data.source import find_shards
 from transforms import console
 from transforms.errors import UsageError
@@ -25,7 +25,7 @@ class Stage:
       name: of the stage.
       records_per_s: of the pipeline so far.
       ms: milliseconds for each record so far.
-      added_ms: what this stage added to that; stages overlap, so it can be next to nothing, or less.
+      added_ms: what this stage added to the slowest before it; 0 where it works while that one does.
     """
 
     name: str
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.description = (
         "Measures the input pipeline, one stage more at a time: reading, shuffling and batching, parsing, normalising "
-        "and augmenting, and with --model the training step. Whole epochs over some shards, nothing cached but by the "
-        "operating system."
+        "and augmenting, and with --model the training step. Whole epochs over as many shards as it takes, or several "
+        "over all; nothing is cached but by the operating system."
     )
     parser.epilog = "example: fma bench-input data/small --model mel_cnn"
     parser.add_argument("dataset", metavar="DATASET")
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="records in a batch (default: 32)")
     parser.add_argument("--model", metavar="MODEL", help="also measure the training step of this model")
     parser.add_argument("--weights", help="of the model, where it needs a file (default: none)")
-    parser.add_argument("--records", type=int, default=2000, metavar="N", help="in an epoch, about (default: 2000)")
+    parser.add_argument("--records", type=int, default=2000, metavar="N", help="to take at a time (default: 2000)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each stage, at least (default: 3)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")
 
@@ -90,7 +90,7 @@ def take_sample(args: argparse.Namespace) -> Sample:
         if sum(one.records for one in shards) >= max(args.records, args.batch_size):
             break
         shards.append(shard)
-    sample = Sample(args.dataset, manifest, kind, shards, args.batch_size)
+    sample = Sample(args.dataset, manifest, kind, shards, args.batch_size, args.records)
     if not sample.batched_records:
         raise UsageError(
             f"{args.dataset} has {sample.records:,} {kind} records for {args.split}, fewer than a batch of "
@@ -128,10 +128,13 @@ def measure(sample: Sample, seconds: float, model: str | None, weights: str | No
 
     stages: list[Stage] = []
     facts: dict[str, Any] | None = None
-    with reading(sample.dataset), console.progress("bench-input", None, "stages") as progress:
+    total = (3 if sample.kind == "stats" else 4) + bool(model)
+    with reading(sample.dataset), console.progress("bench-input", total, "stages") as progress:
         for name, stage, records in build_stages(sample):
             progress.advance(0, name)
-            stages.append(_stage(name, time_passes(partial(exhaust, stage), seconds) / records, stages))
+            epochs = epochs_for(sample.wanted, records)
+            taken = time_passes(partial(exhaust, stage.repeat(epochs)), seconds)
+            stages.append(_stage(name, taken / (epochs * records), stages))
             progress.advance()
         if model:
             from trainers.bench_step import bench_step
@@ -149,7 +152,7 @@ def measure(sample: Sample, seconds: float, model: str | None, weights: str | No
 
 def _stage(name: str, seconds: float, before: list[Stage]) -> Stage:
     ms = 1000 * seconds
-    return Stage(name, 1 / seconds, ms, ms - (before[-1].ms if before else 0.0))
+    return Stage(name, 1 / seconds, ms, max(0.0, ms - max((stage.ms for stage in before), default=0.0)))
 
 
 def find_bottleneck(stages: list[Stage], step_rate: float | None) -> str:
@@ -162,14 +165,16 @@ def find_bottleneck(stages: list[Stage], step_rate: float | None) -> str:
 
 def explain(result: dict[str, Any]) -> str:
     """The bottleneck in a sentence."""
-    stages = {stage["name"]: stage for stage in result["stages"]}
     name, model = result["bottleneck"], result["model"]
-    inputs = [stage for stage in result["stages"] if stage["name"] != TRAINING]
-    costs = f"{name}, {stages[name]['added_ms']:.3f} of {inputs[-1]['ms']:.3f} ms for each record of the input"
+    inputs = {stage["name"]: stage for stage in result["stages"] if stage["name"] != TRAINING}
+    if name in inputs:
+        whole = sum(stage["added_ms"] for stage in inputs.values())
+        name += f", {inputs[name]['added_ms']:.3f} of {whole:.3f} ms for each record of the input"
     if not model:
-        return f"bottleneck: {costs}"
-    rates = f"{model['name']} alone takes {model['records_per_s']:,.0f} records/s ({model['step_ms']:.1f} ms a step)"
-    waits = (
-        f"{rates}, the input gives {inputs[-1]['records_per_s']:,.0f}; the step waits {model['idle']:.0%} of the time"
+        return f"bottleneck: {name}"
+    rate = [stage["records_per_s"] for stage in inputs.values()][-1]
+    return (
+        f"bottleneck: {name}: {model['name']} alone takes {model['records_per_s']:,.0f} records/s "
+        f"({model['step_ms']:.1f} ms a step), the input gives {rate:,.0f}; "
+        f"the step waits {model['idle']:.0%} of the time"
     )
-    return f"bottleneck: {TRAINING if name == TRAINING else costs}: {waits}"

@@ -1,5 +1,6 @@
 """The stages of the input pipeline, one more at a time, and how long an epoch of each takes."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ class Sample:
       kind: feature kind.
       shards: at least a batch of records.
       batch_size: records in a batch.
+      wanted: records to take before the clock is read.
     """
 
     dataset: str
@@ -32,6 +34,7 @@ class Sample:
     kind: str
     shards: list[ShardFile]
     batch_size: int
+    wanted: int
 
     @property
     def records(self) -> int:
@@ -90,6 +93,11 @@ def exhaust(dataset: "tf.data.Dataset") -> None:
     import tensorflow as tf
 
     dataset.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1).numpy()
+
+
+def epochs_for(wanted: int, records: int) -> int:
+    """Epochs of so many records that give the records that are wanted: starting to read costs up to 0.1 s."""
+    return max(1, math.ceil(wanted / records))
 
 
 def time_passes(run_pass: Callable[[], None], seconds: float) -> float:

@@ -1,8 +1,11 @@
 """The training step of a model, timed for `fma bench-input`: fed by the input pipeline, and alone."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from trainers.bench_stages import epochs_for
 
 if TYPE_CHECKING:
     import keras
@@ -27,16 +30,17 @@ def bench_step(
       seconds: least time.
 
     Returns:
-      seconds for each record: fed by the pipeline (one epoch), and with the same batch again and again.
+      seconds for each record: fed by the pipeline (at least one epoch), and with the same batch again and again.
 
     Raises:
       UsageError: the model cannot be built for this dataset.
     """
     epoch = _make_epoch(name, weights, sample)
     alone = _time_alone(epoch, batches, seconds) / sample.batch_size
+    epochs = epochs_for(math.ceil(seconds / alone), sample.batched_records)
     start = time.perf_counter()
-    epoch(batches)
-    return (time.perf_counter() - start) / sample.batched_records, alone
+    epoch(batches.repeat(epochs))
+    return (time.perf_counter() - start) / (epochs * sample.batched_records), alone
 
 
 def _time_alone(epoch: Epoch, batches: "tf.data.Dataset", seconds: float) -> float:
@@ -80,4 +84,4 @@ def _trainer(model: "keras.Model", phase: "Phase", steps: int) -> Epoch:
     if phase.prepare:
         phase.prepare(model)
     view = trainable_view(model, phase, steps, "auto")
-    return lambda batches: view.fit(batches, epochs=1, verbose=0)
+    return lambda batches: view.fit(batches, epochs=1, shuffle=False, verbose=0)

@@ -1,6 +1,6 @@
 """Features of a frozen front: computed once over the dataset, stored in the run, and what the head is trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,9 @@ from transforms import console, storage
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
+
+Forward = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,13 @@ class Embedded:
         return Embedded(means, self.label[starts], self.track_id[starts], self.classes)
 
 
-def embed_split(
-    run: str, name: str, front: "keras.Model", inputs: Inputs, split: str, *, batch_size: int
-) -> Embedded | None:
+def embed_split(run: str, name: str, front: Forward, inputs: Inputs, split: str, *, batch_size: int) -> Embedded | None:
     """Features of a split's records, from the run where it has them already; None for a split without records.
 
     Args:
       run: the run directory.
       name: of the phase; features of another phase may come from another front.
-      front: record batch -> features.
+      front: record batch -> features; see `inference`.
       inputs: the dataset's.
       split: one of the splits.
       batch_size: records at a time.
@@ -84,11 +85,11 @@ def _store(path: str, embedded: Embedded) -> None:
     storage.publish(staged, path)
 
 
-def run_over(model: "keras.Model", inputs: Inputs, split: str, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
     """What a model makes of every record of a split, batch by batch, always in the same order.
 
     Args:
-      model: input batch -> float32 [batch, n]; dropout and batch norm work as in inference.
+      forward: see `inference`.
       inputs: the dataset's.
       split: one of the splits.
       batch_size: records at a time.
@@ -99,11 +100,15 @@ def run_over(model: "keras.Model", inputs: Inputs, split: str, batch_size: int) 
     Raises:
       FmaError: a shard is damaged.
     """
-    import tensorflow as tf
-
-    forward = tf.function(lambda values: tf.cast(model(values, training=False), tf.float32))
     with reading(inputs.dataset):
         for batch in inputs.read(split, batch_size):
             kept = batch["weight"].numpy() > 0
             arrays = {key: batch[key].numpy()[kept] for key in ("label", "track_id", "window")}
             yield {"output": forward(batch["input"]).numpy()[kept]} | arrays
+
+
+def inference(model: "keras.Model") -> Forward:
+    """A model as a graph: [batch, ...] -> float32 [batch, n], without dropout, batch norm with its moving averages."""
+    import tensorflow as tf
+
+    return tf.function(lambda values: tf.cast(model(values, training=False), tf.float32))

@@ -8,7 +8,7 @@ import numpy as np
 
 from trainers import metrics
 from trainers.data import count_records
-from trainers.embedding import Embedded, run_over
+from trainers.embedding import Embedded, inference, run_over
 from trainers.inputs import Inputs
 from trainers.models.spec import ModelSpec, front_of, head_of
 from transforms import console
@@ -16,6 +16,8 @@ from transforms.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
+
+HEAD_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,50 @@ class Predictions:
         return Predictions(self.log_probabilities[kept], label[kept], self.track_id[kept])
 
 
+class Predictor:
+    """Predicts with a trained model; several splits one after the other.
+
+    Args:
+      spec: the model's row.
+      model: the whole model.
+    """
+
+    def __init__(self, spec: ModelSpec, model: "keras.Model"):
+        self._pooled = spec.pool == "track"
+        self._forward = inference(front_of(model) if self._pooled else model)
+        self._head = inference(head_of(model)) if self._pooled else None
+
+    def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Predictions, Predictions | None]:
+        """Predictions by window, and by track where the model's head classifies whole tracks.
+
+        Args:
+          inputs: of the dataset.
+          split: one of its splits.
+          batch_size: records at a time.
+        """
+        found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id")}
+        records = count_records(inputs.manifest, inputs.kind, split)
+        with console.progress(f"evaluate {split}", records, "records") as progress:
+            for batch in run_over(self._forward, inputs, split, batch_size):
+                for key, values in found.items():
+                    values.append(batch[key])
+                progress.advance(len(batch["label"]))
+        output, label, track_id = (np.concatenate(values) for values in found.values())
+        if not self._pooled:
+            return Predictions(log_softmax(output), label, track_id), None
+        order = np.argsort(track_id, kind="stable")
+        windows = Embedded(output[order], label[order], track_id[order], len(inputs.manifest.labels))
+        return self._classify(windows), self._classify(windows.by_track())
+
+    def _classify(self, embedded: Embedded) -> Predictions:
+        assert self._head is not None
+        rows = range(0, len(embedded.label), HEAD_BATCH)
+        logits = [self._head(embedded.features[start : start + HEAD_BATCH]).numpy() for start in rows]
+        return Predictions(log_softmax(np.concatenate(logits)), embedded.label, embedded.track_id)
+
+
 def evaluate_split(
-    spec: ModelSpec, model: "keras.Model", inputs: Inputs, split: str, labels: list[str], *, batch_size: int
+    predictor: Predictor, inputs: Inputs, split: str, labels: list[str], batch_size: int
 ) -> dict[str, Any]:
     """The metrics of a model on a split.
 
@@ -48,8 +92,7 @@ def evaluate_split(
     model knows stay possible answers.
 
     Args:
-      spec: the model's row.
-      model: trained.
+      predictor: of the model.
       inputs: of the dataset, which may be another one than that of the training.
       split: one of the splits.
       labels: genres in the order of the model's outputs.
@@ -61,7 +104,7 @@ def evaluate_split(
     Raises:
       UsageError: no track of the split has a genre that the model knows.
     """
-    windows, tracks = predict(spec, model, inputs, split, batch_size)
+    windows, tracks = predictor.predict(inputs, split, batch_size)
     genres = inputs.manifest.labels
     ids = np.array([labels.index(genre) if genre in labels else -1 for genre in genres], np.int64)
     left_out = Counter(genres[label] for label in _labels_by_track(windows) if ids[label] < 0)
@@ -81,32 +124,6 @@ def evaluate_split(
 def _labels_by_track(predictions: Predictions) -> np.ndarray:
     _, first = np.unique(predictions.track_id, return_index=True)
     return predictions.label[first]
-
-
-def predict(
-    spec: ModelSpec, model: "keras.Model", inputs: Inputs, split: str, batch_size: int
-) -> tuple[Predictions, Predictions | None]:
-    """Predictions by window, and by track where the model's head classifies whole tracks."""
-    pooled = spec.pool == "track"
-    part = front_of(model) if pooled else model
-    found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id")}
-    records = count_records(inputs.manifest, inputs.kind, split)
-    with console.progress(f"evaluate {split}", records or None, "records") as progress:
-        for batch in run_over(part, inputs, split, batch_size):
-            for key, values in found.items():
-                values.append(batch[key])
-            progress.advance(len(batch["label"]))
-    output, label, track_id = (np.concatenate(values) for values in found.values())
-    if not pooled:
-        return Predictions(log_softmax(output), label, track_id), None
-    order = np.argsort(track_id, kind="stable")
-    windows = Embedded(output[order], label[order], track_id[order], len(inputs.manifest.labels))
-    return _classify(head_of(model), windows), _classify(head_of(model), windows.by_track())
-
-
-def _classify(head: "keras.Model", embedded: Embedded) -> Predictions:
-    logits = head.predict(embedded.features, batch_size=1024, verbose=0)
-    return Predictions(log_softmax(logits), embedded.label, embedded.track_id)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

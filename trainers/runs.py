@@ -14,10 +14,11 @@
 """
 
 import fcntl
-import json
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from typing import Any
 
 from trainers.run_state import BACKUP, HISTORY, STATE, RunState, load_state, read_json, write_json
@@ -51,6 +52,12 @@ class RunConfig:
     labels: list[str]
     phases: list[dict[str, Any]]
     made_with: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that a result depends on."""
+    names = ("keras", "tensorflow", "numpy")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def open_run(run: str, config: RunConfig) -> RunState | None:
@@ -105,9 +112,20 @@ def differences(have: RunConfig, want: RunConfig) -> list[str]:
         )
     elif have.labels != want.labels:
         found.append(f"labels are {', '.join(have.labels)}, not {', '.join(want.labels)}")
-    if not found and have.phases != want.phases:
-        found.append(f"phases are {json.dumps(have.phases)}, not {json.dumps(want.phases)}")
-    return found
+    return found + _phase_differences(have.phases, want.phases)
+
+
+def _phase_differences(have: list[dict[str, Any]], want: list[dict[str, Any]]) -> list[str]:
+    names, others = ([phase["name"] for phase in phases] for phases in (have, want))
+    if names != others:
+        return [f"the phases are {', '.join(names)}, not {', '.join(others)}"]
+    of = "{} of phase {}" if len(have) > 1 else "{}"
+    return [
+        f"{of.format(key.replace('_', '-'), one['name'])} is {_text(one.get(key))}, not {_text(other.get(key))}"
+        for one, other in zip(have, want, strict=True)
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key)
+    ]
 
 
 def _text(value: Any) -> str:

@@ -30,7 +30,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gain", action=switch, help="make records louder or softer")
     parser.add_argument("--weights", default="", metavar="WHICH", help="imagenet, none or a file; mobilenet_v2, yamnet")
     parser.add_argument("--dropout", type=number(float, 0, below=1), metavar="X", help="before the last layer")
-    parser.add_argument("--width", type=number(float, 0, above=True), metavar="X", help="multiplies channels; default 1")
+    parser.add_argument("--width", type=number(float, 0, above=True), metavar="X", help="multiplies the channels")
     parser.add_argument("--image-size", type=number(int, 32), metavar="N", help="pixels that mobilenet_v2 sees")
 
 
@@ -40,8 +40,8 @@ def number(kind: Callable[[str], Any], least: float, *, above: bool = False, bel
     def parse(text: str) -> Any:
         value = kind(text)
         if not (value > least if above else value >= least) or not value < below:
-            bounds = f"{'above' if above else 'at least'} {least:g}" + (f", below {below:g}" if below < math.inf else "")
-            raise argparse.ArgumentTypeError(f"must be {bounds}")
+            top = f", below {below:g}" if below < math.inf else ""
+            raise argparse.ArgumentTypeError(f"must be {'above' if above else 'at least'} {least:g}{top}")
         return value
 
     parse.__name__ = "number"  # argparse names it where the text is no number

@@ -1,15 +1,16 @@
-"""`fma train`: a model on a dataset, into a run directory. The same command again carries on with a run that was killed."""
+"""`fma train`: a model on a dataset, into a run directory; the same command carries on with a run that was killed."""
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainers.models import MODELS, find
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase
+from trainers.quiet import import_tensorflow
 from trainers.run_state import RunState
-from trainers.runs import RunConfig, create_run, load_config, locked, open_run, versions
+from trainers.runs import MODEL, RunConfig, create_run, load_config, locked, open_run, read_metrics, versions
 from trainers.settings import add_settings, choose_options, choose_phases, describe_phase, number
-from transforms import console
+from transforms import console, storage
 from transforms.errors import UsageError
 from transforms.manifest import Manifest, load
 
@@ -38,43 +39,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the command line and the dataset come to.
+
+    Attributes:
+      args: the command's.
+      spec: the model's row.
+      phases: with the user's settings.
+      options: of the model.
+      manifest: the dataset's.
+      config: what config.json will say, without the device.
+    """
+
+    args: argparse.Namespace
+    spec: ModelSpec
+    phases: tuple[Phase, ...]
+    options: ModelOptions
+    manifest: Manifest
+    config: RunConfig
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma train --help`."""
-    spec = find(args.model)
-    phases, options = choose_phases(spec, args), choose_options(spec, args)
-    manifest = load(args.data)
-    config = make_config(args, spec, phases, options, manifest)
-    state = open_run(args.run, config)
-    if state is None or not state.finished:
-        check_dataset(args.data, manifest, spec, new=state is None)
-        state = _run(args, spec, phases, options, manifest, config)
-    else:
+    plan = make_plan(args)
+    state = open_run(args.run, plan.config)
+    if state and state.finished:
         console.say(f"{args.run} is finished already")
+    else:
+        check_dataset(args.data, plan.manifest, plan.spec, new=state is None)
+        state = _train(plan)
     report(args.run, state)
     return 0
 
 
-def make_config(
-    args: argparse.Namespace, spec: ModelSpec, phases: tuple[Phase, ...], options: ModelOptions, manifest: Manifest
-) -> RunConfig:
-    """What the run directory says about the run."""
-    values = asdict(options)
-    return RunConfig(
+def make_plan(args: argparse.Namespace) -> Plan:
+    """Puts the model's own settings, the user's and the dataset's together.
+
+    Raises:
+      UsageError: the model is unknown, a setting does not fit it, or there is no dataset.
+    """
+    spec = find(args.model)
+    phases, options = choose_phases(spec, args), choose_options(spec, args)
+    manifest = load(args.data)
+    config = RunConfig(
         model=spec.name,
-        options={name: value for name, value in values.items() if name != "seed"},
+        options={name: value for name, value in asdict(options).items() if name != "seed"},
         seed=args.seed,
         dataset={"path": args.data, "digest": manifest.digest, "config": manifest.config.to_json()},
         labels=list(manifest.labels),
         phases=[describe_phase(phase) for phase in phases],
         made_with=versions(),
     )
+    return Plan(args, spec, phases, options, manifest, config)
 
 
 def check_dataset(dataset: str, manifest: Manifest, spec: ModelSpec, *, new: bool) -> None:
     """Refuses what cannot be trained on, before TensorFlow is imported.
 
     Raises:
-      UsageError: the records are of another kind, there is no training split or one genre only, or no statistics.
+      UsageError: the records are of another kind, there is no training split, one genre only, or no statistics.
       FmaError: a shard is missing.
     """
     from trainers.data.source import find_shards
@@ -89,49 +113,42 @@ def check_dataset(dataset: str, manifest: Manifest, spec: ModelSpec, *, new: boo
         console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
 
 
-def _run(
-    args: argparse.Namespace,
-    spec: ModelSpec,
-    phases: tuple[Phase, ...],
-    options: ModelOptions,
-    manifest: Manifest,
-    config: RunConfig,
-) -> RunState:
+def _train(plan: Plan) -> RunState:
+    import_tensorflow()
     from trainers.devices import open_device
-    from trainers.training import finish, train
+    from trainers.finish import finish
+    from trainers.training import train
 
+    args = plan.args
     device = open_device(args.device)
-    model = build(device, spec, options, manifest, args.seed)
+    model = build(plan, device)
     with locked(args.run), console.naming(args.run):
-        state = open_run(args.run, config)
+        state = open_run(args.run, plan.config)  # again: another one may have ended before this one got the lock
         if state is None:
-            state = _begin(args, spec, device, manifest, config)
+            state = _begin(plan, device)
         else:
             _check_replicas(args.run, device)
             console.log(f"carrying on after epoch {state.epoch}")
-        job = _make_job(args, spec, phases, device, model, manifest)
+        job = _make_job(plan, device, model)
         return finish(job, train(job, state))
 
 
-def build(
-    device: "Device", spec: ModelSpec, options: ModelOptions, manifest: Manifest, seed: int
-) -> "keras.Model":
+def build(plan: Plan, device: "Device") -> "keras.Model":
     """The model on its device, with weights that the seed decides."""
     import keras
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(plan.args.seed)
+    manifest = plan.manifest
     with device.strategy.scope():
-        return spec.build(ModelInput.of(spec.kind, manifest.config), len(manifest.labels), options)
+        return plan.spec.build(ModelInput.of(plan.spec.kind, manifest.config), len(manifest.labels), plan.options)
 
 
-def _begin(
-    args: argparse.Namespace, spec: ModelSpec, device: "Device", manifest: Manifest, config: RunConfig
-) -> RunState:
+def _begin(plan: Plan, device: "Device") -> RunState:
     from trainers.transform import copy_transform
 
-    if spec.kind == "mel":
-        copy_transform(args.data, manifest, spec.kind, args.run)
-    return create_run(args.run, replace(config, made_with=config.made_with | device.facts))
+    if plan.spec.kind == "mel":
+        copy_transform(plan.args.data, plan.manifest, plan.spec.kind, plan.args.run)
+    return create_run(plan.args.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
 
 
 def _check_replicas(run: str, device: "Device") -> None:
@@ -143,26 +160,28 @@ def _check_replicas(run: str, device: "Device") -> None:
         )
 
 
-def _make_job(
-    args: argparse.Namespace,
-    spec: ModelSpec,
-    phases: tuple[Phase, ...],
-    device: "Device",
-    model: "keras.Model",
-    manifest: Manifest,
-) -> "Job":
+def _make_job(plan: Plan, device: "Device", model: "keras.Model") -> "Job":
     from trainers.fit import count_by_label
     from trainers.inputs import open_inputs
     from trainers.training import Job
 
+    dataset, kind = plan.args.data, plan.spec.kind
     return Job(
-        run=args.run,
-        spec=spec,
-        phases=phases,
+        run=plan.args.run,
+        spec=plan.spec,
+        phases=plan.phases,
         model=model,
-        inputs=open_inputs(args.data, manifest, spec.kind, args.run),
-        counts=count_by_label(args.data, manifest, spec.kind),
-        seed=args.seed,
+        inputs=open_inputs(dataset, plan.manifest, kind, plan.args.run),
+        counts=count_by_label(dataset, plan.manifest, kind),
+        seed=plan.args.seed,
         device=device,
-        jit=args.jit,
+        jit=plan.args.jit,
     )
+
+
+def report(run: str, state: RunState) -> None:
+    """Prints what a finished run came to."""
+    from trainers.evaluate import print_metrics
+
+    print_metrics(read_metrics(run))
+    console.say(f"model: {storage.join(run, MODEL)}, from epoch {state.best_epoch} of {state.epoch} ({state.finished})")

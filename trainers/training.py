@@ -1,7 +1,7 @@
 """Training from wherever a run stands to its end: phase after phase, epoch after epoch."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +67,6 @@ def train(job: Job, state: RunState) -> RunState:
 
 def train_phase(job: Job, state: RunState) -> RunState:
     """Trains one phase from its start or from its last committed epoch to its end; returns the state there."""
-    import keras
 
     phase = job.phases[state.phase]
     batch_size = phase.batch_size * job.device.replicas
@@ -87,7 +86,7 @@ def train_phase(job: Job, state: RunState) -> RunState:
 
 def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "Examples":
     """The phase's examples; for a phase that trains the head, features of the front, which the head is fitted to."""
-    from trainers.embedding import embed_split
+    from trainers.embedding import embed_split, inference
     from trainers.examples import feature_examples, record_examples
 
     seed = epoch_seed(job.seed, state.epoch)
@@ -95,8 +94,9 @@ def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "
         return record_examples(
             job.inputs, phase, batch_size, job.counts, seed=seed, reproducible=job.device.reproducible
         )
+    front = inference(front_of(job.model))
     training, validation = (
-        embed_split(job.run, phase.name, front_of(job.model), job.inputs, split, batch_size=batch_size)
+        embed_split(job.run, phase.name, front, job.inputs, split, batch_size=batch_size)
         for split in ("training", "validation")
     )
     assert training is not None  # a dataset without training records was refused
@@ -135,6 +135,7 @@ def _fit(job: Job, state: RunState, phase: Phase, view: "keras.Model", examples:
             initial_epoch=first,
             epochs=last,
             callbacks=callbacks,
+            shuffle=False,  # the examples are shuffled already
             verbose=0,
         )
     return keeper.state

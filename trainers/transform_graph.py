@@ -32,9 +32,6 @@ class TransformGraph(tf.Module):
           features: at least `inputs`; anything else in it is left alone.
 
         Returns:
-          `outputs`, with the batch size of the input where that is static.
+          `outputs`; shapes are static in a graph where those of the inputs are.
         """
-        batch = {name: features[name] for name in self.inputs}
-        size = next(iter(batch.values())).shape[:1]
-        found = self._function(batch)
-        return {name: tf.ensure_shape(found[name], size + spec.shape[1:]) for name, spec in self.outputs.items()}
+        return dict(self._function({name: features[name] for name in self.inputs}))

@@ -155,5 +155,5 @@ def locked(dataset: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise FmaError(f"another ingest is writing to {dataset}; wait for it or give another --out") from error
+            raise FmaError(f"another command is writing to {dataset}: wait until it is done") from error
         yield

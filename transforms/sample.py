@@ -12,7 +12,6 @@ from transforms.errors import UsageError
 from transforms.tracks import SPLITS
 
 DEFAULT_MAX_FAILURES = 5.0  # percent, of fma ingest
-IN_PROCESS_UP_TO = 120  # seconds of audio that are encoded faster than processes start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--song-durations", action="store_true", help="declare whole songs' lengths, as FMA does")
     parser.add_argument("--zip", action="store_true", help="also pack fma_small.zip, fma_medium.zip, fma_metadata.zip")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="clips made at a time (default: one for each core)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,17 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if "://" in args.out:
         raise UsageError(f"--out {args.out}: a corpus is written to a local folder; copy it on from there")
     names = CorpusOptions().to_json().keys() - {"archives"}
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError("--jobs must be at least 1")
     options = validate(CorpusOptions(archives=args.zip, **{name: getattr(args, name) for name in names}))
-    summary = write_corpus(args.out, options, jobs=_jobs(args.jobs, options), progress=True)
+    summary = write_corpus(args.out, options, jobs=_cores() if args.jobs is None else args.jobs, progress=True)
     _report(summary)
     return 0
-
-
-def _jobs(asked: int | None, options: CorpusOptions) -> int:
-    if asked is not None and asked < 1:
-        raise UsageError("--jobs must be at least 1")
-    seconds = 10 * options.tracks_per_genre * options.clip_seconds
-    return asked or (1 if seconds <= IN_PROCESS_UP_TO else len(os.sched_getaffinity(0)))
 
 
 def _report(summary: CorpusSummary) -> None:

@@ -247,7 +247,7 @@ def test_two_ingests_at_once_do_not_mix(music, capsys):
 
     with locked(str(music / "out")):
         assert ingest(music) == 1
-    assert "another ingest is writing" in capsys.readouterr().err
+    assert "another command is writing" in capsys.readouterr().err
 
 
 def test_an_unexpected_exception_fails_the_job_with_the_track_named(tmp_path, monkeypatch):

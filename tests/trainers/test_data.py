@@ -8,6 +8,7 @@ import pytest
 from tests.trainers.synthetic import CONFIG, TRACKS, write_dataset
 from trainers.data import count_records, read_split, reading, steps_per_epoch
 from trainers.data.budget import MIN_SHUFFLE, Budget, available_memory, plan_memory
+from trainers.data.pipeline import read_serialized
 from transforms.errors import FmaError, UsageError
 from transforms.features import KINDS
 from transforms.manifest import load
@@ -113,6 +114,17 @@ def test_a_seed_repeats_the_order_of_a_reproducible_run(dataset, cache):
     assert two_epochs(5)[0] != two_epochs(5)[1]
 
 
+def test_shards_are_read_in_a_new_order_every_epoch(dataset):
+    def tracks_of_epochs(seed):
+        serialized = read_serialized(dataset, shards, seed, shuffle=True, ordered=True)
+        return [[deserialize(data).track_id for data in serialized.as_numpy_iterator()] for _ in range(4)]
+
+    shards = load(dataset).shards("mel", "training")
+    assert len(shards) == 3
+    assert len({tuple(epoch) for epoch in tracks_of_epochs(0)}) > 1
+    assert tracks_of_epochs(0) == tracks_of_epochs(0)
+
+
 def test_shuffling_can_be_switched_off(dataset):
     options = {"training": True, "shuffle": False, "reproducible": True}
     batches = read_split(dataset, load(dataset), "mel", "training", 24, **options)
@@ -215,6 +227,17 @@ def test_errors_about_something_else_pass_through(dataset):
 def test_an_address_is_left_to_tensorflow_and_not_asked_for_sizes(dataset):
     batches = read_split("gs://bucket/dataset", load(dataset), "mel", "training", 4, training=True)
     assert int(batches.cardinality()) == 6
+
+
+def test_an_address_with_a_damaged_shard_is_named_and_not_read_again():
+    import tensorflow as tf
+
+    bucket = "gs://bucket/data"
+    with pytest.raises(FmaError, match=f"a shard of {bucket} is damaged: run fma verify {bucket}"), reading(bucket):
+        raise tf.errors.DataLossError(None, None, "{{node}} corrupted record at 12 [Op:IteratorGetNext]")
+    with pytest.raises(FmaError, match=rf"cannot read {bucket}/a\.tfrecord, code 404: run") as caught, reading(bucket):
+        raise tf.errors.NotFoundError(None, None, "{{node}} gs://bucket/data/a.tfrecord,\n\t code 404 [Op:Next]")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_split_is_cached_where_it_fits_into_its_share_of_the_memory():

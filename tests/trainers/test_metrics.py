@@ -120,9 +120,12 @@ def test_calibration_error_is_taken_bin_by_bin():
     assert calibration_error(opposite, np.r_[np.arange(50) % 2, np.zeros(50)]) == pytest.approx(0.4)
 
 
-def test_certainty_is_its_own_bin_and_not_beyond_the_last():
+def test_certainty_belongs_to_the_last_bin():
     assert calibration_error(np.array([[0.0, -np.inf]]), np.array([0])) == 0.0
     assert calibration_error(np.array([[1e-9, -50.0]]), np.array([1])) == 1.0
+    sure_and_wrong, nearly_sure_and_right = [0.0, -np.inf], [np.log(0.95), np.log(0.05)]
+    values = np.array([sure_and_wrong, nearly_sure_and_right])
+    assert calibration_error(values, np.array([1, 0])) == pytest.approx((1.95 - 1) / 2)
 
 
 def test_a_window_that_is_certain_does_not_make_a_track_undefined():

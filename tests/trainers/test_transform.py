@@ -1,5 +1,6 @@
 """Loading and carrying the graphs that real tensorflow_transform wrote."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import fma
 from tests.trainers.synthetic import write_dataset
 from trainers.transform import copy_transform, find_transform, load_transform
 from transforms import manifest as manifests
+from transforms import storage
 from transforms.errors import FmaError, UsageError
 from transforms.manifest import Manifest
 
@@ -59,11 +61,11 @@ def test_the_graph_of_the_statistics_gives_scores_and_components(dataset):
     import tensorflow as tf
 
     transform = load_transform(str(dataset), "stats")
-    found = transform({"stats": tf.zeros([5, 518])})
-    assert {name: (value.dtype, value.shape.as_list()) for name, value in found.items()} == {
-        "stats": (tf.float32, [5, 518]),
-        "stats_pca": (tf.float32, [5, 11]),
-    }
+    batches = tf.data.Dataset.from_tensors({"stats": tf.zeros([5, 518])}).map(transform)
+    expected = {"stats": tf.TensorSpec([5, 518], tf.float32), "stats_pca": tf.TensorSpec([5, 11], tf.float32)}
+    assert batches.element_spec == expected
+    (found,) = batches
+    assert {name: value.shape.as_list() for name, value in found.items()} == {"stats": [5, 518], "stats_pca": [5, 11]}
 
 
 def test_a_graph_is_exported_with_the_model_that_holds_it(copied, tmp_path):
@@ -102,13 +104,23 @@ def test_a_run_carries_its_graph_and_keeps_it(copied, tmp_path):
     np.testing.assert_array_equal(load_transform(run, "mel")({"mel": values})["mel"], expected)
 
 
-def test_a_copy_that_was_broken_off_is_made_again(dataset, tmp_path):
-    run = tmp_path / "run"
-    path = Path(copy_transform(str(dataset), load(dataset), "mel", str(run)))
-    (path / "saved_model.pb").unlink()
-    (path / "variables" / "variables.index").write_bytes(b"half")
-    copy_transform(str(dataset), load(dataset), "mel", str(run))
-    assert load_transform(str(run), "mel").outputs["mel"].shape == [None, 32, 32]
+def test_a_copy_that_was_broken_off_is_made_again(dataset, tmp_path, monkeypatch):
+    run = str(tmp_path / "run")
+    write = storage.write_bytes
+
+    def full_disk(path: str, data: bytes) -> None:
+        if "variables" in path:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(storage, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        copy_transform(str(dataset), load(dataset), "mel", run)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="has no normalisation graph"):
+        load_transform(run, "mel")
+    copy_transform(str(dataset), load(dataset), "mel", run)
+    assert load_transform(run, "mel").outputs["mel"].shape == [None, 32, 32]
 
 
 def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):

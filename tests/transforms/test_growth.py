@@ -50,7 +50,7 @@ def test_only_files_that_the_manifest_does_not_list_are_removed(tmp_path):
 
 
 def test_a_second_writer_is_told_of_the_first(tmp_path):
-    with locked(str(tmp_path)), pytest.raises(FmaError, match="another ingest is writing"), locked(str(tmp_path)):
+    with locked(str(tmp_path)), pytest.raises(FmaError, match="another command is writing"), locked(str(tmp_path)):
         pass
     with locked(str(tmp_path)):
         pass

@@ -31,8 +31,8 @@ def contents(folder: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def test_bytes_do_not_depend_on_the_number_of_processes(tiny, tmp_path):
-    write_corpus(tmp_path, TINY, jobs=2)
+def test_bytes_do_not_depend_on_the_number_of_threads(tiny, tmp_path):
+    write_corpus(tmp_path, TINY, jobs=4)
     assert contents(str(tmp_path)) == contents(tiny.out)
 
 

@@ -44,23 +44,27 @@ def reading(dataset: str) -> Iterator[None]:
 
 
 def _detail(message: str) -> str:
-    """TensorFlow's message without the names of its operations."""
-    return message.rpartition("}}")[2].partition(" [Op:")[0].strip()
+    """TensorFlow's message on one line, without the names of its operations."""
+    return " ".join(message.rpartition("}}")[2].partition(" [Op:")[0].split())
 
 
 def _find_damage(dataset: str) -> str:
+    unknown = f"a shard of {dataset} is damaged"
+    if not is_local(dataset):
+        return unknown
     manifest = load(dataset)
     shards = [shard for kind in manifest.config.features for shard in manifest.shards(kind)]
-    if is_local(dataset) and sum(shard.bytes for shard in shards) <= LOOK_UP_TO:
-        console.log("a shard is damaged; looking for it")
-        for shard in shards:
-            path = storage.join(dataset, shard.path)
-            try:
-                with storage.open_read(path) as file:
-                    for _ in read_records(file, path):
-                        pass
-            except FmaError as error:
-                return str(error)
-            except FileNotFoundError:
-                return f"{path} is missing"
-    return f"a shard of {dataset} is damaged"
+    if sum(shard.bytes for shard in shards) > LOOK_UP_TO:
+        return unknown
+    console.log("a shard is damaged; looking for it")
+    for shard in shards:
+        path = storage.join(dataset, shard.path)
+        try:
+            with storage.open_read(path) as file:
+                for _ in read_records(file, path):
+                    pass
+        except FmaError as error:
+            return str(error)
+        except FileNotFoundError:
+            return f"{path} is missing"
+    return unknown

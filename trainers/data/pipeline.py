@@ -1,7 +1,7 @@
 """tf.data pipelines: shards -> serialized records -> (cache) -> (shuffle) -> batches -> tensors.
 
-Records are batched as bytes and parsed by the batch: each payload is then copied once, into its place in the batch,
-which takes two thirds of the CPU time of parsing one by one, for images and for single-row statistics.
+Records are batched as bytes and parsed by the batch: a payload is copied once, into its place in the batch. Against
+parsing one by one that takes three quarters of the CPU time for mel, half for statistics, and the same for raw.
 """
 
 from typing import TYPE_CHECKING

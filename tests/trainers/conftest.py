@@ -1,0 +1,38 @@
+"""What several tests of training share: small models, a dataset with statistics, and one finished run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fma
+from tests.trainers import tiny
+from tests.trainers.synthetic import write_dataset
+from trainers.models import MODELS
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> Iterator[None]:
+    """Lets `fma train` know the models of `tiny`."""
+    before = dict(MODELS)
+    tiny.register()
+    yield
+    MODELS.clear()
+    MODELS.update(before)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """Two genres, 32 training records of each of mel and raw, statistics."""
+    folder = tmp_path_factory.mktemp("trainers") / "dataset"
+    write_dataset(folder, tracks={"training": 16, "validation": 6, "test": 6})
+    assert fma.main(["statistics", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_models, dataset, tmp_path_factory) -> Path:
+    """A finished run of the tiny model on that dataset. Not to be written to."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    assert fma.main(["train", "tiny", "--data", str(dataset), "--run", str(run), "--device", "cpu"]) == 0
+    return run

@@ -1,0 +1,169 @@
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainers.synthetic import write_dataset
+from trainers import baselines
+from trainers.classical.data import read_stats
+from trainers.classical.saving import load_model, read_predictions
+from trainers.classical.scoring import evaluate_baselines
+from transforms.errors import FmaError, UsageError
+from transforms.manifest import load
+from transforms.statistics import COLUMNS
+
+NAMES = tuple("/".join(column) for column in COLUMNS)
+TRACKS = {"training": 40, "validation": 12, "test": 12}
+
+
+def options(**changes) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    baselines.add_arguments(parser)
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in changes.items()]
+    return parser.parse_args([*words, "--jobs=1"])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    write_dataset(folder, ("stats",), ("Folk", "Pop", "Rock"), TRACKS)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory) -> str:
+    run = str(tmp_path_factory.mktemp("runs") / "run")
+    assert baselines.run(options(data=dataset, run=run, models="logreg,knn,gnb,svm")) == 0
+    return run
+
+
+def metrics_of(run) -> dict:
+    return json.loads((Path(run) / "metrics.json").read_text())["models"]
+
+
+def test_stats_records_become_one_row_a_track_in_the_order_of_ids(dataset):
+    table = read_stats(dataset, load(dataset))
+    assert table.values.shape == (64, 518) and table.values.dtype == np.float32
+    assert table.track_ids.tolist() == list(range(1, 65))
+    assert table.columns == NAMES
+    assert [int((table.splits == split).sum()) for split in TRACKS] == list(TRACKS.values())
+    assert table.artists[0] == "artist 1"
+
+
+def test_a_split_can_be_read_alone(dataset):
+    assert set(read_stats(dataset, load(dataset), ("test",)).splits) == {"test"}
+
+
+def test_a_dataset_without_stats_is_refused_with_the_way_out(tmp_path):
+    write_dataset(tmp_path / "d", ("raw",))
+    with pytest.raises(UsageError, match="--features stats"):
+        read_stats(str(tmp_path / "d"), load(str(tmp_path / "d")))
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    manifest = write_dataset(tmp_path / "d", ("stats",))
+    shard = tmp_path / "d" / manifest.shards("stats", "test")[0].path
+    shard.unlink()
+    with pytest.raises(FmaError, match=f"{shard.name} is missing: run fma verify"):
+        read_stats(str(tmp_path / "d"), manifest)
+
+
+def test_models_learn_what_can_be_learned(finished):
+    found = metrics_of(finished)
+    assert list(found) == ["logreg", "knn", "gnb", "svm"]
+    for name, entry in found.items():
+        assert entry["per_track"]["accuracy"] >= 0.9, name
+        assert entry["per_track"]["tracks"] == 12
+        (fit,) = entry["fits"]
+        assert 0 <= fit["validation"]["accuracy"] <= 1 and fit["rows"] == 40
+
+
+def test_predictions_are_kept_for_the_comparison(finished):
+    found = read_predictions(finished)
+    assert found.track_id.tolist() == list(range(53, 65)) and found.genres == ["Folk", "Pop", "Rock"]
+    for name, entry in metrics_of(finished).items():
+        right = found.log_probabilities[name].argmax(axis=1) == found.label
+        assert math.isclose(right.mean(), entry["per_track"]["accuracy"])
+        np.testing.assert_allclose(np.exp(found.log_probabilities[name]).sum(axis=1), 1, atol=1e-5)
+
+
+def test_evaluating_a_run_again_gives_the_same_numbers(finished, dataset):
+    again = evaluate_baselines(finished, dataset, "test")
+    assert {name: entry["per_track"] for name, entry in metrics_of(finished).items()} == {
+        name: entry["per_track"] for name, entry in again["models"].items()
+    }
+    assert evaluate_baselines(finished, dataset, "validation")["models"]["svm"]["per_track"]["tracks"] == 12
+
+
+def test_another_dataset_is_scored_by_genre_name_and_says_what_is_left_out(finished, tmp_path):
+    write_dataset(tmp_path / "d", ("stats",), ("Jazz", "Rock"), {"test": 6})
+    found = evaluate_baselines(finished, str(tmp_path / "d"), "test")
+    assert found["left_out"] == {"Jazz": 3} and found["labels"] == ["Folk", "Pop", "Rock"]
+    assert found["models"]["gnb"]["per_track"]["tracks"] == 3
+
+
+def test_the_same_settings_again_do_nothing_and_say_so(finished, dataset, capsys):
+    before = (Path(finished) / "metrics.json").stat().st_mtime_ns
+    assert baselines.run(options(data=dataset, run=finished, models="logreg,knn,gnb,svm")) == 0
+    out = capsys.readouterr()
+    assert "nothing to do" in out.err and "logreg" in out.out
+    assert (Path(finished) / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_on_the_same_run_are_refused(finished, dataset):
+    with pytest.raises(UsageError, match=r"models is logreg,knn,gnb,svm, not gnb.*another --run"):
+        baselines.run(options(data=dataset, run=finished, models="gnb"))
+
+
+def test_a_run_that_was_broken_off_is_done_again(dataset, tmp_path):
+    run = str(tmp_path / "run")
+    args = options(data=dataset, run=run, models="gnb", refit="train+val")
+    assert baselines.run(args) == 0
+    found = metrics_of(run)
+    (tmp_path / "run" / "metrics.json").unlink()
+    with pytest.raises(UsageError, match="not finished"):
+        evaluate_baselines(run, dataset)
+    assert baselines.run(args) == 0
+    assert metrics_of(run) == found and found["gnb"]["fits"][0]["rows"] == 52
+
+
+def test_several_groups_give_a_model_each(dataset, tmp_path):
+    args = options(data=dataset, run=tmp_path / "run", models="gnb", features_group="mfcc,mfcc+contrast")
+    assert baselines.run(args) == 0
+    found = metrics_of(tmp_path / "run")
+    assert list(found) == ["gnb@mfcc", "gnb@mfcc+contrast"]
+    model = load_model(str(tmp_path / "run"), found["gnb@mfcc"]["fits"][0]["file"])
+    assert model.n_features_in_ == 140
+
+
+def test_config_names_the_exact_versions(finished):
+    import sklearn
+
+    config = json.loads((Path(finished) / "config.json").read_text())
+    assert config["model"] == "baselines" and config["made_with"]["scikit-learn"] == sklearn.__version__
+
+
+def test_a_model_file_with_code_in_it_is_not_loaded(tmp_path):
+    import skops.io
+
+    skops.io.dump(Path.exists, tmp_path / "model.skops")
+    with pytest.raises(FmaError, match="not loaded"):
+        load_model(str(tmp_path), "model.skops")
+    (tmp_path / "model.skops").write_bytes(b"no zip")
+    with pytest.raises(FmaError, match="damaged"):
+        load_model(str(tmp_path), "model.skops")
+
+
+@pytest.mark.parametrize("models", ["", "forest", "svm,forest"])
+def test_unknown_models_are_refused(models, dataset, tmp_path):
+    with pytest.raises(UsageError, match="choose some of logreg"):
+        baselines.run(options(data=dataset, run=tmp_path / "run", models=models))
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_of_the_other_source_are_refused(dataset, tmp_path):
+    with pytest.raises(UsageError, match="--subset belongs to --features-csv"):
+        baselines.run(options(data=dataset, run=tmp_path / "run", subset="small"))

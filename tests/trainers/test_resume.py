@@ -1,0 +1,206 @@
+"""A run that is broken off goes on where it was, wherever that is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fma
+from tests.trainers import tiny
+from tests.trainers.synthetic import write_dataset
+from trainers.run_state import load_state, read_history
+from trainers.runs import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("tiny_models")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the product handles it."""
+
+
+def train(dataset: Path, run: Path, *options: str, model: str = "tiny") -> int:
+    return fma.main(["train", model, "--data", str(dataset), "--run", str(run), "--device", "cpu", *options])
+
+
+def kill_at(monkeypatch, place: str, call: int) -> None:
+    """The so-manieth call of a function ends the process before it does anything."""
+    module, name = place.rsplit(".", 1)
+    original = getattr(sys.modules[module], name)
+    calls = iter(range(1, 1000))
+
+    def stand_in(*args, **kwargs):
+        if next(calls) == call:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(place, stand_in)
+
+
+def epochs(run: Path) -> list[int]:
+    return [row["epoch"] for row in read_history(str(run))]
+
+
+@pytest.mark.parametrize(
+    ("place", "call", "done"),
+    [
+        ("trainers.callbacks.advance", 2, 1),  # in an epoch
+        ("trainers.backup.model_bytes", 1, 0),  # while the first epoch's files are written
+        ("trainers.callbacks.write_history", 2, 1),
+        ("trainers.callbacks.save_state", 2, 1),  # the history has a row too many
+        ("trainers.backup.settle", 3, 2),  # 1 at the start: committed, but the best model is not in its place
+        ("trainers.finish.write_metrics", 1, 3),
+        ("trainers.finish.save_state", 1, 3),
+    ],
+)
+def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, monkeypatch, place, call, done):
+    import trainers.callbacks
+    import trainers.finish  # noqa: F401 - so that it can be patched
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, place, call)
+        with pytest.raises(Killed):
+            train(dataset, run, "--epochs", "3")
+    assert load_state(str(run)).epoch == done
+    assert train(dataset, run, "--epochs", "3") == 0
+    state = load_state(str(run))
+    assert epochs(run) == [1, 2, 3]
+    assert (state.epoch, state.finished) == (3, "all epochs done")
+    losses = [row["val_loss"] for row in read_history(str(run))]
+    assert losses[state.best_epoch - 1] == min(losses) == pytest.approx(state.best, rel=1e-6)
+    assert validation_loss(dataset, run) == pytest.approx(state.best, abs=1e-5)
+    assert set(read_metrics(str(run))) == {"validation", "test"}
+    assert not (run / "backup").exists()
+
+
+def validation_loss(dataset: Path, run: Path) -> float:
+    from trainers.backup import load_model
+    from trainers.inputs import open_inputs
+    from trainers.predictions import Predictor
+    from transforms.manifest import load
+
+    inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(run))
+    windows, _ = Predictor(tiny.TINY, load_model(str(run))).predict(inputs, "validation", 8)
+    return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
+
+
+def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
+    import trainers.callbacks  # noqa: F401 - so that it can be patched
+
+    options = ("--epochs", "30", "--learning-rate", "0.3", "--patience", "3")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert train(dataset, whole, *options) == 0
+    best = load_state(str(whole)).best_epoch
+    with monkeypatch.context() as patch:
+        kill_at(patch, "trainers.callbacks.advance", best + 3)  # two epochs without improvement are used up
+        with pytest.raises(Killed):
+            train(dataset, broken, *options)
+    state = load_state(str(broken))
+    assert (state.wait, state.best_epoch) == (2, best)
+    assert train(dataset, broken, *options) == 0
+    after = read_history(str(broken))[best + 2]["val_loss"]
+    assert (load_state(str(broken)).epoch == best + 3) == (after >= state.best)
+    assert load_state(str(broken)).best <= state.best
+
+
+def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypatch):
+    import keras
+
+    from trainers import backup, callbacks
+
+    written: dict[str, list] = {}
+    original = backup.write
+
+    def spy(run, name, model, optimizer, best):
+        written[name] = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
+        seeds = [v for v in model.variables if "seed_generator_state" in v.path]
+        assert len(seeds) == 1
+        original(run, name, model, optimizer, best)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.backup, "write", spy)
+        kill_at(patch, "trainers.callbacks.advance", 2)
+        with pytest.raises(Killed):
+            train(dataset, run, "--epochs", "3")
+    model = tiny.build(tiny.ModelInput((32, 32)), 2, tiny.ModelOptions())
+    optimizer = keras.optimizers.AdamW()
+    optimizer.build(model.trainable_variables)
+    state = load_state(str(run))
+    backup.restore(str(run), state, model, optimizer)
+    for variable, value in zip([*model.variables, *optimizer.variables], written["epoch-0001"], strict=True):
+        np.testing.assert_array_equal(np.asarray(variable), value)
+    assert int(optimizer.iterations) == 4
+
+
+def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path, monkeypatch):
+    import trainers.callbacks  # noqa: F401 - so that it can be patched
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, "trainers.callbacks.advance", 4)
+        with pytest.raises(Killed):
+            train(dataset, run, model="two_phases")
+    state = load_state(str(run))
+    assert (state.epoch, state.phase, state.phase_epoch) == (3, 1, 1)
+    assert train(dataset, run, model="two_phases") == 0
+    assert [(row["epoch"], row["phase"]) for row in read_history(str(run))] == [
+        (1, "top"), (2, "top"), (3, "all"), (4, "all"), (5, "all"),
+    ]  # fmt: skip
+
+
+def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, monkeypatch):
+    import trainers.training  # noqa: F401 - so that it can be patched
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, "trainers.training.train_phase", 2)
+        with pytest.raises(Killed):
+            train(dataset, run, model="two_phases")
+    assert load_state(str(run)).phase_done
+    assert train(dataset, run, model="two_phases") == 0
+    assert [row["phase"] for row in read_history(str(run))] == ["top", "top", "all", "all", "all"]
+
+
+def test_a_lost_backup_is_one_line(dataset, tmp_path, monkeypatch, capsys):
+    import trainers.callbacks  # noqa: F401 - so that it can be patched
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, "trainers.callbacks.advance", 2)
+        with pytest.raises(Killed):
+            train(dataset, run)
+    (run / "backup" / "epoch-0001" / "state.npz").write_bytes(b"damaged")
+    assert train(dataset, run) == 1
+    assert f"remove {run} and train again" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_kill_9_in_the_middle_of_an_epoch_and_the_same_command_again(tmp_path):
+    folder, run = tmp_path / "dataset", tmp_path / "run"
+    write_dataset(folder, ("raw",), tracks={"training": 60, "validation": 4, "test": 4}, windows=8)
+    script = "import sys, fma; from tests.trainers import tiny; tiny.register(); sys.exit(fma.main(sys.argv[1:]))"
+    options = ["--epochs", "4", "--batch-size", "1", "--device", "cpu"]
+    command = [sys.executable, "-c", script, "train", "tiny_raw", "--data", str(folder), "--run", str(run), *options]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as process:
+        while load_state(str(run)).epoch == 0 and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.05)  # into the next epoch, of 480 steps
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    before = load_state(str(run)).epoch
+    rows = read_history(str(run))[:before]
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= before < 4
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"carrying on after epoch {before}" in again.stderr
+    assert epochs(run) == [1, 2, 3, 4]
+    assert read_history(str(run))[:before] == rows
+    assert load_state(str(run)).finished

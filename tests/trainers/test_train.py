@@ -1,0 +1,213 @@
+"""`fma train` from start to end, and what it refuses."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fma
+from tests.trainers import tiny
+from tests.trainers.synthetic import write_dataset
+from trainers.run_state import load_state, read_history
+from trainers.runs import load_config, read_metrics
+from transforms.manifest import commit, load
+
+pytestmark = pytest.mark.usefixtures("tiny_models")
+
+
+def train(dataset: Path, run: Path, *options: str, model: str = "tiny") -> int:
+    return fma.main(["train", model, "--data", str(dataset), "--run", str(run), "--device", "cpu", *options])
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    import keras
+
+    return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
+
+
+def test_a_run_leaves_all_that_it_promises(dataset, finished):
+    manifest = load(str(dataset))
+    config = load_config(str(finished))
+    assert (config.model, config.seed, config.labels) == ("tiny", 0, ["Folk", "Rock"])
+    assert config.dataset == {"path": str(dataset), "digest": manifest.digest, "config": manifest.config.to_json()}
+    assert config.options["width"] == 1.0
+    assert [(phase["epochs"], phase["batch_size"]) for phase in config.phases] == [(2, 8)]
+    assert {"keras", "tensorflow", "python", "device", "replicas", "precision"} <= set(config.made_with)
+    rows = read_history(str(finished))
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(np.isfinite(row[name]) for row in rows for name in ("loss", "val_loss", "accuracy", "val_accuracy"))
+    state = load_state(str(finished))
+    assert (state.epoch, state.finished) == (2, "all epochs done")
+    assert state.best == pytest.approx(min(row["val_loss"] for row in rows), rel=1e-6)
+    assert rows[state.best_epoch - 1]["val_loss"] == pytest.approx(state.best, rel=1e-6)
+    assert (finished / "transform_fn" / "mel" / "transform_fn" / "saved_model.pb").is_file()
+    assert list((finished / "logs" / "train").glob("events*"))
+    assert list((finished / "logs" / "validation").glob("events*"))
+    assert not (finished / "backup").exists()
+
+
+def test_metrics_are_by_split_by_track_and_by_window(finished):
+    metrics = read_metrics(str(finished))
+    assert set(metrics) == {"validation", "test"}
+    for split in metrics.values():
+        assert set(split) == {"per_track", "per_window", "labels", "left_out"}
+        assert split["per_track"]["tracks"] == 6
+        assert split["per_window"]["records"] == 12
+        low, high = split["per_track"]["interval"]
+        assert 0 <= low <= split["per_track"]["accuracy"] <= high <= 1
+        assert np.sum(split["per_track"]["confusion"]) == 6
+
+
+def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
+    import keras
+
+    from trainers.inputs import open_inputs
+    from trainers.predictions import Predictor
+
+    inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(finished))
+    model = keras.saving.load_model(finished / "model.keras", compile=False)
+    windows, _ = Predictor(tiny.TINY, model).predict(inputs, "validation", 5)
+    loss = -np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label])
+    assert loss == pytest.approx(load_state(str(finished)).best, abs=1e-5)
+    assert not model.compiled
+
+
+def test_a_finished_run_says_so_and_is_left_alone(dataset, finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert train(dataset, finished) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_with_other_settings_is_refused(dataset, finished, capsys):
+    assert train(dataset, finished, "--epochs", "3", "--seed", "1") == 2
+    error = capsys.readouterr().err
+    assert "seed is 0, not 1" in error
+    assert "epochs is 2, not 3" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_equal_seeds_give_equal_models_and_other_seeds_others(dataset, finished, tmp_path):
+    assert train(dataset, tmp_path / "again") == 0
+    assert train(dataset, tmp_path / "other", "--seed", "1") == 0
+    one, again, other = (weights(run) for run in (finished, tmp_path / "again", tmp_path / "other"))
+    for a, b in zip(one, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert (tmp_path / "again" / "history.csv").read_bytes() == (finished / "history.csv").read_bytes()
+
+
+def test_a_dataset_without_validation_trains_to_the_end_and_says_so(tmp_path, capsys):
+    write_dataset(tmp_path / "dataset", ("mel",), tracks={"training": 8, "test": 2})
+    assert fma.main(["statistics", str(tmp_path / "dataset")]) == 0
+    assert train(tmp_path / "dataset", tmp_path / "run") == 0
+    assert "no validation split: no early stopping" in capsys.readouterr().err
+    assert [row["val_loss"] for row in read_history(str(tmp_path / "run"))] == [None, None]
+    assert load_state(str(tmp_path / "run")).best_epoch == 2
+    assert set(read_metrics(str(tmp_path / "run"))) == {"test"}
+
+
+def test_training_stops_early_where_validation_does_not_improve(dataset, tmp_path, capsys):
+    assert train(dataset, tmp_path / "run", "--epochs", "40", "--learning-rate", "0.3", "--patience", "1") == 0
+    state = load_state(str(tmp_path / "run"))
+    assert state.epoch < 40
+    assert state.epoch == state.best_epoch + 1
+    assert state.finished == "validation no longer improved"
+    assert f"stopped after {state.epoch} of 40 epochs" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_model(dataset, tmp_path, capsys, monkeypatch):
+    import keras
+
+    class Explosive(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return keras.ops.where(step < 6, 1e-3, 1e30)  # an epoch has 4 steps
+
+    monkeypatch.setattr("trainers.fit.cosine_schedule", lambda phase, steps: Explosive())
+    assert train(dataset, tmp_path / "run", "--epochs", "3") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "not a finite number" in error
+    assert "of epoch 2" in error
+    assert "--learning-rate" in error
+    assert load_state(str(tmp_path / "run")).epoch == 1
+    assert [row["epoch"] for row in read_history(str(tmp_path / "run"))] == [1]
+    assert all(np.isfinite(value).all() for value in weights(tmp_path / "run"))
+
+
+def test_an_unknown_model_lists_the_models(dataset, tmp_path, capsys):
+    assert train(dataset, tmp_path / "run", model="resnet99") == 2
+    error = capsys.readouterr().err
+    assert "unknown model resnet99" in error
+    assert "mel_cnn" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_without_the_records_that_a_model_needs_is_refused(tmp_path, capsys):
+    write_dataset(tmp_path / "dataset", ("raw",))
+    assert train(tmp_path / "dataset", tmp_path / "run") == 2
+    assert "no mel records" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mel_model_needs_statistics(tmp_path, capsys):
+    write_dataset(tmp_path / "dataset", ("mel",))
+    assert train(tmp_path / "dataset", tmp_path / "run") == 2
+    assert f"run fma statistics {tmp_path / 'dataset'} first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tracks": {"validation": 4, "test": 4}}, "no mel records in its training split"),
+        ({"genres": ("Folk",)}, "one genre only"),
+    ],
+)
+def test_a_dataset_that_teaches_nothing_is_refused(tmp_path, capsys, arguments, message):
+    write_dataset(tmp_path / "dataset", ("mel",), **arguments)
+    assert train(tmp_path / "dataset", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_shard_is_one_line(dataset, tmp_path, capsys):
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+    shard = copy / load(str(copy)).shards("mel", "training")[0].path
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    shard.write_bytes(data)
+    assert train(copy, tmp_path / "run", "--epochs", "1") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert shard.name in error
+    assert f"run fma verify {copy}" in error
+
+
+def test_a_dataset_that_has_changed_is_refused(dataset, finished, tmp_path, capsys):
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+    manifest = load(str(copy))
+    manifest.generations[0].shards.pop()
+    commit(str(copy), manifest)
+    assert train(copy, finished) == 2
+    assert "the dataset is not the one that the run began with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--epochs", "0"), "at least one phase needs epochs"),
+        (("--epochs", "3,4"), "2 numbers for 1 phases"),
+        (("--weights", "imagenet"), "takes no --weights"),
+        (("--batch-size", "64"), "use --batch-size 32 or less"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(dataset, tmp_path, capsys, options, message):
+    assert train(dataset, tmp_path / "run", *options) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--epochs=-1", "--learning-rate=0", "--label-smoothing=1", "--epochs=two"])
+def test_settings_that_are_no_settings_are_refused(dataset, tmp_path, option):
+    with pytest.raises(SystemExit) as refused:
+        train(dataset, tmp_path / "run", option)
+    assert refused.value.code == 2

@@ -1,0 +1,1 @@
+"""Classical baselines: scikit-learn pipelines on one row of numbers for each track."""

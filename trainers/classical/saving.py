@@ -1,0 +1,143 @@
+"""The folder of a baselines run, written and read.
+
+| file | what |
+|---|---|
+| config.json | options, seed, dataset (path and digest), labels, library versions; written first (`trainers.runs`) |
+| models/NAME.skops | each fitted pipeline; a run of several folds has NAME-fold1.skops, ... |
+| search.csv | every candidate with its validation results |
+| predictions.npz | test predictions, see `Predictions` |
+| metrics.json | {"models": {name: {"per_track": ..., "fits": [...]}}}; written last, so a run that has it is done |
+
+Pipelines are saved with skops, not pickle: loading such a file runs no code from it, so that a model from somebody else
+can be opened. The exact versions are in config.json.
+"""
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transforms import console, storage
+from transforms.errors import FmaError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from trainers.classical.search import Fitted
+
+MODELS, SEARCH, PREDICTIONS = "models", "search.csv", "predictions.npz"
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "skops")
+_KEY = "log_probabilities/"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the models of a run say about its test tracks; the same tracks for each model.
+
+    Attributes:
+      track_id: int64 [tracks], ascending.
+      label: int64 [tracks], indices into genres.
+      fold: int64 [tracks], the round in which the track was tested; 0 where there was one.
+      genres: the classes' names.
+      log_probabilities: {model's name: float32 [tracks, classes]}; the prediction is the argmax.
+    """
+
+    track_id: np.ndarray
+    label: np.ndarray
+    fold: np.ndarray
+    genres: list[str]
+    log_probabilities: dict[str, np.ndarray]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that a saved model depends on."""
+    import platform
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def model_file(name: str, fold: int, folds: int) -> str:
+    """A model's path in the run."""
+    return storage.join(MODELS, f"{name}.skops" if folds == 1 else f"{name}-fold{fold + 1}.skops")
+
+
+def save_model(run: str, path: str, pipeline: "Pipeline") -> None:
+    """Writes a fitted pipeline."""
+    import skops.io
+
+    storage.write_bytes(storage.join(run, path), skops.io.dumps(pipeline))
+
+
+def load_model(run: str, path: str) -> "Pipeline":
+    """Reads a fitted pipeline.
+
+    Raises:
+      FmaError: the file is missing, damaged, or holds types that a pipeline of ours does not.
+    """
+    import zipfile
+
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    path = storage.join(run, path)
+    try:
+        with warnings.catch_warnings():
+            # `warn_about_versions` says it once for a run, in one line.
+            warnings.filterwarnings("ignore", message="Trying to unpickle|.*version")
+            return skops.io.loads(storage.read_bytes(path))
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: run fma baselines again with another --run") from error
+    except UntrustedTypesFoundException as error:
+        raise FmaError(f"{path} is not one of our models, and is not loaded: {error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise FmaError(f"{path} is damaged ({error}): run fma baselines again with another --run") from error
+
+
+def warn_about_versions(run: str, made_with: dict[str, Any]) -> None:
+    """Says so where scikit-learn is not the version that the run's models were fitted with."""
+    have, had = versions()["scikit-learn"], made_with.get("scikit-learn")
+    if have != had:
+        console.log(f"{run} was fitted with scikit-learn {had}, this is {have}: predictions may differ")
+
+
+def write_search(run: str, results: Sequence[tuple[str, "Fitted"]]) -> None:
+    """Writes search.csv: a row for each candidate of each named result."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("model", "fold", "params", "accuracy", "log_loss", "temperature", "converged", "chosen"))
+    for name, fitted in results:
+        for trial in fitted.trials:
+            numbers = (f"{trial.accuracy:.6g}", f"{trial.log_loss:.6g}", f"{trial.temperature:.6g}")
+            state = (int(trial.converged), int(trial is fitted.chosen))
+            writer.writerow((name, fitted.job.fold + 1, json.dumps(trial.params), *numbers, *state))
+    storage.write_bytes(storage.join(run, SEARCH), text.getvalue().encode())
+
+
+def write_predictions(run: str, predictions: Predictions) -> None:
+    """Writes predictions.npz."""
+    file = io.BytesIO()
+    arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
+    arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
+    np.savez_compressed(file, genres=np.array(predictions.genres), **arrays)
+    storage.write_bytes(storage.join(run, PREDICTIONS), file.getvalue())
+
+
+def read_predictions(run: str) -> Predictions:
+    """Reads predictions.npz.
+
+    Raises:
+      FmaError: the run is not finished.
+    """
+    path = storage.join(run, PREDICTIONS)
+    if not storage.exists(path):
+        raise FmaError(f"{run} has no {PREDICTIONS}: it is not finished; run fma baselines again")
+    with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
+        numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
+        models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
+        return Predictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)

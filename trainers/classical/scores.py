@@ -1,0 +1,62 @@
+"""From a classifier's scores to log-probabilities, by temperature scaling (Guo et al., 2017, arXiv 1706.04599)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+LOWEST_SHARE = 1e-3
+"""Of the neighbours' votes, before the logarithm: no vote among k neighbours is not a probability of zero."""
+
+UNKNOWN_GENRE = -50.0
+"""Log-probability of a genre that the fitted rows do not have."""
+
+_LOG_RANGE = (-7.0, 5.0)  # of 1 / temperature; naive Bayes is overconfident by factors of hundreds
+
+
+def class_scores(pipeline: "Pipeline", method: str, values: np.ndarray, classes: int) -> np.ndarray:
+    """Scores whose softmax, at some temperature, are probabilities; the prediction is their argmax.
+
+    Args:
+      pipeline: fitted.
+      method: of its classifier, as in `Baseline.scores`.
+      values: float32 [n, columns].
+      classes: of the table; labels are 0 ... classes - 1.
+
+    Returns:
+      float32 [n, classes]; -inf for a class that was not among the fitted rows.
+    """
+    found = np.asarray(getattr(pipeline, method)(values), np.float64)
+    if method == "predict_proba":
+        found = np.log(np.maximum(found, LOWEST_SHARE))
+    if found.ndim == 1:  # a decision function between two classes
+        found = np.stack([np.zeros_like(found), found], axis=1)
+    scores = np.full((len(found), classes), -np.inf, np.float32)
+    scores[:, pipeline.classes_] = found
+    return scores
+
+
+def log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """log softmax(scores / temperature), float32 [n, classes], at least UNKNOWN_GENRE."""
+    from scipy.special import log_softmax
+
+    scaled = np.asarray(scores, np.float64) / temperature
+    return np.maximum(log_softmax(scaled, axis=1), UNKNOWN_GENRE).astype(np.float32)
+
+
+def log_loss(scores: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Mean negative log-probability of the true labels."""
+    return float(-log_probabilities(scores, temperature)[np.arange(len(labels)), labels].mean(dtype=np.float64))
+
+
+def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature with the lowest log loss; the argmax does not depend on it."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_factor: float) -> float:
+        return log_loss(scores, labels, float(np.exp(-log_factor)))
+
+    found = minimize_scalar(loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(-found.x))

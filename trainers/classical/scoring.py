@@ -1,0 +1,161 @@
+"""From fitted models to the metrics that a run keeps, and the same for another split or dataset later."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainers import metrics
+from trainers.classical.data import Table, read_stats
+from trainers.classical.groups import group_columns
+from trainers.classical.models import MODELS
+from trainers.classical.saving import (
+    Predictions,
+    load_model,
+    model_file,
+    save_model,
+    warn_about_versions,
+    write_predictions,
+    write_search,
+)
+from trainers.classical.scores import class_scores, log_probabilities
+from trainers.classical.search import Fitted, Job
+from trainers.runs import RunConfig, load_config, read_metrics, write_metrics
+from transforms.errors import UsageError
+from transforms.manifest import load
+
+KIND_OF_RUN = "baselines"
+"""`model` in the run's config.json."""
+
+SCORES_IN_WORDS = {
+    "predict_log_proba": "predict_log_proba",
+    "predict_proba": "log(predict_proba, at least 0.001)",
+    "decision_function": "decision_function",
+}
+
+
+def job_name(job: Job, groups: int) -> str:
+    """A model's name in the run: svm, or svm@mfcc where the run has several feature groups."""
+    return job.model if groups == 1 else f"{job.model}@{job.group}"
+
+
+def save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -> dict[str, Any]:
+    """Writes models, search.csv, predictions.npz and at last metrics.json; returns what is in the last."""
+    groups = len({fitted.job.group for fitted in results})
+    named: dict[str, list[Fitted]] = {}
+    for fitted in results:
+        named.setdefault(job_name(fitted.job, groups), []).append(fitted)
+    for name, folds in named.items():
+        for fitted in folds:
+            save_model(run, model_file(name, fitted.job.fold, len(folds)), fitted.pipeline)
+    write_search(run, [(name, fitted) for name, folds in named.items() for fitted in folds])
+    predictions = _predictions(table, named)
+    write_predictions(run, predictions)
+    found = {name: _per_track(values, predictions, seed) for name, values in predictions.log_probabilities.items()}
+    described = {"models": {name: found[name] | _describe(name, folds) for name, folds in named.items()}}
+    write_metrics(run, described)
+    return described
+
+
+def _predictions(table: Table, named: dict[str, list[Fitted]]) -> Predictions:
+    jobs = [fitted.job for fitted in next(iter(named.values()))]
+    rows = np.concatenate([job.test for job in jobs])
+    order = np.argsort(rows)
+    fold = np.repeat([job.fold for job in jobs], [len(job.test) for job in jobs])
+    values = {
+        name: np.concatenate([log_probabilities(f.scores, f.chosen.temperature) for f in folds])[order]
+        for name, folds in named.items()
+    }
+    rows = rows[order]
+    return Predictions(table.track_ids[rows], table.labels[rows], fold[order], table.genres, values)
+
+
+def _per_track(values: np.ndarray, predictions: Predictions, seed: int) -> dict[str, Any]:
+    found = metrics.evaluate(values, predictions.label, predictions.track_id, predictions.genres, seed=seed)
+    return {"per_track": found["per_track"]}
+
+
+def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
+    """How a model came about: one entry of `fits` for each round."""
+    job = folds[0].job
+    return {
+        "model": job.model,
+        "features_group": job.group,
+        "probabilities": f"softmax({SCORES_IN_WORDS[MODELS[job.model].scores]} / temperature)",
+        "fits": [
+            {
+                "file": model_file(name, fitted.job.fold, len(folds)),
+                "rows": len(fitted.job.fit),
+                "params": fitted.chosen.params,
+                "components": _components(fitted),
+                "temperature": fitted.chosen.temperature,
+                "validation": {"accuracy": fitted.chosen.accuracy, "log_loss": fitted.chosen.log_loss},
+            }
+            for fitted in folds
+        ],
+    }
+
+
+def _components(fitted: Fitted) -> int:
+    """How many numbers the classifier sees: the columns, or the principal components that are kept."""
+    return int(fitted.pipeline.named_steps["classifier"].n_features_in_)
+
+
+def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
+    """Config and metrics of a baselines run.
+
+    Raises:
+      UsageError: it is another kind of run, or not finished.
+    """
+    config = load_config(run)
+    if config.model != KIND_OF_RUN:
+        raise UsageError(f"{run} is a run of {config.model}, not of fma baselines")
+    found = read_metrics(run)
+    if not found:
+        raise UsageError(f"{run} is not finished: run fma baselines again with the same settings")
+    return config, found
+
+
+def evaluate_baselines(run: str, dataset: str, split: str = "test") -> dict[str, Any]:
+    """Scores every model of a run on a split of a dataset, by track.
+
+    Args:
+      run: of fma baselines --data.
+      dataset: with stats records; the run's own or another one.
+      split: one of the splits.
+
+    Returns:
+      {"models": {name: {"per_track": ...}}, "labels": the models' genres, "left_out": tracks by genre that the models
+      do not know}. On the run's own dataset and test split the numbers are those of its metrics.json.
+
+    Raises:
+      UsageError: not a finished run, one on FMA's own tables, or no track of the split has a genre that it knows.
+      FmaError: a file is damaged.
+    """
+    config, found = load_finished(run)
+    if config.options.get("features_csv"):
+        raise UsageError(
+            f"{run} was fitted on {config.dataset['path']}, whose values are not those of a dataset's records; "
+            "its test results stand in its metrics.json"
+        )
+    warn_about_versions(run, config.made_with)
+    table = read_stats(dataset, load(dataset), (split,))
+    ids = np.array([config.labels.index(g) if g in config.labels else -1 for g in table.genres], np.int64)[table.labels]
+    left_out = Counter(table.genres[label] for label in table.labels[ids < 0])
+    known = table.take(np.flatnonzero(ids >= 0))
+    if not len(known.labels):
+        raise UsageError(f"no {split} track of {dataset} has a genre that {run} knows: {', '.join(config.labels)}")
+    truth = Predictions(known.track_ids, ids[ids >= 0], np.zeros(len(known.labels), np.int64), config.labels, {})
+    models = {
+        name: _per_track(_predict(run, entry, known, len(config.labels)), truth, config.seed)
+        for name, entry in found["models"].items()
+    }
+    return {"models": models, "labels": config.labels, "left_out": dict(sorted(left_out.items()))}
+
+
+def _predict(run: str, entry: dict[str, Any], table: Table, classes: int) -> np.ndarray:
+    (fit,) = entry["fits"]
+    values = table.values[:, group_columns(table.columns, entry["features_group"])]
+    scores = class_scores(load_model(run, fit["file"]), MODELS[entry["model"]].scores, values, classes)
+    return log_probabilities(scores, fit["temperature"])

@@ -1,0 +1,38 @@
+"""The end of a run: the best model is evaluated, and what only a resumption needs is removed."""
+
+from dataclasses import replace
+
+from trainers import backup
+from trainers.data import count_records
+from trainers.predictions import Predictor, evaluate_split
+from trainers.run_state import BACKUP, RunState, save_state
+from trainers.runs import FEATURES, write_metrics
+from trainers.training import Job
+from transforms import storage
+
+HELD_OUT = ("validation", "test")
+
+
+def finish(job: Job, state: RunState) -> RunState:
+    """Evaluates the best model on the splits that it was not trained on, and marks the run as finished.
+
+    Returns:
+      the state that is stored from then on.
+    """
+    if state.finished:
+        return state
+    backup.load_best(job.run, job.model)
+    labels, batch_size = job.inputs.manifest.labels, max(phase.batch_size for phase in job.phases)
+    predictor = Predictor(job.spec, job.model)
+    metrics = {
+        split: evaluate_split(predictor, job.inputs, split, labels, batch_size)
+        for split in HELD_OUT
+        if count_records(job.inputs.manifest, job.inputs.kind, split)
+    }
+    write_metrics(job.run, metrics)
+    early = state.phase_epoch < job.phases[state.phase].epochs
+    state = replace(state, finished="validation no longer improved" if early else "all epochs done")
+    save_state(job.run, state)
+    for name in (BACKUP, FEATURES):
+        storage.remove_tree(storage.join(job.run, name))
+    return state
