@@ -1,6 +1,7 @@
 """Noticing that a local worker process died: Beam's local runner would wait for it for ever."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -10,25 +11,6 @@ from typing import Any
 from transforms.errors import FmaError
 
 WORKER = b"apache_beam.runners.worker.sdk_worker_main"
-
-
-def worker_pids() -> set[int]:
-    """Beam's worker processes that are children of this one and alive; none on systems without /proc."""
-    found: set[int] = set()
-    try:
-        entries = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    except FileNotFoundError:
-        return found
-    for pid in entries:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                state, parent = file.read().rpartition(b")")[2].split()[:2]
-            if int(parent) != os.getpid() or state == b"Z":
-                continue
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if WORKER in file.read():
-                    found.add(pid)
-    return found
 
 
 @contextlib.contextmanager
@@ -41,8 +23,24 @@ def watched_workers() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    hook, handler = threading.excepthook, signal.signal(signal.SIGUSR1, _stop)
-    threading.excepthook = lambda failed: _stop_main_thread() if _tells_of_death(failed) else hook(failed)
+    hook, handler = threading.excepthook, signal.getsignal(signal.SIGUSR1)
+    died = threading.Event()
+
+    def on_thread_failure(failed: threading.ExceptHookArgs) -> None:
+        # Beam has a thread wait for each worker; it fails, unheard, when the worker does not end by itself.
+        if "Worker subprocess exited" not in str(failed.exc_value):
+            hook(failed)
+        elif not died.is_set():
+            died.set()
+            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what follows is the runner falling over
+            os.kill(os.getpid(), signal.SIGUSR1)  # a signal, since it wakes a main thread that waits for a lock
+
+    def stop(*_: Any) -> None:
+        kill_workers()  # their threads would keep this process from ending
+        raise FmaError("a worker process died (out of memory?); run the command again, it carries on")
+
+    threading.excepthook = on_thread_failure
+    signal.signal(signal.SIGUSR1, stop)
     try:
         yield
     except FmaError:
@@ -53,22 +51,27 @@ def watched_workers() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, handler)
 
 
-def _tells_of_death(failed: threading.ExceptHookArgs) -> bool:
-    """Beam has a thread wait for each worker; it fails, unheard, when the worker does not end by itself."""
-    return "Worker subprocess exited" in str(failed.exc_value)
-
-
-def _stop_main_thread() -> None:
-    kill_workers()  # their threads would keep this process from ending
-    os.kill(os.getpid(), signal.SIGUSR1)  # a signal, since it wakes a main thread that waits for a lock
-
-
-def _stop(*_: Any) -> None:
-    raise FmaError("a worker process died (out of memory?); run the command again, it carries on")
-
-
 def kill_workers() -> None:
-    """Kills Beam's workers of this process."""
-    for pid in worker_pids():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kills Beam's worker processes below this one."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                is_worker = WORKER in file.read()
+            if is_worker:
+                os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """Ids of the processes below a process, parents before children; none on systems without /proc."""
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+            child = int(entry)
+            with open(f"/proc/{child}/stat", "rb") as file:
+                parents[child] = int(file.read().rpartition(b")")[2].split()[1])
+    found: list[int] = []
+    front = [pid]
+    while front:
+        front = sorted(child for child, parent in parents.items() if parent in front)
+        found += front
+    return found

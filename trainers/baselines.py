@@ -158,27 +158,19 @@ def fit(args: argparse.Namespace, table: "Table", models: list[str], groups: lis
 
 
 def print_results(metrics: dict[str, Any]) -> None:
-    """A row for each model: validation, then test by track."""
-    rows = []
-    for name, entry in metrics["models"].items():
-        found, fits = entry["per_track"], entry["fits"]
-        chosen = " | ".join(dict.fromkeys(_params_text(fit["params"]) for fit in fits))
-        validation = sum(fit["validation"]["accuracy"] for fit in fits) / len(fits)
-        low, high = found["interval"]
-        rows.append(
-            (
-                name,
-                f"{validation:.3f}",
-                f"{found['accuracy']:.3f}",
-                f"{low:.3f} to {high:.3f}",
-                f"{found['macro_f1']:.3f}",
-                f"{found['calibration_error']:.3f}",
-                found["tracks"],
-                chosen,
-            )
-        )
+    """A row for each model: accuracy on validation and on test, by track, and what was chosen."""
     columns = ("model", "validation", "test", "95%", "macro F1", "calibration", "tracks", "chosen")
-    console.table("accuracy by track", columns, rows)
+    console.table("accuracy by track", columns, [_row(name, entry) for name, entry in metrics["models"].items()])
+
+
+def _row(name: str, entry: dict[str, Any]) -> tuple[Any, ...]:
+    found, fits = entry["per_track"], entry["fits"]
+    validation = sum(fit["validation"]["accuracy"] for fit in fits) / len(fits)
+    low, high = found["interval"]
+    numbers = [f"{value:.3f}" for value in (validation, found["accuracy"])]
+    quality = [f"{found[key]:.3f}" for key in ("macro_f1", "calibration_error")]
+    chosen = " | ".join(dict.fromkeys(_params_text(fit["params"]) for fit in fits))
+    return name, *numbers, f"{low:.3f} to {high:.3f}", *quality, found["tracks"], chosen
 
 
 def _params_text(params: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.workers import descendants
 from transforms import manifest as manifests
 from transforms.verify import verify
 
@@ -152,23 +153,6 @@ def wait_for_orphans(family: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-
-
-def descendants(pid: int) -> list[int]:
-    """Process ids below a process, from /proc."""
-    parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                status = Path("/proc", entry, "stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents[int(entry)] = int(status.rpartition(")")[2].split()[1])
-    found, front = [], [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        found += front
-    return sorted(found)
 
 
 def make_scene(folder: Path, tracks: int = 16) -> Scene:

@@ -1,6 +1,6 @@
 """The table that the classical models are fitted on: one row for each track, read from a dataset's stats shards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,8 @@ from transforms import console, storage
 from transforms.errors import FmaError, UsageError
 from transforms.manifest import Manifest, read_ledger
 from transforms.records import read_records
-from transforms.schema import decode_payload, deserialize
+from transforms.schema import Record, decode_payload, deserialize
+from transforms.shard_files import ShardFile
 from transforms.statistics import COLUMNS
 
 
@@ -69,25 +70,9 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
             "ingest into a new dataset with --features stats (or mel,raw,stats)"
         )
     shards = [shard for shard in manifest.shards("stats") if not splits or shard.split in splits]
-    count = sum(shard.records for shard in shards)
-    if not count:
+    if not shards:
         raise UsageError(f"{dataset} has no track in the split {' or '.join(splits) or 'of any name'}")
-    track_ids, labels = np.empty(count, np.int64), np.empty(count, np.int64)
-    values = np.empty((count, len(COLUMNS)), np.float32)
-    row = 0
-    with console.progress("read", count, "tracks") as progress:
-        for shard in shards:
-            path = storage.join(dataset, shard.path)
-            for data in _records(dataset, path):
-                if row == count:
-                    raise _wrong_count(dataset)
-                record = deserialize(data)
-                track_ids[row], labels[row] = record.track_id, record.label
-                values[row] = decode_payload("stats", record.payload, manifest.config)
-                row += 1
-            progress.advance(shard.records)
-    if row != count:
-        raise _wrong_count(dataset)
+    track_ids, labels, values = _read_shards(dataset, manifest, shards)
     of_record = np.repeat([shard.split for shard in shards], [shard.records for shard in shards])
     artists = {line["track_id"]: line.get("artist", "") for line in read_ledger(dataset, manifest, "tracks")}
     order = np.argsort(track_ids)
@@ -106,15 +91,38 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
     return table
 
 
-def _records(dataset: str, path: str):
+def _read_shards(
+    dataset: str, manifest: Manifest, shards: Sequence[ShardFile]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Track ids, labels and values in the order of the files."""
+    count = sum(shard.records for shard in shards)
+    track_ids, labels = np.empty(count, np.int64), np.empty(count, np.int64)
+    values = np.empty((count, len(COLUMNS)), np.float32)
+    row = 0
+    with console.progress("read", count, "tracks") as progress:
+        for shard in shards:
+            end = row + shard.records
+            for record in _records(dataset, storage.join(dataset, shard.path)):
+                if row == end or not 0 <= record.label < len(manifest.labels):
+                    raise _other_records(dataset)
+                track_ids[row], labels[row] = record.track_id, record.label
+                values[row] = decode_payload("stats", record.payload, manifest.config)
+                row += 1
+            if row != end:
+                raise _other_records(dataset)
+            progress.advance(shard.records)
+    return track_ids, labels, values
+
+
+def _records(dataset: str, path: str) -> Iterator[Record]:
     try:
         with storage.open_read(path) as file:
-            yield from read_records(file, path)
+            yield from map(deserialize, read_records(file, path))
     except FileNotFoundError as error:
         raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
 
 
-def _wrong_count(dataset: str) -> FmaError:
+def _other_records(dataset: str) -> FmaError:
     return FmaError(f"{dataset} does not have the records that its dataset.json lists: run fma verify {dataset}")
 
 
