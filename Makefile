@@ -31,7 +31,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
 
-# The kill drill at full length: kill -9 at 20 random moments (the suite does three).
+# The kill drill at full length: kill -9 at 20 random moments (the suite does two).
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults.drill --moments 20
 

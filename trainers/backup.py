@@ -86,6 +86,8 @@ def load_model(run: str) -> "keras.Model":
     """
     import keras
 
+    import trainers.models.layers  # noqa: F401 - Keras has to know them
+
     with _local_copy(run) as path:
         try:
             return keras.saving.load_model(path, compile=False)

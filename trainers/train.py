@@ -130,6 +130,7 @@ def _train(plan: Plan) -> RunState:
             _check_replicas(args.run, device)
             console.log(f"carrying on after epoch {state.epoch}")
         job = _make_job(plan, device, model)
+        console.log(describe(job))
         return finish(job, train(job, state))
 
 
@@ -176,6 +177,16 @@ def _make_job(plan: Plan, device: "Device", model: "keras.Model") -> "Job":
         seed=plan.args.seed,
         device=device,
         jit=plan.args.jit,
+    )
+
+
+def describe(job: "Job") -> str:
+    """One line about what is trained on what."""
+    counts, device = job.counts, job.device
+    where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
+    return (
+        f"{job.spec.name}, {job.model.count_params():,} parameters, on {where}: {counts.sum():,} training records of "
+        f"{(counts > 0).sum()} genres"
     )
 
 

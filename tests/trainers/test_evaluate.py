@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,92 +17,98 @@ from trainers.runs import create_run, load_config, read_metrics
 pytestmark = pytest.mark.usefixtures("tiny_models")
 
 
+@pytest.fixture
+def run(finished, tmp_path):
+    """A finished run of the test's own."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
 def evaluate(run, dataset, *options: str) -> int:
     return fma.main(["evaluate", str(run), "--data", str(dataset), "--device", "cpu", *options])
 
 
-def test_the_metrics_are_those_of_the_end_of_training(dataset, finished, capsys):
-    before = read_metrics(str(finished))
-    assert evaluate(finished, dataset, "--json", "--batch-size", "5") == 0
+def test_the_metrics_are_those_of_the_end_of_training(dataset, run, capsys):
+    before = read_metrics(str(run))
+    assert evaluate(run, dataset, "--json", "--batch-size", "5") == 0
     (line,) = capsys.readouterr().out.splitlines()
     printed = json.loads(line)
     assert printed["per_track"]["confusion"] == before["test"]["per_track"]["confusion"]
     assert printed["per_window"]["calibration_error"] == pytest.approx(
         before["test"]["per_window"]["calibration_error"]
     )
-    assert read_metrics(str(finished)) == before | {"test": printed}
+    assert read_metrics(str(run)) == before | {"test": printed}
 
 
-def test_a_split_that_was_not_evaluated_yet_is_added(dataset, finished, capsys):
-    assert evaluate(finished, dataset, "--split", "training") == 0
+def test_a_split_that_was_not_evaluated_yet_is_added(dataset, run, capsys):
+    assert evaluate(run, dataset, "--split", "training") == 0
     out = capsys.readouterr().out
     assert "95% interval" in out
     assert "Folk" in out
-    assert set(read_metrics(str(finished))) == {"training", "validation", "test"}
+    assert set(read_metrics(str(run))) == {"training", "validation", "test"}
 
 
-def test_another_dataset_is_matched_by_label_name(finished, tmp_path, capsys):
-    own = read_metrics(str(finished))
+def test_another_dataset_is_matched_by_label_name(run, tmp_path, capsys):
+    own = read_metrics(str(run))
     tracks = {"training": 3, "test": 9}
     write_dataset(tmp_path / "other", ("mel",), ("Jazz", "Rock", "Folk"), tracks)
-    assert evaluate(finished, tmp_path / "other", "--json") == 0
+    assert evaluate(run, tmp_path / "other", "--json") == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["labels"] == ["Folk", "Rock"]
     assert found["left_out"] == {"Jazz": 3}
     assert found["per_track"]["tracks"] == 6
     assert [sum(row) for row in found["per_track"]["confusion"]] == [3, 3]
-    assert read_metrics(str(finished)) == own
-    (path,) = (finished / "evaluations").iterdir()
+    assert read_metrics(str(run)) == own
+    (path,) = (run / "evaluations").iterdir()
     assert json.loads(path.read_text())["left_out"] == {"Jazz": 3}
     assert f"written to {path}" in captured.err
 
 
-def test_what_is_left_out_is_said(finished, tmp_path, capsys):
+def test_what_is_left_out_is_said(run, tmp_path, capsys):
     write_dataset(tmp_path / "other", ("mel",), ("Jazz", "Rock"), {"test": 4})
-    assert evaluate(finished, tmp_path / "other") == 0
+    assert evaluate(run, tmp_path / "other") == 0
     assert "left out of test, since the model does not know the genre: 2 Jazz" in capsys.readouterr().out
 
 
-def test_datasets_without_a_common_genre_are_refused(finished, tmp_path, capsys):
+def test_datasets_without_a_common_genre_are_refused(run, tmp_path, capsys):
     write_dataset(tmp_path / "other", ("mel",), ("Jazz", "Pop"), {"test": 2})
-    assert evaluate(finished, tmp_path / "other") == 2
+    assert evaluate(run, tmp_path / "other") == 2
     assert "no genre in common" in capsys.readouterr().err
 
 
-def test_a_split_without_a_known_genre_is_refused(finished, tmp_path, capsys):
+def test_a_split_without_a_known_genre_is_refused(run, tmp_path, capsys):
     write_dataset(tmp_path / "other", ("mel",), ("Jazz", "Rock"), {"training": 2, "test": 1})
-    assert evaluate(finished, tmp_path / "other") == 2
+    assert evaluate(run, tmp_path / "other") == 2
     assert "no test track" in capsys.readouterr().err
 
 
-def test_records_of_another_shape_are_refused(finished, tmp_path, capsys):
+def test_records_of_another_shape_are_refused(run, tmp_path, capsys):
     write_dataset(tmp_path / "other", ("mel",), config=replace(CONFIG, n_mels=64, db_min=-90.0))
-    assert evaluate(finished, tmp_path / "other") == 2
+    assert evaluate(run, tmp_path / "other") == 2
     error = capsys.readouterr().err
     assert "n_mels is 32 in the run, and 64 in the dataset" in error
     assert "db_min" in error
 
 
-def test_a_missing_split_or_kind_is_refused(finished, tmp_path, capsys):
+def test_a_missing_split_or_kind_is_refused(run, tmp_path, capsys):
     write_dataset(tmp_path / "other", ("mel",), tracks={"training": 2})
-    assert evaluate(finished, tmp_path / "other") == 2
+    assert evaluate(run, tmp_path / "other") == 2
     assert "no mel records in its test split" in capsys.readouterr().err
     write_dataset(tmp_path / "raw", ("raw",))
-    assert evaluate(finished, tmp_path / "raw") == 2
+    assert evaluate(run, tmp_path / "raw") == 2
     assert "no mel records" in capsys.readouterr().err
 
 
-def test_a_run_without_a_model_is_refused(finished, dataset, tmp_path, capsys):
+def test_a_run_without_a_model_is_refused(run, dataset, tmp_path, capsys):
     assert evaluate(tmp_path, dataset) == 2
     assert "is not a run" in capsys.readouterr().err
-    create_run(str(tmp_path), load_config(str(finished)))
+    create_run(str(tmp_path), load_config(str(run)))
     assert evaluate(tmp_path, dataset) == 2
     assert "has no model yet" in capsys.readouterr().err
 
 
-def test_a_damaged_model_is_one_line(finished, dataset, tmp_path, capsys):
-    create_run(str(tmp_path), load_config(str(finished)))
+def test_a_damaged_model_is_one_line(run, dataset, tmp_path, capsys):
+    create_run(str(tmp_path), load_config(str(run)))
     (tmp_path / "model.keras").write_bytes(b"damaged")
     assert evaluate(tmp_path, dataset) == 1
     assert "model.keras cannot be loaded" in capsys.readouterr().err.splitlines()[-1]

@@ -165,6 +165,20 @@ def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, mo
     assert [row["phase"] for row in read_history(str(run))] == ["top", "top", "all", "all", "all"]
 
 
+def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path, monkeypatch, capsys):
+    import trainers.callbacks  # noqa: F401 - so that it can be patched
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, "trainers.callbacks.advance", 3)
+        with pytest.raises(Killed):
+            train(dataset, run, model="tiny_transfer")
+    capsys.readouterr()
+    assert train(dataset, run, model="tiny_transfer") == 0
+    assert "features of training" not in capsys.readouterr().err
+    assert [row["phase"] for row in read_history(str(run))] == ["head"] * 3 + ["fine"] * 2
+
+
 def test_a_lost_backup_is_one_line(dataset, tmp_path, monkeypatch, capsys):
     import trainers.callbacks  # noqa: F401 - so that it can be patched
 

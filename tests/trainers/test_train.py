@@ -1,5 +1,6 @@
 """`fma train` from start to end, and what it refuses."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,32 @@ def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
     loss = -np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label])
     assert loss == pytest.approx(load_state(str(finished)).best, abs=1e-5)
     assert not model.compiled
+
+
+def test_a_head_is_trained_on_features_that_are_computed_once(dataset, tmp_path, capsys):
+    assert train(dataset, tmp_path / "run", model="tiny_transfer") == 0
+    error = capsys.readouterr().err
+    assert error.count("features of training: 32 of 32 records") == 1
+    assert [row["phase"] for row in read_history(str(tmp_path / "run"))] == ["head"] * 3 + ["fine"] * 2
+    assert not (tmp_path / "run" / "features").exists()
+
+
+def test_validation_losses_of_head_and_whole_model_are_the_same_measure(dataset, tmp_path):
+    """The fine-tuning starts from the best head; with a learning rate of nearly nothing it stays there."""
+    assert train(dataset, tmp_path / "run", "--learning-rate", "0.05,1e-9", model="tiny_transfer") == 0
+    rows = read_history(str(tmp_path / "run"))
+    best = min(row["val_loss"] for row in rows[:3])
+    assert [row["val_loss"] for row in rows[3:]] == pytest.approx([best, best], rel=1e-4)
+
+
+def test_a_head_that_pools_tracks_classifies_tracks_and_windows(dataset, tmp_path):
+    assert train(dataset, tmp_path / "run", "--epochs", "30", model="tiny_pooled") == 0
+    metrics = read_metrics(str(tmp_path / "run"))["test"]
+    assert (metrics["per_track"]["tracks"], metrics["per_window"]["records"]) == (6, 12)
+    assert metrics["per_track"]["accuracy"] == 1.0
+    before = json.loads(json.dumps(metrics))
+    assert fma.main(["evaluate", str(tmp_path / "run"), "--data", str(dataset), "--device", "cpu"]) == 0
+    assert read_metrics(str(tmp_path / "run"))["test"] == before
 
 
 def test_a_finished_run_says_so_and_is_left_alone(dataset, finished, capsys):

@@ -1,7 +1,8 @@
 """Models of a few weights, for tests of the training loop: they build and compile in a fraction of a second."""
 
 from trainers.models import MODELS
-from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of
+from trainers.models.transfer import attach_head, moments
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions):
@@ -17,6 +18,25 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions):
         x = layers.GlobalAveragePooling1D(data_format="channels_first")(inputs)
     x = layers.Dropout(0.2)(layers.Dense(8, activation="relu", name="hidden")(x))
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+
+
+def build_transfer(model_input: ModelInput, classes: int, options: ModelOptions):
+    """A front that gives the moments over time of four mixtures of the bands, and a head."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(model_input.shape)
+    maps = layers.Dense(4, activation="relu", name="hidden")(layers.Permute((2, 1))(inputs))
+    front = keras.Model(inputs, moments([maps], (1,)), name="front")
+    return attach_head(front, classes, options, name="tiny_transfer", dropout=0.1)
+
+
+def train_head(model) -> None:
+    front_of(model).trainable = False
+
+
+def train_all(model) -> None:
+    front_of(model).trainable = True
 
 
 def freeze(model) -> None:
@@ -37,8 +57,27 @@ TWO_PHASES = ModelSpec(
     "two_phases", "for tests", "mel", build, (phase("top", prepare=freeze), phase("all", prepare=thaw, epochs=3))
 )
 
+TRANSFER = ModelSpec(
+    "tiny_transfer",
+    "for tests",
+    "mel",
+    build_transfer,
+    (
+        phase("head", epochs=3, train="head", mixup=0.2, prepare=train_head),
+        phase("fine", prepare=train_all, spec_augment=True),
+    ),
+)
+POOLED = ModelSpec(
+    "tiny_pooled",
+    "for tests",
+    "mel",
+    build_transfer,
+    (phase("head", epochs=3, learning_rate=0.1, train="head", prepare=train_head),),
+    pool="track",
+)
+
 
 def register() -> None:
     """Makes `fma train` know these models, in this process."""
-    for spec in (TINY, TINY_RAW, TWO_PHASES):
+    for spec in (TINY, TINY_RAW, TWO_PHASES, TRANSFER, POOLED):
         MODELS[spec.name] = spec

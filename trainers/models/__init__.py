@@ -1,10 +1,11 @@
 """The models: one file and one row of `MODELS` each. Keras is imported when a model is built, not before."""
 
-from trainers.models import mel_cnn
+from trainers.models import mel_cnn, mobilenet_v2, waveform_cnn, waveform_resnet, yamnet
 from trainers.models.spec import ModelSpec
 from transforms.errors import UsageError
 
-MODELS: dict[str, ModelSpec] = {model.name: model for model in (mel_cnn.SPEC,)}
+_FILES = (waveform_cnn, waveform_resnet, mobilenet_v2, mel_cnn, yamnet)
+MODELS: dict[str, ModelSpec] = {file.SPEC.name: file.SPEC for file in _FILES}
 
 
 def find(name: str) -> ModelSpec:

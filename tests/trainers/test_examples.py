@@ -1,0 +1,141 @@
+"""Training examples from records, and from stored features."""
+
+import numpy as np
+import pytest
+
+from tests.trainers import tiny
+from tests.trainers.synthetic import write_dataset
+from trainers.embedding import Embedded, embed_split
+from trainers.examples import feature_examples, record_examples
+from trainers.inputs import open_inputs
+from transforms.errors import UsageError
+
+GENRES = ("Folk", "Rock", "Jazz")
+PLAIN = tiny.phase(label_smoothing=0.0)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Raw records: 10 training tracks of 2 windows (4, 3 and 3 by genre), 5 for validation."""
+    folder = tmp_path_factory.mktemp("examples")
+    manifest = write_dataset(folder, ("raw",), GENRES, {"training": 10, "validation": 5})
+    return open_inputs(str(folder), manifest, "raw", "")
+
+
+COUNTS = np.array([8, 6, 6])
+
+
+def features(tracks: int = 6, windows: int = 4) -> Embedded:
+    """Feature 0 is the track, feature 1 the window."""
+    track_id = np.repeat(np.arange(tracks) * 10, windows)
+    values = np.stack([track_id, np.tile(np.arange(windows), tracks)], axis=1).astype(np.float32)
+    return Embedded(values, track_id // 10 % 3, track_id, 3)
+
+
+def test_records_become_inputs_targets_and_weights(inputs):
+    found = record_examples(inputs, PLAIN, 6, COUNTS, seed=0, reproducible=True)
+    assert found.steps == 3
+    batches = list(found.training)
+    assert len(batches) == 3
+    for values, target, weight in batches:
+        assert values.shape == (6, 16384)
+        assert values.dtype == "float32"
+        assert 0.05 < np.abs(values).max() <= 1
+        label = np.argmax(target, axis=1)
+        np.testing.assert_array_equal(target, np.eye(3)[label])
+        np.testing.assert_allclose(weight, (20 / 3 / COUNTS)[label], rtol=1e-6)
+
+
+def test_mixed_records_weigh_what_their_labels_weigh(inputs):
+    found = record_examples(inputs, tiny.phase(label_smoothing=0.0, mixup=1.0), 10, COUNTS, seed=0, reproducible=True)
+    for _, target, weight in found.training:
+        assert (np.count_nonzero(target, axis=1) == 2).any()
+        np.testing.assert_allclose(weight, target.numpy() @ (20 / 3 / COUNTS), rtol=1e-5)
+
+
+def test_every_epoch_and_every_seed_gives_other_batches_and_the_same_seed_the_same(inputs):
+    def epoch(seed: int, skip: int = 0) -> np.ndarray:
+        found = record_examples(inputs, tiny.phase(gain=True), 10, COUNTS, seed=seed, reproducible=True).training
+        for _ in range(skip):
+            list(found)
+        return np.concatenate([values for values, _, _ in found])
+
+    np.testing.assert_array_equal(epoch(1), epoch(1))
+    np.testing.assert_array_equal(epoch(1, skip=1), epoch(1, skip=1))
+    assert not np.array_equal(epoch(1), epoch(1, skip=1))
+    assert not np.array_equal(epoch(1), epoch(2))
+
+
+def test_validation_is_the_mean_over_all_its_records(inputs):
+    """Also where the last batch is filled up: 10 records in batches of 4."""
+    import keras
+
+    validation = record_examples(inputs, PLAIN, 4, COUNTS, seed=0, reproducible=True).validation
+    model = tiny.build(tiny.ModelInput((16384,)), 3, tiny.ModelOptions())
+    model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True), weighted_metrics=["accuracy"])
+    found = model.evaluate(validation, verbose=0, return_dict=True)
+    values, targets, weights = (np.concatenate(parts) for parts in zip(*validation, strict=True))
+    real = weights > 0
+    assert real.sum() == 10
+    logits = model.predict(values[real], verbose=0)
+    losses = keras.losses.categorical_crossentropy(targets[real], logits, from_logits=True)
+    assert found["loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    hits = logits.argmax(axis=1) == targets[real].argmax(axis=1)
+    assert found["accuracy"] == pytest.approx(hits.mean())
+
+
+def test_features_of_a_track_are_the_mean_of_its_windows():
+    whole = features().by_track()
+    np.testing.assert_array_equal(whole.features, [[10 * track, 1.5] for track in range(6)])
+    np.testing.assert_array_equal(whole.label, [0, 1, 2, 0, 1, 2])
+    np.testing.assert_array_equal(whole.track_id, np.arange(6) * 10)
+    one = Embedded(np.ones((1, 2), np.float32), np.array([2]), np.array([7]), 3).by_track()
+    np.testing.assert_array_equal(one.track_id, [7])
+
+
+def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
+    found = feature_examples(features(), features(2), PLAIN, batch_size=3, by_track=True, seed=0)
+    assert found.steps == 2
+    halves = {np.mean([a, b]) for a in range(4) for b in range(a)}
+    seen = set()
+    for _ in range(8):
+        tracks = []
+        for values, target, weight in found.training:
+            tracks += values[:, 0].numpy().tolist()
+            seen |= set(values[:, 1].numpy().tolist())
+            np.testing.assert_array_equal(np.argmax(target, axis=1), values[:, 0].numpy() // 10 % 3)
+            np.testing.assert_array_equal(weight, np.ones(3))
+        assert sorted(tracks) == [0, 10, 20, 30, 40, 50]
+    assert seen <= halves
+    assert len(seen) > 3
+    ((values, _, weight),) = found.validation
+    np.testing.assert_array_equal(values[:2], [[0, 1.5], [10, 1.5]])
+    np.testing.assert_array_equal(weight, np.array([1.5, 1.5, 0], np.float32))
+
+
+def test_without_pooling_an_example_is_a_window():
+    found = feature_examples(features(), None, PLAIN, batch_size=8, by_track=False, seed=0)
+    assert (found.steps, found.validation) == (3, None)
+    rows = np.concatenate([values for values, _, _ in found.training])
+    np.testing.assert_array_equal(rows[np.lexsort(rows.T[::-1])], features().features)
+
+
+def test_less_than_a_batch_of_tracks_is_refused():
+    with pytest.raises(UsageError, match="use --batch-size 6 or less"):
+        feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0)
+
+
+def test_features_are_computed_once_and_in_the_order_of_tracks_and_windows(inputs, tmp_path):
+    import tensorflow as tf
+
+    def front(values):
+        return tf.reduce_mean(values**2, axis=1, keepdims=True)
+
+    run = str(tmp_path)
+    first = embed_split(run, "head", front, inputs, "training", batch_size=7)
+    assert first.features.shape == (20, 1)
+    np.testing.assert_array_equal(first.track_id, np.repeat(np.arange(1, 11), 2))
+    np.testing.assert_array_equal(first.label, np.repeat(np.arange(10) % 3, 2))
+    again = embed_split(run, "head", None, inputs, "training", batch_size=7)
+    np.testing.assert_array_equal(again.features, first.features)
+    assert embed_split(run, "head", front, inputs, "test", batch_size=7) is None

@@ -1,0 +1,73 @@
+"""The pieces of the training loop."""
+
+import numpy as np
+import pytest
+
+from tests.trainers import tiny
+from tests.trainers.synthetic import write_dataset
+from trainers.fit import class_weights, cosine_schedule, count_by_label, smooth, trainable_view
+from trainers.models.spec import ModelInput, ModelOptions
+from trainers.training import epoch_seed
+
+
+def test_class_weights_let_each_class_count_the_same():
+    counts = np.array([100, 10, 0, 30])
+    weights = class_weights(counts)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose((counts * weights)[[0, 1, 3]], 140 / 3, rtol=1e-6)
+    assert weights[2] == 0
+    assert (counts * weights).sum() / counts.sum() == pytest.approx(1)
+
+
+def test_records_are_counted_by_label_without_reading_them(tmp_path):
+    manifest = write_dataset(
+        tmp_path, ("mel", "stats"), ("Folk", "Rock", "Jazz"), {"training": 5, "validation": 3}, windows=4
+    )
+    for shard in manifest.shards("mel"):
+        (tmp_path / shard.path).unlink()
+    np.testing.assert_array_equal(count_by_label(str(tmp_path), manifest, "mel"), [8, 8, 4])
+    np.testing.assert_array_equal(count_by_label(str(tmp_path), manifest, "stats"), [2, 2, 1])
+
+
+def test_smoothing_spreads_a_share_over_all_classes():
+    import tensorflow as tf
+
+    found = smooth(tf.constant([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0]]), 0.2).numpy()
+    np.testing.assert_allclose(found, [[0.85, 0.05, 0.05, 0.05], [0.45, 0.45, 0.05, 0.05]], rtol=1e-6)
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
+    schedule = cosine_schedule(tiny.phase(epochs=5, learning_rate=0.1, warmup_epochs=1), 10)
+    rates = np.array([float(schedule(step)) for step in range(51)])
+    np.testing.assert_allclose(rates[:11], np.linspace(0, 0.1, 11), atol=1e-7)
+    assert rates[30] == pytest.approx(0.05)
+    assert rates[50] == pytest.approx(0, abs=1e-9)
+    assert (np.diff(rates[10:]) < 0).all()
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (1, 1.0), (2, 5.0)])
+def test_short_phases_have_a_schedule_too(epochs, warmup):
+    schedule = cosine_schedule(tiny.phase(epochs=epochs, learning_rate=0.1, warmup_epochs=warmup), 1)
+    rates = np.array([float(schedule(step)) for step in range(epochs + 1)])
+    assert np.isfinite(rates).all()
+    assert rates.max() == pytest.approx(0.1)
+
+
+def test_what_is_trained_is_the_model_itself_and_kernels_only_decay():
+    import tensorflow as tf
+
+    model = tiny.build(ModelInput((4, 3)), 2, ModelOptions())
+    view = trainable_view(model, tiny.phase(learning_rate=0.5, weight_decay=0.1, warmup_epochs=0), 10, "off")
+    kernel, bias = model.get_layer("hidden").get_weights()
+    model.get_layer("hidden").set_weights([kernel, bias + 1])
+    nothing = tf.data.Dataset.from_tensors((tf.zeros([2, 4, 3]), tf.zeros([2, 2]), tf.zeros([2])))
+    view.fit(nothing, verbose=0, shuffle=False)
+    np.testing.assert_allclose(model.get_layer("hidden").get_weights()[0], kernel * (1 - 0.5 * 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(model.get_layer("hidden").get_weights()[1], bias + 1)
+    assert not model.compiled
+
+
+def test_each_stretch_of_training_has_a_seed_of_its_own():
+    seeds = {epoch_seed(seed, epoch) for seed in range(20) for epoch in range(20)}
+    assert len(seeds) == 400
+    assert all(0 <= seed < 2**31 for seed in seeds)

@@ -1,0 +1,59 @@
+"""The user's settings over a model's own."""
+
+import argparse
+
+import pytest
+
+from tests.trainers import tiny
+from trainers.models.spec import ModelOptions
+from trainers.settings import add_settings, choose_options, choose_phases, describe_phase
+from transforms.errors import UsageError
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    args = parser.parse_args(arguments)
+    args.seed = 3
+    return args
+
+
+def test_without_settings_the_models_own_hold():
+    assert choose_phases(tiny.TWO_PHASES, parse()) == tiny.TWO_PHASES.phases
+    assert choose_options(tiny.TINY, parse()) == ModelOptions(seed=3)
+
+
+def test_one_number_is_for_every_phase_and_several_are_for_each():
+    phases = choose_phases(tiny.TWO_PHASES, parse("--epochs", "7", "--learning-rate", "0.1,0.01"))
+    assert [(phase.epochs, phase.learning_rate) for phase in phases] == [(7, 0.1), (7, 0.01)]
+    phases = choose_phases(tiny.TWO_PHASES, parse("--batch-size", "4", "--patience", "3", "--label-smoothing", "0"))
+    assert {(phase.batch_size, phase.patience, phase.label_smoothing) for phase in phases} == {(4, 3, 0.0)}
+
+
+def test_a_phase_of_no_epochs_is_left_out():
+    (phase,) = choose_phases(tiny.TWO_PHASES, parse("--epochs", "4,0"))
+    assert (phase.name, phase.epochs) == ("top", 4)
+
+
+def test_augmentation_is_switched_one_by_one_or_all_at_once():
+    (phase,) = choose_phases(tiny.TINY, parse("--no-augment"))
+    assert (phase.mixup, phase.spec_augment, phase.gain) == (0.0, False, False)
+    (phase,) = choose_phases(tiny.TINY, parse("--no-mixup"))
+    assert (phase.mixup, phase.spec_augment, phase.gain) == (0.0, True, True)
+    (phase,) = choose_phases(tiny.TINY, parse("--no-augment", "--mixup"))
+    assert (phase.mixup, phase.spec_augment, phase.gain) == (0.2, False, False)
+    with pytest.raises(UsageError, match="reads raw"):
+        choose_phases(tiny.TINY_RAW, parse("--spec-augment"))
+
+
+def test_a_phase_is_stored_as_plain_values():
+    values = describe_phase(tiny.TWO_PHASES.phases[0])
+    assert values["name"] == "top"
+    assert "prepare" not in values
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "x", "", "1,,2"])
+def test_what_is_no_learning_rate_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        parse("--learning-rate", text)
+    assert "--learning-rate" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""Keras layers that the models share. This module imports Keras: model files import it when they build."""
+
+import keras
+import numpy as np
+from keras import ops
+
+VARIANCE_FLOOR = 1e-5
+
+
+@keras.saving.register_keras_serializable(package="fma")
+class Standardise(keras.layers.Layer):
+    """Moments of pooled activations to standardised means and standard deviations.
+
+    Input: float32 [batch, 2 d], d means and then d mean squares. Output: float32 [batch, 2 d], d means and then d
+    standard deviations, each shifted and scaled to mean 0 and variance 1 over the features given to `set_from`; as they
+    are before that. The shift and scale are weights that are not trained.
+    """
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        self.shift = self.add_weight(shape=(width,), initializer="zeros", trainable=False, name="shift")
+        self.scale = self.add_weight(shape=(width,), initializer="ones", trainable=False, name="scale")
+
+    def call(self, moments):
+        return (_to_deviations(ops.cast(moments, "float32")) - self.shift) * self.scale
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def set_from(self, moments: np.ndarray) -> None:
+        """Takes shift and scale from training features, float32 [examples, 2 d]; a constant column is scaled by 1."""
+        values = np.concatenate(
+            [ops.convert_to_numpy(_to_deviations(part)) for part in np.array_split(moments, len(moments) // 4096 + 1)]
+        )
+        deviation = values.std(axis=0, dtype=np.float64)
+        self.shift.assign(values.mean(axis=0, dtype=np.float64).astype(np.float32))
+        self.scale.assign((1 / np.where(deviation > VARIANCE_FLOOR, deviation, 1)).astype(np.float32))
+
+
+def _to_deviations(moments):
+    mean, square = ops.split(moments, 2, axis=-1)
+    # Rounding can make the difference negative; the floor also keeps the root's slope finite at 0.
+    variance = ops.maximum(square - ops.square(mean), 0) + VARIANCE_FLOOR
+    return ops.concatenate([mean, ops.sqrt(variance)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="fma")
+class OverCrops(keras.layers.Layer):
+    """Runs a network on crops of a signal: one random crop in training, fixed crops in inference.
+
+    Input: float32 [batch, samples]. Output: float32 [batch, classes]: in training the network's logits for the crop,
+    else the mean of the crops' log-probabilities. All shapes are static for a static batch.
+
+    Args:
+      network: [batch, size, 1] -> logits [batch, classes].
+      size: samples in a crop.
+      crops: number of fixed crops, spread evenly from the signal's first sample to its last.
+      seed: of the random crops.
+    """
+
+    def __init__(self, network, size: int, crops: int, seed: int, **kwargs):
+        super().__init__(**kwargs)
+        self.network, self.size, self.crops, self.seed = network, size, crops, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def call(self, signal, training=False):
+        if training:
+            return self.network(self._random_crop(signal)[..., None], training=True)
+        starts = np.linspace(0, signal.shape[1] - self.size, self.crops).round().astype(int)
+        crops = ops.concatenate([signal[:, start : start + self.size] for start in starts], axis=0)
+        logits = ops.cast(self.network(crops[..., None], training=False), "float32")
+        by_crop = ops.reshape(ops.log_softmax(logits), (self.crops, -1, logits.shape[-1]))
+        return ops.mean(by_crop, axis=0)
+
+    def _random_crop(self, signal):
+        span = signal.shape[1] - self.size + 1
+        start = ops.floor(keras.random.uniform((ops.shape(signal)[0], 1), 0, span, dtype="float32", seed=self.random))
+        # A uniform float32 can be rounded up to its upper end.
+        start = ops.minimum(ops.cast(start, "int32"), span - 1)
+        return ops.take_along_axis(signal, start + ops.arange(self.size, dtype="int32"), axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.network.output_shape[-1])
+
+    def get_config(self):
+        config = {"size": self.size, "crops": self.crops, "seed": self.seed}
+        return super().get_config() | config | {"network": keras.saving.serialize_keras_object(self.network)}
+
+    @classmethod
+    def from_config(cls, config):
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network=network, **config)

@@ -1,0 +1,117 @@
+"""mobilenet_v2: MobileNetV2 of Sandler et al. (2018), trained on ImageNet, on mel images.
+
+Phase 1 trains a head on the features of the frozen network, which are computed once. Phase 2 fine-tunes the blocks from
+`FIRST_TUNED` on with the head, with augmentation and a low learning rate; batch norm keeps ImageNet's statistics.
+"""
+
+from typing import TYPE_CHECKING
+
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of, head_of
+from trainers.models.transfer import attach_head, moments
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+
+DEPTHS = ("block_9_expand_relu", "block_14_expand_relu", "out_relu")
+"""Layers whose pooled activations are the features: middle layers know textures, which mel images have more of."""
+
+FIRST_TUNED = "block_13_expand"
+CONTRAST = 2.0
+SMALLEST = 32
+DROPOUT = 0.5
+
+
+def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
+    """The image's contrast is brought to a fixed range; MobileNetV2 sees it in all three colours.
+
+    Args:
+      model_input: shape (n_mels, frames).
+      classes: number of genres.
+      options: weights ("imagenet", a file, or "none" for random ones: a control that shows what the weights are worth),
+        dropout and image_size are used.
+
+    Returns:
+      float32 [batch, n_mels, frames] -> logits float32 [batch, classes].
+
+    Raises:
+      UsageError: the weights cannot be fetched or do not fit, or the image is too small.
+    """
+    import keras
+
+    if options.image_size < SMALLEST:
+        raise UsageError(f"--image-size {options.image_size}: mobilenet_v2 needs at least {SMALLEST}")
+    inputs = keras.Input(model_input.shape, name="mel")
+    backbone = _backbone(options)
+    front = keras.Model(inputs, moments(backbone(_to_image(inputs, options.image_size)), (1, 2)), name="front")
+    return attach_head(front, classes, options, name="mobilenet_v2", dropout=DROPOUT)
+
+
+def _to_image(mel: "keras.KerasTensor", size: int) -> "keras.KerasTensor":
+    """[batch, n_mels, frames] -> [batch, size, size, 3] in [-1, 1], as MobileNetV2 was trained on.
+
+    Each image gets mean 0 and deviation 1 / CONTRAST before it is clipped: loudness then does not matter, and the range
+    is used alike by quiet and by loud windows.
+    """
+    from keras import ops
+
+    mean, variance = ops.mean(mel, (1, 2), keepdims=True), ops.var(mel, (1, 2), keepdims=True)
+    image = ops.clip((mel - mean) / (CONTRAST * ops.sqrt(variance + 1e-4)), -1, 1)[..., None]
+    if image.shape[1:3] != (size, size):
+        image = ops.image.resize(image, (size, size), interpolation="bilinear", antialias=True)
+    return ops.repeat(image, 3, axis=-1)
+
+
+def _backbone(options: ModelOptions) -> "keras.Model":
+    """MobileNetV2 up to its pooling: images [batch, size, size, 3] -> the activations at `DEPTHS`."""
+    import keras
+
+    from trainers import weights
+
+    shape = (options.image_size, options.image_size, 3)
+    network = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
+    if options.weights != "none":
+        given = options.weights not in ("", "imagenet")
+        weights.load_into(network, options.weights if given else weights.imagenet_file(), "MobileNetV2 1.0 without top")
+    return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
+
+
+def train_head_only(model: "keras.Model") -> None:
+    """Freezes MobileNetV2."""
+    front_of(model).trainable = False
+    head_of(model).trainable = True
+
+
+def fine_tune(model: "keras.Model") -> None:
+    """Thaws the blocks from `FIRST_TUNED` on. A frozen batch norm works as in inference, in training too."""
+    import keras
+
+    train_head_only(model)
+    front_of(model).trainable = True
+    tuned = False
+    for layer in front_of(model).get_layer("backbone").layers:
+        tuned = tuned or layer.name == FIRST_TUNED
+        layer.trainable = tuned and not isinstance(layer, keras.layers.BatchNormalization)
+
+
+SPEC = ModelSpec(
+    name="mobilenet_v2",
+    summary="transfer learning from ImageNet: MobileNetV2 on mel images, head first, then its top blocks",
+    kind="mel",
+    build=build,
+    phases=(
+        Phase("head", epochs=30, learning_rate=1e-4, weight_decay=1e-2, train="head", prepare=train_head_only),
+        Phase(
+            "fine_tune",
+            epochs=8,
+            learning_rate=3e-5,
+            batch_size=16,
+            weight_decay=1e-2,
+            patience=3,
+            mixup=0.2,
+            spec_augment=True,
+            prepare=fine_tune,
+        ),
+    ),
+    default_weights="imagenet",
+)

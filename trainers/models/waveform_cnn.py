@@ -1,0 +1,85 @@
+"""waveform_cnn: the small 1D network on raw audio that articles on FMA start from, kept as the reference.
+
+It sees 10,000 samples (0.45 s) at a time: a random crop of the window in training, several fixed crops in evaluation,
+whose log-probabilities are averaged. Two thirds of a track are never looked at, and nearly all of its 16 million
+parameters sit in the first dense layer; see waveform_resnet for what to use instead.
+"""
+
+from typing import TYPE_CHECKING
+
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase
+
+if TYPE_CHECKING:
+    import keras
+
+CROP = 10_000
+CROPS = 5
+DROPOUT = 0.5
+
+
+def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
+    """The network over crops.
+
+    Args:
+      model_input: shape (samples,); a shorter window than a crop is taken whole.
+      classes: number of genres.
+      options: width, dropout and seed are used.
+
+    Returns:
+      float32 [batch, samples] -> logits float32 [batch, classes].
+    """
+    import keras
+
+    from trainers.models.layers import OverCrops
+
+    (samples,) = model_input.shape
+    size = min(CROP, samples)
+    inputs = keras.Input((samples,), name="raw")
+    over_crops = OverCrops(crop_network(size, classes, options), size, CROPS, options.seed, name="over_crops")
+    outputs = keras.layers.Activation("linear", dtype="float32", name="logits")(over_crops(inputs))
+    return keras.Model(inputs, outputs, name="waveform_cnn")
+
+
+def crop_network(size: int, classes: int, options: ModelOptions) -> "keras.Model":
+    """Two convolutions and three dense layers: [batch, size, 1] -> logits float32 [batch, classes]."""
+    import keras
+    from keras import layers
+
+    def scaled(units: int) -> int:
+        return max(1, round(units * options.width))
+
+    dropout = DROPOUT if options.dropout is None else options.dropout
+    stack = [
+        keras.Input((size, 1), name="crop"),
+        layers.Conv1D(scaled(128), 3, activation="relu"),
+        layers.MaxPooling1D(2),
+        layers.Conv1D(scaled(64), 3, activation="relu"),
+        layers.MaxPooling1D(2),
+        layers.Flatten(),
+        layers.Dense(scaled(100), activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(scaled(20), activation="relu"),
+        layers.Dropout(dropout),
+        layers.Dense(classes, dtype="float32"),
+    ]
+    return keras.Sequential(stack, name="crop_network")
+
+
+SPEC = ModelSpec(
+    name="waveform_cnn",
+    summary="the small 1D CNN on 10,000 raw samples: the reference",
+    kind="raw",
+    build=build,
+    phases=(
+        Phase(
+            "train",
+            epochs=40,
+            learning_rate=3e-4,
+            batch_size=32,
+            weight_decay=1e-4,
+            label_smoothing=0.0,
+            patience=10,
+            gain=True,
+        ),
+    ),
+)

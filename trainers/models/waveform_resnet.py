@@ -1,0 +1,82 @@
+"""waveform_resnet: a residual 1D network on the whole raw window, of the SampleCNN family (Lee et al. 2017, 2018).
+
+Short filters (3 samples) all the way, with pooling by 3 after each block, learn their own front end; the residual blocks
+follow ResNet v1. Two strided convolutions at the start make the blocks nine times cheaper, so it also trains on a CPU.
+"""
+
+from typing import TYPE_CHECKING
+
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase
+
+if TYPE_CHECKING:
+    import keras
+
+STEM = (32, 48)
+BLOCKS = (48, 64, 128, 128, 256, 256)
+DROPOUT = 0.3
+
+
+def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
+    """Stem, residual blocks, mean and max over time.
+
+    Args:
+      model_input: shape (samples,).
+      classes: number of genres.
+      options: width and dropout are used.
+
+    Returns:
+      float32 [batch, samples] -> logits float32 [batch, classes].
+    """
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(model_input.shape, name="raw")
+    x = layers.Reshape((*model_input.shape, 1))(inputs)
+    for channels in STEM:
+        x = layers.ReLU()(_convolution(x, _scaled(channels, options), strides=3))
+    for channels in BLOCKS:
+        x = _block(x, _scaled(channels, options))
+    x = layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
+    x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
+    return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="waveform_resnet")
+
+
+def _scaled(channels: int, options: ModelOptions) -> int:
+    return max(1, round(channels * options.width))
+
+
+def _block(x: "keras.KerasTensor", channels: int) -> "keras.KerasTensor":
+    """Two convolutions beside a shortcut, then a third of the length."""
+    from keras import layers
+
+    shortcut = x if x.shape[-1] == channels else _convolution(x, channels, size=1)
+    x = layers.ReLU()(_convolution(x, channels))
+    x = layers.ReLU()(layers.Add()([_convolution(x, channels), shortcut]))
+    return layers.MaxPooling1D(3, padding="same")(x)
+
+
+def _convolution(x: "keras.KerasTensor", channels: int, size: int = 3, strides: int = 1) -> "keras.KerasTensor":
+    from keras import layers
+
+    x = layers.Conv1D(channels, size, strides=strides, padding="same", use_bias=False)(x)
+    return layers.BatchNormalization(synchronized=True)(x)
+
+
+SPEC = ModelSpec(
+    name="waveform_resnet",
+    summary="a residual 1D CNN of the SampleCNN family on the whole raw window",
+    kind="raw",
+    build=build,
+    phases=(
+        Phase(
+            "train",
+            epochs=40,
+            learning_rate=2e-3,
+            batch_size=16,
+            weight_decay=1e-2,
+            patience=12,
+            mixup=0.2,
+            gain=True,
+        ),
+    ),
+)

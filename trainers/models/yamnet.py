@@ -1,0 +1,94 @@
+"""yamnet: a head on the embeddings of YAMNet, a MobileNet that was trained on the sounds of AudioSet.
+
+The embeddings of all patches of a track (0.96 s, half overlapping) are pooled to their mean and standard deviation, and
+a linear layer classifies the track. YAMNet itself is never trained: its features are computed once.
+"""
+
+from typing import TYPE_CHECKING
+
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of, head_of
+from trainers.models.transfer import attach_head, moments
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+
+EMBEDDING = "embedding"
+DIMENSIONS = 1024
+DROPOUT = 0.5
+LARGEST_KERNEL = 1 << 24
+
+
+def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
+    """Resampling to 16 kHz, log-mel patches, YAMNet, moments over the patches, head.
+
+    Args:
+      model_input: shape (samples,) and the sample rate.
+      classes: number of genres.
+      options: weights (a .keras file of YAMNet) and dropout are used.
+
+    Returns:
+      float32 [batch, samples] -> logits float32 [batch, classes].
+
+    Raises:
+      UsageError: no weights are given, they are not YAMNet's, or the sample rate cannot be resampled.
+    """
+    import keras
+    from keras import ops
+
+    from trainers.models.audio_layers import BANDS, PATCH, LogMelPatches, Resample
+
+    _check_rate(model_input.sample_rate)
+    network = load_yamnet(options.weights)
+    inputs = keras.Input(model_input.shape, name="raw")
+    patches = LogMelPatches(name="patches")(Resample(model_input.sample_rate, name="resample")(inputs))
+    embeddings = network(ops.reshape(patches, (-1, PATCH, BANDS)))
+    by_window = ops.reshape(embeddings, (-1, patches.shape[1], DIMENSIONS))
+    front = keras.Model(inputs, moments([by_window], (1,)), name="front")
+    return attach_head(front, classes, options, name="yamnet", dropout=DROPOUT)
+
+
+def _check_rate(rate: int) -> None:
+    from trainers.models.audio_layers import YAMNET_RATE, resampling_size
+
+    if resampling_size(rate, YAMNET_RATE) > LARGEST_KERNEL:
+        raise UsageError(f"yamnet cannot resample from {rate} Hz: ingest with --sample-rate 22050, 16000 or 44100")
+
+
+def load_yamnet(path: str) -> "keras.Model":
+    """YAMNet up to its embedding: log-mel patches [batch, 96, 64] -> float32 [batch, 1024].
+
+    Raises:
+      UsageError: no file is given, or it is not YAMNet's.
+    """
+    import keras
+
+    from trainers import weights
+    from trainers.models.audio_layers import BANDS, PATCH
+
+    if path in ("", "none", "imagenet"):
+        raise UsageError("yamnet needs the network's weights: --weights FILE, YAMNet as a .keras file")
+    network = weights.load_network(path, "YAMNet")
+    shapes = {layer.name: layer.output.shape for layer in network.layers}
+    if network.input_shape != (None, PATCH, BANDS) or shapes.get(EMBEDDING) != (None, DIMENSIONS):
+        raise UsageError(
+            f"--weights {path} is not YAMNet: it must map log-mel patches [96, 64] to a layer {EMBEDDING} of {DIMENSIONS}"
+        )
+    return keras.Model(network.inputs, network.get_layer(EMBEDDING).output, name="yamnet_embedding")
+
+
+def train_head_only(model: "keras.Model") -> None:
+    """Freezes YAMNet."""
+    front_of(model).trainable = False
+    head_of(model).trainable = True
+
+
+SPEC = ModelSpec(
+    name="yamnet",
+    summary="a head on YAMNet's embeddings of the whole track; --weights FILE",
+    kind="raw",
+    build=build,
+    phases=(Phase("head", epochs=40, learning_rate=1e-4, weight_decay=1e-2, train="head", prepare=train_head_only),),
+    default_weights="",
+    pool="track",
+)

@@ -1,0 +1,106 @@
+"""Files of pretrained weights: found, fetched, and loaded with errors that a user can act on."""
+
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from transforms import console, storage
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+    "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+)
+TIMEOUT_S = 30
+UNREADABLE = (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile)
+"""What Keras raises for a file that is none of its own, or of another network."""
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """A local path to read the file from, under its own name.
+
+    Raises:
+      UsageError: there is no such file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, os.path.basename(path))
+        try:
+            with storage.open_read(path) as source, open(copy, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise UsageError(f"--weights {path}: there is no such file that can be read") from error
+        yield copy
+
+
+def imagenet_file() -> str:
+    """The local path of Keras' ImageNet weights for MobileNetV2 without its top, fetched where Keras keeps such files.
+
+    Raises:
+      UsageError: they cannot be fetched.
+    """
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    path = os.path.join(home, "models", os.path.basename(IMAGENET_URL))
+    if not os.path.exists(path):
+        console.log(f"fetching {IMAGENET_URL}")
+        staged = storage.staging_path(path)
+        try:
+            with urllib.request.urlopen(IMAGENET_URL, timeout=TIMEOUT_S) as source, open(staged, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except (OSError, http.client.HTTPException) as error:
+            if os.path.exists(staged):
+                os.unlink(staged)
+            raise UsageError(
+                f"the ImageNet weights cannot be fetched ({error}): download {IMAGENET_URL} elsewhere and give it as "
+                "--weights FILE, or train without them: --weights none"
+            ) from error
+        storage.publish(staged, path)
+    return path
+
+
+def load_into(network: "keras.Model", path: str, what: str) -> None:
+    """Loads a weights file into a network.
+
+    Args:
+      network: whose weights have the shapes that the file must have.
+      path: a .h5 or .weights.h5 file.
+      what: the network's name for the message.
+
+    Raises:
+      UsageError: the file is missing, is no weights file, or is of another network.
+    """
+    with local_copy(path) as copy:
+        try:
+            network.load_weights(copy)
+        except UNREADABLE as error:
+            raise UsageError(f"--weights {path} does not hold weights of {what}: {first_line(error)}") from error
+
+
+def load_network(path: str, what: str) -> "keras.Model":
+    """Loads a whole saved network (.keras).
+
+    Raises:
+      UsageError: the file is missing, or is no saved network.
+    """
+    import keras
+
+    with local_copy(path) as copy:
+        try:
+            return keras.saving.load_model(copy, compile=False)
+        except UNREADABLE as error:
+            raise UsageError(f"--weights {path} is not {what} as a .keras file: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, cut to one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
