@@ -5,8 +5,10 @@ folder; `settle` then puts the best model in its place and removes the folders t
 matter where a run is killed.
 """
 
+import importlib
 import io
 import os
+import pkgutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers import models
 from trainers.run_state import BACKUP, RunState
 from trainers.runs import MODEL
 from transforms import storage
@@ -36,9 +39,11 @@ def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer
       best: whether to save the model itself, too.
     """
     folder = storage.join(run, BACKUP, name)
-    data = io.BytesIO()
-    np.savez(data, *(np.asarray(variable) for variable in [*model.variables, *optimizer.variables]))
-    storage.write_bytes(storage.join(folder, ARRAYS), data.getvalue())
+    path = storage.join(folder, ARRAYS)
+    staged = storage.staging_path(path)
+    with open(staged, "wb") as file:
+        np.savez(file, *(np.asarray(variable) for variable in [*model.variables, *optimizer.variables]))
+    storage.publish(staged, path)
     if best:
         storage.write_bytes(storage.join(folder, BEST), model_bytes(model))
 
@@ -86,13 +91,20 @@ def load_model(run: str) -> "keras.Model":
     """
     import keras
 
-    import trainers.models.layers  # noqa: F401 - Keras has to know them
-
+    know_layers()
     with _local_copy(run) as path:
         try:
             return keras.saving.load_model(path, compile=False)
-        except (ValueError, OSError, KeyError) as error:
-            raise FmaError(f"{storage.join(run, MODEL)} cannot be loaded ({error}): train the run again") from error
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise FmaError(f"{storage.join(run, MODEL)} cannot be loaded ({reason}): train the run again") from error
+
+
+def know_layers() -> None:
+    """Imports the models' own layers, so that Keras finds them when it loads a model."""
+    for module in pkgutil.iter_modules(models.__path__):
+        if module.name.endswith("layers"):
+            importlib.import_module(f"{models.__name__}.{module.name}")
 
 
 @contextmanager

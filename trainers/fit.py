@@ -88,7 +88,7 @@ def trainable_view(part: "keras.Model", phase: Phase, steps_per_epoch: int, jit:
     view.compile(
         optimizer=make_optimizer(phase, steps_per_epoch),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile={"auto": "auto", "on": True, "off": False}[jit],
     )
     view.optimizer.build(view.trainable_variables)

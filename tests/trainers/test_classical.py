@@ -163,6 +163,16 @@ def test_the_test_split_has_no_say_in_the_choice():
         assert one.trials == other.trials and one.chosen == other.chosen
 
 
+def test_a_candidates_folds_count_together():
+    table = a_table((40, 0, 10))
+    (fitted,) = fit_all(table, ["gnb"])
+    right = 0
+    for rows, scored in fitted.job.tuning:
+        model = build("gnb", fitted.chosen.params).fit(table.values[rows], table.labels[rows])
+        right += (model.predict(table.values[scored]) == table.labels[scored]).sum()
+    assert fitted.chosen.accuracy == right / 40
+
+
 def test_the_lowest_log_loss_wins_and_the_first_of_equals():
     trials = [
         Trial({"C": c}, accuracy, loss, 1.0, True)

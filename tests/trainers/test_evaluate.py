@@ -3,13 +3,17 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fma
 from tests.trainers.synthetic import CONFIG, write_dataset
+from trainers import models
 from trainers.evaluate import record_differences
 from trainers.predictions import Predictions, log_softmax
 from trainers.runs import create_run, load_config, read_metrics
@@ -112,6 +116,20 @@ def test_a_damaged_model_is_one_line(run, dataset, tmp_path, capsys):
     (tmp_path / "model.keras").write_bytes(b"damaged")
     assert evaluate(tmp_path, dataset) == 1
     assert "model.keras cannot be loaded" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_all_layers_of_the_models_are_known_when_a_model_is_loaded():
+    """Only modules of that name are imported then: a custom layer elsewhere could be saved but not loaded."""
+    folder = Path(models.__file__).parent
+    own = [path.stem for path in folder.glob("*.py") if "register_keras_serializable" in path.read_text()]
+    assert own
+    assert all(name.endswith("layers") for name in own)
+    script = (
+        "import keras\nfrom trainers.backup import know_layers\nknow_layers()\n"
+        "print(*keras.saving.get_custom_objects())"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert {"fma>Standardise", "fma>OverCrops", "fma>Resample"} <= set(ran.stdout.split())
 
 
 def test_settings_that_do_not_change_a_record_may_differ():

@@ -1,6 +1,5 @@
 import argparse
 import gzip
-import json
 import lzma
 import zipfile
 from pathlib import Path
@@ -12,6 +11,9 @@ from tests.conftest import DATA
 from trainers import baselines
 from trainers.classical.fma_tables import FLAT_COLUMNS, read_fma_table
 from trainers.classical.groups import group_columns
+from trainers.classical.saving import load_model, read_predictions
+from trainers.classical.scoring import evaluate_baselines
+from trainers.runs import read_metrics
 from transforms.errors import FmaError, UsageError
 from transforms.statistics import COLUMNS
 
@@ -95,8 +97,8 @@ def flat_files(folder: Path) -> str:
     with lzma.open(folder / "echonest.csv.xz", "wt") as file:
         file.write(f"track_id,{','.join(AUDIO)},artist_name,release\n" + "".join(rows))
     with lzma.open(folder / "fma_tracks_genres.csv.xz", "wt") as file:
-        file.write("track_id,genres,genre_top\n" + "".join(f'{i},"[1, 2]",{GENRES[i % 2]}\n' for i in TRACKS))
-        file.write("7,[],\n")
+        file.write("track_id,genres,genre_top\n" + "".join(f'{i},"[1, 2]",{GENRES[i % 2]}\n' for i in TRACKS[:-1]))
+        file.write("49,[],\n")
     return str(folder / "echonest.csv.xz")
 
 
@@ -210,24 +212,28 @@ def run_command(*words: str) -> int:
 
 
 def test_the_papers_table_can_be_repeated_from_the_zip(zipped, tmp_path):
-    run = tmp_path / "run"
-    words = ["--features-csv", zipped, "--subset", "medium", "--run", str(run), "--models", "gnb,knn"]
+    run = str(tmp_path / "run")
+    words = ["--features-csv", zipped, "--subset", "medium", "--run", run, "--models", "gnb,knn"]
     assert run_command(*words, "--features-group", "mfcc", "mfcc+contrast") == 0
-    found = json.loads((run / "metrics.json").read_text())["models"]
+    found = read_metrics(run)["models"]
     assert list(found) == ["gnb@mfcc", "knn@mfcc", "gnb@mfcc+contrast", "knn@mfcc+contrast"]
     assert all(entry["per_track"]["accuracy"] >= 0.7 and entry["per_track"]["tracks"] == 7 for entry in found.values())
 
 
-def test_without_a_split_five_models_are_kept_and_each_track_is_tested_once(tmp_path):
-    assert run_command("--features-csv", flat_files(tmp_path), "--run", str(tmp_path / "run"), "--models", "gnb") == 0
-    (entry,) = json.loads((tmp_path / "run" / "metrics.json").read_text())["models"].values()
-    assert entry["per_track"]["tracks"] == len(TRACKS) and len(entry["fits"]) == 5
-    assert all((tmp_path / "run" / fit["file"]).is_file() for fit in entry["fits"])
+def test_without_a_split_each_track_is_tested_once_by_one_of_five_models_that_are_kept(tmp_path):
+    run, features = str(tmp_path / "run"), flat_files(tmp_path)
+    assert run_command("--features-csv", features, "--run", run, "--models", "gnb") == 0
+    (entry,) = read_metrics(run)["models"].values()
+    assert entry["per_track"]["tracks"] == 39 and len(entry["fits"]) == 5
+    values, found = read_fma_table(features).values, read_predictions(run)
+    assert found.track_id.tolist() == list(TRACKS)[:-1]
+    for fold, fit in enumerate(entry["fits"]):
+        rows = found.fold == fold
+        predicted = load_model(run, fit["file"]).predict(values[rows])
+        assert found.log_probabilities["gnb"][rows].argmax(axis=1).tolist() == predicted.tolist()
 
 
 def test_a_run_on_fmas_table_cannot_be_evaluated_on_a_dataset(tmp_path):
-    from trainers.classical.scoring import evaluate_baselines
-
     assert run_command("--features-csv", flat_files(tmp_path), "--run", str(tmp_path / "run"), "--models", "gnb") == 0
     with pytest.raises(UsageError, match="its test results stand in"):
         evaluate_baselines(str(tmp_path / "run"), "data")
@@ -238,7 +244,7 @@ def test_the_real_echonest_values_beat_the_majority_by_artist(tmp_path):
     if not path.is_file():
         pytest.skip(f"the real Echonest values are not at {path}")
     assert run_command("--features-csv", str(path), "--run", str(tmp_path / "run"), "--models", "gnb") == 0
-    (entry,) = json.loads((tmp_path / "run" / "metrics.json").read_text())["models"].values()
+    (entry,) = read_metrics(str(tmp_path / "run"))["models"].values()
     support = [genre["support"] for genre in entry["per_track"]["genres"].values()]
     assert len(support) == 12 and entry["per_track"]["tracks"] == sum(support) == 9355
     assert max(support) / sum(support) == pytest.approx(0.416, abs=1e-3)

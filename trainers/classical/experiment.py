@@ -7,6 +7,7 @@ import numpy as np
 
 from trainers.classical.data import Table
 from trainers.classical.groups import group_columns
+from trainers.classical.models import MODELS
 from trainers.classical.search import Data, Fitted, Job, Pool, best, fit_final, make_job, search
 from trainers.classical.splits import Round
 from trainers.data.budget import available_memory
@@ -37,8 +38,8 @@ def _say_what_is_left_out(job: Job, round_: Round) -> None:
     if tuned < all_tuned or len(job.fit) < len(round_.fit):
         console.log(
             f"{job.model}: hyper-parameters are chosen on {tuned:,} of {all_tuned:,} rows, the chosen one is fitted "
-            f"on {len(job.fit):,} of {len(round_.fit):,} (samples, each genre in its share), for libsvm's time grows "
-            "with the square of the rows; --svm-rows sets the second number"
+            f"on {len(job.fit):,} of {len(round_.fit):,} (samples, each genre in its share), for its time grows with "
+            f"the square of the rows{'; --svm-rows sets the second number' if MODELS[job.model].kernel_rows else ''}"
         )
 
 

@@ -88,7 +88,7 @@ SPEC = ModelSpec(
     summary="a head on YAMNet's embeddings of the whole track; --weights FILE",
     kind="raw",
     build=build,
-    phases=(Phase("head", epochs=40, learning_rate=1e-4, weight_decay=1e-2, train="head", prepare=train_head_only),),
+    phases=(Phase("head", epochs=40, learning_rate=3e-4, weight_decay=1e-2, train="head", prepare=train_head_only),),
     default_weights="",
     pool="track",
 )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from transforms.config import DatasetConfig
-from transforms.features.kind import Feature, FeatureKind
-from transforms.windows import Segment, WindowCutter
+from transforms.features.kind import FeatureKind
+from transforms.features.windowed import WindowExtractor
+from transforms.windows import Segment
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
@@ -15,29 +15,14 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype("<i2")
 
 
-class RawExtractor:
+class RawExtractor(WindowExtractor):
     """Cuts and quantizes; the same windows as the mel kind."""
 
-    def __init__(self, config: DatasetConfig):
-        self._config = config
-        self._cutter = WindowCutter(config.window_samples, config.window_hop_samples)
-
-    def push(self, samples: np.ndarray) -> Iterator[Feature]:
-        for segment in self._cutter.push(samples):
-            yield from self._clips(segment)
-
-    def finish(self) -> Iterator[Feature]:
-        for segment in self._cutter.finish():
-            yield from self._clips(segment)
-
-    def _clips(self, segment: Segment) -> Iterator[Feature]:
+    def _payloads(self, segment: Segment) -> Iterator[bytes]:
         config = self._config
         pcm = to_pcm16(segment.samples)
         for i in range(segment.count):
-            start = i * config.window_hop_samples
-            window = segment.first + i
-            payload = pcm[start : start + config.window_samples].tobytes()
-            yield Feature(window, window * config.window_hop_samples, payload)
+            yield pcm[i * config.window_hop_samples :][: config.window_samples].tobytes()
 
 
 KIND = FeatureKind(
