@@ -70,7 +70,7 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
 def settle(run: str, state: RunState) -> None:
     """Puts a committed best model in its place, and removes backups that are not committed or out of date."""
     best = storage.join(run, BACKUP, state.backup, BEST)
-    if state.backup and state.best_epoch == state.epoch and storage.exists(best):
+    if state.backup and storage.exists(best):
         storage.write_bytes(storage.join(run, MODEL), storage.read_bytes(best))
     for name in storage.list_folders(storage.join(run, BACKUP)):
         if name != state.backup:

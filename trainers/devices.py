@@ -93,7 +93,7 @@ def _open_tpu() -> Device:
     address = _tpu_address()
     if address is None:
         raise UsageError(
-            "--device tpu: there is no TPU here; run on a TPU VM with TensorFlow for TPUs (pip install tensorflow-tpu), "
+            "--device tpu: there is no TPU here; run on a TPU VM with TensorFlow for TPUs (tensorflow-tpu), "
             "or set TPU_NAME to a TPU's name or grpc:// address"
         )
     try:

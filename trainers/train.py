@@ -194,5 +194,9 @@ def report(run: str, state: RunState) -> None:
     """Prints what a finished run came to."""
     from trainers.evaluate import print_metrics
 
-    print_metrics(read_metrics(run))
+    metrics = read_metrics(run)
+    if metrics:
+        print_metrics(metrics)
+    else:
+        console.say("not evaluated: the dataset has neither a validation nor a test split")
     console.say(f"model: {storage.join(run, MODEL)}, from epoch {state.best_epoch} of {state.epoch} ({state.finished})")

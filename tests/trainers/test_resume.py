@@ -60,6 +60,7 @@ def epochs(run: Path) -> list[int]:
 def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, monkeypatch, kill):
     import trainers.callbacks
     import trainers.finish  # noqa: F401 - so that it can be patched
+    from trainers.fit import cosine_schedule
 
     place, call, done = kill
     run = tmp_path / "run"
@@ -71,6 +72,9 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
     assert train(dataset, run, "--epochs", "3") == 0
     state = load_state(str(run))
     assert epochs(run) == [1, 2, 3]
+    schedule = cosine_schedule(tiny.phase(epochs=3), 4)  # it goes by the optimizer's own count of steps
+    rates = [row["learning_rate"] for row in read_history(str(run))]
+    assert rates == pytest.approx([float(schedule(4 * epoch)) for epoch in (1, 2, 3)], abs=1e-8)
     assert (state.epoch, state.finished) == (3, "all epochs done")
     losses = [row["val_loss"] for row in read_history(str(run))]
     assert losses[state.best_epoch - 1] == min(losses) == pytest.approx(state.best, rel=1e-6)
@@ -97,6 +101,7 @@ def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert train(dataset, whole, *options) == 0
     best = load_state(str(whole)).best_epoch
+    assert validation_loss(dataset, whole) == pytest.approx(load_state(str(whole)).best, abs=1e-5)
     with monkeypatch.context() as patch:
         kill_at(patch, "trainers.callbacks.advance", best + 3)  # two epochs without improvement are used up
         with pytest.raises(Killed):
@@ -211,6 +216,7 @@ def test_kill_9_in_the_middle_of_an_epoch_and_the_same_command_again(tmp_path):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert f"carrying on after epoch {before}" in again.stderr
+    assert "oneDNN" not in again.stderr  # TensorFlow's own notes are not the user's
     assert epochs(run) == [1, 2, 3, 4]
     assert read_history(str(run))[:before] == rows
     assert load_state(str(run)).finished

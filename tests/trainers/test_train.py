@@ -135,6 +135,13 @@ def test_a_dataset_without_validation_trains_to_the_end_and_says_so(tmp_path, ca
     assert set(read_metrics(str(tmp_path / "run"))) == {"test"}
 
 
+def test_a_dataset_of_training_tracks_only_is_not_evaluated(tmp_path, capsys):
+    write_dataset(tmp_path / "dataset", ("raw",), tracks={"training": 8})
+    assert train(tmp_path / "dataset", tmp_path / "run", "--epochs", "1", model="tiny_raw") == 0
+    assert "neither a validation nor a test split" in capsys.readouterr().out
+    assert (tmp_path / "run" / "model.keras").is_file()
+
+
 def test_training_stops_early_where_validation_does_not_improve(dataset, tmp_path, capsys):
     assert train(dataset, tmp_path / "run", "--epochs", "40", "--learning-rate", "0.3", "--patience", "1") == 0
     state = load_state(str(tmp_path / "run"))
@@ -144,22 +151,38 @@ def test_training_stops_early_where_validation_does_not_improve(dataset, tmp_pat
     assert f"stopped after {state.epoch} of 40 epochs" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_model(dataset, tmp_path, capsys, monkeypatch):
+def explode_at(monkeypatch, step: int) -> None:
+    """From that step on, steps are infinite. An epoch has 4 steps."""
     import keras
 
     class Explosive(keras.optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step):
-            return keras.ops.where(step < 6, 1e-3, 1e30)  # an epoch has 4 steps
+        def __call__(self, now):
+            return keras.ops.where(now < step, 1e-3, float("inf"))
 
     monkeypatch.setattr("trainers.fit.cosine_schedule", lambda phase, steps: Explosive())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_model(dataset, tmp_path, capsys, monkeypatch):
+    explode_at(monkeypatch, 5)
     assert train(dataset, tmp_path / "run", "--epochs", "3") == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "not a finite number" in error
-    assert "of epoch 2" in error
+    assert "not a finite number any more at step 3 of epoch 2" in error
+    assert "the model up to epoch 1 is kept" in error
     assert "--learning-rate" in error
     assert load_state(str(tmp_path / "run")).epoch == 1
     assert [row["epoch"] for row in read_history(str(tmp_path / "run"))] == [1]
     assert all(np.isfinite(value).all() for value in weights(tmp_path / "run"))
+
+
+def test_weights_that_are_ruined_by_an_epochs_last_step_are_not_kept(tmp_path, capsys, monkeypatch):
+    """Also where no validation loss would show it."""
+    explode_at(monkeypatch, 3)
+    write_dataset(tmp_path / "dataset", ("raw",), tracks={"training": 16})
+    assert train(tmp_path / "dataset", tmp_path / "run", model="tiny_raw") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "at the end of epoch 1; no epoch had ended" in error
+    assert load_state(str(tmp_path / "run")).epoch == 0
+    assert not (tmp_path / "run" / "model.keras").exists()
 
 
 def test_an_unknown_model_lists_the_models(dataset, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""YAMNet's front end as Keras layers with static shapes: resampling, log-mel patches. Imports Keras, as layers.py does."""
+"""YAMNet's front end as Keras layers with static shapes: resampling, log-mel patches. Imports Keras."""
 
 from math import gcd
 

@@ -90,3 +90,44 @@ class OverCrops(keras.layers.Layer):
     def from_config(cls, config):
         network = keras.saving.deserialize_keras_object(config.pop("network"))
         return cls(network=network, **config)
+
+
+@keras.saving.register_keras_serializable(package="fma")
+class MelImage(keras.layers.Layer):
+    """float32 [batch, n_mels, frames] -> images float32 [batch, size, size, 3] in [-1, 1], all three colours alike.
+
+    Each image gets mean 0 and deviation 1 / contrast before it is clipped: loudness then does not matter, and the range
+    is used alike by quiet and by loud windows. Another size is reached by `resize_matrix` on both axes: plain products,
+    because TensorFlow's anti-aliased resize does not compile under XLA.
+    """
+
+    def __init__(self, size: int, contrast: float, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32"})
+        self.size, self.contrast = size, contrast
+
+    def call(self, mel):
+        mean, variance = ops.moments(mel, axes=(1, 2), keepdims=True)
+        image = ops.clip((mel - mean) / (self.contrast * ops.sqrt(variance + 1e-4)), -1, 1)
+        bands, frames = mel.shape[1:]
+        if bands != self.size:
+            image = ops.matmul(resize_matrix(bands, self.size), image)
+        if frames != self.size:
+            image = ops.matmul(image, resize_matrix(frames, self.size).T)
+        return ops.repeat(image[..., None], 3, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.size, self.size, 3)
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size, "contrast": self.contrast}
+
+
+def resize_matrix(old: int, new: int) -> np.ndarray:
+    """Linear interpolation from `old` to `new` values, with anti-aliasing where there are fewer: float32 [new, old].
+
+    Row i weighs the old values by a triangle around the centre of new value i, as wide as the larger of the two steps;
+    rows sum to 1.
+    """
+    centre = (np.arange(new)[:, None] + 0.5) * old / new - 0.5
+    weights = np.maximum(0, 1 - np.abs(centre - np.arange(old)) / max(1.0, old / new))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

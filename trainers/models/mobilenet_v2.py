@@ -39,27 +39,15 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     """
     import keras
 
+    from trainers.models.layers import MelImage
+
     if options.image_size < SMALLEST:
         raise UsageError(f"--image-size {options.image_size}: mobilenet_v2 needs at least {SMALLEST}")
     inputs = keras.Input(model_input.shape, name="mel")
     backbone = _backbone(options)
-    front = keras.Model(inputs, moments(backbone(_to_image(inputs, options.image_size)), (1, 2)), name="front")
+    images = MelImage(options.image_size, CONTRAST, name="image")(inputs)
+    front = keras.Model(inputs, moments(backbone(images), (1, 2)), name="front")
     return attach_head(front, classes, options, name="mobilenet_v2", dropout=DROPOUT)
-
-
-def _to_image(mel: "keras.KerasTensor", size: int) -> "keras.KerasTensor":
-    """[batch, n_mels, frames] -> [batch, size, size, 3] in [-1, 1], as MobileNetV2 was trained on.
-
-    Each image gets mean 0 and deviation 1 / CONTRAST before it is clipped: loudness then does not matter, and the range
-    is used alike by quiet and by loud windows.
-    """
-    from keras import ops
-
-    mean, variance = ops.mean(mel, (1, 2), keepdims=True), ops.var(mel, (1, 2), keepdims=True)
-    image = ops.clip((mel - mean) / (CONTRAST * ops.sqrt(variance + 1e-4)), -1, 1)[..., None]
-    if image.shape[1:3] != (size, size):
-        image = ops.image.resize(image, (size, size), interpolation="bilinear", antialias=True)
-    return ops.repeat(image, 3, axis=-1)
 
 
 def _backbone(options: ModelOptions) -> "keras.Model":

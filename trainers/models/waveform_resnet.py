@@ -1,6 +1,6 @@
 """waveform_resnet: a residual 1D network on the whole raw window, of the SampleCNN family (Lee et al. 2017, 2018).
 
-Short filters (3 samples) all the way, with pooling by 3 after each block, learn their own front end; the residual blocks
+Short filters (3 samples) all the way, with pooling by 3 after each block, learn their own front end; residual blocks
 follow ResNet v1. Two strided convolutions at the start make the blocks nine times cheaper, so it also trains on a CPU.
 """
 

@@ -72,7 +72,7 @@ def load_yamnet(path: str) -> "keras.Model":
     shapes = {layer.name: layer.output.shape for layer in network.layers}
     if network.input_shape != (None, PATCH, BANDS) or shapes.get(EMBEDDING) != (None, DIMENSIONS):
         raise UsageError(
-            f"--weights {path} is not YAMNet: it must map log-mel patches [96, 64] to a layer {EMBEDDING} of {DIMENSIONS}"
+            f"--weights {path} is not YAMNet: it must map patches [96, 64] to a layer {EMBEDDING} of {DIMENSIONS}"
         )
     return keras.Model(network.inputs, network.get_layer(EMBEDDING).output, name="yamnet_embedding")
 

@@ -1,0 +1,70 @@
+"""trainers/devices.py: which device is taken, and what is said where it is absent."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from trainers.devices import Device, gpu_precision, open_device
+from transforms.errors import FmaError, UsageError
+
+HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
+
+
+@pytest.fixture(autouse=True)
+def plain_surroundings(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def test_cpu_is_one_replica_in_full_precision():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    device = open_device("cpu")
+    assert device.facts == {"device": "cpu", "replicas": 1, "precision": "float32"}
+    assert device.reproducible
+    assert keras.config.dtype_policy().name == "float32"
+    with device.strategy.scope():
+        assert keras.layers.Dense(1).compute_dtype == "float32"
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+def test_auto_without_accelerators_is_the_cpu():
+    assert open_device("auto").name == "cpu"
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+def test_an_absent_gpu_is_refused():
+    with pytest.raises(UsageError, match="--device gpu"):
+        open_device("gpu")
+
+
+def test_an_absent_tpu_is_refused():
+    with pytest.raises(UsageError, match=r"--device tpu.*TPU_NAME"):
+        open_device("tpu")
+
+
+def test_a_tpu_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setenv("TPU_NAME", "local")
+    with pytest.raises(FmaError, match="the TPU local does not answer") as raised:
+        open_device("auto")
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "policy"),
+    [
+        ([(9, 0)], "mixed_bfloat16"),
+        ([(8, 0), (8, 6)], "mixed_bfloat16"),
+        ([(7, 5)], "mixed_float16"),
+        ([(9, 0), (7, 0)], "mixed_float16"),
+        ([None], "mixed_float16"),
+    ],
+)
+def test_precision_is_what_every_gpu_is_good_at(capabilities, policy):
+    assert gpu_precision([{"compute_capability": c} if c else {} for c in capabilities]) == policy
+
+
+def test_accelerators_promise_no_equal_bits():
+    assert not Device("gpu", tf.distribute.get_strategy(), "mixed_bfloat16").reproducible

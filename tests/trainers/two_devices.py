@@ -1,0 +1,47 @@
+"""Run as a program by test_models: each model trained on one CPU, and on two logical CPUs with the same global batch.
+
+Exact but for rounding: SGD, no dropout, windows no longer than a crop, batch norm that is synchronized (or frozen), and
+a loss that is averaged over the global batch.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tests.trainers.small_models import DROPOUT_FREE, batch_of, build
+from trainers.devices import Device
+from trainers.models import MODELS
+
+STEPS = 3
+
+
+def losses(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> list[float]:
+    """The loss of each step, over the global batch."""
+    keras.utils.set_random_seed(3)
+    with strategy.scope():
+        model = build(name, yamnet_file, DROPOUT_FREE)
+        for phase in MODELS[name].phases:
+            if phase.prepare:
+                phase.prepare(model)
+        model.compile(keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy(from_logits=True))
+    values, labels = batch_of(name)
+    data = tf.data.Dataset.from_tensor_slices((values, labels)).batch(len(values), drop_remainder=True)
+    return model.fit(data, epochs=STEPS, verbose=0).history["loss"]
+
+
+def main() -> None:
+    """Prints {model: [losses on one device, losses on two]} as JSON."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    mirrored = Device("gpu", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), "float32")
+    assert mirrored.replicas == 2
+    strategies = (tf.distribute.get_strategy(), mirrored.strategy)
+    found = {name: [losses(name, Path(sys.argv[1]), strategy) for strategy in strategies] for name in MODELS}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
