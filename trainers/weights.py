@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import urllib.request
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,11 +79,17 @@ def load_into(network: "keras.Model", path: str, what: str) -> None:
     Raises:
       UsageError: the file is missing, is no weights file, or is of another network.
     """
-    with local_copy(path) as copy:
+    problem = f"--weights {path} does not hold weights of {what}"
+    # Keras warns of each layer that it finds nothing for, by the hundred, before it gives up.
+    with local_copy(path) as copy, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
             network.load_weights(copy)
         except UNREADABLE as error:
-            raise UsageError(f"--weights {path} does not hold weights of {what}: {first_line(error)}") from error
+            raise UsageError(f"{problem}: {first_line(error)}") from error
+    missing = [warning.message for warning in warned if warning.category is UserWarning]
+    if missing:
+        raise UsageError(f"{problem}: {first_line(missing[0])}")
 
 
 def load_network(path: str, what: str) -> "keras.Model":
@@ -100,7 +107,7 @@ def load_network(path: str, what: str) -> "keras.Model":
             raise UsageError(f"--weights {path} is not {what} as a .keras file: {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: Exception | str) -> str:
     """What an error says, cut to one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}..."

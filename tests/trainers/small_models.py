@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from trainers.models import MODELS
-from trainers.models.spec import ModelInput, ModelOptions
+from trainers.models.spec import ModelInput, ModelOptions, front_of, head_of, standardise
 
 CLASSES = 3
 INPUTS = {"mel": ModelInput((32, 20), 16_000), "raw": ModelInput((4_000,), 22_050)}
@@ -40,3 +40,13 @@ def batch_of(name: str, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
     scale = 0.1 if kind == "raw" else 1.0
     values = (scale * rng.standard_normal((size, *INPUTS[kind].shape))).astype("float32")
     return values, np.eye(CLASSES, dtype="float32")[np.arange(size) % CLASSES]
+
+
+def ready(name: str, model: keras.Model) -> keras.Model:
+    """The model as its last phase finds it: a standardised head, and what that phase trains set to be trainable."""
+    if any(phase.train == "head" for phase in MODELS[name].phases):
+        standardise(head_of(model), front_of(model).predict(batch_of(name)[0], verbose=0))
+    for phase in MODELS[name].phases:
+        if phase.prepare:
+            phase.prepare(model)
+    return model

@@ -1,6 +1,7 @@
 """trainers/models: what every model must do, at tiny sizes, and what is particular to those from scratch."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.small_models import CLASSES, DROPOUT_FREE, batch_of, build, fake_yamnet
+from tests.trainers import two_devices
+from tests.trainers.small_models import CLASSES, DROPOUT_FREE, batch_of, build, fake_yamnet, ready
 from trainers.models import MODELS, find, waveform_cnn
 from trainers.models.layers import OverCrops, Standardise, resize_matrix
-from trainers.models.spec import ModelInput, ModelOptions, front_of, head_of, standardise
+from trainers.models.spec import ModelInput, ModelOptions
 from transforms.config import DatasetConfig
 from transforms.errors import UsageError
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+"""What is compiled here runs a few steps: compiling it faster is worth more than running it faster."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,10 +52,7 @@ def test_logits_stay_float32_in_mixed_precision(name, yamnet_file):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_saved_model_answers_the_same(name, yamnet_file, tmp_path):
-    model = build(name, yamnet_file)
-    values = batch_of(name)[0]
-    if any(layer.name == "head" for layer in model.layers):
-        standardise(head_of(model), front_of(model).predict(values, verbose=0))
+    model, values = ready(name, build(name, yamnet_file)), batch_of(name)[0]
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(values, verbose=0), model.predict(values, verbose=0))
@@ -60,15 +62,12 @@ def test_a_saved_model_answers_the_same(name, yamnet_file, tmp_path):
 def test_a_training_step_under_xla_has_the_same_loss(name, yamnet_file):
     losses = {jit: _losses(name, yamnet_file, jit) for jit in (False, True)}
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
-    assert losses[True][-1] != losses[True][0]
+    assert losses[True][-1] < 0.999 * losses[True][0]
 
 
 def _losses(name, yamnet_file, jit):
     keras.utils.set_random_seed(3)
-    model = build(name, yamnet_file, DROPOUT_FREE)
-    for phase in MODELS[name].phases:
-        if phase.prepare:
-            phase.prepare(model)
+    model = ready(name, build(name, yamnet_file, DROPOUT_FREE))
     model.compile(keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit)
     values, labels = batch_of(name)
     return [float(model.train_on_batch(values, labels)) for _ in range(3)]
@@ -83,11 +82,11 @@ def distributed(yamnet_file):
     return json.loads(ran.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", two_devices.MODELS)
 def test_two_devices_train_to_the_same_loss_as_one(name, distributed):
     one, two = distributed[name]
-    np.testing.assert_allclose(two, one, rtol=1e-4)
-    assert one[-1] != one[0]
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    assert one[-1] < 0.999 * one[0]
 
 
 def test_an_unknown_model_is_refused_with_the_names_there_are():

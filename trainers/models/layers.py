@@ -4,7 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-VARIANCE_FLOOR = 1e-5
+VARIANCE_FLOOR = 1e-6
+"""Of the mean square: about what float32 can tell. It is relative because activations may be small altogether."""
+
+TINY = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="fma")
@@ -29,18 +32,18 @@ class Standardise(keras.layers.Layer):
 
     def set_from(self, moments: np.ndarray) -> None:
         """Takes shift and scale from training features, float32 [examples, 2 d]; a constant column is scaled by 1."""
-        values = np.concatenate(
-            [ops.convert_to_numpy(_to_deviations(part)) for part in np.array_split(moments, len(moments) // 4096 + 1)]
-        )
-        deviation = values.std(axis=0, dtype=np.float64)
-        self.shift.assign(values.mean(axis=0, dtype=np.float64).astype(np.float32))
-        self.scale.assign((1 / np.where(deviation > VARIANCE_FLOOR, deviation, 1)).astype(np.float32))
+        parts = np.array_split(moments, len(moments) // 4096 + 1)
+        values = np.concatenate([ops.convert_to_numpy(_to_deviations(part)) for part in parts])
+        mean, deviation = (reduce(values, axis=0, dtype=np.float64) for reduce in (np.mean, np.std))
+        varies = deviation > VARIANCE_FLOOR * np.abs(mean) + TINY
+        self.shift.assign(mean.astype(np.float32))
+        self.scale.assign((1 / np.where(varies, deviation, 1)).astype(np.float32))
 
 
 def _to_deviations(moments):
     mean, square = ops.split(moments, 2, axis=-1)
     # Rounding can make the difference negative; the floor also keeps the root's slope finite at 0.
-    variance = ops.maximum(square - ops.square(mean), 0) + VARIANCE_FLOOR
+    variance = ops.maximum(square - ops.square(mean), 0) + VARIANCE_FLOOR * square + TINY
     return ops.concatenate([mean, ops.sqrt(variance)], axis=-1)
 
 
