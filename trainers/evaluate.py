@@ -31,6 +31,10 @@ IRRELEVANT = {
 """Dataset settings that a kind's records do not depend on (how far windows lie apart does not change them)."""
 
 
+BASELINES = "baselines"
+"""What config.json of a `fma baselines` run has for a model."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.description = (
@@ -49,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma evaluate --help`."""
     config = load_config(args.run)
+    if config.model == BASELINES:
+        return _run_baselines(args)
     manifest = load(args.data)
     check(args, config, manifest)
     metrics = _evaluate(args, config, manifest)
@@ -62,6 +68,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_metrics({args.split: metrics})
         print_genres(metrics)
+    console.log(f"written to {path}")
+    return 0
+
+
+def _run_baselines(args: argparse.Namespace) -> int:
+    """The models of a baselines run; its own metrics.json stays as it is."""
+    from trainers.classical.scoring import evaluate_baselines
+
+    metrics = evaluate_baselines(args.run, args.data, args.split)
+    path = write_evaluation(args.run, load(args.data).digest, args.split, metrics)
+    if args.json:
+        console.say(json.dumps(metrics))
+    else:
+        rows = []
+        for name, found in metrics["models"].items():
+            track = found["per_track"]
+            low, high = track["interval"]
+            rows.append((name, track["tracks"], track["accuracy"], f"{low:.2f} to {high:.2f}", track["macro_f1"]))
+        console.table(f"{args.split} split", ("model", "tracks", "by track", "95% interval", "macro F1"), rows)
     console.log(f"written to {path}")
     return 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fma
 from tests.trainers.synthetic import write_dataset
 from trainers import baselines
 from trainers.classical.data import read_stats
@@ -96,6 +97,14 @@ def test_evaluating_a_run_again_gives_the_same_numbers(finished, dataset):
         name: entry["per_track"] for name, entry in again["models"].items()
     }
     assert evaluate_baselines(finished, dataset, "validation")["models"]["svm"]["per_track"]["tracks"] == 12
+
+
+def test_fma_evaluate_scores_a_baselines_run_and_leaves_its_metrics_alone(finished, dataset, capsys):
+    before = (Path(finished) / "metrics.json").read_bytes()
+    assert fma.main(["evaluate", finished, "--data", dataset, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["models"]
+    assert found["gnb"]["per_track"]["accuracy"] == metrics_of(finished)["gnb"]["per_track"]["accuracy"]
+    assert (Path(finished) / "metrics.json").read_bytes() == before
 
 
 def test_another_dataset_is_scored_by_genre_name_and_says_what_is_left_out(finished, tmp_path):
