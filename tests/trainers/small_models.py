@@ -45,7 +45,7 @@ def batch_of(name: str, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
 def ready(name: str, model: keras.Model) -> keras.Model:
     """The model as its last phase finds it: a standardised head, and what that phase trains set to be trainable."""
     if any(phase.train == "head" for phase in MODELS[name].phases):
-        standardise(head_of(model), front_of(model).predict(batch_of(name)[0], verbose=0))
+        standardise(head_of(model), np.asarray(front_of(model)(batch_of(name)[0])))
     for phase in MODELS[name].phases:
         if phase.prepare:
             phase.prepare(model)

@@ -55,7 +55,7 @@ def test_a_saved_model_answers_the_same(name, yamnet_file, tmp_path):
     model, values = ready(name, build(name, yamnet_file)), batch_of(name)[0]
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(values, verbose=0), model.predict(values, verbose=0))
+    np.testing.assert_array_equal(loaded(values), model(values))
 
 
 @pytest.mark.parametrize("name", MODELS)
