@@ -21,8 +21,10 @@ FMA_COLUMNS = {
     "track/duration": "duration",
     "track/license": "license",
     "track/title": "title",
+    "album/id": "album_id",
 }
-PLAIN_COLUMNS = ("path", "genre", "artist", "split", "album", "title", "license", "duration")
+OPTIONAL_COLUMNS = ("album/id",)
+PLAIN_COLUMNS = ("path", "genre", "artist", "split", "album", "album_id", "title", "license", "duration")
 NEEDED = ("track_id", "path", "genre")
 
 # FMA's longest biographies pass the csv module's limit of 128 KiB; an unclosed quote still meets this one.
@@ -63,7 +65,8 @@ def _fma_columns(reader: Iterator[list[str]], groups: list[str], name: str, need
     if len(fields) != len(groups) or not index or index[0].strip() != "track_id":
         raise UsageError(f"{name}: FMA's tracks.csv has three header rows, the third beginning with track_id")
     position = {f"{group}/{field.strip()}": at for at, (group, field) in enumerate(zip(groups, fields, strict=True))}
-    missing = [key for key in FMA_COLUMNS if key not in position and (need_split or key != "set/split")]
+    optional = OPTIONAL_COLUMNS if need_split else (*OPTIONAL_COLUMNS, "set/split")
+    missing = [key for key in FMA_COLUMNS if key not in position and key not in optional]
     if missing:
         raise UsageError(f"{name}: columns missing: {', '.join(missing)}")
     columns = {plain: position[key] for key, plain in FMA_COLUMNS.items() if key in position}

@@ -12,8 +12,9 @@ class Leak:
     """One thing in more than one split.
 
     Attributes:
-      what: `artist` or `audio`.
-      name: the artist, or a short form of the audio's hash.
+      what: `artist`, `album`, `audio` (decoded samples that are exactly equal) or `recording` (the mel spectrograms
+        sound alike, see `transforms.near_duplicates`).
+      name: the artist, the album, or a short form of what was compared.
       where: track ids by split.
     """
 
@@ -27,24 +28,28 @@ class Leak:
 
 
 def find_leaks(tracks: Iterable[dict[str, Any]]) -> list[Leak]:
-    """Artists, and exactly equal decoded audio, in more than one split.
+    """Artists, albums, and exactly equal decoded audio, in more than one split.
+
+    Albums are told apart by their id where the metadata has one, else by their title.
 
     Args:
-      tracks: ledger lines with track_id, split, audio_sha256 and artist (where known).
+      tracks: ledger lines with track_id, split, silent, audio_sha256 and, where known, artist, album and album_id.
     """
-    artists: dict[str, dict[str, list[int]]] = {}
-    audio: dict[str, dict[str, list[int]]] = {}
+    found: dict[str, dict[tuple[str, str], dict[str, list[int]]]] = {"artist": {}, "album": {}, "audio": {}}
     for track in tracks:
-        if track.get("artist"):
-            artists.setdefault(track["artist"], {}).setdefault(track["split"], []).append(track["track_id"])
+        keys = {"artist": track.get("artist", ""), "album": track.get("album_id") or track.get("album", "")}
+        names = keys | {"album": track.get("album", "")}
         # Silence is equal to all other silence of its length, and tells nothing.
-        if not track["silent"]:
-            sound = track["audio_sha256"][:12]
-            audio.setdefault(sound, {}).setdefault(track["split"], []).append(track["track_id"])
+        keys["audio"] = "" if track["silent"] else track["audio_sha256"]
+        names["audio"] = track["audio_sha256"][:12]
+        for what, key in keys.items():
+            if key:
+                places = found[what].setdefault((names[what], key), {})
+                places.setdefault(track["split"], []).append(track["track_id"])
     return [
         Leak(what, name, {split: where[split] for split in SPLITS if split in where})
-        for what, found in (("artist", artists), ("audio", audio))
-        for name, where in sorted(found.items())
+        for what, things in found.items()
+        for (name, _), where in sorted(things.items())
         if len(where) > 1
     ]
 

@@ -15,7 +15,7 @@ from transforms import storage
 from transforms.csv_table import Row, read_rows
 from transforms.errors import UsageError
 from transforms.tracks import SPLITS, Track
-from transforms.zips import DamagedZipError, damage_as_one_error
+from transforms.zips import LARGEST_MEMBER, DamagedZipError, damage_as_one_error, find_member
 
 SUBSETS = ("small", "medium", "large", "full")
 SPLIT_BY = ("official", "artist")
@@ -54,7 +54,7 @@ def read_catalog(metadata: str, subset: str | None, split_by: str = "official") 
 
     Args:
       metadata: FMA's fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a plain csv with the columns
-        track_id,path,genre and, if wanted, artist, split, album, title, license and duration (seconds).
+        track_id,path,genre and, if wanted, artist, split, album, album_id, title, license and duration (seconds).
       subset: one of `SUBSETS`, for FMA's metadata; a plain csv is taken whole whatever it is.
       split_by: "official" for the split that the metadata gives, "artist" for `artist_split`.
 
@@ -115,6 +115,7 @@ def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str
         path="" if subset else _path(row["path"], where),
         artist=artist,
         album=row.get("album", ""),
+        album_id=row.get("album_id", ""),
         title=row.get("title", ""),
         license=row.get("license", ""),
         subset=row["subset"] if subset else "",
@@ -181,8 +182,11 @@ def _table_member(archive: zipfile.ZipFile, metadata: str) -> str:
     if not names:
         raise UsageError(f"{metadata}: no tracks.csv inside; give FMA's fma_metadata.zip")
     name = min(names, key=lambda name: (name.count("/"), name))
-    if archive.getinfo(name).flag_bits & 1:
+    info = find_member(archive, name)
+    if info.flag_bits & 1:
         raise UsageError(f"{metadata}: {name} is encrypted; give FMA's fma_metadata.zip as published")
+    if info.file_size > LARGEST_MEMBER:
+        raise UsageError(f"{metadata}: {name} unpacks to {info.file_size:,} bytes; FMA's has 0.3 GB")
     return name
 
 

@@ -18,6 +18,7 @@ class Track:
       archive: path of the zip that holds the audio, or "".
       artist: artist name, or "" where unknown.
       album: album title, or "".
+      album_id: what tells albums of one title apart, or "".
       title: track title, or "".
       license: licence as the metadata states it, or "".
       subset: the smallest FMA subset that holds the track, or "".
@@ -33,6 +34,7 @@ class Track:
     archive: str = ""
     artist: str = ""
     album: str = ""
+    album_id: str = ""
     title: str = ""
     license: str = ""
     subset: str = ""

@@ -3,22 +3,20 @@
 import argparse
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from transforms import console, storage
+from transforms.audit import audit
 from transforms.errors import FmaError
-from transforms.leaks import Leak, find_leaks
+from transforms.leaks import Leak
 from transforms.manifest import LEDGERS, Manifest, load, read_ledger
+from transforms.parallel import map_files
 from transforms.records import read_records
 from transforms.schema import KINDS, Record, add_digests, deserialize, digest
 from transforms.shard_files import ShardFile
-
-IN_PROCESS_UP_TO = 64 << 20
 
 
 @dataclass(slots=True)
@@ -73,7 +71,7 @@ def verify(dataset: str, manifest: Manifest) -> Verdict:
     digests: dict[str, int] = {}
     with console.progress("verify", sum(file.bytes for file in files), "bytes") as progress:
         done = 0
-        for file, (found, value) in zip(files, _map(check, files), strict=True):
+        for file, (found, value) in zip(files, map_files(check, files), strict=True):
             problems += found
             digests[file.path] = value
             done += file.bytes
@@ -82,15 +80,7 @@ def verify(dataset: str, manifest: Manifest) -> Verdict:
     read = hashlib.sha256(f"{manifest.config.digest} {total:064x}".encode()).hexdigest()
     if problems:
         return Verdict(read, problems)
-    return Verdict(read, _check_tracks(dataset, manifest), find_leaks(read_ledger(dataset, manifest, "tracks")))
-
-
-def _map(check: Any, files: list[ShardFile]) -> Iterator[tuple[list[str], int]]:
-    if sum(file.bytes for file in files) <= IN_PROCESS_UP_TO:
-        yield from map(check, files)
-        return
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(check, files)
+    return Verdict(read, _check_tracks(dataset, manifest), audit(dataset, manifest))
 
 
 class _HashedFile:

@@ -1,0 +1,87 @@
+"""Copies of a recording are found whatever was done to the file, and other recordings are not taken for copies."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import fma
+from transforms.audit import audit
+from transforms.fingerprint import bit_error_rate, fingerprint
+from transforms.leaks import Leak, find_leaks
+from transforms.manifest import load
+
+RATE = 22_050
+
+
+def tune(seed: int, seconds: float = 16.0) -> np.ndarray:
+    """Random notes over a beat of noise, float32 [n]."""
+    random = np.random.default_rng(seed)
+    step = RATE // 5
+    parts = []
+    for _ in range(round(seconds * 5)):
+        t = np.arange(step) / RATE
+        fade = np.exp(-t * random.uniform(2, 20))
+        notes = sum(np.sin(2 * np.pi * hz * t) / (n + 1) for n, hz in enumerate(random.uniform(80, 3000, 4)))
+        parts.append(0.15 * fade * notes + 0.05 * random.uniform() * random.standard_normal(step) * fade**4)
+    return np.concatenate(parts).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Tracks 1 to 6 in training; in test copies of 1 (softer, other format), 2 (cut) and 3 (low bit rate), and 10."""
+    folder = tmp_path_factory.mktemp("copies")
+    tunes = {i: tune(i) for i in (*range(1, 7), 10)}
+    tunes |= {7: 0.3 * tunes[1], 8: tunes[2][round(3.33 * RATE) :], 9: tunes[3]}
+    files = {i: f"{i}.{'ogg' if i == 7 else 'mp3'}" for i in tunes}
+    for i, samples in tunes.items():
+        low = {"bitrate_mode": "CONSTANT", "compression_level": 0.7} if i == 9 else {}
+        soundfile.write(folder / files[i], samples, RATE, **low)
+    rows = [f"{i},{name},Rock,{'training' if i < 7 else 'test'}" for i, name in sorted(files.items())]
+    (folder / "tracks.csv").write_text("\n".join(["track_id,path,genre,split", *rows]))
+    arguments = ["--audio", str(folder), "--metadata", str(folder / "tracks.csv"), "--out", str(folder / "out")]
+    assert fma.main(["ingest", *arguments, "--features", "mel", "--direct_running_mode", "in_memory"]) == 0
+    return folder / "out"
+
+
+def test_copies_in_other_formats_levels_cuts_and_bit_rates_are_found_and_nothing_else(dataset):
+    leaks = audit(str(dataset), load(str(dataset)))
+    assert [(leak.what, leak.where) for leak in leaks] == [
+        ("recording", {"training": [1], "test": [7]}),
+        ("recording", {"training": [2], "test": [8]}),
+        ("recording", {"training": [3], "test": [9]}),
+    ]
+
+
+def test_verify_names_the_copies(dataset, capsys):
+    assert fma.main(["verify", str(dataset)]) == 0
+    assert "leak: the same recording 'track 1' in training (1), test (7)" in capsys.readouterr().out
+    assert fma.main(["verify", str(dataset), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["leaks"]) == 3
+
+
+def test_the_fingerprint_of_the_same_sound_made_softer_is_nearly_the_same():
+    mel = np.random.default_rng(0).integers(60, 200, (224, 300), np.uint8)
+    assert len(fingerprint(mel)) == 300 - 15
+    assert bit_error_rate(fingerprint(mel), fingerprint(mel - 50), 40) == 0
+
+
+def test_other_sounds_differ_in_nearly_half_of_the_bits_and_silence_is_like_nothing():
+    random = np.random.default_rng(0)
+    one, other = (fingerprint(random.integers(0, 200, (224, 300), np.uint8)) for _ in range(2))
+    assert bit_error_rate(one, other, 40) > 0.4
+    silence = fingerprint(np.zeros((224, 300), np.uint8))
+    assert bit_error_rate(silence, silence, 40) == 1
+
+
+def test_an_album_on_both_sides_of_a_split_is_a_leak_and_albums_of_one_title_are_told_apart_by_their_id():
+    lines = [
+        {"track_id": i, "split": split, "silent": True, "audio_sha256": "", "album": "Demo", "album_id": album_id}
+        for i, split, album_id in ((1, "training", "7"), (2, "test", "8"), (3, "validation", "8"))
+    ]
+    assert find_leaks(lines) == [Leak("album", "Demo", {"validation": [3], "test": [2]})]
+    for line in lines:
+        del line["album_id"]
+    assert find_leaks(lines) == [Leak("album", "Demo", {"training": [1], "validation": [3], "test": [2]})]

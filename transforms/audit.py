@@ -1,0 +1,24 @@
+"""The leak audit: everything that is known to stand on both sides of a split."""
+
+from transforms.leaks import Leak, find_leaks
+from transforms.manifest import Manifest, read_ledger
+from transforms.near_duplicates import find_near_duplicates
+
+
+def audit(dataset: str, manifest: Manifest) -> list[Leak]:
+    """Artists, albums, equal audio and, where there are mel records, near-duplicate recordings.
+
+    Args:
+      dataset: path.
+      manifest: its manifest.
+
+    Raises:
+      FmaError: a file of the dataset is damaged.
+    """
+    leaks = find_leaks(read_ledger(dataset, manifest, "tracks"))
+    return leaks + (find_near_duplicates(dataset, manifest) if can_find_near_duplicates(manifest) else [])
+
+
+def can_find_near_duplicates(manifest: Manifest) -> bool:
+    """Whether the dataset has the mel records that it takes."""
+    return "mel" in manifest.config.features
