@@ -24,16 +24,17 @@ $(STAMP): setup.py constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/fma sample --out demo/corpus --subset small --clip-seconds 12
-	$(BIN)/fma ingest --audio demo/corpus/audio --metadata demo/corpus/fma_metadata --subset small \
-		--out demo/dataset
-	@$(BIN)/fma show demo/dataset --sheet demo/mels.png >/dev/null
+	$(BIN)/fma run --audio demo/corpus/audio --metadata demo/corpus/fma_metadata --subset small --out demo/work \
+		--models mel_cnn,baselines --options 'mel_cnn=--epochs 6'
+	@$(BIN)/fma show demo/work/dataset --sheet demo/mels.png >/dev/null
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
 
-# The kill drill at full length: kill -9 at 20 random moments (the suite does two).
+# At full length: kill -9 at 20 random moments (the suite does two), 10,000 damaged files (the suite: 300).
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults.drill --moments 20
+	$(BIN)/python -m tests.faults.fuzz --inputs 10000
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

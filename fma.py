@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import types
 
 COMMANDS = {
     "sample": ("transforms.sample", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
@@ -16,6 +17,12 @@ COMMANDS = {
     "train": ("trainers.train", "train a model on a dataset; carries on where a run was broken off"),
     "baselines": ("trainers.baselines", "classical models on the tracks' statistics, tuned and scored"),
     "evaluate": ("trainers.evaluate", "how good a run's model is on a split of a dataset, by window and by track"),
+    "predict": ("trainers.serving.predict", "the genre of songs, from their files"),
+    "export": ("trainers.serving.export", "a model that takes waveforms: SavedModel and TFLite, or a classical bundle"),
+    "serve": ("trainers.serving.serve", "a web page and an HTTP API that say which genre a song has"),
+    "run": ("pipelines.run", "all of it: ingest, statistics, models, report; only what has changed"),
+    "report": ("trainers.report.command", "one page that compares runs on the same test tracks, for any browser"),
+    "explain": ("trainers.explain", "all about one track: metadata, records or failure, predictions"),
     "bench-input": ("trainers.bench_input", "records a second of the input pipeline, and what holds it up"),
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -36,22 +43,30 @@ def main(arguments: list[str] | None = None) -> int:
     # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, "1")
-    return run_module(COMMANDS[command][0], f"fma {command}", arguments[1:])
-
-
-def run_module(name: str, prog: str, arguments: list[str]) -> int:
-    """Parses a command module's own arguments and runs it; options it does not know are for Beam, where it has one."""
-    module = importlib.import_module(name)
-    parser = argparse.ArgumentParser(prog=prog, allow_abbrev=False)
-    module.add_arguments(parser)
-    if getattr(module, "TAKES_BEAM_OPTIONS", False):
-        args, rest = parser.parse_known_args(arguments)
-        args.beam_options = rest
-    else:
-        args = parser.parse_args(arguments)
     from transforms.console import main_guard
 
-    return main_guard(module.run, args)
+    return main_guard(_run, command, arguments[1:])
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    module, args = parse(command, arguments)
+    return module.run(args)
+
+
+def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argparse.Namespace]:
+    """A command's module and its arguments; options it does not know are for Beam, where it takes such.
+
+    Raises:
+      UsageError: an argument names something that does not exist.
+      SystemExit: with code 2, and the reason on standard error, for arguments that do not fit; with 0 after --help.
+    """
+    module = importlib.import_module(COMMANDS[command][0])
+    parser = argparse.ArgumentParser(prog=f"fma {command}", allow_abbrev=False)
+    module.add_arguments(parser)
+    if not getattr(module, "TAKES_BEAM_OPTIONS", False):
+        return module, parser.parse_args(arguments)
+    args, args.beam_options = parser.parse_known_args(arguments)
+    return module, args
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 BEAM = "apache-beam[gcp]>=2.77,<2.78"
+SERVE = ["fastapi>=0.115,<1", "prometheus-client>=0.21,<1", "uvicorn>=0.32,<1"]
 
 setup(
     name="fma-genres",
@@ -37,8 +38,13 @@ setup(
         "tensorflow>=2.21,<2.22",
         "tensorflow-transform>=1.21,<1.22",
     ],
+    package_data={"trainers.serving": ["page/*"]},
     extras_require={
+        "serve": SERVE,
         "dev": [
+            "gcp-storage-emulator>=2026.7",
+            *SERVE,
+            "httpx>=0.27,<1",
             "hypothesis>=6,<7",
             "mypy>=1.11,<3",
             "pandas-stubs",
@@ -47,6 +53,7 @@ setup(
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.8,<1",
+            "schemathesis>=4,<5",
             "types-requests",
         ],
     },

@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0.schema_pb2 import TensorRepresentation
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
+from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
 from pipelines.normalize import NORMALIZERS
 from pipelines.tft_import import tft_beam
 from transforms import storage
@@ -157,8 +158,7 @@ class AnalyzeKind(beam.PTransform):
         job, kind = self._job, self._kind
         read = (
             begin
-            | "ReadPlan" >> beam.io.ReadFromText(job.plan_path(kind))
-            | "OneShardEach" >> beam.Reshuffle()
+            | "OneShardEach" >> ReadLines(job.plan_path(kind))
             | "ReadBatches" >> beam.ParDo(ReadBatches(job, kind)).with_outputs(ERRORS, main="batches")
         )
         # Deep copies: a second phase (PCA) reads the shards again, where the runner would else keep every batch.
@@ -178,14 +178,14 @@ def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], options: 
     pipeline = beam.Pipeline(options=options)
     errors = []
     for kind, files in shards.items():
-        lines = (json.dumps({"path": file.path, "records": file.records}) + "\n" for file in files)
-        storage.write_bytes(job.plan_path(kind), "".join(lines).encode())
+        lines = (json.dumps({"path": file.path, "records": file.records}) for file in files)
+        write_lines(lines, job.plan_path(kind))
         records = sum(file.records for file in files)
         errors.append(pipeline | f"Analyze-{kind}" >> AnalyzeKind(job, kind, records))
     merged = errors | beam.Flatten()
-    merged | "WriteErrors" >> beam.io.WriteToText(job.errors_path, num_shards=1, shard_name_template="")
+    merged | "WriteErrors" >> WriteLines(job.errors_path)
     pipeline.run().wait_until_finish()
-    found = sorted(storage.read_bytes(job.errors_path).decode().splitlines())
+    found = list(read_lines(job.errors_path))
     if found:
         more = f" ({len(found)} shards cannot be read)" if len(found) > 1 else ""
         raise FmaError(f"{found[0]}{more}: run fma verify {job.dataset}")

@@ -8,6 +8,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.disk_errors import disk_errors_named
+from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
 from pipelines.workers import watched_workers
 from transforms import storage
 from transforms.config import DatasetConfig
@@ -108,10 +110,7 @@ class BuildShards(beam.PTransform):
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         return (
-            begin
-            | "ReadPlan" >> beam.io.ReadFromText(self._job.plan_path)
-            | "OneShardEach" >> beam.Reshuffle()
-            | "BuildShard" >> beam.ParDo(BuildShard(self._job))
+            begin | "OneShardEach" >> ReadLines(self._job.plan_path) | "BuildShard" >> beam.ParDo(BuildShard(self._job))
         )
 
 
@@ -121,14 +120,13 @@ def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) ->
     Raises:
       FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
     """
-    storage.write_bytes(job.plan_path, "".join(f"{shard.to_line()}\n" for shard in plan).encode())
+    write_lines((shard.to_line() for shard in plan), job.plan_path)
     pipeline = beam.Pipeline(options=options)
     results = pipeline | BuildShards(job)
-    results | "WriteResults" >> beam.io.WriteToText(job.results_path, num_shards=1, shard_name_template="")
-    with watched_workers():
+    results | "WriteResults" >> WriteLines(job.results_path)
+    with watched_workers(), disk_errors_named(job.dataset):
         pipeline.run().wait_until_finish()
-    lines = storage.read_bytes(job.results_path).decode().splitlines()
-    found = {result.name: result for result in map(ShardResult.from_line, lines)}
+    found = {result.name: result for result in map(ShardResult.from_line, read_lines(job.results_path))}
     errors = sorted(result.error for result in found.values() if result.error)
     if errors:
         raise FmaError(f"{errors[0]} ({len(errors)} of {len(plan)} shards failed)")

@@ -10,6 +10,7 @@ from transforms.errors import FmaError
 from transforms.growth import Growth
 from transforms.manifest import Generation, Manifest, commit
 from transforms.plan import generation_name, make_plan
+from transforms.quiet import notes_kept_back
 from transforms.sandbox import Limits
 from transforms.tracks import Track
 
@@ -127,7 +128,7 @@ def _build(
 
     quiet_beam()
     options = beam_options(job.beam_options, len(batch), job.workers)
-    with watched("ingest", len(batch), "tracks") as ticks:
+    with notes_kept_back(), watched("ingest", len(batch), "tracks") as ticks:
         build = BuildJob(job.dataset, name, tuple(manifest.labels), manifest.config, job.limits, ticks)
         results = run_build(build, plan, options)
     storage.remove_tree(build.folder)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from transforms.metadata import Catalog
 
 TAKES_BEAM_OPTIONS = True
+SAMPLE = 200
+"""Tracks that --estimate measures."""
+
 SETTINGS = ("sample_rate", "n_fft", "hop_length", "n_mels", "window_frames", "window_hop_frames", "db_min", "db_step")
 
 
@@ -57,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--track-timeout", type=float, default=Limits().seconds, metavar="S", help="for each track")
     parser.add_argument("--track-memory", type=_positive, default=Limits().megabytes, metavar="MB", help="likewise")
+    parser.add_argument(
+        "--estimate", nargs="?", const=SAMPLE, type=_positive, metavar="N", help=f"only measure N ({SAMPLE}) tracks"
+    )
+    parser.add_argument("--price", type=float, metavar="X", help="of a core-hour, for --estimate")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")
 
 
@@ -66,24 +73,55 @@ def run(args: argparse.Namespace) -> int:
         from pipelines.options import refuse_unknown
 
         refuse_unknown(args.beam_options)
-    config = choose_config(args)
-    manifest = open_or_create(args.out, config)
-    catalog = _read_catalog(args)
-    _refuse_mixed_lengths(args.out, manifest, catalog.subset)
+    if args.estimate:
+        return _estimate(args)
+    manifest, catalog = _open(args)
     with locked(args.out), console.naming(args.out):
         if is_dataset(args.out):
             manifest = load(args.out)
         removed = remove_orphans(args.out, manifest)
         if removed:
             console.log(f"removed {removed:,} files that an interrupted or earlier run had left behind")
-        growth = plan_growth(
-            args.out, manifest, catalog.tracks, catalog.known, update=args.update, retry=args.retry_failed
-        )
-        outcome = Outcome()
-        if growth.new or growth.drop or growth.drop_failures:
-            outcome = grow(_job(args), manifest, catalog, growth)
+        growth = _plan(args, manifest, catalog)
+        outcome = grow(_job(args), manifest, catalog, growth) if growth.has_work else Outcome()
     _report(args, manifest, growth, outcome)
     return 0
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    from pipelines.estimate import as_json, estimate, show
+
+    manifest, growth = examine(args)
+    if not growth.new:
+        console.say(f"nothing to estimate: {args.out} has all {growth.kept:,} tracks")
+        return 0
+    found = estimate(growth.new, manifest.config, args.estimate, Limits(args.track_timeout, args.track_memory))
+    if args.json:
+        console.say(json.dumps(as_json(found, args.price)))
+    else:
+        show(found, args.price)
+    return 0
+
+
+def examine(args: argparse.Namespace) -> tuple[Manifest, Growth]:
+    """What the command would find to do now; nothing is written.
+
+    Raises:
+      UsageError, FmaError: as the command itself.
+    """
+    manifest, catalog = _open(args)
+    return manifest, _plan(args, manifest, catalog)
+
+
+def _open(args: argparse.Namespace) -> tuple[Manifest, "Catalog"]:
+    manifest = open_or_create(args.out, choose_config(args))
+    catalog = _read_catalog(args)
+    _refuse_mixed_lengths(args.out, manifest, catalog.subset)
+    return manifest, catalog
+
+
+def _plan(args: argparse.Namespace, manifest: Manifest, catalog: "Catalog") -> Growth:
+    return plan_growth(args.out, manifest, catalog.tracks, catalog.known, update=args.update, retry=args.retry_failed)
 
 
 def _job(args: argparse.Namespace) -> Job:

@@ -57,8 +57,13 @@ def refuse_unknown(arguments: list[str]) -> None:
 
 
 def quiet_beam() -> None:
-    """Keeps Beam's notes about its own start-up out of the user's terminal; warnings of substance still show."""
+    """Keeps Beam's notes about its own start-up out of the user's terminal; errors of substance still show.
+
+    What goes wrong in a worker is raised in the launcher: the local runners need not log its traceback, often twice.
+    """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    for name in ("common", "portability", "worker"):
+        logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
 
 
 def _given_workers(arguments: list[str]) -> int | None:

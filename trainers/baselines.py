@@ -130,6 +130,7 @@ def make_config(args: argparse.Namespace, table: "Table", models: list[str], gro
     from trainers.classical.saving import versions
     from trainers.classical.scoring import KIND_OF_RUN
     from trainers.runs import RunConfig
+    from transforms.manifest import load
 
     spaces = json.dumps({model: candidates(model, len(table.columns), len(table.labels)) for model in models})
     options: dict[str, Any] = {
@@ -141,7 +142,8 @@ def make_config(args: argparse.Namespace, table: "Table", models: list[str], gro
     }
     if args.features_csv:
         options |= {"features_csv": True, "subset": args.subset}
-    dataset: dict[str, Any] = {"path": args.data or table.name, "digest": table.digest, "config": {}}
+    settings = load(args.data).config.to_json() if args.data else {}
+    dataset: dict[str, Any] = {"path": args.data or table.name, "digest": table.digest, "config": settings}
     return RunConfig(KIND_OF_RUN, options, args.seed, dataset, table.genres, [], versions())
 
 

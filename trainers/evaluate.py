@@ -7,6 +7,7 @@ from typing import Any
 
 from trainers.models import find
 from trainers.quiet import import_tensorflow
+from trainers.run_predictions import RunPredictions, write_predictions
 from trainers.run_state import load_state
 from trainers.runs import (
     METRICS,
@@ -57,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
         return _run_baselines(args)
     manifest = load(args.data)
     check(args, config, manifest)
-    metrics = _evaluate(args, config, manifest)
+    metrics, predictions = _evaluate(args, config, manifest)
     if manifest.digest == config.dataset["digest"]:
+        write_predictions(args.run, args.split, predictions)
         write_metrics(args.run, read_metrics(args.run) | {args.split: metrics})
         path = storage.join(args.run, METRICS)
     else:
@@ -76,8 +78,11 @@ def _run_baselines(args: argparse.Namespace) -> int:
     """The models of a baselines run; its own metrics.json stays as it is."""
     from trainers.classical.scoring import evaluate_baselines
 
-    metrics = evaluate_baselines(args.run, args.data, args.split)
-    path = write_evaluation(args.run, load(args.data).digest, args.split, metrics)
+    metrics, predictions = evaluate_baselines(args.run, args.data, args.split)
+    digest = load(args.data).digest
+    if digest == load_config(args.run).dataset["digest"]:
+        write_predictions(args.run, args.split, predictions)
+    path = write_evaluation(args.run, digest, args.split, metrics)
     if args.json:
         console.say(json.dumps(metrics))
     else:
@@ -128,7 +133,7 @@ def record_differences(have: DatasetConfig, want: DatasetConfig, kind: str) -> l
     return [line.replace(", not ", " in the run, and ") + " in the dataset" for line in differences(have, want)]
 
 
-def _evaluate(args: argparse.Namespace, config: RunConfig, manifest: Manifest) -> dict[str, Any]:
+def _evaluate(args: argparse.Namespace, config: RunConfig, manifest: Manifest) -> tuple[dict[str, Any], RunPredictions]:
     import_tensorflow()
     from trainers.backup import load_model
     from trainers.devices import open_device

@@ -5,6 +5,7 @@ from dataclasses import replace
 from trainers import backup
 from trainers.data import count_records
 from trainers.predictions import Predictor, evaluate_split
+from trainers.run_predictions import write_predictions
 from trainers.run_state import BACKUP, RunState, save_state
 from trainers.runs import FEATURES, write_metrics
 from trainers.training import Job
@@ -24,11 +25,11 @@ def finish(job: Job, state: RunState) -> RunState:
     backup.load_best(job.run, job.model)
     labels, batch_size = job.inputs.manifest.labels, max(phase.batch_size for phase in job.phases)
     predictor = Predictor(job.spec, job.model)
-    metrics = {
-        split: evaluate_split(predictor, job.inputs, split, labels, batch_size)
-        for split in HELD_OUT
-        if count_records(job.inputs.manifest, job.inputs.kind, split)
-    }
+    metrics = {}
+    for split in HELD_OUT:
+        if count_records(job.inputs.manifest, job.inputs.kind, split):
+            metrics[split], predictions = evaluate_split(predictor, job.inputs, split, labels, batch_size)
+            write_predictions(job.run, split, predictions)
     write_metrics(job.run, metrics)
     early = state.phase_epoch < job.phases[state.phase].epochs
     state = replace(state, finished="validation no longer improved" if early else "all epochs done")

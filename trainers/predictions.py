@@ -11,6 +11,7 @@ from trainers.data import count_records
 from trainers.embedding import Embedded, inference, run_over
 from trainers.inputs import Inputs
 from trainers.models.spec import ModelSpec, front_of, head_of
+from trainers.run_predictions import RunPredictions, one_model
 from transforms import console
 from transforms.errors import UsageError
 
@@ -50,7 +51,7 @@ class Predictor:
     """
 
     def __init__(self, spec: ModelSpec, model: "keras.Model"):
-        self._pooled = spec.pool == "track"
+        self.name, self._pooled = spec.name, spec.pool == "track"
         self._forward = inference(front_of(model) if self._pooled else model)
         self._head = inference(head_of(model)) if self._pooled else None
 
@@ -85,8 +86,8 @@ class Predictor:
 
 def evaluate_split(
     predictor: Predictor, inputs: Inputs, split: str, labels: list[str], batch_size: int
-) -> dict[str, Any]:
-    """The metrics of a model on a split.
+) -> tuple[dict[str, Any], RunPredictions]:
+    """The metrics of a model on a split, and its predictions by track.
 
     Tracks of genres that the model does not know are left out, and counted under `left_out`. Genres that only the
     model knows stay possible answers.
@@ -99,7 +100,7 @@ def evaluate_split(
       batch_size: records at a time.
 
     Returns:
-      as `metrics.evaluate`, and `labels`, and `left_out`: tracks by genre.
+      as `metrics.evaluate`, and `labels`, and `left_out`: tracks by genre; and the predictions of the other tracks.
 
     Raises:
       UsageError: no track of the split has a genre that the model knows.
@@ -114,11 +115,18 @@ def evaluate_split(
             f"no {split} track of {inputs.dataset} has a genre that the model knows (it knows {', '.join(labels)}; "
             f"the tracks are {', '.join(sorted(left_out))})"
         )
-    result = metrics.evaluate(windows.log_probabilities, windows.label, windows.track_id, labels)
+    result: dict[str, Any] = metrics.evaluate(windows.log_probabilities, windows.label, windows.track_id, labels)
     if tracks is not None:
         whole = metrics.evaluate(tracks.log_probabilities, tracks.label, tracks.track_id, labels)
         result["per_track"] = whole["per_track"]
-    return result | {"labels": labels, "left_out": dict(sorted(left_out.items()))}
+    result |= {"labels": labels, "left_out": dict(sorted(left_out.items()))}
+    return result, _by_track(predictor.name, tracks or windows, labels)
+
+
+def _by_track(model: str, predictions: Predictions, labels: list[str]) -> RunPredictions:
+    values = metrics.checked(predictions.log_probabilities, predictions.label, len(labels))
+    tracks = metrics.by_track(values, predictions.label, predictions.track_id)
+    return one_model(model, tracks.track_ids, tracks.labels, labels, tracks.log_probabilities)
 
 
 def _labels_by_track(predictions: Predictions) -> np.ndarray:

@@ -10,13 +10,12 @@
 | transform_fn/ | the graph of the full-pass statistics that it was trained with |
 | features/ | what the frozen front of a transfer model made of the records, for the phases that train its head |
 | logs/ | for TensorBoard |
+| predictions/ | what the model says about each track of a split of its own dataset (`trainers.run_predictions`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
 """
 
-import fcntl
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import Any
@@ -27,8 +26,8 @@ from transforms.errors import FmaError, UsageError
 
 FORMAT_VERSION = 1
 CONFIG, MODEL, METRICS, EVALUATIONS = "config.json", "model.keras", "metrics.json", "evaluations"
-TRANSFORM, FEATURES, LOGS, LOCK = "transform_fn", "features", "logs", ".lock"
-OURS = {STATE, HISTORY, BACKUP, MODEL, METRICS, EVALUATIONS, TRANSFORM, FEATURES, LOGS, LOCK}
+TRANSFORM, FEATURES, LOGS, LOCK, PREDICTIONS = "transform_fn", "features", "logs", ".lock", "predictions"
+OURS = {STATE, HISTORY, BACKUP, MODEL, METRICS, EVALUATIONS, TRANSFORM, FEATURES, LOGS, LOCK, PREDICTIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +171,10 @@ def write_evaluation(run: str, digest: str, split: str, metrics: dict[str, Any])
     return path
 
 
-@contextmanager
-def locked(run: str) -> Iterator[None]:
-    """Keeps a second trainer of this machine away; the lock goes with its process, however that ends.
+def locked(run: str) -> AbstractContextManager[None]:
+    """Keeps a second trainer away; the lock goes with its process, however that ends.
 
     Raises:
       FmaError: another process trains in this folder.
     """
-    storage.make_folder(run)
-    with open(storage.join(run, LOCK), "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FmaError(f"another fma train is writing to {run}; wait for it or give another --run") from error
-        yield
+    return storage.locked(run, f"another fma train is writing to {run}; wait for it or give another --run")

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + "\n".join(f"  {name:16} {spec.summary}" for name, spec in MODELS.items())
     )
     parser.epilog = "example: fma train mel_cnn --data data/small --run runs/mel_cnn"
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", type=lambda name: find(name).name)
     parser.add_argument("--data", required=True, metavar="DATASET")
     parser.add_argument("--run", required=True, metavar="RUN", help="folder for the model, its history and its metrics")
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="default 0")

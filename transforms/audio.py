@@ -12,9 +12,10 @@ import soundfile
 import soxr
 
 from transforms.errors import TrackError
+from transforms.zeroed import ZeroedStretches
 
-_BLOCK_VALUES = 2_900_000
-"""Samples times channels read at once: a 30 s stereo clip at up to 48 kHz is one block."""
+_BLOCK_VALUES = 1 << 19
+"""Samples times channels read at once: what a block goes through stays in the cache of a core."""
 
 TRUNCATED_BELOW = 0.9
 """A track that decodes to less than this share of its declared length counts as truncated."""
@@ -33,6 +34,7 @@ class AudioFacts:
       frames: decoded, at the file's rate.
       declared_frames: what the file's own header promises.
       peak: largest absolute sample after mixing to mono.
+      zeroed: samples in stretches of exact zeros inside the track, as lost frames leave them.
     """
 
     sample_rate: int = 0
@@ -40,6 +42,7 @@ class AudioFacts:
     frames: int = 0
     declared_frames: int = 0
     peak: float = 0.0
+    zeroed: int = 0
 
     @property
     def seconds(self) -> float:
@@ -50,6 +53,11 @@ class AudioFacts:
     def silent(self) -> bool:
         """Whether the track is digital silence."""
         return self.peak < SILENCE
+
+    @property
+    def zeroed_share(self) -> float:
+        """Share of the track that is zeroed, 0 to 1."""
+        return self.zeroed / self.frames if self.frames else 0.0
 
 
 def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
@@ -69,6 +77,7 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
         facts.sample_rate, facts.channels = sound.samplerate, sound.channels
         facts.declared_frames = sound.frames
         block_frames = max(1, _BLOCK_VALUES // sound.channels)
+        stretches = ZeroedStretches(sound.samplerate)
         while True:
             block = _read(sound, block_frames)
             if len(block):
@@ -76,6 +85,8 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
                 _check_finite(mono, facts)
                 facts.frames += len(mono)
                 facts.peak = max(facts.peak, float(mono.max()), -float(mono.min()))
+                stretches.push(mono)
+                facts.zeroed = stretches.samples
                 yield mono
             if len(block) < block_frames:
                 break

@@ -79,7 +79,7 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
             progress.advance(1)
     files += _write_failures(dataset, name, lines["failures"])
     merged = _merge(dataset, manifest, name, files)
-    compacted = Manifest(manifest.config, manifest.labels, [merged], _renamed(manifest, name))
+    compacted = Manifest(manifest.config, manifest.labels, [merged], _renamed(manifest, name), manifest.version)
     if compacted.digest != manifest.digest:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
@@ -109,11 +109,10 @@ def write_shard(
     files = []
     for kind in kinds:
         writer = ShardFileWriter(dataset, storage.join(kind, name, f"{plan.name}.tfrecord"), kind, plan.split)
-        for track in plan.tracks:
-            slice_ = slices[kind, track.track_id]
-            with storage.open_read(storage.join(dataset, slice_.path)) as file:
-                file.seek(slice_.offset)
-                writer.write(file.read(slice_.length), slice_.digest, slice_.records)
+        wanted = [slices[kind, track.track_id] for track in plan.tracks]
+        parts = [storage.Slice(storage.join(dataset, one.path), one.offset, one.length) for one in wanted]
+        for one, data in zip(wanted, storage.read_slices(parts), strict=True):
+            writer.write(data, one.digest, one.records)
             writer.keep()
         files.append(writer.publish())
     return [*(file for file in files if file), *_write_ledger(dataset, name, "tracks", plan, lines)]

@@ -209,7 +209,7 @@ def main_guard(run: Callable[..., int], *args: Any) -> int:
     except OSError as error:
         if error.errno not in ADVICE:
             raise
-        return _report(f"error: {_os_message(error)}", 1)
+        return _report(f"error: {os_message(error)}", 1)
 
 
 def _report(message: str, code: int) -> int:
@@ -219,9 +219,11 @@ def _report(message: str, code: int) -> int:
     return code
 
 
-def _os_message(error: OSError) -> str:
-    """Such as `data/small: no space left on device: free some space or write elsewhere`."""
+def os_message(error: OSError) -> str:
+    """Such as `data/small: no space left on device: free some space or write elsewhere`; advice where there is any."""
     number = error.errno or 0
+    if number not in ADVICE:
+        return str(error)
     path = error.filename
     where = [] if path is None else [os.fsdecode(path) if isinstance(path, (str, bytes)) else str(path)]
     return ": ".join([*where, os.strerror(number).lower(), ADVICE[number]])

@@ -13,6 +13,14 @@ class UsageError(FmaError):
     exit_code = 2
 
 
+class StorageError(FmaError, OSError):
+    """Cloud storage refused, or did not answer. An OSError too, as that of a disk is: no fault of a track's."""
+
+
+class NoPermissionError(StorageError, PermissionError):
+    """Cloud storage does not let this account do it."""
+
+
 class TrackError(Exception):
     """One track cannot be ingested; it is counted under `reason` and the others go on.
 

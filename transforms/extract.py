@@ -26,12 +26,14 @@ class TrackFacts:
       windows: whole windows in it.
       silent: whether it is digital silence.
       audio_sha256: of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name.
+      zeroed_share: of the track, in stretches of exact zeros inside it (see `transforms.zeroed`), 0 to 1.
     """
 
     seconds: float
     windows: int
     silent: bool
     audio_sha256: str
+    zeroed_share: float = 0.0
 
 
 def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write) -> TrackFacts:
@@ -70,4 +72,5 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
         raise TrackError("too_short", f"{facts.seconds:.2f} s, and a window has {config.window_seconds:.2f} s")
     for kind, extractor in extractors.items():
         hand_on(kind, extractor.finish())
-    return TrackFacts(round(facts.seconds, 3), windows, facts.silent, hashed.hexdigest())
+    share = round(facts.zeroed_share, 6)
+    return TrackFacts(round(facts.seconds, 3), windows, facts.silent, hashed.hexdigest(), share)

@@ -5,6 +5,7 @@ REASONS = {
     "unreadable_audio": "the file is there, but may not be read",
     "empty_audio": "0 bytes, or tags without audio",
     "corrupt_audio": "not audio, or audio that the decoder gives up on",
+    "too_large": "in a zip, and unpacks to more than 2 GiB",
     "truncated_audio": "decoded much shorter than declared",
     "too_short": "shorter than one window",
     "timeout": "not done within the time limit for a track",

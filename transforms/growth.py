@@ -1,14 +1,13 @@
 """How a dataset grows: what is new, which generation it goes to, and who may write."""
 
-import fcntl
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from transforms import storage
 from transforms.config import DatasetConfig, differences
-from transforms.errors import FmaError, UsageError
+from transforms.errors import UsageError
 from transforms.manifest import LEDGERS, Manifest, is_dataset, load, read_ledger
 from transforms.tracks import Track
 
@@ -36,6 +35,11 @@ class Growth:
     drop: set[int]
     drop_failures: set[int]
     labels: list[str]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the dataset would change."""
+        return bool(self.new or self.drop or self.drop_failures)
 
 
 def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
@@ -134,26 +138,17 @@ def remove_orphans(dataset: str, manifest: Manifest) -> int:
     removed = 0
     for kind in (*manifest.config.features, *LEDGERS, "plan"):
         folder = storage.join(dataset, kind)
-        for path, _ in list(storage.list_files(folder)):
-            if path not in known:
-                storage.remove(path)
-                removed += 1
+        orphans = [path for path, _ in storage.list_files(folder) if path not in known]
+        storage.remove_all(orphans)
+        removed += len(orphans)
         storage.remove_empty_folders(folder)
     return removed
 
 
-@contextmanager
-def locked(dataset: str) -> Iterator[None]:
-    """Keeps a second writer of this machine away; the lock goes with its process, however that ends.
+def locked(dataset: str) -> AbstractContextManager[None]:
+    """Keeps a second writer away; the lock goes with its process, however that ends.
 
     Raises:
       FmaError: another process writes to the dataset.
     """
-    storage.make_folder(dataset)
-    # The file stays: to unlink it would let two later writers lock two files of the same name.
-    with open(storage.join(dataset, ".lock"), "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FmaError(f"another command is writing to {dataset}: wait until it is done") from error
-        yield
+    return storage.locked(dataset, f"another command is writing to {dataset}: wait until it is done")

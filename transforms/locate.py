@@ -1,6 +1,5 @@
 """Where a track's bytes lie, found once by the planner, and how a worker opens them."""
 
-import errno
 import io
 import posixpath
 import re
@@ -15,12 +14,20 @@ from typing import IO, BinaryIO
 from transforms import storage
 from transforms.errors import TrackError, UsageError
 from transforms.tracks import Track
-from transforms.zips import DamagedZipError, Member, damage_as_one_error, list_members, open_cached
+from transforms.zips import (
+    LARGEST_MEMBER,
+    DamagedZipError,
+    Member,
+    damage_as_one_error,
+    find_member,
+    list_members,
+    open_cached,
+    prepare_reading,
+)
 
 IN_MEMORY = 32 << 20  # bytes; every clip of 30 s, and most songs
 FMA_NAME = re.compile(r"((?:[^/]+/)*)\d{3}/(\d{6,})\.mp3")
 FMA_FOLDER = re.compile(r"\d{3}")
-NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 
 
 def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
@@ -50,7 +57,7 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
     except PermissionError:
         raise UsageError(f"--audio {audio}: no permission to read it") from None
     except OSError as error:
-        if not _is_no_file(error):
+        if not storage.is_no_file(error):
             raise
         raise UsageError(f"--audio {audio}: no such folder or zip") from None
     if located and all(track.size is None for track in located):
@@ -74,7 +81,7 @@ def open_track(track: Track) -> BinaryIO:
     file, so memory does not grow with the track. Zips stay open, so that one is parsed once in each process.
 
     Raises:
-      TrackError: missing_audio, unreadable_audio, or corrupt_audio where a zip member is damaged.
+      TrackError: missing_audio, unreadable_audio, too_large, or corrupt_audio where a zip member is damaged.
       OSError, zipfile.BadZipFile: the zip itself is gone, or the disk or network fails: no fault of this track's.
     """
     if track.archive:
@@ -84,25 +91,28 @@ def open_track(track: Track) -> BinaryIO:
     except PermissionError:
         raise TrackError("unreadable_audio", f"{track.path}: no permission to read it") from None
     except OSError as error:
-        if not _is_no_file(error):
+        if not storage.is_no_file(error):
             raise
         raise TrackError("missing_audio", f"{track.path}: {(error.strerror or 'no such file').lower()}") from None
     data = file.read(IN_MEMORY + 1)
     if len(data) > IN_MEMORY:
         file.seek(0)
-        return file
+        return file if storage.is_local(track.path) else _spooled(file)
     file.close()
     return io.BytesIO(data)
 
 
 def _in_folder(tracks: list[Track], audio: str) -> list[Track]:
     paths = [track.path if _is_absolute(track.path) else storage.join(audio, _below(track)) for track in tracks]
-    return [replace(track, path=path, size=_size(path)) for track, path in zip(tracks, paths, strict=True)]
+    sizes = storage.sizes(paths)
+    return [replace(track, path=path, size=size) for track, path, size in zip(tracks, paths, sizes, strict=True)]
 
 
 def _in_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> list[Track]:
+    outside = [track.path for track in tracks if _is_absolute(track.path)]
+    sizes = dict(zip(outside, storage.sizes(outside), strict=True))
     return [
-        replace(track, size=_size(track.path))
+        replace(track, size=sizes[track.path])
         if _is_absolute(track.path)
         else _as_member(track, audio, _below(track), members)
         for track in tracks
@@ -181,22 +191,6 @@ def _below(track: Track) -> str:
     return path
 
 
-def _size(path: str) -> int | None:
-    try:
-        return storage.size(path)
-    except PermissionError:
-        return None
-    except OSError as error:
-        if not _is_no_file(error):
-            raise
-        return None
-
-
-def _is_no_file(error: OSError) -> bool:
-    """Whether the error says that there is no such file, and not that a disk or a network failed."""
-    return isinstance(error, FileNotFoundError) or error.errno in NOT_A_FILE
-
-
 @contextmanager
 def _tolerating_locked_folders() -> Iterator[None]:
     """A folder that may not be looked into has no files for the planner; opening each of its tracks tells why."""
@@ -209,14 +203,22 @@ def _tolerating_locked_folders() -> Iterator[None]:
 def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
     """The member's bytes, in memory or in a temporary file."""
     try:
-        info = archive.getinfo(track.path)
+        info = find_member(archive, track.path)
     except KeyError:
         raise TrackError("missing_audio", f"{track.locator}: no such file in the zip") from None
+    except DamagedZipError as error:
+        raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
     if info.flag_bits & 1:
         raise TrackError("unreadable_audio", f"{track.locator}: encrypted")
+    if info.file_size > LARGEST_MEMBER:
+        raise TrackError(
+            "too_large", f"{track.locator}: unpacks to {info.file_size:,} bytes, {LARGEST_MEMBER:,} may be"
+        )
     try:
+        prepare_reading(archive, info)
         with damage_as_one_error(), archive.open(info) as member:
-            return io.BytesIO(member.read()) if info.file_size <= IN_MEMORY else _spooled(member)
+            # Asked for a number of bytes, zipfile does not unpack more than the member claims to have.
+            return io.BytesIO(member.read(max(1, info.file_size))) if info.file_size <= IN_MEMORY else _spooled(member)
     except DamagedZipError as error:
         raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
 

@@ -34,6 +34,7 @@ class Generation:
       failures: failed tracks by reason.
       skipped: tracks of the metadata that the run left out, by reason.
       silent: ingested tracks that are digital silence.
+      zeroed: ingested tracks with stretches of exact zeros inside, as lost frames leave them.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Generation:
     failures: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     silent: int = 0
+    zeroed: int = 0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Generation":
@@ -73,6 +75,7 @@ class Generation:
             failures=dict(sorted(failures.items())),
             skipped=dict(sorted(skipped.items())),
             silent=sum(result.silent for result in results),
+            zeroed=sum(result.zeroed for result in results),
         )
 
 
@@ -86,12 +89,14 @@ class Manifest:
       generations: in the order in which they were committed.
       transform_fn: the full-pass statistics of the training split, or None where there are none: `path` (relative to
         the dataset), `kinds`, and `generations`, the names of those that were analysed. Not part of the digest.
+      version: of the dataset.json that this was read from, or that it was committed as; 0 where there was none.
     """
 
     config: DatasetConfig
     labels: list[str] = field(default_factory=list)
     generations: list[Generation] = field(default_factory=list)
     transform_fn: dict[str, Any] | None = None
+    version: int = field(default=0, compare=False)
 
     def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:
         """The record files of a kind, of one split or of all."""
@@ -131,6 +136,7 @@ class Manifest:
             "failures": dict(sorted(failures.items())),
             "skipped": self.generations[-1].skipped if self.generations else {},
             "silent": sum(generation.silent for generation in self.generations),
+            "zeroed": sum(generation.zeroed for generation in self.generations),
         }
 
     @property
@@ -177,7 +183,8 @@ def load(dataset: str) -> Manifest:
     """
     path = storage.join(dataset, FILE_NAME)
     try:
-        values = json.loads(storage.read_bytes(path))
+        data, file_version = storage.read_version(path)
+        values = json.loads(data)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with fma ingest)") from error
     except ValueError as error:
@@ -191,13 +198,18 @@ def load(dataset: str) -> Manifest:
         raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error
     if manifest.digest != values.get("digest"):
         raise FmaError(f"{path} is damaged: its digest does not match its shard list")
+    manifest.version = file_version
     return manifest
 
 
 def commit(dataset: str, manifest: Manifest) -> None:
-    """Replaces dataset.json atomically: readers see the old dataset or the new one."""
+    """Replaces dataset.json atomically: readers see the old dataset or the new one.
+
+    Raises:
+      FmaError: another command has committed since this manifest was read; only in a bucket (see `storage.replace`).
+    """
     data = json.dumps(manifest.to_json(), indent=1) + "\n"
-    storage.write_bytes(storage.join(dataset, FILE_NAME), data.encode())
+    manifest.version = storage.replace(storage.join(dataset, FILE_NAME), data.encode(), manifest.version)
 
 
 def read_ledger(dataset: str, manifest: Manifest, kind: str) -> Iterator[dict[str, Any]]:

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from transforms import storage
+from transforms.errors import FmaError
 from transforms.manifest import Generation, Manifest, read_ledger_file
-from transforms.records import frame, read_records
-from transforms.schema import deserialize, digest
-from transforms.shard_files import ShardFile, ShardFileWriter
+from transforms.records import frame
+from transforms.schema import add_digests, deserialize, digest
+from transforms.shard_files import ShardFile, ShardFileWriter, read_shard
 from transforms.shards import write_line
 
 
@@ -99,12 +100,20 @@ def shard_name(file: ShardFile) -> str:
 
 
 def read_framed(dataset: str, shard: ShardFile, labels: list[str]) -> Iterator[tuple[int, bytes, int]]:
-    """(track_id, record as it stands in the file, content digest) of every record of a shard."""
-    path = storage.join(dataset, shard.path)
-    with storage.open_read(path) as file:
-        for serialized in read_records(file, path):
-            record = deserialize(serialized)
-            yield record.track_id, frame(serialized), digest(shard.kind, record, shard.split, labels[record.label])
+    """(track_id, record as it stands in the file, content digest) of every record of a shard.
+
+    Raises:
+      FmaError: the shard is not what was written; at the latest at its end.
+    """
+    total = 0
+    for serialized in read_shard(dataset, shard):
+        record = deserialize(serialized)
+        content = digest(shard.kind, record, shard.split, labels[record.label])
+        total = add_digests(total, content)
+        yield record.track_id, frame(serialized), content
+    if f"{total:064x}" != shard.digest:
+        path = storage.join(dataset, shard.path)
+        raise FmaError(f"{path}: its records are not those that were written: run fma verify {dataset}")
 
 
 def recount(dataset: str, generation: Generation) -> Generation:
@@ -120,4 +129,5 @@ def recount(dataset: str, generation: Generation) -> Generation:
         genres=dict(sorted(Counter(line["genre"] for line in lines["tracks"]).items())),
         failures=dict(sorted(Counter(line["reason"] for line in lines["failures"]).items())),
         silent=sum(line["silent"] for line in lines["tracks"]),
+        zeroed=sum(line.get("zeroed_share", 0) > 0 for line in lines["tracks"]),
     )

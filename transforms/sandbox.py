@@ -7,12 +7,15 @@ replaced. One child serves a worker for as long as it behaves.
 
 import os
 import pickle
+import platform
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +23,19 @@ from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
 from transforms.config import DatasetConfig
-from transforms.errors import TrackError
+from transforms.errors import FmaError, TrackError
 from transforms.extract import TrackFacts, extract
 from transforms.locate import open_track
 from transforms.records import frame
 from transforms.schema import Record, digest, serialize
 from transforms.tracks import Track
+
+BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""One for each track: work is spread over processes."""
+
+SAME_KERNELS = {"OPENBLAS_CORETYPE": "Haswell"} if platform.machine() in ("x86_64", "AMD64") else {}
+"""OpenBLAS picks its kernels by the CPU's name, and two of them round differently: a dataset's digest must not tell on
+which machines it was made. These run on every x86-64 CPU that TensorFlow runs on."""
 
 WriteFramed = Callable[[str, bytes, int], None]
 """Called with (kind, the record as it stands in a TFRecord file, its content digest)."""
@@ -65,11 +75,14 @@ class TrackProcess:
 
         Raises:
           TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.
+          FmaError: a disk or a network failed, which is no fault of the track's.
           RuntimeError: the child met a programming error, whose traceback is in the message.
         """
         if self._process is None or self._process.poll() is not None:
             self._start()
         deadline = time.monotonic() + self._limits.seconds
+        self._notes.seek(0)
+        self._notes.truncate()
         try:
             self._connection.send((track, label))
             while True:
@@ -82,6 +95,8 @@ class TrackProcess:
                     return rest[0], rest[1]
                 elif what == "failed":
                     raise TrackError(*rest)
+                elif what == "unreadable":
+                    raise FmaError(f"{track.locator}: {rest[0]}")
                 else:
                     raise RuntimeError(rest[0])
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
@@ -99,6 +114,7 @@ class TrackProcess:
         self._process.kill()
         self._process.wait()
         self._connection.close()
+        self._notes.close()
         self._process = None
 
     def _start(self) -> None:
@@ -106,10 +122,15 @@ class TrackProcess:
         ours, theirs = _socket_pair()
         code = "from transforms.sandbox import serve; serve()"
         arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
-        variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        variables = BLAS_THREADS | SAME_KERNELS
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | variables | {"PYTHONPATH": path}
-        self._process = subprocess.Popen(arguments, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL)
+        # libmpg123 remarks on every damaged frame: such notes are kept for the case that the process dies of one.
+        self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        stderr = None if os.environ.get("FMA_DEBUG", "0") not in ("", "0") else self._notes
+        self._process = subprocess.Popen(
+            arguments, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, stderr=stderr
+        )
         os.close(theirs)
         self._connection = Connection(ours)
         self._connection.send(self._config)
@@ -117,11 +138,14 @@ class TrackProcess:
     def _how_it_died(self) -> ProcessDiedError:
         assert self._process is not None
         code = self._process.wait()
+        self._notes.seek(0)
+        lines = self._notes.read().decode(errors="replace").split("\n")
+        last = next((f": {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
         self.close()
         if code == -signal.SIGKILL:
             return ProcessDiedError("out_of_memory", "the system killed the decoder's process")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ProcessDiedError("decoder_crashed", f"the decoder's process ended by {name}")
+        return ProcessDiedError("decoder_crashed", f"the decoder's process ended by {name}{last}")
 
 
 def _socket_pair() -> tuple[int, int]:
@@ -169,6 +193,8 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
         send("failed", "out_of_memory", f"more than the limit for a track: {error}")
     except (BrokenPipeError, ConnectionResetError):
         raise
+    except (OSError, zipfile.BadZipFile) as error:
+        send("unreadable", str(error))
     except Exception:  # noqa: BLE001 - passed on to the parent, which raises it
         send("error", traceback.format_exc())
 

@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transforms import storage
+from transforms.errors import FmaError
+from transforms.records import read_records
 from transforms.schema import add_digests
 
 
@@ -32,6 +35,28 @@ class ShardFile:
     bytes: int = 0
     sha256: str = ""
     digest: str = ""
+
+
+def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
+    """The serialized records of a shard: to the end, they are as many as the manifest lists, and each is sound.
+
+    Raises:
+      FmaError: the file is missing or damaged, or has another number of records.
+    """
+    path = storage.join(dataset, shard.path)
+    advice = f"run fma verify {dataset}"
+    count = 0
+    try:
+        with storage.open_read(path) as file:
+            for data in read_records(file, path):
+                yield data
+                count += 1
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: {advice}") from error
+    except FmaError as error:
+        raise FmaError(f"{error}: {advice}") from error
+    if count != shard.records:
+        raise FmaError(f"{path} has {count:,} records, where dataset.json lists {shard.records:,}: {advice}")
 
 
 class ShardFileWriter:

@@ -11,6 +11,7 @@ from typing import Any
 
 from transforms import storage
 from transforms.config import DatasetConfig
+from transforms.console import os_message
 from transforms.errors import FmaError, TrackError
 from transforms.extract import TrackFacts
 from transforms.plan import ShardPlan
@@ -33,6 +34,7 @@ class ShardResult:
       genres: tracks by genre.
       failures: tracks by reason.
       silent: tracks that are digital silence.
+      zeroed: tracks with stretches of exact zeros inside, as lost frames leave them.
       error: why the shard could not be built, where that is something a user can mend (a full disk, say).
     """
 
@@ -41,6 +43,7 @@ class ShardResult:
     genres: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     silent: int = 0
+    zeroed: int = 0
     error: str = ""
 
     def to_line(self) -> str:
@@ -97,8 +100,10 @@ class ShardBuilder:
                 self._ingest(track, writers, result)
             result.files = [facts for writer in writers.values() if (facts := writer.publish())]
             return result
-        except (FmaError, OSError) as error:
+        except FmaError as error:
             return ShardResult(plan.name, error=f"{plan.name}: {error}")
+        except OSError as error:
+            return ShardResult(plan.name, error=f"{plan.name}: {os_message(error)}")
         finally:
             for writer in writers.values():
                 writer.discard()
@@ -124,6 +129,7 @@ class ShardBuilder:
         write_line(writers["tracks"], track.to_json() | found)
         result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
         result.silent += facts.silent
+        result.zeroed += facts.zeroed_share > 0
         self._on_track("")
 
     def _write_records(self, track: Track, writers: dict[str, ShardFileWriter]) -> tuple[TrackFacts, int]:

@@ -1,6 +1,7 @@
 """`fma show`: what a dataset holds, as tables and as a contact sheet of mel spectrograms by genre."""
 
 import argparse
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,11 @@ def summarize(manifest: Manifest) -> None:
             console.say(f"note: there are no {split} tracks")
     if totals["silent"]:
         console.say(f"note: {totals['silent']:,} tracks are digital silence")
+    if totals["zeroed"]:
+        console.say(
+            f"note: {totals['zeroed']:,} tracks have stretches of exact zeros inside, as lost frames leave them "
+            "(zeroed_share in their lines below tracks/)"
+        )
     console.say(f"digest {manifest.digest}")
 
 
@@ -98,24 +104,24 @@ def contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
             axis.set_title(str(track_id), fontsize=7, pad=2)
     seconds = f"{manifest.config.window_seconds:.1f} s"
     figure.suptitle(f"log-mel, first {seconds} of each track (by track id; low frequencies at the bottom)", fontsize=9)
-    with console.naming(path):
-        figure.savefig(path, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
     pyplot.close(figure)
+    with console.naming(path):
+        storage.write_bytes(path, drawn.getvalue())
 
 
 def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[tuple[int, "np.ndarray"]]]:
     """(track_id, uint8 [n_mels, window_frames]) of the first windows of `each` tracks a genre, in label order."""
-    from transforms.records import read_records
     from transforms.schema import decode_payload, deserialize
+    from transforms.shard_files import read_shard
 
     found: dict[str, list[tuple[int, np.ndarray]]] = {genre: [] for genre in manifest.labels}
     for shard in manifest.shards("mel"):
         if all(len(images) >= each for images in found.values()):
             break
-        path = storage.join(dataset, shard.path)
-        with storage.open_read(path) as file:
-            for record in map(deserialize, read_records(file, path)):
-                images = found[manifest.labels[record.label]]
-                if record.window == 0 and len(images) < each:
-                    images.append((record.track_id, decode_payload("mel", record.payload, manifest.config)))
+        for record in map(deserialize, read_shard(dataset, shard)):
+            images = found[manifest.labels[record.label]]
+            if record.window == 0 and len(images) < each:
+                images.append((record.track_id, decode_payload("mel", record.payload, manifest.config)))
     return {genre: images for genre, images in found.items() if images}

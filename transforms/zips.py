@@ -8,9 +8,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from transforms import storage
+
+LARGEST_MEMBER = 2 << 30
+"""Bytes that a file may unpack to: three hours of 16-bit stereo wav. What claims more is taken for a zip bomb."""
+
+LARGEST_EXTRA = 1 << 10
+"""Bytes that may stand between a member's name and its data, dates and the like: a few dozen in most zips."""
+
+MOST_AT_ONCE = 64 << 20
+"""Bytes of a member that are fetched in one request."""
 
 
 class DamagedZipError(Exception):
@@ -59,6 +68,28 @@ def list_members(path: str) -> dict[str, Member]:
 
 def _is_safe(info: zipfile.ZipInfo) -> bool:
     return not (info.is_dir() or info.filename.startswith("/") or ".." in info.filename.split("/"))
+
+
+def find_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """The file of that name.
+
+    Raises:
+      KeyError: there is none.
+      DamagedZipError: there are several, and they differ: nobody can tell which one is meant.
+    """
+    info = archive.getinfo(name)
+    if len(archive.NameToInfo) < len(archive.infolist()):
+        found = [(other.file_size, other.CRC) for other in archive.infolist() if other.filename == name]
+        if len(set(found)) > 1:
+            raise DamagedZipError(f"the zip holds {len(found)} different files of that name")
+    return info
+
+
+def prepare_reading(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Before a member is opened: has its header and its bytes fetched in one request, where the zip is elsewhere."""
+    header = 30 + len(info.filename.encode()) + LARGEST_EXTRA
+    if archive.fp:
+        storage.expect(cast(BinaryIO, archive.fp), info.header_offset, header + min(info.compress_size, MOST_AT_ONCE))
 
 
 def open_cached(path: str) -> zipfile.ZipFile:

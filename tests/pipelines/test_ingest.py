@@ -13,6 +13,7 @@ import soundfile
 
 import fma
 from tests.conftest import tone
+from tests.faults.mp3 import frames_of
 from transforms import manifest as manifests
 
 GENRES = ("Rock", "Folk")
@@ -187,6 +188,25 @@ def test_silence_is_ingested_and_flagged(tmp_path, capsys):
     soundfile.write(tmp_path / "0.wav", np.zeros(44_100, np.float32), 22_050)
     assert ingest(tmp_path) == 0
     assert "1 tracks are digital silence" in capsys.readouterr().out
+
+
+def test_frames_that_lost_their_content_are_counted_and_shown_with_the_tracks_share(tmp_path, capsys):
+    make_music(tmp_path)
+    mp3 = bytearray((tmp_path / "3.mp3").read_bytes())
+    frames = frames_of(bytes(mp3))
+    for frame in frames[10:30]:
+        mp3[frame.start + 4 : frame.stop] = bytes(len(frame) - 4)
+    (tmp_path / "3.mp3").write_bytes(mp3)
+    assert ingest(tmp_path) == 0
+    assert "1 tracks have stretches of exact zeros inside" in capsys.readouterr().out
+    manifest = manifests.load(str(tmp_path / "out"))
+    assert manifest.totals["zeroed"] == 1
+    shares = {
+        line["track_id"]: line["zeroed_share"]
+        for line in manifests.read_ledger(str(tmp_path / "out"), manifest, "tracks")
+    }
+    assert shares.pop(3) == pytest.approx(20 / len(frames), rel=0.15)
+    assert set(shares.values()) == {0}
 
 
 def test_a_dataset_without_a_split_is_allowed_and_said_so(tmp_path, capsys):

@@ -10,8 +10,9 @@ import fma
 from tests.trainers.synthetic import write_dataset
 from trainers import baselines
 from trainers.classical.data import read_stats
-from trainers.classical.saving import load_model, read_predictions
+from trainers.classical.saving import load_model
 from trainers.classical.scoring import evaluate_baselines
+from trainers.run_predictions import read_predictions
 from transforms.errors import FmaError, UsageError
 from transforms.manifest import load
 from transforms.statistics import COLUMNS
@@ -83,7 +84,7 @@ def test_models_learn_what_can_be_learned(finished):
 
 
 def test_predictions_are_kept_for_the_comparison(finished):
-    found = read_predictions(finished)
+    found = read_predictions(finished, "test")
     assert found.track_id.tolist() == list(range(53, 65)) and found.genres == ["Folk", "Pop", "Rock"]
     for name, entry in metrics_of(finished).items():
         right = found.log_probabilities[name].argmax(axis=1) == found.label
@@ -92,11 +93,14 @@ def test_predictions_are_kept_for_the_comparison(finished):
 
 
 def test_evaluating_a_run_again_gives_the_same_numbers(finished, dataset):
-    again = evaluate_baselines(finished, dataset, "test")
+    again, predictions = evaluate_baselines(finished, dataset, "test")
     assert {name: entry["per_track"] for name, entry in metrics_of(finished).items()} == {
         name: entry["per_track"] for name, entry in again["models"].items()
     }
-    assert evaluate_baselines(finished, dataset, "validation")["models"]["svm"]["per_track"]["tracks"] == 12
+    kept = read_predictions(finished, "test")
+    for name, values in predictions.log_probabilities.items():
+        np.testing.assert_allclose(values, kept.log_probabilities[name], atol=1e-5)
+    assert evaluate_baselines(finished, dataset, "validation")[0]["models"]["svm"]["per_track"]["tracks"] == 12
 
 
 def test_fma_evaluate_scores_a_baselines_run_and_leaves_its_metrics_alone(finished, dataset, capsys):
@@ -109,7 +113,7 @@ def test_fma_evaluate_scores_a_baselines_run_and_leaves_its_metrics_alone(finish
 
 def test_another_dataset_is_scored_by_genre_name_and_says_what_is_left_out(finished, tmp_path):
     write_dataset(tmp_path / "d", ("stats",), ("Jazz", "Rock"), {"test": 6})
-    found = evaluate_baselines(finished, str(tmp_path / "d"), "test")
+    found, _ = evaluate_baselines(finished, str(tmp_path / "d"), "test")
     assert found["left_out"] == {"Jazz": 3} and found["labels"] == ["Folk", "Pop", "Rock"]
     assert found["models"]["gnb"]["per_track"]["tracks"] == 3
 

@@ -11,8 +11,9 @@ from tests.conftest import DATA
 from trainers import baselines
 from trainers.classical.fma_tables import FLAT_COLUMNS, read_fma_table
 from trainers.classical.groups import group_columns
-from trainers.classical.saving import load_model, read_predictions
+from trainers.classical.saving import load_model
 from trainers.classical.scoring import evaluate_baselines
+from trainers.run_predictions import read_predictions
 from trainers.runs import read_metrics
 from transforms.errors import FmaError, UsageError
 from transforms.statistics import COLUMNS
@@ -225,7 +226,7 @@ def test_without_a_split_each_track_is_tested_once_by_one_of_five_models_that_ar
     assert run_command("--features-csv", features, "--run", run, "--models", "gnb") == 0
     (entry,) = read_metrics(run)["models"].values()
     assert entry["per_track"]["tracks"] == 39 and len(entry["fits"]) == 5
-    values, found = read_fma_table(features).values, read_predictions(run)
+    values, found = read_fma_table(features).values, read_predictions(run, "test")
     assert found.track_id.tolist() == list(TRACKS)[:-1]
     for fold, fit in enumerate(entry["fits"]):
         rows = found.fold == fold

@@ -20,6 +20,7 @@ def shard_result(name: str, tracks: int, digest: int, genre: str = "Rock") -> Sh
         {genre: tracks},
         {"too_short": 1},
         silent=1,
+        zeroed=tracks // 4,
     )
 
 
@@ -42,6 +43,7 @@ def test_totals_count_tracks_records_failures_and_skipped():
         "failures": {"too_short": 2},
         "skipped": {"no_genre": 3},
         "silent": 2,
+        "zeroed": 1,
     }
 
 

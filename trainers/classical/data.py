@@ -1,6 +1,6 @@
 """The table that the classical models are fitted on: one row for each track, read from a dataset's stats shards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,9 +8,8 @@ import numpy as np
 from transforms import console, storage
 from transforms.errors import FmaError, UsageError
 from transforms.manifest import Manifest, read_ledger
-from transforms.records import read_records
-from transforms.schema import Record, decode_payload, deserialize
-from transforms.shard_files import ShardFile
+from transforms.schema import decode_payload, deserialize
+from transforms.shard_files import ShardFile, read_shard
 from transforms.statistics import COLUMNS
 
 
@@ -102,28 +101,19 @@ def _read_shards(
     with console.progress("read", count, "tracks") as progress:
         for shard in shards:
             end = row + shard.records
-            for record in _records(dataset, storage.join(dataset, shard.path)):
+            for record in map(deserialize, read_shard(dataset, shard)):
                 if row == end or not 0 <= record.label < len(manifest.labels):
-                    raise _other_records(dataset)
+                    raise _other_records(dataset, shard)
                 track_ids[row], labels[row] = record.track_id, record.label
                 values[row] = decode_payload("stats", record.payload, manifest.config)
                 row += 1
-            if row != end:
-                raise _other_records(dataset)
             progress.advance(shard.records)
     return track_ids, labels, values
 
 
-def _records(dataset: str, path: str) -> Iterator[Record]:
-    try:
-        with storage.open_read(path) as file:
-            yield from map(deserialize, read_records(file, path))
-    except FileNotFoundError as error:
-        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
-
-
-def _other_records(dataset: str) -> FmaError:
-    return FmaError(f"{dataset} does not have the records that its dataset.json lists: run fma verify {dataset}")
+def _other_records(dataset: str, shard: ShardFile) -> FmaError:
+    path = storage.join(dataset, shard.path)
+    return FmaError(f"{path} does not have the records that dataset.json lists: run fma verify {dataset}")
 
 
 def check_finite(table: Table) -> None:

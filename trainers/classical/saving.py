@@ -5,7 +5,7 @@
 | config.json | options, seed, dataset (path and digest), labels, library versions; written first (`trainers.runs`) |
 | models/NAME.skops | each fitted pipeline; a run of several folds has NAME-fold1.skops, ... |
 | search.csv | every candidate with its validation results |
-| predictions.npz | test predictions, see `Predictions` |
+| predictions/test.npz | test predictions (`trainers.run_predictions`) |
 | metrics.json | {"models": {name: {"per_track": ..., "fits": [...]}}}; written last, so a run that has it is done |
 
 Pipelines are saved with skops, not pickle: loading such a file runs no code from it, so that a model from somebody else
@@ -17,10 +17,7 @@ import io
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from transforms import console, storage
 from transforms.errors import FmaError
@@ -30,28 +27,8 @@ if TYPE_CHECKING:
 
     from trainers.classical.search import Fitted
 
-MODELS, SEARCH, PREDICTIONS = "models", "search.csv", "predictions.npz"
+MODELS, SEARCH = "models", "search.csv"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "skops")
-_KEY = "log_probabilities/"
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the models of a run say about its test tracks; the same tracks for each model.
-
-    Attributes:
-      track_id: int64 [tracks], ascending.
-      label: int64 [tracks], indices into genres.
-      fold: int64 [tracks], the round in which the track was tested; 0 where there was one.
-      genres: the classes' names.
-      log_probabilities: {model's name: float32 [tracks, classes]}; the prediction is the argmax.
-    """
-
-    track_id: np.ndarray
-    label: np.ndarray
-    fold: np.ndarray
-    genres: list[str]
-    log_probabilities: dict[str, np.ndarray]
 
 
 def versions() -> dict[str, str]:
@@ -117,27 +94,3 @@ def write_search(run: str, results: Sequence[tuple[str, "Fitted"]]) -> None:
             state = (int(trial.converged), int(trial is fitted.chosen))
             writer.writerow((name, fitted.job.fold + 1, json.dumps(trial.params), *numbers, *state))
     storage.write_bytes(storage.join(run, SEARCH), text.getvalue().encode())
-
-
-def write_predictions(run: str, predictions: Predictions) -> None:
-    """Writes predictions.npz."""
-    file = io.BytesIO()
-    arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
-    arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
-    np.savez_compressed(file, genres=np.array(predictions.genres), **arrays)
-    storage.write_bytes(storage.join(run, PREDICTIONS), file.getvalue())
-
-
-def read_predictions(run: str) -> Predictions:
-    """Reads predictions.npz.
-
-    Raises:
-      FmaError: the run is not finished.
-    """
-    path = storage.join(run, PREDICTIONS)
-    if not storage.exists(path):
-        raise FmaError(f"{run} has no {PREDICTIONS}: it is not finished; run fma baselines again")
-    with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
-        numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
-        models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
-        return Predictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)

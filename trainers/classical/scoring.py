@@ -11,16 +11,15 @@ from trainers.classical.data import Table, read_stats
 from trainers.classical.groups import group_columns
 from trainers.classical.models import MODELS
 from trainers.classical.saving import (
-    Predictions,
     load_model,
     model_file,
     save_model,
     warn_about_versions,
-    write_predictions,
     write_search,
 )
 from trainers.classical.scores import class_scores, log_probabilities
 from trainers.classical.search import Fitted, Job
+from trainers.run_predictions import RunPredictions, write_predictions
 from trainers.runs import RunConfig, load_config, read_metrics, write_metrics
 from transforms.errors import UsageError
 from transforms.manifest import load
@@ -41,7 +40,7 @@ def job_name(job: Job, groups: int) -> str:
 
 
 def save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -> dict[str, Any]:
-    """Writes models, search.csv, predictions.npz and at last metrics.json; returns what is in the last."""
+    """Writes models, search.csv, predictions and at last metrics.json; returns what is in the last."""
     groups = len({fitted.job.group for fitted in results})
     named: dict[str, list[Fitted]] = {}
     for fitted in results:
@@ -51,14 +50,14 @@ def save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -
             save_model(run, model_file(name, fitted.job.fold, len(folds)), fitted.pipeline)
     write_search(run, [(name, fitted) for name, folds in named.items() for fitted in folds])
     predictions = _predictions(table, named)
-    write_predictions(run, predictions)
-    found = {name: _per_track(values, predictions, seed) for name, values in predictions.log_probabilities.items()}
+    write_predictions(run, "test", predictions)
+    found = _score(predictions, seed)
     described = {"models": {name: found[name] | _describe(name, folds) for name, folds in named.items()}}
     write_metrics(run, described)
     return described
 
 
-def _predictions(table: Table, named: dict[str, list[Fitted]]) -> Predictions:
+def _predictions(table: Table, named: dict[str, list[Fitted]]) -> RunPredictions:
     jobs = [fitted.job for fitted in next(iter(named.values()))]
     rows = np.concatenate([job.test for job in jobs])
     order = np.argsort(rows)
@@ -68,12 +67,16 @@ def _predictions(table: Table, named: dict[str, list[Fitted]]) -> Predictions:
         for name, folds in named.items()
     }
     rows = rows[order]
-    return Predictions(table.track_ids[rows], table.labels[rows], fold[order], table.genres, values)
+    return RunPredictions(table.track_ids[rows], table.labels[rows], table.genres, values, fold[order])
 
 
-def _per_track(values: np.ndarray, predictions: Predictions, seed: int) -> dict[str, Any]:
-    found = metrics.evaluate(values, predictions.label, predictions.track_id, predictions.genres, seed=seed)
-    return {"per_track": found["per_track"]}
+def _score(predictions: RunPredictions, seed: int) -> dict[str, dict[str, Any]]:
+    """{"per_track": ...} of each model."""
+    of = (predictions.label, predictions.track_id, predictions.genres)
+    return {
+        name: {"per_track": metrics.evaluate(values, *of, seed=seed)["per_track"]}
+        for name, values in predictions.log_probabilities.items()
+    }
 
 
 def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     return config, found
 
 
-def evaluate_baselines(run: str, dataset: str, split: str = "test") -> dict[str, Any]:
+def evaluate_baselines(run: str, dataset: str, split: str = "test") -> tuple[dict[str, Any], RunPredictions]:
     """Scores every model of a run on a split of a dataset, by track.
 
     Args:
@@ -127,7 +130,8 @@ def evaluate_baselines(run: str, dataset: str, split: str = "test") -> dict[str,
 
     Returns:
       {"models": {name: {"per_track": ...}}, "labels": the models' genres, "left_out": tracks by genre that the models
-      do not know}. On the run's own dataset and test split the numbers are those of its metrics.json.
+      do not know}, and the predictions. On the run's own dataset and test split the numbers are those of its
+      metrics.json.
 
     Raises:
       UsageError: not a finished run, one on FMA's own tables, or no track of the split has a genre that it knows.
@@ -146,12 +150,11 @@ def evaluate_baselines(run: str, dataset: str, split: str = "test") -> dict[str,
     known = table.take(np.flatnonzero(ids >= 0))
     if not len(known.labels):
         raise UsageError(f"no {split} track of {dataset} has a genre that {run} knows: {', '.join(config.labels)}")
-    truth = Predictions(known.track_ids, ids[ids >= 0], np.zeros(len(known.labels), np.int64), config.labels, {})
-    models = {
-        name: _per_track(_predict(run, entry, known, len(config.labels)), truth, config.seed)
-        for name, entry in found["models"].items()
-    }
-    return {"models": models, "labels": config.labels, "left_out": dict(sorted(left_out.items()))}
+    values = {name: _predict(run, entry, known, len(config.labels)) for name, entry in found["models"].items()}
+    one_round = np.zeros(len(known.labels), np.int64)
+    predictions = RunPredictions(known.track_ids, ids[ids >= 0], config.labels, values, one_round)
+    models = _score(predictions, config.seed)
+    return {"models": models, "labels": config.labels, "left_out": dict(sorted(left_out.items()))}, predictions
 
 
 def _predict(run: str, entry: dict[str, Any], table: Table, classes: int) -> np.ndarray:

@@ -10,6 +10,11 @@ VARIANCE_FLOOR = 1e-6
 TINY = 1e-12
 
 
+def batch_norm(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Batch norm over all replicas, whose averages follow within tens of steps: small datasets have few."""
+    return keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+
+
 @keras.saving.register_keras_serializable(package="fma")
 class Standardise(keras.layers.Layer):
     """Moments of pooled activations to standardised means and standard deviations.
@@ -69,11 +74,17 @@ class OverCrops(keras.layers.Layer):
     def call(self, signal, training=False):
         if training:
             return self.network(self._random_crop(signal)[..., None], training=True)
+        logits = ops.cast(self.network(self.fixed_crops(signal), training=False), "float32")
+        return self.mean(ops.log_softmax(logits))
+
+    def fixed_crops(self, signal):
+        """float32 [batch, samples] -> the network's input [crops * batch, size, 1], crop after crop."""
         starts = np.linspace(0, signal.shape[1] - self.size, self.crops).round().astype(int)
-        crops = ops.concatenate([signal[:, start : start + self.size] for start in starts], axis=0)
-        logits = ops.cast(self.network(crops[..., None], training=False), "float32")
-        by_crop = ops.reshape(ops.log_softmax(logits), (self.crops, -1, logits.shape[-1]))
-        return ops.mean(by_crop, axis=0)
+        return ops.concatenate([signal[:, start : start + self.size] for start in starts], axis=0)[..., None]
+
+    def mean(self, by_crop):
+        """What the network made of the fixed crops, [crops * batch, n], to its mean over them, [batch, n]."""
+        return ops.mean(ops.reshape(by_crop, (self.crops, -1, by_crop.shape[-1])), axis=0)
 
     def _random_crop(self, signal):
         span = signal.shape[1] - self.size + 1

@@ -30,6 +30,8 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     import keras
     from keras import layers
 
+    from trainers.models.layers import batch_norm
+
     inputs = keras.Input(model_input.shape, name="mel")
     x = layers.Reshape((*model_input.shape, 1))(inputs)
     x = _convolution(x, _scaled(STEM, options), 5, strides=2)
@@ -40,7 +42,7 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     x = layers.MaxPooling2D(2, padding="same")(x)
     x = _convolution(x, _scaled(TOP, options), 3)
     x = layers.DepthwiseConv2D((x.shape[1], 1), use_bias=False, name="over_frequency")(x)
-    x = layers.ReLU()(layers.BatchNormalization(synchronized=True)(x))
+    x = layers.ReLU()(batch_norm(x))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="mel_cnn")
@@ -53,8 +55,9 @@ def _scaled(channels: int, options: ModelOptions) -> int:
 def _convolution(x: "keras.KerasTensor", channels: int, size: int, strides: int = 1) -> "keras.KerasTensor":
     from keras import layers
 
-    x = layers.Conv2D(channels, size, strides=strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(synchronized=True)(x))
+    from trainers.models.layers import batch_norm
+
+    return layers.ReLU()(batch_norm(layers.Conv2D(channels, size, strides=strides, padding="same", use_bias=False)(x)))
 
 
 SPEC = ModelSpec(

@@ -58,8 +58,9 @@ def _block(x: "keras.KerasTensor", channels: int) -> "keras.KerasTensor":
 def _convolution(x: "keras.KerasTensor", channels: int, size: int = 3, strides: int = 1) -> "keras.KerasTensor":
     from keras import layers
 
-    x = layers.Conv1D(channels, size, strides=strides, padding="same", use_bias=False)(x)
-    return layers.BatchNormalization(synchronized=True)(x)
+    from trainers.models.layers import batch_norm
+
+    return batch_norm(layers.Conv1D(channels, size, strides=strides, padding="same", use_bias=False)(x))
 
 
 SPEC = ModelSpec(

@@ -1,61 +1,76 @@
-"""Files by path: the few operations that the rooms need, so that no other module asks what kind of path it holds.
+"""Files of this machine. `transforms.storage` says what each function promises."""
 
-Paths are local today. Every operation goes through this module, which is where another file system is added.
-"""
-
+import errno
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
-from transforms.errors import UsageError
+from transforms.errors import FmaError
+from transforms.storage.slices import Slice
+
+LOCK = ".lock"
+_NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether an error says that there is no such file, and not that a disk or a network failed."""
+    return isinstance(error, FileNotFoundError) or error.errno in _NOT_A_FILE
 
 
 def _local(path: str) -> str:
-    scheme, separator, _ = path.partition("://")
-    if separator and scheme != "file":
-        raise UsageError(f"{path}: {scheme}:// paths cannot be read or written yet; give a local path")
     return path.removeprefix("file://")
 
 
-def join(path: str, *names: str) -> str:
-    """`path/name/...` for a local path or an address."""
-    return "/".join([path.rstrip("/") if path != "/" else "", *names])
-
-
 def parent(path: str) -> str:
-    """The folder that holds `path`."""
     return os.path.dirname(_local(path)) or "."
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder at `path`."""
     return os.path.exists(_local(path))
 
 
 def is_dir(path: str) -> bool:
-    """Whether `path` is a folder."""
     return os.path.isdir(_local(path))
 
 
 def size(path: str) -> int:
-    """Bytes of the file at `path`; FileNotFoundError where there is none."""
     return os.stat(_local(path)).st_size
 
 
+def sizes(paths: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for path in paths:
+        try:
+            found[path] = size(path)
+        except OSError as error:
+            if not is_no_file(error) and not isinstance(error, PermissionError):
+                raise
+    return found
+
+
 def open_read(path: str) -> BinaryIO:
-    """Opens a file for seekable binary reading; the OSErrors of `open`."""
     return open(_local(path), "rb")
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file."""
     with open_read(path) as file:
         return file.read()
 
 
+def read_slice(part: Slice) -> bytes:
+    with open_read(part.path) as file:
+        file.seek(part.offset)
+        return file.read(part.length)
+
+
+def read_version(path: str) -> tuple[bytes, int]:
+    return read_bytes(path), 0
+
+
 def list_files(path: str) -> Iterator[tuple[str, int]]:
-    """(path, bytes) of every file below a folder, in name order; nothing where the folder is absent."""
     try:
         with os.scandir(_local(path)) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -69,7 +84,6 @@ def list_files(path: str) -> Iterator[tuple[str, int]]:
 
 
 def list_folders(path: str) -> list[str]:
-    """Names of the folders directly below `path`, in order; [] where it is absent."""
     try:
         with os.scandir(_local(path)) as found:
             return sorted(entry.name for entry in found if entry.is_dir())
@@ -78,19 +92,16 @@ def list_folders(path: str) -> list[str]:
 
 
 def make_folder(path: str) -> None:
-    """Makes `path` and the folders above it."""
     os.makedirs(_local(path), exist_ok=True)
 
 
 def staging_path(path: str) -> str:
-    """A local path to write to before `publish`: beside the target, so that a full disk shows while writing."""
     folder, name = os.path.split(_local(path))
     make_folder(folder or ".")
     return os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
 
 
 def publish(staged: str, path: str) -> None:
-    """Moves a finished staging file to its name, atomically; a file that is there is replaced by the whole new one."""
     descriptor = os.open(staged, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -100,7 +111,6 @@ def publish(staged: str, path: str) -> None:
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Writes a whole file atomically: readers see the old one or the new one."""
     staged = staging_path(path)
     try:
         with open(staged, "wb") as file:
@@ -112,19 +122,38 @@ def write_bytes(path: str, data: bytes) -> None:
         raise
 
 
+def replace(path: str, data: bytes, version: int) -> int:
+    write_bytes(path, data)
+    return version
+
+
+@contextmanager
+def locked(folder: str, busy: str) -> Iterator[None]:
+    make_folder(folder)
+    # The file stays: to unlink it would let two later writers lock two files of the same name.
+    with open(os.path.join(_local(folder), LOCK), "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FmaError(busy) from error
+        yield
+
+
 def remove(path: str) -> None:
-    """Removes a file."""
     os.unlink(_local(path))
 
 
+def remove_all(paths: Sequence[str]) -> None:
+    for path in paths:
+        remove(path)
+
+
 def remove_empty_folders(path: str) -> None:
-    """Removes the folders below `path`, and itself, that hold nothing."""
     for folder, _, _ in os.walk(_local(path), topdown=False):
         if not os.listdir(folder):
             os.rmdir(folder)
 
 
 def remove_tree(path: str) -> None:
-    """Removes a folder and all in it, if it is there."""
     if os.path.isdir(_local(path)):
         shutil.rmtree(_local(path))

@@ -1,0 +1,154 @@
+"""`fma ingest --estimate`: what an ingestion would cost, from a sample of its tracks that is really ingested."""
+
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transforms import console
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError
+from transforms.plan import ShardPlan, shard_of
+from transforms.progress import human_bytes, human_seconds
+from transforms.sandbox import Limits
+from transforms.shards import ShardBuilder, ShardResult
+from transforms.tracks import Track
+
+STARTERS = 10
+"""Tracks of a first, short run: the difference to the long one has no start-up in it."""
+
+CORES = (1, 2, 8, 32, 128)
+BUCKETS = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a track of the sample cost on average.
+
+    Attributes:
+      tracks: to ingest in all.
+      measured: in the sample.
+      failed: of the sample.
+      cpu_s: core-seconds a track.
+      wall_s: seconds a track, one after the other: more than `cpu_s` where reading has to wait.
+      bytes: written a track.
+    """
+
+    tracks: int
+    measured: int
+    failed: int
+    cpu_s: float
+    wall_s: float
+    bytes: float
+
+    @property
+    def core_hours(self) -> float:
+        """Of the whole ingestion."""
+        return self.tracks * self.cpu_s / 3600
+
+    @property
+    def total_bytes(self) -> float:
+        """That the whole ingestion writes."""
+        return self.tracks * self.bytes
+
+    def wall_seconds(self, cores: int) -> float:
+        """Of the whole ingestion with a worker on each of some cores, their start not included."""
+        return self.tracks * self.wall_s / cores
+
+
+def choose_sample(tracks: Sequence[Track], count: int) -> list[Track]:
+    """As good as random, and the same every time: by a hash of the id; never more than there are."""
+    ranked = sorted(tracks, key=lambda track: (shard_of(track.track_id, BUCKETS), track.track_id))
+    return ranked[:count]
+
+
+def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits: Limits) -> Estimate:
+    """Ingests a sample into a folder that is removed again.
+
+    Args:
+      tracks: all that are to be ingested, located; at least one.
+      config: the dataset's.
+      count: tracks of the sample.
+      limits: for a track.
+
+    Raises:
+      FmaError: the disk or the audio's place failed.
+    """
+    sample = choose_sample(tracks, count)
+    starters = sample[: min(STARTERS, len(sample) // 2)]
+    with (
+        tempfile.TemporaryDirectory(prefix="fma-estimate-") as folder,
+        console.progress("estimate", len(starters) + len(sample), "tracks") as progress,
+    ):
+
+        def measured(part: list[Track]) -> tuple[float, float, ShardResult]:
+            return _build(folder, part, config, limits, progress.advance)
+
+        cpu, wall, _ = measured(starters) if starters else (0.0, 0.0, None)
+        whole_cpu, whole_wall, result = measured(sample)
+    more = len(sample) - len(starters)
+    return Estimate(
+        tracks=len(tracks),
+        measured=len(sample),
+        failed=sum(result.failures.values()),
+        cpu_s=max(0.0, whole_cpu - cpu) / more,
+        wall_s=max(0.0, whole_wall - wall) / more,
+        bytes=sum(file.bytes for file in result.files) / len(sample),
+    )
+
+
+def _build(
+    folder: str, tracks: list[Track], config: DatasetConfig, limits: Limits, advance: Any
+) -> tuple[float, float, ShardResult]:
+    cpu, wall = _cpu_seconds(), time.monotonic()
+    labels = sorted({track.genre for track in tracks})
+    builder = ShardBuilder(folder, "estimate", labels, config, limits=limits, on_track=lambda _: advance())
+    try:
+        result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
+    finally:
+        builder.close()  # its process is waited for, so that its time is counted
+    if result.error:
+        raise FmaError(result.error)
+    return _cpu_seconds() - cpu, time.monotonic() - wall, result
+
+
+def _cpu_seconds() -> float:
+    times = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in times)
+
+
+def as_json(found: Estimate, price: float | None) -> dict[str, Any]:
+    """The estimate as plain values."""
+    cores = sorted({*CORES, len(os.sched_getaffinity(0))})
+    values = {
+        "tracks": found.tracks,
+        "measured": found.measured,
+        "failed": found.failed,
+        "cpu_s_per_track": found.cpu_s,
+        "core_hours": found.core_hours,
+        "bytes": round(found.total_bytes),
+        "wall_s_by_cores": {str(n): found.wall_seconds(n) for n in cores},
+    }
+    return values | ({} if price is None else {"price": found.core_hours * price})
+
+
+def show(found: Estimate, price: float | None) -> None:
+    """Prints it."""
+    each = f"{1000 * found.cpu_s:.1f} ms of CPU and {human_bytes(found.bytes)} a track"
+    failed = f", {found.failed:,} failed" if found.failed else ""
+    console.say(f"measured on {found.measured:,} of {found.tracks:,} tracks{failed}: {each}, start-up not included")
+    console.say()
+    rows = [("core-hours", _figure(found.core_hours)), ("written", human_bytes(found.total_bytes))]
+    rows += [] if price is None else [("price", _figure(found.core_hours * price))]
+    for cores, seconds in as_json(found, price)["wall_s_by_cores"].items():
+        rows.append((f"time on {cores} core{'s' if cores != '1' else ''}", human_seconds(seconds)))
+    console.table(f"to ingest {found.tracks:,} tracks", ("", "about"), rows)
+    console.say()
+    console.say("cores like these, a worker on each; add the start of machines, and storage and network at your prices")
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"

@@ -1,0 +1,72 @@
+"""Runners that do a bundle again: no record is there twice, no file is left over."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import fma
+from pipelines.build import BuildJob, BuildShard, run_build
+from pipelines.options import beam_options
+from tests.pipelines.test_ingest import digest_of, ingest, make_music
+from transforms import manifest as manifests
+from transforms.manifest import Generation
+from transforms.plan import make_plan
+from transforms.schema import add_digests
+from transforms.tracks import Track
+
+RETRYING_RUNNER = "--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
+"""Of Beam's local runners the one that retries bundles; FnApiRunner and Prism fail the job, and Dataflow retries."""
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory) -> Path:
+    """Twelve tracks with an undisturbed dataset in out/."""
+    folder = tmp_path_factory.mktemp("retries")
+    make_music(folder)
+    assert ingest(folder) == 0
+    return folder
+
+
+def files_below(dataset: Path) -> set[str]:
+    found = (str(path.relative_to(dataset)) for path in dataset.rglob("*") if path.is_file())
+    return {path for path in found if path not in ("dataset.json", ".lock")}
+
+
+def test_a_bundle_that_fails_after_it_has_written_and_is_retried_leaves_each_record_once(music, monkeypatch):
+    attempts: Counter[str] = Counter()
+    process = BuildShard.process
+
+    def fail_once_after_writing(self, line):
+        result = list(process(self, line))
+        attempts[line] += 1
+        if sum(attempts.values()) == 3:
+            raise ConnectionError("the worker is gone before it could say that it is done")
+        return result
+
+    monkeypatch.setattr(BuildShard, "process", fail_once_after_writing)
+    assert ingest(music, "retried", RETRYING_RUNNER) == 0
+    assert sorted(attempts.values()) == [1, 2, 2, 2]
+    assert_equal_to_undisturbed(music, "retried")
+
+
+def assert_equal_to_undisturbed(music: Path, name: str) -> None:
+    assert digest_of(music / name) == digest_of(music / "out")
+    whole, retried = (manifests.load(str(music / one)) for one in ("out", name))
+    assert retried.files() == whole.files()
+    assert files_below(music / name) == {file.path for file in retried.files()}
+    assert fma.main(["verify", str(music / name)]) == 0
+
+
+def test_shards_that_two_workers_build_at_the_same_time_are_there_once(music):
+    whole = manifests.load(str(music / "out"))
+    (generation,) = whole.generations
+    known = Track.__dataclass_fields__
+    lines = manifests.read_ledger(str(music / "out"), whole, "tracks")
+    tracks = [Track(**{key: value for key, value in line.items() if key in known}) for line in lines]
+    plan = make_plan(tracks, whole.config)
+    job = BuildJob(str(music / "twice"), generation.name, tuple(whole.labels), whole.config)
+    results = run_build(job, plan + plan, beam_options([], len(tracks), 2))
+    assert Generation.from_results(generation.name, "", {}, {}, results).shards == generation.shards
+    total = add_digests(*(int(shard.digest, 16) for shard in generation.shards))
+    assert total == add_digests(*(int(file.digest, 16) for result in results for file in result.files))

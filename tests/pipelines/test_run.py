@@ -1,0 +1,145 @@
+"""`fma run`: the whole graph with real steps, each in its own process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import fma
+from pipelines.dag.graph import Decision, Node, Result, hindrance, plan
+from pipelines.dag.memory import Memory, changed, key_of
+from tests.pipelines.test_ingest import make_music
+
+SMALL = ("--n-mels", "32", "--window-frames", "24", "--features", "raw", "--direct_running_mode", "in_memory")
+TINY = ("--options", "waveform_cnn=--epochs 1 --width .1")
+
+
+def run(folder: Path, *more: str, models: str = "waveform_cnn") -> int:
+    paths = ["--audio", str(folder), "--metadata", str(folder / "tracks.csv"), "--out", str(folder / "work")]
+    options = TINY if "waveform_cnn" in models else ()
+    return fma.main(["run", *paths, "--models", models, *options, *SMALL, *more])
+
+
+def outcome(text: str) -> dict[str, str]:
+    """Result by step, from the table at the end."""
+    lines = [line.split() for line in text.splitlines()]
+    names = {"ingest", "statistics", "waveform_cnn", "baselines", "report"}
+    return {words[0]: words[1] for words in lines if len(words) > 1 and words[0] in names and words[1] != "failed;"}
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    make_music(folder)
+    return folder
+
+
+def test_the_plan_shows_every_step_and_writes_nothing(music, capsys):
+    assert run(music, "--plan") == 0
+    text = capsys.readouterr().out
+    assert "12 new tracks" in text
+    assert "after statistics" in text.replace("ingest, ", "")
+    assert not (music / "work").exists()
+
+
+def test_a_failed_step_costs_no_other_and_is_named_with_the_command_that_runs_it_alone(music, capsys):
+    assert run(music, models="waveform_cnn,baselines") == 1  # baselines need stats, and there is only raw
+    text = capsys.readouterr().out
+    assert outcome(text) == {
+        "ingest": "done",
+        "statistics": "skipped",
+        "waveform_cnn": "done",
+        "baselines": "failed",
+        "report": "done",
+    }
+    assert f"baselines failed; to run it alone: fma baselines --data {music / 'work' / 'dataset'} --run" in text
+    assert (music / "work" / "report.html").stat().st_size > 10_000
+
+
+def test_a_second_run_does_nothing_and_says_so(music, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (music / "work").rglob("*") if path.is_file()}
+    assert run(music) == 0
+    text = capsys.readouterr().out
+    assert "nothing to do: no input of any step has changed" in text
+    assert set(outcome(text).values()) == {"skipped"}
+    assert {path: path.stat().st_mtime_ns for path in (music / "work").rglob("*") if path.is_file()} == before
+
+
+def test_after_adding_tracks_only_the_steps_behind_them_run_and_the_older_run_stays(music, capsys):
+    make_music(music, tracks=16)
+    assert run(music) == 0
+    found = outcome(capsys.readouterr().out)
+    assert found == {"ingest": "done", "statistics": "skipped", "waveform_cnn": "done", "report": "done"}
+    assert len(list((music / "work" / "runs").glob("waveform_cnn-*"))) == 2
+
+
+def test_a_report_that_was_deleted_is_made_again_and_nothing_else(music, capsys):
+    (music / "work" / "report.html").unlink()
+    assert run(music) == 0
+    found = outcome(capsys.readouterr().out)
+    assert (found["waveform_cnn"], found["report"]) == ("skipped", "done")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--models", "no_such_model"), "no_such_model"),
+        (("--models", "waveform_cnn,waveform_cnn"), "name each model once"),
+        (("--options", "mel_cnn=--epochs 3"), "write MODEL=OPTIONS with a model of --models"),
+        (("--options", "waveform_cnn=--epochs many"), "--epochs"),
+        (("--no-such-option", "3"), "no-such-option"),
+    ],
+)
+def test_arguments_of_every_step_are_checked_before_the_first_one_runs(tmp_path, more, message, capsys):
+    make_music(tmp_path, tracks=4)
+    try:
+        code = run(tmp_path, *more)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def node(name, needs=(), takes=(), needed=False) -> Node:
+    return Node(name, tuple(needs), lambda: Decision(needed, "because"), list, lambda: None, tuple(takes))
+
+
+def test_a_step_behind_one_that_runs_is_planned_to_run_and_others_are_not():
+    nodes = [node("a"), node("b", needed=True), node("c", ["a"]), node("d", ["a", "b"]), node("e", takes=["c", "d"])]
+    assert {name: decision.needed for name, decision in plan(nodes).items()} == {
+        "a": False,
+        "b": True,
+        "c": False,
+        "d": True,
+        "e": True,
+    }
+
+
+def test_a_step_runs_with_what_there_is_of_what_it_takes_but_not_without_any():
+    results = {"a": Result.FAILED, "b": Result.DONE, "c": Result.NOT_RUN}
+    assert hindrance(node("x", takes=["a", "b"]), results) == ""
+    assert hindrance(node("x", takes=["a", "c"]), results) == "needs a, c"
+    assert hindrance(node("x", needs=["c"], takes=["b"]), results) == "needs c"
+
+
+def test_the_memory_of_a_folder_names_what_changed(tmp_path):
+    memory = Memory(str(tmp_path))
+    memory.keep("train", {"dataset": "1", "settings": ["--seed", "0"]})
+    before = Memory(str(tmp_path)).inputs("train")
+    assert changed(before, {"dataset": "1", "settings": ["--seed", "0"]}) == ""
+    assert changed(before, {"dataset": "2", "settings": ["--seed", "0"]}) == "dataset changed"
+    assert changed(None, {}) == "not done yet"
+
+
+def test_a_damaged_memory_is_one_line(tmp_path, capsys):
+    make_music(tmp_path, tracks=4)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "run.json").write_text('{"format_version": 1, "do')
+    assert run(tmp_path, "--plan") == 1
+    assert "run.json is damaged" in capsys.readouterr().err
+
+
+def test_keys_do_not_depend_on_the_order_of_the_inputs_or_the_process():
+    assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1}) == "ae8a9a50"
+    assert json.loads(json.dumps(key_of({"a": 2}))) != key_of({"a": 1})

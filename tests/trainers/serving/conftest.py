@@ -1,0 +1,78 @@
+"""A dataset made of songs, and a run of each kind of model on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import fma
+from tests.trainers.serving import songs
+from trainers.serving.calibration import Calibration
+from trainers.serving.engine import Engine
+from trainers.serving.scoring import open_scorer
+from transforms.manifest import Manifest
+from transforms.sandbox import Limits
+from transforms.tracks import Track
+
+KINDS = ("mel_cnn", "tiny_transfer", "waveform_cnn", "yamnet")
+"""A network on mel, a transfer model by window, one on fixed crops of the waveform, one that pools over the track."""
+
+
+@dataclass(frozen=True)
+class Music:
+    """Songs and their dataset."""
+
+    tracks: list[Track]
+    dataset: Path
+    manifest: Manifest
+
+    def of(self, split: str) -> list[Track]:
+        return [track for track in self.tracks if track.split == split]
+
+
+@pytest.fixture(scope="session")
+def music(tmp_path_factory) -> Music:
+    folder = tmp_path_factory.mktemp("music")
+    tracks = songs.write_songs(folder / "songs")
+    return Music(tracks, folder / "dataset", songs.ingest(folder / "dataset", tracks))
+
+
+@pytest.fixture(scope="session")
+def run_of(music, dataset, tiny_models, tmp_path_factory) -> Callable[[str], Path]:
+    """The run of a model, made once: `run_of("mel_cnn")`, `run_of("baselines")`."""
+    made: dict[str, Path] = {}
+    graphs = next(dataset.glob("transform_fn/*/mel/transform_fn"))
+
+    def run(model: str) -> Path:
+        if model not in made:
+            folder = tmp_path_factory.mktemp("served") / model
+            if model == "baselines":
+                command = ["baselines", "--data", str(music.dataset), "--run", str(folder), "--models", "logreg,gnb"]
+                assert fma.main([*command, "--jobs", "1"]) == 0
+            else:
+                songs.write_run(folder, model, music.dataset, music.manifest, graphs, songs.GENRES)
+                songs.evaluate(folder, music.dataset)
+            made[model] = folder
+        return made[model]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def engine_of(run_of):
+    """An engine on the run of a model, without calibration where that is asked for."""
+    engines: list[Engine] = []
+
+    def engine(model: str, *, calibrated: bool = True, limits: Limits = Limits(), **options) -> Engine:
+        scorer = open_scorer(str(run_of(model)), device="cpu")
+        if not calibrated:
+            scorer.calibration = Calibration()
+        engines.append(Engine(scorer, limits, 1, **options))
+        return engines[-1]
+
+    yield engine
+    for made in engines:
+        made.close()
+
+

@@ -1,0 +1,160 @@
+"""The dataset card: what the models were trained on, what was left out, and under which licences it comes."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainers.report.collect import Comparison
+from trainers.report.markup import Content, Html, element, fragment, paragraph, percent, section, table
+from transforms.manifest import Manifest, read_ledger
+from transforms.tracks import SPLITS
+
+LICENCES = 12
+"""Shown; further ones are added up."""
+
+UNSTATED = "not stated"
+
+
+@dataclass
+class Facts:
+    """What the ledger of tracks adds up to.
+
+    Attributes:
+      genres: ingested tracks by (genre, split).
+      subsets: by (subset, split).
+      licences: by licence.
+      seconds: of audio.
+      artists: distinct names.
+      tracks: ledger lines by track id, of the tracks that were asked for.
+    """
+
+    genres: Counter[tuple[str, str]] = field(default_factory=Counter)
+    subsets: Counter[tuple[str, str]] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    artists: set[str] = field(default_factory=set)
+    tracks: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Facts:
+    """Reads the ledger once.
+
+    Args:
+      dataset: its path.
+      manifest: its dataset.json.
+      wanted: ids of the tracks to keep the lines of.
+
+    Raises:
+      FmaError: a ledger is missing or damaged.
+    """
+    facts = Facts()
+    for line in read_ledger(dataset, manifest, "tracks"):
+        facts.genres[line["genre"], line["split"]] += 1
+        facts.subsets[line.get("subset") or UNSTATED, line["split"]] += 1
+        facts.licences[line.get("license") or UNSTATED] += 1
+        facts.seconds += line["seconds"]
+        facts.artists.add(line.get("artist", ""))
+        if line["track_id"] in wanted:
+            facts.tracks[line["track_id"]] = line
+    facts.artists.discard("")
+    return facts
+
+
+def card(dataset: str, manifest: Manifest, facts: Facts, comparison: Comparison) -> Html:
+    """The section."""
+    totals, config = manifest.totals, manifest.config
+    records = ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items())
+    return section(
+        "dataset",
+        "The dataset",
+        _age(dataset, manifest, comparison),
+        element(
+            "dl",
+            _term("tracks", f"{totals['tracks']:,}"),
+            _term("artists", f"{len(facts.artists):,}"),
+            _term("audio", _hours(facts.seconds)),
+            _term("records", records),
+            _term("window", f"{config.window_seconds:.1f} s at {config.sample_rate:,} Hz"),
+            _term("digest", element("code", manifest.digest[:12], title=manifest.digest)),
+            class_="facts",
+        ),
+        _split_table("By genre", "genre", facts.genres, manifest.labels),
+        _split_table("By subset", "subset", facts.subsets, sorted({subset for subset, _ in facts.subsets})),
+        element("div", _left_out(totals), _licences(facts), class_="columns"),
+    )
+
+
+def no_card(comparison: Comparison) -> Html:
+    """What stands in its place where no dataset is at hand."""
+    where = comparison.runs[0].config.dataset["path"]
+    return section(
+        "dataset",
+        "The dataset",
+        paragraph(
+            f"There is no dataset at {where}, where the runs had theirs. Name it with ",
+            element("code", "--data DATASET"),
+            " for titles, the dataset card and the leak audit.",
+        ),
+    )
+
+
+def _term(name: str, value: Content) -> Html:
+    return element("div", element("dt", name), element("dd", value))
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.0f} minutes"
+
+
+def _age(dataset: str, manifest: Manifest, comparison: Comparison) -> Html:
+    path = element("span", dataset, class_="path")
+    others = [run.path for run in comparison.runs if run.digest != manifest.digest]
+    if not others:
+        return paragraph(path, ", as it was when the models were trained.")
+    return paragraph(
+        path,
+        f" is not what {', '.join(others)} had (digest {comparison.runs[0].digest[:12]} then): what follows is about "
+        "the dataset of today, and says nothing about the one of that training.",
+        class_="warning",
+    )
+
+
+def _split_table(caption: str, first: str, counts: Counter[tuple[str, str]], names: list[str]) -> Html:
+    totals = {name: sum(counts[name, split] for split in SPLITS) for name in names}
+    largest = max(totals.values(), default=1)
+    rows = [
+        [name, *(f"{counts[name, split]:,}" for split in SPLITS), f"{totals[name]:,}", _bar(counts, name, largest)]
+        for name in names
+    ]
+    everything = [sum(counts[name, split] for name in names) for split in SPLITS]
+    rows.append(["all", *(f"{number:,}" for number in everything), f"{sum(everything):,}", ""])
+    names_of_splits = [[element("span", class_=f"swatch {split}"), split] for split in SPLITS]
+    return table(caption, (first, *names_of_splits, "all", ""), rows, numbers=range(1, 5))
+
+
+def _bar(counts: Counter[tuple[str, str]], name: str, largest: int) -> Html:
+    parts, x = [], 0.0
+    for split in SPLITS:
+        width = 100 * counts[name, split] / max(1, largest)
+        parts.append(element("rect", x=f"{x:.2f}%", width=f"{width:.2f}%", y="0", height="100%", class_=split))
+        x += width
+    return element("svg", parts, class_="bar", aria_hidden="true")
+
+
+def _left_out(totals: dict[str, Any]) -> Html:
+    rows: list[list[Content]] = [["failed", reason, f"{count:,}"] for reason, count in totals["failures"].items()]
+    rows += [["skipped", reason, f"{count:,}"] for reason, count in totals["skipped"].items() if count]
+    if not rows:
+        return paragraph("Every track of the metadata was ingested.")
+    return table("Not ingested", ("", "reason", "tracks"), rows, numbers=(2,))
+
+
+def _licences(facts: Facts) -> Html:
+    everything = sum(facts.licences.values())
+    ordered = sorted(facts.licences.items(), key=lambda item: (-item[1], item[0]))
+    rows = [(name, f"{count:,}", percent(count / everything)) for name, count in ordered[:LICENCES]]
+    rest = sum(count for _, count in ordered[LICENCES:])
+    if rest:
+        rows.append((f"{len(ordered) - LICENCES} others", f"{rest:,}", percent(rest / everything)))
+    return fragment(table("Licences, as the metadata states them", ("licence", "tracks", ""), rows, numbers=(1, 2)))

@@ -1,0 +1,1 @@
+"""From a song file to its genre, with the same transforms as in training: predict, export, serve."""

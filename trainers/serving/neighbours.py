@@ -1,0 +1,166 @@
+"""The training tracks that a model finds most alike to a song: by angle between what it makes of them."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.evaluate import record_differences
+from trainers.serving.scoring import Scorer
+from transforms import console, storage
+from transforms.errors import FmaError, UsageError
+from transforms.manifest import Manifest, load, read_ledger
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from trainers.serving.classical_scorer import ClassicalScorer
+    from trainers.serving.keras_scorer import KerasScorer
+
+FOLDER = "neighbours"
+BATCH = 32
+MOST_DIMENSIONS = 512
+"""Wider features go through a random projection (Johnson and Lindenstrauss, 1984), which moves cosines by about 0.04."""
+
+SHOWN = ("title", "artist", "genre", "license")
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The training tracks of a dataset as a model sees them.
+
+    Attributes:
+      tracks: for each its track_id and, where known, title, artist, genre and license.
+      vectors: float32 [tracks, e], of length 1.
+      shift, scale: float32 [d], of the features, which are standardised over the tracks.
+    """
+
+    tracks: Sequence[dict[str, Any]]
+    vectors: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def nearest(self, embedding: np.ndarray, count: int) -> list[dict[str, Any]]:
+        """The most alike tracks and their similarity, the cosine in [-1, 1]; the most alike first.
+
+        Args:
+          embedding: float32 [d], of a song.
+          count: at most so many.
+        """
+        alike = self.vectors @ _unit(_project((embedding[None] - self.shift) * self.scale))[0]
+        order = np.argsort(-alike, kind="stable")[:count]
+        return [self.tracks[i] | {"similarity": round(float(np.clip(alike[i], -1, 1)), 4)} for i in order]
+
+
+def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
+    """The neighbours among a dataset's training tracks; computed once, and kept in the run.
+
+    Raises:
+      UsageError: the dataset's records are not those that the model was trained on.
+    """
+    manifest = load(dataset)
+    path = storage.join(run, FOLDER, f"{manifest.digest[:12]}-{scorer.name}.npz")
+    if storage.exists(path):
+        arrays = _load(path)
+    else:
+        arrays = _arrays(*_compute(scorer, dataset, manifest))
+        _store(path, arrays)
+    ledger = {line["track_id"]: line for line in read_ledger(dataset, manifest, "tracks")}
+    tracks = []
+    for track_id in arrays.pop("track_id").tolist():
+        line = ledger.get(track_id, {})
+        tracks.append({"track_id": track_id} | {name: line[name] for name in SHOWN if line.get(name)})
+    return Neighbours(tracks, **arrays)
+
+
+def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [tracks, d] and track ids int64 [tracks] of the training split."""
+    if scorer.by_window:
+        return _of_network(scorer, dataset, manifest)  # type: ignore[arg-type]
+    return _of_statistics(scorer, dataset, manifest)  # type: ignore[arg-type]
+
+
+def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    import tensorflow as tf
+
+    from trainers.data import count_records
+    from trainers.data.source import find_shards
+    from trainers.embedding import Embedded, run_over
+    from trainers.inputs import Inputs
+
+    find_shards(dataset, manifest, scorer.kind, "training")
+    different = record_differences(scorer.config, manifest.config, scorer.kind)
+    if different:
+        raise UsageError(f"--data {dataset}: its {scorer.kind} records are not the model's: {'; '.join(different)}")
+    inputs = Inputs(dataset, manifest, scorer.kind, scorer.inputs.normalize)
+
+    @tf.function
+    def forward(values: "tf.Tensor") -> "tf.Tensor":
+        return scorer.network.windows(values)[1]
+
+    found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id")}
+    with console.progress("neighbours", count_records(manifest, scorer.kind, "training"), "records") as progress:
+        for batch in run_over(forward, inputs, "training", BATCH):
+            for key, values in found.items():
+                values.append(batch[key])
+            progress.advance(len(batch["label"]))
+    output, label, track_id = (np.concatenate(values) for values in found.values())
+    order = np.argsort(track_id, kind="stable")
+    tracks = Embedded(output[order], label[order], track_id[order], len(manifest.labels)).by_track()
+    return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
+
+
+def _of_statistics(scorer: "ClassicalScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    from trainers.classical.data import read_stats
+
+    if manifest.config.sample_rate != scorer.config.sample_rate:
+        raise UsageError(
+            f"--data {dataset}: its statistics are of {manifest.config.sample_rate} Hz, the model's of others"
+        )
+    table = read_stats(dataset, manifest, ("training",))
+    return scorer.features(table.values), table.track_ids
+
+
+def _arrays(features: np.ndarray, track_id: np.ndarray) -> dict[str, np.ndarray]:
+    shift, deviation = features.mean(axis=0), features.std(axis=0)
+    varies = deviation > 1e-6 * np.abs(shift) + 1e-12
+    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
+    vectors = _unit(_project((features - shift) * scale))
+    return {"vectors": vectors, "track_id": track_id, "shift": shift, "scale": scale}
+
+
+def _store(path: str, arrays: dict[str, np.ndarray]) -> None:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    try:
+        storage.write_bytes(path, file.getvalue())
+    except PermissionError:
+        console.log(f"note: {path} may not be written; the neighbours are computed again the next time")
+
+
+def _load(path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("vectors", "track_id", "shift", "scale")}
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise FmaError(f"{path} is damaged ({error}): remove it") from error
+
+
+def _project(values: np.ndarray) -> np.ndarray:
+    return values if values.shape[1] <= MOST_DIMENSIONS else values @ _projection(values.shape[1])
+
+
+@lru_cache(maxsize=2)
+def _projection(width: int) -> np.ndarray:
+    matrix = np.random.default_rng(0).standard_normal((width, MOST_DIMENSIONS), np.float32)
+    return matrix / np.float32(np.sqrt(MOST_DIMENSIONS))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1, float32 [n, d]; a vector of zeros stays as it is."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(length, 1e-12)).astype(np.float32)

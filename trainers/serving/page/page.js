@@ -1,0 +1,225 @@
+// The page: songs in, answers out.
+
+import {clock, colour, drawAxis, drawSpectrogram, drawTimeline, until} from "./draw.js";
+import {record, toWav} from "./sound.js";
+
+const NEAREST = 5, KEPT = 12, GENRES = 6;
+const $ = selector => document.querySelector(selector);
+const percent = share => share > 0.995 && share < 1 ? ">99%" : share < 0.005 && share > 0 ? "<1%" : `${Math.round(100 * share)}%`;
+let model = null;
+
+class Refused extends Error {
+  constructor(problem) {
+    super(problem.message);
+    this.reason = problem.error;
+  }
+}
+
+async function ask(body) {
+  const query = `timeline=true&spectrogram=true&nearest=${NEAREST}`;
+  const answer = await fetch(`predict?${query}`, {method: "POST", body, headers: {"Content-Type": "application/octet-stream"}});
+  const found = await answer.json();
+  if (!answer.ok) throw new Refused(found);
+  return found;
+}
+
+// The browser knows some formats that the server does not (m4a, webm): such a file is sent again as WAV.
+async function judge(song) {
+  try {
+    return await ask(song);
+  } catch (error) {
+    if (!(error instanceof Refused) || error.reason !== "corrupt_audio") throw error;
+    const wav = await toWav(song).catch(() => null);
+    if (!wav) throw error;
+    return ask(wav);
+  }
+}
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function bar(share, fill) {
+  const outer = element("span", undefined, "bar"), inner = element("i");
+  inner.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
+  if (fill) inner.style.background = fill;
+  outer.append(inner);
+  return outer;
+}
+
+function named(label) {
+  const chip = element("i", undefined, "chip"), line = element("span");
+  chip.style.background = colour(label);
+  line.append(chip, model.labels[label]);
+  return line;
+}
+
+function showVerdict(article, found) {
+  const unsure = found.verdict === "unsure", verdict = article.querySelector(".verdict");
+  const likely = `${percent(found.genres[0].probability)} likely`;
+  const why = found.silent ? "the file is digital silence" : unsure ? `nothing reaches ${percent(model.threshold)}` : likely;
+  verdict.append(unsure ? "Unsure" : found.verdict, element("small", `${why} · ${clock(found.seconds)} long`));
+  if (!unsure) verdict.style.setProperty("--tone", colour(model.labels.indexOf(found.verdict)));
+  const lines = found.genres.map(({genre, probability}) => {
+    const line = element("li");
+    line.append(element("span", genre), bar(probability, colour(model.labels.indexOf(genre))), element("output", percent(probability)));
+    return line;
+  });
+  // One more line takes the place of one that says that there is one more.
+  const shown = lines.length > GENRES + 1 ? GENRES : lines.length, more = article.querySelector(".more");
+  article.querySelector(".genres").append(...lines.slice(0, shown));
+  more.hidden = shown === lines.length;
+  more.querySelector("summary").textContent = `${lines.length - shown} less likely ones`;
+  more.querySelector("ol").append(...lines.slice(shown));
+}
+
+function showTime(article, found) {
+  const time = article.querySelector(".time"), order = found.genres.map(({genre}) => model.labels.indexOf(genre));
+  time.hidden = false;
+  drawSpectrogram(time.querySelector("canvas"), found.spectrogram, found.seconds);
+  drawAxis(time.querySelector(".axis"), found.seconds);
+  const svg = time.querySelector("svg");
+  if (found.timeline.length) {
+    drawTimeline(svg, found.timeline, order, found.seconds);
+    svg.setAttribute("aria-label", `Genres over ${clock(found.seconds)}, mostly ${found.genres[0].genre}`);
+    time.querySelector(".legend").append(...order.map(named));
+    if (found.timeline.at(-1).end < found.seconds - 0.1) {
+      const rest = element("span"), chip = element("i", undefined, "chip rest");
+      rest.append(chip, `the rest does not fill ${model.window_seconds.toFixed(1)} s`);
+      time.querySelector(".legend").append(rest);
+    }
+  } else {
+    time.querySelector(".timeline").hidden = true;
+  }
+  followCursor(article, found);
+}
+
+// One cursor for both pictures: it follows the music, tells what is under the pointer, and a click goes there.
+function followCursor(article, found) {
+  const audio = article.querySelector("audio"), cursors = article.querySelectorAll(".cursor");
+  const reading = article.querySelector(".reading");
+  const put = seconds => cursors.forEach(cursor => { cursor.style.left = `${100 * seconds / found.seconds}%`; });
+  const tell = seconds => {
+    const at = found.timeline.findIndex((window, i) => window.start <= seconds && seconds < until(found.timeline, i));
+    const window = found.timeline[at];
+    const likely = window ? window.probabilities.map((p, label) => [p, label]).sort((a, b) => b[0] - a[0]).slice(0, 3) : [];
+    reading.textContent = [clock(seconds), ...likely.map(([p, label]) => `${model.labels[label]} ${percent(p)}`)].join("  ·  ");
+  };
+  audio.addEventListener("timeupdate", () => { put(audio.currentTime); tell(audio.currentTime); });
+  for (const strip of article.querySelectorAll(".strip")) {
+    const seconds = event => {
+      const box = strip.getBoundingClientRect();
+      return found.seconds * Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
+    };
+    strip.addEventListener("pointermove", event => { if (audio.paused) put(seconds(event)); tell(seconds(event)); });
+    strip.addEventListener("click", event => { audio.currentTime = seconds(event); put(seconds(event)); });
+  }
+}
+
+function showNearest(article, nearest) {
+  if (!nearest?.length) return;
+  article.querySelector(".nearest").hidden = false;
+  for (const track of nearest) {
+    const line = element("li"), title = element("span", track.title || `track ${track.track_id}`, "title");
+    if (track.artist) title.append(element("span", track.artist, "soft"));
+    const label = model.labels.indexOf(track.genre), alike = element("span", undefined, "alike");
+    alike.append(bar(track.similarity), element("span", track.similarity.toFixed(2)));
+    line.append(title, label < 0 ? element("span", track.genre) : named(label), alike);
+    article.querySelector(".nearest ol").append(line);
+  }
+}
+
+async function add(name, song) {
+  const article = $("#answer-template").content.cloneNode(true).firstElementChild;
+  article.querySelector(".name").textContent = name;
+  $("#answers").prepend(article);
+  for (const old of [...$("#answers").children].slice(KEPT)) {
+    URL.revokeObjectURL(old.querySelector("audio").src);
+    old.remove();
+  }
+  try {
+    const found = await judge(song);
+    article.querySelector(".state").hidden = true;
+    article.querySelector(".found").hidden = false;
+    showVerdict(article, found);
+    showTime(article, found);
+    showNearest(article, found.nearest);
+    article.querySelector("audio").src = URL.createObjectURL(song);
+  } catch (error) {
+    article.classList.add("failed");
+    article.querySelector(".state").hidden = false;
+    article.querySelector(".found").hidden = true;
+    const gone = error instanceof TypeError ? "the server does not answer" : error.message;
+    article.querySelector(".state-text").textContent = `No answer: ${gone.replace(/\.$/, "")}.`;
+  }
+  article.setAttribute("aria-busy", "false");
+}
+
+// One after the other: the server takes only so many at once.
+let last = Promise.resolve();
+function addAll(files) {
+  for (const file of files) last = last.then(() => add(file.name, file));
+}
+
+function listenToFiles() {
+  const drop = $("#drop"), input = $("#file");
+  input.addEventListener("change", () => { addAll([...input.files]); input.value = ""; });
+  let depth = 0;
+  const over = change => { depth += change; drop.classList.toggle("over", depth > 0); };
+  addEventListener("dragenter", event => { event.preventDefault(); over(1); });
+  addEventListener("dragleave", () => over(-1));
+  addEventListener("dragover", event => event.preventDefault());
+  addEventListener("drop", event => { event.preventDefault(); over(-depth); addAll([...event.dataTransfer.files]); });
+}
+
+function listenToMicrophone() {
+  const button = $("#record"), text = $("#record-text"), note = $("#record-note"), level = $("#level");
+  const least = Math.ceil(model.window_seconds + 0.5);
+  note.textContent = `at least ${least} s, from your microphone`;
+  let running = null;
+  const rest = message => {
+    running = null;
+    text.textContent = "Record";
+    note.textContent = message;
+    button.disabled = false;
+    level.hidden = true;
+    document.body.classList.remove("recording");
+  };
+  button.addEventListener("click", async () => {
+    if (running) return running.stop();
+    button.disabled = true;
+    try {
+      running = await record((seconds, loudness) => {
+        level.value = loudness;
+        button.disabled = seconds < least;
+        text.textContent = `Stop  ${clock(seconds)}`;
+        note.textContent = seconds < least ? `${Math.ceil(least - seconds)} s more` : "stop when you like";
+      });
+      level.hidden = false;
+      document.body.classList.add("recording");
+      const song = await toWav(await running.finished);
+      rest("");
+      addAll([new File([song], `Recording of ${new Date().toLocaleTimeString()}`, {type: song.type})]);
+    } catch (error) {
+      rest(error.name === "NotAllowedError" ? "the microphone may not be used" : `no recording: ${error.message}`);
+    }
+  });
+  if (!navigator.mediaDevices) {
+    button.disabled = true;
+    note.textContent = "browsers record on https:// and on this machine's own address only";
+  }
+}
+
+async function start() {
+  model = await (await fetch("model")).json();
+  const how = model.by_window ? `, ${model.window_seconds.toFixed(1)} s at a time` : "";
+  $("#model").textContent = `${model.run} (${model.model}) tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
+  $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server for as long as they are judged.`;
+  listenToFiles();
+  listenToMicrophone();
+}
+
+start();

@@ -1,0 +1,157 @@
+"""The client of Google Cloud Storage, one for each process, and its errors as lines that say what to do."""
+
+import functools
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Elsewhere than on Google's machines nobody answers for credentials, and a short wait tells. Read at import.
+os.environ.setdefault("GCE_METADATA_TIMEOUT", "2")
+os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "2")
+
+import google.auth
+import google.auth.transport.requests
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from transforms.errors import NoPermissionError, StorageError
+
+RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=20.0, multiplier=2.0).with_timeout(120.0)
+"""For 429, 5xx and connections that break off or are not answered."""
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to wait for a connection, and for each piece of an answer."""
+
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+LOG_IN = "gcloud auth application-default login"
+
+
+class NoBucketError(StorageError):
+    """The bucket does not exist: an argument is wrong."""
+
+    exit_code = 2
+
+
+def client() -> storage.Client:
+    """This process's client: a forked process would share its parent's connections.
+
+    Raises:
+      StorageError: there are no credentials, or Google refuses them.
+    """
+    return _client(os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
+
+
+@functools.lru_cache(maxsize=1)
+def _client(process: int, emulator: str) -> storage.Client:
+    if emulator:
+        return storage.Client(project=None)  # which is anonymous then
+    return storage.Client(project=None, credentials=_credentials())
+
+
+def _credentials() -> Any:
+    """Credentials that Google has accepted: found out here, where it takes one request and nothing is tried again."""
+    logging.getLogger("google.auth").setLevel(logging.ERROR)  # what it warns of is said below, in one line
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about quota projects, which storage does not need
+            credentials, _ = google.auth.default(scopes=[SCOPE])
+        ask = google.auth.transport.requests.Request()
+        credentials.refresh(functools.partial(ask, timeout=TIMEOUT[0]))
+    except auth.TransportError as error:
+        raise StorageError(
+            f"Google's server for credentials cannot be reached ({_first(error)}): check the network"
+        ) from error
+    except auth.RefreshError as error:
+        raise StorageError(f"Google refuses the credentials ({_text(error)}): run {LOG_IN} again") from error
+    except (auth.GoogleAuthError, ValueError, OSError) as error:
+        named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        if named:
+            raise StorageError(
+                f"GOOGLE_APPLICATION_CREDENTIALS={named} cannot be used ({_text(error)}): "
+                f"name a service account's key file, or unset it and run {LOG_IN}"
+            ) from error
+        raise StorageError(
+            f"gs:// paths need credentials of Google Cloud, and there are none here: run {LOG_IN}, or set "
+            "GOOGLE_APPLICATION_CREDENTIALS to a service account's key file"
+        ) from error
+    return credentials
+
+
+@contextmanager
+def speaking_of(path: str) -> Iterator[None]:
+    """Turns the client's errors into one line each.
+
+    Raises:
+      FileNotFoundError: there is no such object.
+      StorageError: anything else.
+    """
+    try:
+        yield
+    except api.PreconditionFailed:
+        raise  # those who set a condition handle it
+    except api.NotFound as error:
+        if "bucket" in _message(error) and "not exist" in _message(error):
+            bucket = "/".join(path.split("/", 3)[:3])
+            raise NoBucketError(
+                f"there is no bucket {bucket}: check the name, or make it: "
+                f"gcloud storage buckets create {bucket} --location REGION"
+            ) from error
+        raise FileNotFoundError(2, "No such file or directory", path) from error
+    except api.Forbidden as error:
+        raise NoPermissionError(
+            f"{path}: {_message(error)} (give the account roles/storage.objectUser on the bucket, or "
+            "roles/storage.objectViewer where it only reads)"
+        ) from error
+    except api.Unauthorized as error:
+        raise StorageError(f"{path}: Google refuses the credentials ({_message(error)}): run {LOG_IN} again") from error
+    except auth.GoogleAuthError as error:
+        raise StorageError(f"{path}: Google refuses the credentials ({_text(error)}): run {LOG_IN} again") from error
+    except api.RetryError as error:
+        raise _no_answer(path, error.cause or error) from error
+    except (api.TooManyRequests, api.ServerError, requests.RequestException, ConnectionError) as error:
+        raise _no_answer(path, error) from error
+    except DataCorruption as error:
+        raise StorageError(f"{path}: what arrived is not what was sent (checksum): run the command again") from error
+    except api.GoogleAPICallError as error:
+        raise StorageError(f"{path}: Google Cloud Storage refuses: {_message(error)}") from error
+
+
+def _no_answer(path: str, error: BaseException) -> StorageError:
+    what = _message(error) if isinstance(error, api.GoogleAPICallError) else _first(error)
+    return StorageError(
+        f"{path}: Google Cloud Storage did not answer for {RETRY.timeout:.0f} s ({what}): "
+        "check the network and run the command again"
+    )
+
+
+def _message(error: Any) -> str:
+    """What Google says of an error, without the request's method and address."""
+    text = getattr(error, "message", None) or str(error)
+    text = re.sub(r"^[A-Z]+ https?://\S+: ", "", text)
+    try:
+        text = json.JSONDecoder().raw_decode(text)[0]["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        text = text.partition(": ('Request failed")[0]
+    return " ".join(text.split())[:300]
+
+
+def _first(error: BaseException) -> str:
+    """The first cause of an error, on one short line."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return _text(error)
+
+
+def _text(error: BaseException) -> str:
+    """What an error says, on one short line."""
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return " ".join(text.split())[:200].rstrip(".") or type(error).__name__

@@ -1,0 +1,174 @@
+"""Objects of Google Cloud Storage, gs://bucket/name. `transforms.storage` says what each function promises.
+
+A bucket has no folders: a folder is there where names begin with it. TensorFlow writes empty objects whose names end
+with a slash to stand for folders; they are no files here.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, cast
+
+from transforms.errors import StorageError
+from transforms.storage import lease, staging
+from transforms.storage.blobs import (
+    CONTENT,
+    PATIENCE,
+    PIECE,
+    blob_at,
+    delete,
+    list_below,
+    read_range,
+    read_version,
+    replace_version,
+    split,
+    stat,
+    upload,
+)
+from transforms.storage.client import speaking_of
+from transforms.storage.lease import locked
+from transforms.storage.ranged import RangedFile
+from transforms.storage.slices import Slice, read_ahead
+
+__all__ = ["locked", "read_version"]  # and all that is defined here
+
+LIST_FROM = 20
+"""Files of one folder from which a listing of the folder costs less than to ask for each."""
+
+
+def parent(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[0]
+
+
+def exists(path: str) -> bool:
+    try:
+        size(path)
+    except FileNotFoundError:
+        return is_dir(path)
+    return True
+
+
+def is_dir(path: str) -> bool:
+    _, name = split(path)
+    with speaking_of(path):
+        return any(True for _ in list_below(path, "items(name)", max_results=1)) or not name
+
+
+def size(path: str) -> int:
+    return stat(path).size
+
+
+def sizes(paths: Sequence[str]) -> dict[str, int]:
+    by_folder: dict[str, set[str]] = {}
+    for path in paths:
+        by_folder.setdefault(parent(path), set()).add(path)
+
+    def look(folder: str) -> dict[str, int]:
+        wanted = by_folder[folder]
+        if len(wanted) >= LIST_FROM:
+            with speaking_of(folder):
+                held = list_below(folder, "items(name,size)", delimiter="/")
+                found = {f"gs://{split(folder)[0]}/{blob.name}": blob.size for blob in held}
+            return {path: found[path] for path in wanted if path in found}
+        there = {}
+        for path in wanted:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                there[path] = size(path)
+        return there
+
+    return {path: size for found in read_ahead(look, by_folder) for path, size in found.items()}
+
+
+def open_read(path: str) -> BinaryIO:
+    blob = blob_at(path)  # knows its version from the first answer on, and asks for that one only
+
+    def fetch(start: int, stop: int | None) -> bytes:
+        known = blob.generation is not None
+        try:
+            return read_range(blob, path, start, stop)
+        except FileNotFoundError as error:
+            if known:
+                raise StorageError(f"{path} was replaced while it was read: run the command again") from error
+            raise
+
+    def measure() -> int:
+        with speaking_of(path):
+            blob.reload(**PATIENCE)
+        return blob.size
+
+    return cast(BinaryIO, RangedFile(fetch, measure))
+
+
+def read_slice(part: Slice) -> bytes:
+    return read_range(blob_at(part.path), part.path, part.offset, part.offset + part.length)
+
+
+def read_bytes(path: str) -> bytes:
+    return read_version(path)[0]
+
+
+def list_files(path: str) -> Iterator[tuple[str, int]]:
+    bucket, _ = split(path)
+    with speaking_of(path):
+        for blob in list_below(path, "items(name,size)"):
+            if not blob.name.endswith("/"):
+                yield f"gs://{bucket}/{blob.name}", blob.size
+
+
+def list_folders(path: str) -> list[str]:
+    with speaking_of(path):
+        pages = list_below(path, "prefixes", delimiter="/").pages
+        return sorted({prefix.rstrip("/").rpartition("/")[2] for page in pages for prefix in page.prefixes})
+
+
+def make_folder(path: str) -> None:
+    split(path)
+
+
+def staging_path(path: str) -> str:
+    split(path)
+    return staging.new_path(path.rpartition("/")[2])
+
+
+def publish(staged: str, path: str) -> None:
+    blob = blob_at(path, chunk_size=PIECE)
+    with speaking_of(path):
+        blob.upload_from_filename(staged, content_type=CONTENT, checksum="crc32c", **PATIENCE)
+    os.unlink(staged)
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    upload(blob_at(path, chunk_size=PIECE), path, data)
+
+
+def replace(path: str, data: bytes, version: int) -> int:
+    lease.confirm(parent(path))
+    return replace_version(path, data, version)
+
+
+def remove(path: str) -> None:
+    delete(*split(path))
+
+
+def remove_all(paths: Sequence[str]) -> None:
+    for _ in read_ahead(remove, paths):
+        pass
+
+
+def remove_tree(path: str) -> None:
+    bucket, _ = split(path)
+    with speaking_of(path):
+        names = [blob.name for blob in list_below(path, "items(name)")]
+    # Not remove(): a name that stands for a folder ends with a slash.
+    for _ in read_ahead(lambda name: delete(bucket, name), names):
+        pass
+
+
+def remove_empty_folders(path: str) -> None:
+    bucket, _ = split(path)
+    with speaking_of(path):
+        names = sorted(blob.name for blob in list_below(path, "items(name)"))
+    files = [name for name in names if not name.endswith("/")]
+    empty = [name for name in names if name.endswith("/") and not any(file.startswith(name) for file in files)]
+    for _ in read_ahead(lambda name: delete(bucket, name), empty):
+        pass

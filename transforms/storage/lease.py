@@ -1,0 +1,147 @@
+"""A hold on a folder of a bucket: an object that its holder keeps writing anew, as long as it lives.
+
+A lock of the operating system does not reach another machine. Who finds such an object waits for the next sign of life:
+if there is none, its holder was killed, and the hold is taken over. Since a holder may also have slept (a laptop that
+was closed), it confirms its hold before it commits anything.
+"""
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+from transforms import console
+from transforms.errors import FmaError
+from transforms.storage import blobs, processes
+
+NAME = ".lock"
+RENEW_EVERY = 15.0
+LAPSES_AFTER = 60.0
+"""Seconds; several renewals may be late."""
+
+_held: dict[str, "Lease"] = {}
+
+
+class Lease:
+    """A hold on a folder.
+
+    Args:
+      folder: its address.
+      busy: what to say where another process has it.
+    """
+
+    def __init__(self, folder: str, busy: str):
+        self._folder, self._busy = folder, busy
+        self._path = f"{folder}/{NAME}"
+        self._data = json.dumps(processes.identity() | {"key": os.urandom(8).hex()}).encode()
+        self._lock = threading.Lock()
+        self._version = self._take()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def _take(self) -> int:
+        while True:
+            try:
+                return blobs.replace_version(self._path, self._data, 0)
+            except blobs.ChangedError:
+                lapsed = self._wait_until_lapsed()
+            if lapsed is not None:
+                try:
+                    return blobs.replace_version(self._path, self._data, lapsed)
+                except blobs.ChangedError as error:
+                    raise FmaError(self._busy) from error
+
+    def _wait_until_lapsed(self) -> int | None:
+        """The version of a hold whose holder is gone, or None where there is none any more.
+
+        Raises:
+          FmaError: the holder is alive.
+        """
+        first, told = None, False
+        until = time.monotonic() + LAPSES_AFTER
+        while True:
+            try:
+                data, version = blobs.read_version(self._path)
+            except FileNotFoundError:
+                return None
+            holder = _holder(data)
+            if not holder:
+                return version  # a local dataset's lock file, which was copied along
+            if processes.is_here(holder):
+                if processes.is_alive(holder):
+                    raise FmaError(self._busy)
+                return version
+            if first is None:
+                first = version
+            if version != first:
+                raise FmaError(self._busy)
+            if time.monotonic() >= until:
+                return version
+            if not told:
+                who = holder.get("host", "an unknown machine")
+                console.log(f"{self._folder} was being written to from {who}; waiting {LAPSES_AFTER:.0f} s for news")
+                told = True
+            time.sleep(min(RENEW_EVERY, LAPSES_AFTER) / 3)
+
+    def renew(self) -> None:
+        """Writes the object anew; ChangedError where another process has taken over."""
+        with self._lock:
+            self._version = blobs.replace_version(self._path, self._data, self._version)
+
+    def _keep(self) -> None:
+        while not self._over.wait(RENEW_EVERY):
+            try:
+                self.renew()
+            except blobs.ChangedError:
+                return  # `confirm` says so when it matters
+            except (FmaError, OSError):
+                continue  # the network is away; the hold lapses only if that lasts
+
+    def release(self) -> None:
+        """Gives the hold up."""
+        self._over.set()
+        self._thread.join()
+        # Where that fails, the hold lapses by itself; what the command has done is done.
+        with contextlib.suppress(FmaError, OSError):
+            blobs.remove_version(self._path, self._version)
+
+
+def _holder(data: bytes) -> dict:
+    with contextlib.suppress(ValueError):
+        found = json.loads(data)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+@contextlib.contextmanager
+def locked(folder: str, busy: str) -> Iterator[None]:
+    """See `storage.locked`."""
+    folder = folder.rstrip("/")
+    lease = Lease(folder, busy)
+    _held[folder] = lease
+    try:
+        yield
+    finally:
+        del _held[folder]
+        lease.release()
+
+
+def confirm(folder: str) -> None:
+    """Where this process has a hold on the folder, makes sure of it.
+
+    Raises:
+      FmaError: another process has taken over.
+    """
+    lease = _held.get(folder.rstrip("/"))
+    if lease is None:
+        return
+    try:
+        lease.renew()
+    except blobs.ChangedError as error:
+        raise FmaError(
+            f"{folder} was taken over by another command after {LAPSES_AFTER:.0f} s without a sign of life of this "
+            "one; run it again, it carries on from there"
+        ) from error
