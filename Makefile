@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test faults lint clean
+.PHONY: install demo test faults bench test-airflow lint clean
 
 install: $(STAMP)
 
@@ -36,10 +36,23 @@ faults: $(STAMP)
 	$(BIN)/python -m tests.faults.drill --moments 20
 	$(BIN)/python -m tests.faults.fuzz --inputs 10000
 
+# Half an hour on an idle machine: one table, and bench/bench.json.
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks
+
+# The DAG of deploy/airflow, in an environment of its own, since Airflow's pins and ours do not go together.
+test-airflow: $(STAMP) .venv-airflow/.installed
+	$(BIN)/python -m pytest -q tests/deploy/test_airflow.py
+
+.venv-airflow/.installed: deploy/airflow/requirements.txt
+	$(PYTHON) -m venv --clear .venv-airflow
+	.venv-airflow/bin/python -m pip install -q --disable-pip-version-check -r deploy/airflow/requirements.txt
+	@touch $@
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf demo bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -65,7 +65,8 @@ def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argpars
     module.add_arguments(parser)
     if not getattr(module, "TAKES_BEAM_OPTIONS", False):
         return module, parser.parse_args(arguments)
-    args, args.beam_options = parser.parse_known_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    args.beam_options = rest
     return module, args
 
 

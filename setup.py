@@ -44,7 +44,6 @@ setup(
         "dev": [
             "gcp-storage-emulator>=2026.7",
             *SERVE,
-            "httpx>=0.27,<1",
             "hypothesis>=6,<7",
             "mypy>=1.11,<3",
             "pandas-stubs",

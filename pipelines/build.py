@@ -1,6 +1,5 @@
 """The Beam pipeline: plan lines in, shards out. Only small lines move between its steps."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -8,15 +7,25 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.disk_errors import disk_errors_named
+from pipelines.grow import OnlyWrittenError
 from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
-from pipelines.workers import watched_workers
-from transforms import storage
+from pipelines.options import LOCAL_RUNNERS, make_pipeline, runner_name
+from pipelines.portable import wait
+from pipelines.progress import ticking
+from pipelines.runners import told
+from transforms import console, storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
+from transforms.growth import ELSEWHERE
 from transforms.plan import ShardPlan
 from transforms.sandbox import Limits
 from transforms.shards import ShardBuilder, ShardResult
+from transforms.version import code_digest
+
+OTHER_CODE = (
+    "the workers run another version of this program than the one that began the job; build their image anew "
+    "(--sdk_container_image), or install this one there with --setup_file ./setup.py"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class BuildJob:
       config: the dataset's.
       limits: what one track may cost.
       ticks: local folder where workers of this machine note each finished track, or "".
+      code: version of this program that the job was made by.
     """
 
     dataset: str
@@ -38,6 +48,7 @@ class BuildJob:
     config: DatasetConfig
     limits: Limits = field(default_factory=Limits)
     ticks: str = ""
+    code: str = field(default_factory=code_digest)
 
     @property
     def folder(self) -> str:
@@ -54,6 +65,11 @@ class BuildJob:
         """One line for each shard that was built."""
         return storage.join(self.folder, "results.jsonl")
 
+    @property
+    def elsewhere_path(self) -> str:
+        """There where the job does not end with this process (see `growth.jobs_elsewhere`)."""
+        return storage.join(self.folder, ELSEWHERE)
+
 
 class BuildShard(beam.DoFn):
     """`ShardBuilder.build` for plan lines; yields `ShardResult` lines."""
@@ -63,38 +79,24 @@ class BuildShard(beam.DoFn):
 
     def setup(self) -> None:
         job = self._job
-        self._ticks = _Ticks(job.ticks)
         self._builder = ShardBuilder(
             job.dataset, job.generation, job.labels, job.config, limits=job.limits, on_track=self._on_track
         )
 
     def process(self, line: str) -> Iterator[str]:
-        yield self._builder.build(ShardPlan.from_line(line)).to_line()
+        job, plan = self._job, ShardPlan.from_line(line)
+        if job.code != code_digest():
+            yield ShardResult(plan.name, error=OTHER_CODE).to_line()
+        else:
+            with ticking(job.ticks, plan.name) as self._tick:
+                yield self._builder.build(plan).to_line()
 
     def teardown(self) -> None:
         self._builder.close()
-        self._ticks.close()
 
     def _on_track(self, reason: str) -> None:
         Metrics.counter("fma", f"failed_{reason}" if reason else "ingested").inc()
-        self._ticks.add(reason)
-
-
-class _Ticks:
-    """One byte for each finished track, in a file of this worker's own: how the launcher sees progress locally."""
-
-    def __init__(self, folder: str):
-        known = folder and os.path.isdir(folder)
-        name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self._file = open(os.path.join(folder, name), "wb", buffering=0) if known else None  # noqa: SIM115
-
-    def add(self, reason: str) -> None:
-        if self._file:
-            self._file.write(b"x" if reason else b".")
-
-    def close(self) -> None:
-        if self._file:
-            self._file.close()
+        self._tick(b"x" if reason else b".")
 
 
 class BuildShards(beam.PTransform):
@@ -117,23 +119,58 @@ class BuildShards(beam.PTransform):
 def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
     """Writes the plan, runs the pipeline to its end and reads what the shards came to.
 
+    A job elsewhere that an earlier command began, and that has ended well since, is not run again.
+
     Raises:
       FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
+      OnlyWrittenError: the options ask for a template.
     """
-    write_lines((shard.to_line() for shard in plan), job.plan_path)
-    pipeline = beam.Pipeline(options=options)
-    results = pipeline | BuildShards(job)
-    results | "WriteResults" >> WriteLines(job.results_path)
-    with watched_workers(), disk_errors_named(job.dataset):
-        pipeline.run().wait_until_finish()
-    found = {result.name: result for result in map(ShardResult.from_line, read_lines(job.results_path))}
+    planned = {shard.name for shard in plan}
+    if storage.exists(job.elsewhere_path):
+        found = read_results(job)
+        if set(found) == planned and not any(result.error for result in found.values()):
+            console.log("taking up what an earlier command's job has built")
+            return list(found.values())
+    run_pipeline(job, plan, options)
+    found = read_results(job)
     errors = sorted(result.error for result in found.values() if result.error)
     if errors:
         raise FmaError(f"{errors[0]} ({len(errors)} of {len(plan)} shards failed)")
-    planned = {shard.name for shard in plan}
     if planned != set(found):
         raise FmaError(f"the runner lost {len(planned - set(found))} of {len(planned)} shards; run the command again")
     return list(found.values())
+
+
+def read_results(job: BuildJob) -> dict[str, ShardResult]:
+    """What the shards came to, by name; {} where the job has not ended."""
+    try:
+        return {result.name: result for result in map(ShardResult.from_line, read_lines(job.results_path))}
+    except FileNotFoundError:
+        return {}
+
+
+def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> None:
+    """Runs the job to its end.
+
+    Raises:
+      FmaError: it failed.
+      OnlyWrittenError: the options ask for a template.
+    """
+    write_lines((shard.to_line() for shard in plan), job.plan_path)
+    if runner_name(options) not in LOCAL_RUNNERS:
+        storage.write_bytes(job.elsewhere_path, b"")
+    with told(options, job.dataset):
+        pipeline = make_pipeline(options)
+        results = pipeline | BuildShards(job)
+        results | "WriteResults" >> WriteLines(job.results_path)
+        running = pipeline.run()
+        template = options.get_all_options().get("template_location")
+        if template:
+            raise OnlyWrittenError(
+                f"written to {template}, and not run. When the job has been run from there, the same command "
+                "without --template_location takes up what it has built"
+            )
+        wait(running, options)
 
 
 def describe_job(options: PipelineOptions) -> dict[str, str]:

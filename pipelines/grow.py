@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from transforms.metadata import Catalog
     from transforms.shards import ShardResult
 
+
+class OnlyWrittenError(FmaError):
+    """The job was written to a template, as --template_location asks, and not run; the message says what comes next."""
+
+
 COMMIT_EVERY_A_CORE = 4000
 """Tracks of 30 s that a core ingests in about ten minutes, all kinds."""
 
@@ -124,11 +129,11 @@ def _build(
 ) -> tuple[list["ShardResult"], dict[str, str]]:
     from pipelines.build import BuildJob, describe_job, run_build
     from pipelines.options import beam_options, quiet_beam
-    from pipelines.progress import watched
+    from pipelines.runners import complete, progress
 
     quiet_beam()
-    options = beam_options(job.beam_options, len(batch), job.workers)
-    with notes_kept_back(), watched("ingest", len(batch), "tracks") as ticks:
+    options = beam_options(complete(job.beam_options, job.dataset, "ingest", name), len(batch), job.workers)
+    with notes_kept_back(), progress(options, "ingest", len(batch), "tracks") as ticks:
         build = BuildJob(job.dataset, name, tuple(manifest.labels), manifest.config, job.limits, ticks)
         results = run_build(build, plan, options)
     storage.remove_tree(build.folder)

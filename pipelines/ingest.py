@@ -5,12 +5,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipelines.grow import Job, Outcome, counts, grow
+from pipelines.grow import Job, OnlyWrittenError, Outcome, counts, grow
 from transforms import console
 from transforms.config import DatasetConfig, validate
 from transforms.errors import UsageError
 from transforms.failures import REASONS
-from transforms.growth import Growth, locked, open_or_create, plan_growth, remove_orphans
+from transforms.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
 from transforms.manifest import Manifest, is_dataset, load
 from transforms.sandbox import Limits
 
@@ -75,17 +75,39 @@ def run(args: argparse.Namespace) -> int:
         refuse_unknown(args.beam_options)
     if args.estimate:
         return _estimate(args)
+    _refuse_unfit(args, ("--audio", args.audio), ("--out", args.out))
+    try:
+        manifest, growth, outcome = _grow(args)
+    except OnlyWrittenError as written:
+        console.log(str(written))
+        return 0
+    _report(args, manifest, growth, outcome)
+    return 0
+
+
+def _refuse_unfit(args: argparse.Namespace, *places: tuple[str, str]) -> None:
+    if args.beam_options:
+        from pipelines.runners import refuse_unfit
+
+        refuse_unfit(args.beam_options, places)
+
+
+def _grow(args: argparse.Namespace) -> tuple[Manifest, Growth, Outcome]:
+    """The dataset as it is afterwards, what there was to do, and what it came to."""
     manifest, catalog = _open(args)
+    _refuse_unfit(args, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
     with locked(args.out), console.naming(args.out):
         if is_dataset(args.out):
             manifest = load(args.out)
-        removed = remove_orphans(args.out, manifest)
+        elsewhere = jobs_elsewhere(args.out)
+        removed = remove_orphans(args.out, manifest, elsewhere)
         if removed:
             console.log(f"removed {removed:,} files that an interrupted or earlier run had left behind")
         growth = _plan(args, manifest, catalog)
         outcome = grow(_job(args), manifest, catalog, growth) if growth.has_work else Outcome()
-    _report(args, manifest, growth, outcome)
-    return 0
+        if elsewhere:  # what has not been taken up by now is not part of what is wanted any more
+            remove_orphans(args.out, manifest)
+    return manifest, growth, outcome
 
 
 def _estimate(args: argparse.Namespace) -> int:

@@ -1,13 +1,14 @@
 """What is analysed of each kind and how its values are normalised: one tensorflow_transform preprocessing_fn each.
 
 Statistics are computed in float64, so that they are those of numpy whatever the size of the dataset. A column that
-never varies is divided by 1: it becomes 0.
+never varies is divided by 1: it becomes 0. All analyzers work in one pass, and TFT can keep their sums in its cache.
 """
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from pipelines.moments import analyze_columns
 from pipelines.tft_import import tft
 from transforms.config import DatasetConfig
 
@@ -54,9 +55,9 @@ def normalize_stats(config: DatasetConfig, records: int) -> Preprocess:
 
     def preprocess(inputs: Features) -> Features:
         values = tf.cast(inputs["stats"], tf.float64)
-        mean, deviation = _moments(values)
+        mean, deviation, axes = analyze_columns(values, PCA_DIMENSIONS)
         scores = (values - mean) / deviation
-        components = _fix_signs(tft.pca(scores, dimensions, tf.float64))
+        components = axes[:, :dimensions]
         return {"stats": tf.cast(scores, tf.float32), "stats_pca": tf.cast(scores @ components, tf.float32)}
 
     return preprocess
@@ -76,10 +77,3 @@ def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     mean = tft.mean(values, reduce_instance_dims=False)
     variance = tft.var(values, reduce_instance_dims=False)
     return mean, tf.where(variance > 0, tf.sqrt(variance), tf.ones_like(variance))
-
-
-def _fix_signs(components: tf.Tensor) -> tf.Tensor:
-    """Makes the largest entry of each principal axis (a column) positive: an eigenvector's own sign is arbitrary."""
-    largest = tf.argmax(tf.abs(components), axis=0)
-    signs = tf.sign(tf.gather(tf.transpose(components), largest, batch_dims=1))
-    return components * signs

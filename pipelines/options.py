@@ -5,11 +5,16 @@ import difflib
 import logging
 import os
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import UsageError
 
 LOCAL_RUNNER = "FnApiRunner"
+
+LOCAL_RUNNERS = ("fnapi", "direct", "prism")
+"""Whose workers are this process, its threads or its children. DirectRunner is Prism where Beam finds or can download
+it, and else FnApiRunner."""
 
 IN_MEMORY_UP_TO = 64
 """Tracks up to which starting worker processes (2 to 3 s) costs more than they save."""
@@ -38,9 +43,27 @@ def beam_options(arguments: list[str], tracks: int, workers: int | None) -> Pipe
     return PipelineOptions([*defaults, *arguments])
 
 
+def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """A pipeline for these options.
+
+    Raises:
+      UsageError: Beam, or the runner, refuses an option's value.
+    """
+    try:
+        return beam.Pipeline(options=options)
+    except ValueError as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
 def is_local(arguments: list[str]) -> bool:
-    """Whether the user's Beam options leave the work on this machine."""
-    return PipelineOptions(arguments).get_all_options().get("runner") in (None, LOCAL_RUNNER)
+    """Whether the user's Beam options leave the work to this process and its children."""
+    return runner_name(PipelineOptions(arguments)) in LOCAL_RUNNERS
+
+
+def runner_name(options: PipelineOptions) -> str:
+    """Such as `flink`, in whichever of the ways in which Beam takes it the options name FlinkRunner."""
+    name = options.get_all_options().get("runner") or LOCAL_RUNNER
+    return name.rpartition(".")[2].lower().removesuffix("runner")
 
 
 def refuse_unknown(arguments: list[str]) -> None:

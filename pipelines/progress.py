@@ -1,9 +1,9 @@
-"""Progress of a local run: workers append a byte for each finished track, the launcher counts them."""
+"""Progress of a run on this machine: workers append a byte for all that they finish, the launcher counts them."""
 
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from transforms import console
@@ -12,7 +12,7 @@ POLL_SECONDS = 0.5
 
 
 def count_ticks(folder: str) -> tuple[int, int]:
-    """(finished, failed) tracks noted in a folder of tick files."""
+    """(finished, failed) bytes in a folder of tick files."""
     finished = failed = 0
     for entry in os.scandir(folder):
         with open(entry.path, "rb") as file:
@@ -20,6 +20,21 @@ def count_ticks(folder: str) -> tuple[int, int]:
         finished += len(ticks)
         failed += ticks.count(b"x")
     return finished, failed
+
+
+@contextmanager
+def ticking(folder: str, shard: str) -> Iterator[Callable[[bytes], object]]:
+    """Gives a worker a function that notes what it finished: a `.` for each track or record, an `x` if it failed.
+
+    Args:
+      folder: as `watched` gives it; where it is "" or not on this machine, nothing is noted.
+      shard: a name that no other has. A runner that builds it again, after a failure, counts afresh.
+    """
+    if not (folder and os.path.isdir(folder)):
+        yield lambda ticks: None
+        return
+    with open(os.path.join(folder, shard.replace("/", "-")), "wb", buffering=0) as file:
+        yield file.write
 
 
 @contextmanager

@@ -3,18 +3,19 @@
 import argparse
 import hashlib
 import json
-import logging
 import os
 import sys
 
 from transforms import console, storage
 from transforms.growth import locked
 from transforms.manifest import Manifest, commit, load
+from transforms.quiet import notes_kept_back
 from transforms.shard_files import ShardFile
 
 TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")
-GRAPH_VERSION = 1
+FOLDER = "transform_fn"
+GRAPH_VERSION = 2
 """Part of a folder's name: goes up when the same records would give another graph."""
 
 BYTES_PER_TRACK = 32 << 20
@@ -25,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; what it does not know goes on to Beam."""
     parser.description = (
         "Reads all training records and writes the graph that normalises them: mean and deviation of each mel band; "
-        "mean, deviation and principal components of the statistics. Training and evaluation use it. Does nothing "
-        "where it is there already. Options that are not listed go to Apache Beam."
+        "mean, deviation and principal components of the statistics. Training and evaluation use it. When the "
+        "dataset has grown, only new records are read; where nothing is new, nothing is done. Options that are not "
+        "listed go to Apache Beam."
     )
     parser.epilog = "example: fma statistics data/small"
     parser.add_argument("dataset", metavar="DATASET")
@@ -37,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma statistics --help`."""
     if args.beam_options:
         from pipelines.options import refuse_unknown
+        from pipelines.runners import refuse_unfit
 
         refuse_unknown(args.beam_options)
+        refuse_unfit(args.beam_options, [("DATASET", args.dataset)], template=False)
     manifest = load(args.dataset)
     reason = nothing_to_do(args.dataset, manifest)
     if reason:
@@ -71,10 +75,15 @@ def training_shards(manifest: Manifest) -> dict[str, list[ShardFile]]:
     return {kind: shards for kind, shards in found.items() if shards}
 
 
+def is_training(shard: ShardFile, kind: str) -> bool:
+    """Whether a shard's records of the kind are analysed."""
+    return (shard.split, shard.kind) == ("training", kind)
+
+
 def describe(manifest: Manifest, name: str) -> dict:
     """What dataset.json says about the statistics."""
     return {
-        "path": f"transform_fn/{name}",
+        "path": f"{FOLDER}/{name}",
         "kinds": list(training_shards(manifest)),
         "generations": [generation.name for generation in manifest.generations],
     }
@@ -89,38 +98,65 @@ def folder_name(manifest: Manifest) -> str:
 
 
 def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
-    _prepare_tensorflow()
-    from pipelines.analyze import AnalysisJob, run_analysis
-    from pipelines.options import beam_options, quiet_beam
-    from pipelines.progress import watched
-
-    quiet_beam()
-    shards = training_shards(manifest)
     name = folder_name(manifest)
-    size = sum(shard.bytes for files in shards.values() for shard in files)
-    options = beam_options(args.beam_options, size // BYTES_PER_TRACK, args.workers)
-    records = {kind: sum(shard.records for shard in files) for kind, files in shards.items()}
-    with watched("statistics", sum(records.values()), "records") as ticks:
-        job = AnalysisJob(args.dataset, name, manifest.config, ticks)
-        for left_over in (job.folder, storage.join(args.dataset, "transform_fn", name)):
-            storage.remove_tree(left_over)
-        run_analysis(job, shards, options)
+    with notes_kept_back():
+        _prepare_tensorflow()
+        earlier, new = _analyse(args, manifest, name)
     manifest.transform_fn = describe(manifest, name)
     commit(args.dataset, manifest)
-    storage.remove_tree(job.folder)
+    storage.remove_tree(storage.join(args.dataset, "plan", name))
     # Only now: until the commit, readers were told of the old folder.
-    for old in set(storage.list_folders(storage.join(args.dataset, "transform_fn"))) - {name}:
-        storage.remove_tree(storage.join(args.dataset, "transform_fn", old))
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in records.items())
-    console.say(f"analysed {counts} records of the training split: {manifest.transform_fn['path']}")
+    for old in set(storage.list_folders(storage.join(args.dataset, FOLDER))) - {name}:
+        storage.remove_tree(storage.join(args.dataset, FOLDER, old))
+    kept = f", kept the sums of {_counts(earlier)}" if any(earlier.values()) else ""
+    console.say(f"analysed {_counts(new)} records of the training split{kept}: {manifest.transform_fn['path']}")
+
+
+def _analyse(args: argparse.Namespace, manifest: Manifest, name: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Writes the graphs; returns the records by kind whose sums were there, and those that were read."""
+    from pipelines.analysis_cache import carry_over, load_parts, make_part, reusable
+    from pipelines.analyze import AnalysisJob, cache_keys, run_analysis
+    from pipelines.options import beam_options, quiet_beam
+    from pipelines.runners import complete, progress
+
+    quiet_beam()
+    dataset, kinds = args.dataset, list(training_shards(manifest))
+    keys = cache_keys(manifest.config, kinds)
+    have = load_parts(dataset, manifest)
+    held, uncovered = reusable(have, manifest.generations, keys)
+    if len(held) < len(have):
+        what = "some of the records" if held else "the records"
+        console.log(f"{what} are not those of the last analysis (an update took tracks out, say): they are read again")
+    shards = {kind: [shard for one in uncovered for shard in one.shards if is_training(shard, kind)] for kind in kinds}
+    new = make_part(shards)
+    _remove_left_over(dataset, manifest, name)
+    size = sum(shard.bytes for files in shards.values() for shard in files)
+    arguments = complete(args.beam_options, dataset, "statistics", name)
+    options = beam_options(arguments, size // BYTES_PER_TRACK, args.workers)
+    with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
+        earlier = carry_over(dataset, held, f"{FOLDER}/{name}")
+        job = AnalysisJob(dataset, name, manifest.config, tuple(earlier), new, ticks)
+        run_analysis(job, shards, keys, options)
+    return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records
+
+
+def _remove_left_over(dataset: str, manifest: Manifest, name: str) -> None:
+    """What a killed run left under the name; the graphs alone where the manifest lists it, but some are missing."""
+    folder = storage.join(dataset, FOLDER, name)
+    listed = manifest.transform_fn is not None and manifest.transform_fn["path"] == f"{FOLDER}/{name}"
+    graphs = [storage.join(folder, kind) for kind in KINDS_WITH_STATISTICS]
+    for left_over in (storage.join(dataset, "plan", name), *(graphs if listed else [folder])):
+        storage.remove_tree(left_over)
+
+
+def _counts(records: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in records.items())
 
 
 def _prepare_tensorflow() -> None:
     """Settings that hold in this process and its workers from TensorFlow's import on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not the user's
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
-    # TFT's warning is about a cache of its own, which is not used here.
-    logging.getLogger("absl").addFilter(lambda record: "cache key varies" not in record.getMessage())
 
 
 def _saved_model(dataset: str, path: str, kind: str) -> str:

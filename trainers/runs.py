@@ -11,11 +11,12 @@
 | features/ | what the frozen front of a transfer model made of the records, for the phases that train its head |
 | logs/ | for TensorBoard |
 | predictions/ | what the model says about each track of a split of its own dataset (`trainers.run_predictions`) |
+| neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
 """
 
 import platform
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import Any
@@ -53,10 +54,17 @@ class RunConfig:
     made_with: dict[str, Any]
 
 
+TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
+"""The distributions that hold TensorFlow: a TPU VM has one of its own."""
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the libraries that a result depends on."""
-    names = ("keras", "tensorflow", "numpy")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+    found = {"python": platform.python_version()} | {name: metadata.version(name) for name in ("keras", "numpy")}
+    for name in TENSORFLOWS:
+        with suppress(metadata.PackageNotFoundError):
+            return found | {"tensorflow": metadata.version(name)}
+    return found
 
 
 def open_run(run: str, config: RunConfig) -> RunState | None:

@@ -16,9 +16,9 @@ def audit(dataset: str, manifest: Manifest) -> list[Leak]:
       FmaError: a file of the dataset is damaged.
     """
     leaks = find_leaks(read_ledger(dataset, manifest, "tracks"))
-    return leaks + (find_near_duplicates(dataset, manifest) if can_find_near_duplicates(manifest) else [])
+    return leaks if unsought(manifest) else leaks + find_near_duplicates(dataset, manifest)
 
 
-def can_find_near_duplicates(manifest: Manifest) -> bool:
-    """Whether the dataset has the mel records that it takes."""
-    return "mel" in manifest.config.features
+def unsought(manifest: Manifest) -> tuple[str, ...]:
+    """Kinds of leaks that cannot be found in this dataset: near duplicates take mel records."""
+    return () if "mel" in manifest.config.features else ("recording",)

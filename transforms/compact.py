@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from transforms import console, storage
-from transforms.growth import locked, remove_orphans
+from transforms.growth import jobs_elsewhere, locked, remove_orphans
 from transforms.manifest import LEDGERS, Generation, Manifest, commit, load, read_ledger
 from transforms.plan import ShardPlan, generation_name, make_plan
 from transforms.rewrite import read_framed, recount
@@ -50,11 +50,12 @@ def run(args: argparse.Namespace) -> int:
     with locked(args.dataset), console.naming(args.dataset):
         manifest = load(args.dataset)
         before = len(manifest.generations)
-        remove_orphans(args.dataset, manifest)
+        elsewhere = jobs_elsewhere(args.dataset)
+        remove_orphans(args.dataset, manifest, elsewhere)
         if before > 1:
             manifest = compact(args.dataset, manifest)
         if args.remove_old:
-            remove_orphans(args.dataset, manifest)
+            remove_orphans(args.dataset, manifest, elsewhere)
     console.say(f"{before:,} generations are now {len(manifest.generations):,}, in {len(manifest.files()):,} files")
     console.say(f"digest {manifest.digest}")
     return 0

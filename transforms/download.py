@@ -1,15 +1,17 @@
 """`fma download`: FMA's archives, resumed where they broke off and checked against the SHA-1 sums FMA publishes."""
 
 import argparse
-import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from transforms import storage
 from transforms.console import human_bytes, log, naming, say
 from transforms.errors import FmaError, UsageError
-from transforms.fetch import Part, Retry, fetch, open_part, sha1_of
+from transforms.fetch import Retry, fetch
+from transforms.parts import Part, open_part, sha1_of
 
 BASE_URL = "https://os.unil.cloud.switch.ch/fma"
 EXAMPLE = "example: fma download --subset small --out data"
@@ -61,11 +63,9 @@ def run(args: argparse.Namespace) -> int:
     """Downloads what `args` asks for and names the command that comes next; raises FmaError or UsageError."""
     archives = chosen(args.subset, args.only, args.no_metadata)
     check_base_url(args.base_url)
-    if "://" in args.out:
-        raise UsageError(f"--out {args.out}: downloads go to a local folder; copy the zips on from there")
     paths = [download(archive, args.out, base_url=args.base_url, check=args.check) for archive in archives]
     for path in paths:
-        say(f"{path}: {human_bytes(os.path.getsize(path))}, SHA-1 as published")
+        say(f"{path}: {human_bytes(storage.size(path))}, SHA-1 as published")
     if len(paths) == 2:
         say(f"next: fma ingest --audio {paths[1]} --metadata {paths[0]} --subset {args.subset} --out DATASET")
     return 0
@@ -93,7 +93,7 @@ def check_base_url(url: str) -> None:
 
 def free_space(folder: str) -> int:
     """Bytes that can still be written below `folder`."""
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(folder).free if storage.is_local(folder) else sys.maxsize
 
 
 def download(
@@ -109,7 +109,7 @@ def download(
 
     Args:
       archive: what to download.
-      out: a local folder; made where it is absent.
+      out: a folder; made where it is absent.
       base_url: the folder on the web that holds the archive.
       check: hash an archive that is already there even though its stamp says that this was done.
       retry: how patient to be with a broken connection.
@@ -121,9 +121,9 @@ def download(
     Raises:
       FmaError: the server refuses or cannot be reached, the disk is too small, or the bytes are not the archive's.
     """
-    os.makedirs(out, exist_ok=True)
-    path, url = os.path.join(out, archive.name), f"{base_url.rstrip('/')}/{archive.name}"
-    if os.path.exists(path):
+    storage.make_folder(out)
+    path, url = storage.join(out, archive.name), f"{base_url.rstrip('/')}/{archive.name}"
+    if storage.exists(path):
         check_present(archive, path, check)
         return path
     with naming(f"{path}.part"), open_part(f"{path}.part") as part:
@@ -160,19 +160,15 @@ def check_present(archive: Archive, path: str, check: bool) -> None:
 
 def _stamp(archive: Archive, path: str) -> str:
     """A line as `sha1sum -c` reads it, and a comment that tells whether the file is still the one that was hashed."""
-    stat = os.stat(path)
-    return f"{archive.sha1}  {archive.name}\n# size {stat.st_size} mtime_ns {stat.st_mtime_ns}\n"
+    return f"{archive.sha1}  {archive.name}\n# {storage.mark(path)}\n"
 
 
 def write_stamp(archive: Archive, path: str) -> None:
     """Notes beside a file that its sum was found right, so that 93 GiB need not be hashed each time."""
-    with open(f"{path}.sha1", "w", encoding="utf-8") as file:
-        file.write(_stamp(archive, path))
+    storage.write_bytes(f"{path}.sha1", _stamp(archive, path).encode())
 
 
 def has_stamp(archive: Archive, path: str) -> bool:
     """Whether the file was hashed before and has not changed since."""
-    if not os.path.exists(f"{path}.sha1"):
-        return False
-    with open(f"{path}.sha1", "rb") as file:
-        return file.read() == _stamp(archive, path).encode()
+    stamp = f"{path}.sha1"
+    return storage.exists(stamp) and storage.read_bytes(stamp) == _stamp(archive, path).encode()

@@ -1,19 +1,15 @@
 """One file over HTTP into a part file that survives broken connections and runs, hashed while it arrives."""
 
-import contextlib
-import errno
-import fcntl
-import hashlib
-import os
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 from transforms.console import human_bytes, human_seconds, log, progress
 from transforms.errors import FmaError
+from transforms.parts import Part
 from transforms.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16  # bytes; at most this much is lost where a connection breaks off
 LONGEST_PAUSE = 60.0  # seconds
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class BrokenTransferError(Exception):
@@ -42,93 +37,6 @@ class Retry:
     tries: int = 8
     pause: float = 1.0
     timeout: float = 60.0
-
-
-class Part:
-    """What is there so far of a file, its SHA-1, and (in `PATH.etag`) which version of the file it comes from."""
-
-    def __init__(self, path: str, file: BinaryIO):
-        self.path = path
-        self.size = os.path.getsize(path)
-        self._file = file
-        self._digest = sha1_of(path)
-
-    def sha1(self) -> str:
-        """SHA-1 of the bytes so far, in hexadecimal."""
-        return self._digest.hexdigest()
-
-    def version(self) -> str:
-        """The ETag or date of the file that the bytes come from, or "" where the server gave none."""
-        if not os.path.exists(f"{self.path}.etag"):
-            return ""
-        with open(f"{self.path}.etag", encoding="latin-1") as file:  # the encoding of HTTP headers
-            return file.read()
-
-    def restart(self, version: str) -> None:
-        """Drops the bytes; those that follow come from `version` of the file."""
-        self._file.truncate(0)  # before the version, so that no bytes ever stand beside one they are not from
-        self._digest, self.size = _sha1(), 0
-        with open(f"{self.path}.etag", "w", encoding="latin-1") as file:
-            file.write(version)
-
-    def append(self, chunk: bytes) -> None:
-        """Adds bytes to the end."""
-        self._file.write(chunk)
-        self._digest.update(chunk)
-        self.size += len(chunk)
-
-    def keep_as(self, path: str) -> None:
-        """Gives the finished file its name, once its bytes are on the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        os.replace(self.path, path)
-        self.remove()
-
-    def remove(self) -> None:
-        """Deletes what is left of the part and its version."""
-        for path in (self.path, f"{self.path}.etag"):
-            if os.path.exists(path):
-                os.remove(path)
-
-
-@contextlib.contextmanager
-def open_part(path: str) -> Iterator[Part]:
-    """Opens the part file at `path`, making it where it is absent; FmaError where another process writes to it."""
-    with open(path, "ab") as file:
-        _lock(file, path)
-        part = Part(path, file)
-        try:
-            yield part
-        finally:
-            if part.size == 0:
-                part.remove()
-
-
-def _lock(file: BinaryIO, path: str) -> None:
-    """Two processes that append to one part would spoil it unseen: each hashes only what it wrote itself."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FmaError(f"{path}: another download is writing to it; wait for that one or stop it") from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:  # some network folders cannot lock: there the user has to take care
-            raise
-
-
-def _sha1() -> Any:
-    return hashlib.sha1(usedforsecurity=False)  # FMA publishes SHA-1 sums
-
-
-def sha1_of(path: str) -> Any:
-    """The hashlib object of a file's bytes, with progress shown."""
-    digest, size = _sha1(), os.path.getsize(path)
-    if size == 0:
-        return digest
-    with open(path, "rb") as file, progress(f"hash {os.path.basename(path)}", size, "bytes") as bar:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            bar.advance(len(chunk))
-    return digest
 
 
 def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Retry) -> None:

@@ -128,8 +128,25 @@ def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
     return labels + sorted({track.genre for track in tracks} - known)
 
 
-def remove_orphans(dataset: str, manifest: Manifest) -> int:
+ELSEWHERE = "elsewhere"
+"""A file beside a generation's plan: its job runs where it does not end with the command that began it."""
+
+
+def jobs_elsewhere(dataset: str) -> frozenset[str]:
+    """Generations whose job may still be running, or waits to be taken up."""
+    plans = storage.join(dataset, "plan")
+    return frozenset(
+        name for name in storage.list_folders(plans) if storage.exists(storage.join(plans, name, ELSEWHERE))
+    )
+
+
+def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = frozenset()) -> int:
     """Removes files that the manifest does not list: what a killed run left, or what an earlier one replaced.
+
+    Args:
+      dataset: its path.
+      manifest: its own.
+      keep: generations whose files stay.
 
     Returns:
       how many.
@@ -138,7 +155,9 @@ def remove_orphans(dataset: str, manifest: Manifest) -> int:
     removed = 0
     for kind in (*manifest.config.features, *LEDGERS, "plan"):
         folder = storage.join(dataset, kind)
-        orphans = [path for path, _ in storage.list_files(folder) if path not in known]
+        kept = tuple(storage.join(folder, name, "") for name in keep)
+        found = [path for path, _ in storage.list_files(folder) if path not in known]
+        orphans = [path for path in found if not path.startswith(kept)]
         storage.remove_all(orphans)
         removed += len(orphans)
         storage.remove_empty_folders(folder)

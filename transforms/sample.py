@@ -5,6 +5,7 @@ import os
 import shlex
 from collections import Counter
 
+from transforms import storage
 from transforms.console import human_bytes, say, table
 from transforms.corpus.options import BITRATES, SUBSETS, CorpusOptions, validate
 from transforms.corpus.summary import CorpusSummary
@@ -49,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
     """Writes the corpus and says what it holds and which command comes next."""
     from transforms.corpus.writer import write_corpus
 
-    if "://" in args.out:
-        raise UsageError(f"--out {args.out}: a corpus is written to a local folder; copy it on from there")
     names = CorpusOptions().to_json().keys() - {"archives"}
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("--jobs must be at least 1")
@@ -82,8 +81,9 @@ def next_command(summary: CorpusSummary) -> str:
 
 
 def _size(summary: CorpusSummary) -> int:
-    paths = [os.path.join(summary.audio, song.member) for song in summary.songs]
-    return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+    return sum(
+        size or 0 for size in storage.sizes([storage.join(summary.audio, song.member) for song in summary.songs])
+    )
 
 
 def _cores() -> int:

@@ -96,7 +96,7 @@ class TrackProcess:
                 elif what == "failed":
                     raise TrackError(*rest)
                 elif what == "unreadable":
-                    raise FmaError(f"{track.locator}: {rest[0]}")
+                    raise FmaError(rest[0] if track.path in rest[0] else f"{track.locator}: {rest[0]}")
                 else:
                     raise RuntimeError(rest[0])
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:

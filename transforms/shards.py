@@ -119,7 +119,7 @@ class ShardBuilder:
             result.failures[error.reason] = result.failures.get(error.reason, 0) + 1
             self._on_track(error.reason)
             return
-        except OSError:
+        except (FmaError, OSError):
             raise
         except Exception as error:
             # A new exception, since runners pass on an exception's message and not its notes.

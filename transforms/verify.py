@@ -9,7 +9,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from transforms import console, storage
-from transforms.audit import audit
+from transforms.audit import audit, unsought
 from transforms.errors import FmaError
 from transforms.leaks import Leak
 from transforms.manifest import LEDGERS, Manifest, load, read_ledger
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
             console.say(f"leak: {leak}")
         for problem in verdict.problems:
             console.say(f"problem: {problem}")
+        if unsought(manifest):
+            console.say("near-duplicate recordings were not looked for: this takes mel records")
         records = ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items())
         console.say(f"{totals['tracks']:,} tracks, {records} records in {len(manifest.files()):,} files")
         console.say(f"digest {verdict.digest}")

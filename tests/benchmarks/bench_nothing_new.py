@@ -1,12 +1,9 @@
 """How long `fma ingest` takes to find out that nothing is new: time and peak memory by size of the corpus.
 
-Run from the repository's root: python -m tests.benchmarks.bench_nothing_new [--tracks 8000 25000 106574] [--folder]
-
 The corpus is FMA-shaped: tracks.csv with as much prose a row as the real one (2.5 KB), audio in one zip, and a dataset
 that holds every track; its record files are empty, since such a run does not open them.
 """
 
-import argparse
 import csv
 import dataclasses
 import hashlib
@@ -21,7 +18,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from transforms import console, storage
+from tests.benchmarks.harness import Row
+from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.extract import TrackFacts
 from transforms.locate import fma_path
@@ -147,25 +145,20 @@ def run(folder: Path, audio: Path) -> tuple[float, int, str]:
     return seconds, used.ru_maxrss << 10, last
 
 
-def main() -> None:
-    """Prints a row for each size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tracks", type=int, nargs="+", default=[8000, 25_000, 106_574])
-    parser.add_argument("--folder", action="store_true", help="audio as files in folders instead of a zip")
-    args = parser.parse_args()
+def measure(_: Path, *, sizes: tuple[int, ...] = (8000, 25_000, 106_574)) -> list[Row]:
+    """Time and peak memory for each number of tracks."""
     rows = []
-    for count in args.tracks:
+    for count in sizes:
         with tempfile.TemporaryDirectory(prefix="fma-bench-") as name:
             folder = Path(name)
             tracks = list(tracks_of(count))
-            audio = write_corpus(folder, tracks, args.folder)
+            audio = write_corpus(folder, tracks, as_folder=False)
             write_dataset(str(folder / "data"), tracks)
-            csv_bytes = (folder / "tracks.csv").stat().st_size
             seconds, memory, last = run(folder, audio)
         assert last == f"nothing new, 0 new, {count:,} kept, 0 bytes rewritten", last
-        rows.append((count, console.human_bytes(csv_bytes), f"{seconds:.1f} s", console.human_bytes(memory)))
-    console.table("an ingest that finds nothing new", ("tracks", "tracks.csv", "time", "peak memory"), rows)
-
-
-if __name__ == "__main__":
-    main()
+        largest = count == max(sizes)
+        rows.append(Row(f"nothing new, {count:,} tracks: time", seconds, "s", target=20 if largest else None))
+        rows.append(
+            Row(f"nothing new, {count:,} tracks: memory", memory / 2**20, "MB", target=1000 if largest else None)
+        )
+    return rows

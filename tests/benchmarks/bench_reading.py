@@ -1,7 +1,7 @@
 """tf.data: records a second into a step that does nothing, and bytes on disk, against float lists.
 
 The other layout is the usual one: each value a float of a FloatList (mel as an image of three equal channels), parsed
-one record at a time. Both have the same records in as many files, and both read in parallel.
+one record at a time. Both have the same records in as many files, both read in parallel, neither shuffles.
 """
 
 import sys
@@ -61,7 +61,7 @@ def read_ours(dataset: str, manifest: Manifest, kind: str) -> Iterator[None]:
     """Batches without end."""
     from trainers.data import read_split
 
-    split = read_split(dataset, manifest, kind, "training", BATCH, training=True, cache="off")
+    split = read_split(dataset, manifest, kind, "training", BATCH, training=True, cache="off", shuffle=False)
     for _ in split.repeat():
         yield
 

@@ -40,6 +40,13 @@ def cut_off_a_few_bytes(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
+def repeat_a_record(path: Path) -> None:
+    """As many records as before, each of them sound; only their digest tells."""
+    with path.open("rb") as file:
+        *kept, _ = read_records(file, path.name)
+    path.write_bytes(b"".join(map(frame, [kept[0], *kept])))
+
+
 def cut_manifest(dataset: Path) -> None:
     path = dataset / "dataset.json"
     path.write_text(path.read_text()[:-2000])
@@ -133,7 +140,7 @@ def test_a_damaged_or_newer_manifest_stops_every_reader(sound, dataset, capsys, 
     assert MANIFEST_DAMAGES[damage] in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("damage", SHARD_DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", [*SHARD_DAMAGES, repeat_a_record], ids=lambda damage: damage.__name__)
 def test_an_update_that_would_copy_from_a_damaged_shard_stops_and_the_dataset_stays(dataset, damage):
     from transforms.errors import FmaError
     from transforms.rewrite import without_tracks
@@ -144,6 +151,12 @@ def test_an_update_that_would_copy_from_a_damaged_shard_stops_and_the_dataset_st
     tracks = [line["track_id"] for line in manifests.read_ledger(str(dataset), manifest, "tracks")]
     with pytest.raises(FmaError, match=f"{path.relative_to(dataset)}.*run fma verify"):
         without_tracks(str(dataset), manifest, set(tracks), set(), "0002-update")
+
+
+def test_a_compaction_finds_records_that_are_not_those_that_were_written(sound, dataset, capsys):
+    repeat_a_record(path_of(dataset, "raw"))
+    assert run("compact", dataset, sound) == 1
+    assert "its records are not those that were written" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -148,6 +148,8 @@ class Buckets:
         return result | ({"nextPageToken": shown[-1]} if len(rest) > page else {})
 
     def compose(self, bucket: str, name: str, sources: list[str], query: dict[str, str]) -> Stored:
+        if len(sources) > 32:
+            raise RefusedError(400, "The number of source components provided exceeds the maximum of 32.")
         with self._lock:
             data = b"".join(self.get(bucket, source, {}).data for source in sources)
             return self.put(bucket, name, data, query)

@@ -25,7 +25,14 @@ COPY = re.compile(r"(.+)/(rewriteTo|copyTo)/b/([^/]+)/o/(.+)")
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Attributes: buckets, faults, requests (noted), denied ({bucket: (401 or 403, how the permission's name begins)})."""
+    """The stand-in.
+
+    Attributes:
+      buckets: all that is stored.
+      faults: to come.
+      requests: noted since they were last asked for.
+      denied: {bucket: (401 or 403, how the names of the permissions begin that it is answered for)}.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -85,15 +92,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.requests.append(note | {"query": self.query, "bytes": len(self.body)})
         if self.at == "/token":  # where a service account's key file sends for access
             return self._send(400, b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}')
-        fault = self.server.faults.next(self.command, self.at)
+        return self._serve(self.server.faults.next(self.command, self.at))
+
+    def _serve(self, fault: str) -> None:
+        self.cut = fault == "cut"
         if fault == "slow":
             time.sleep(self.server.faults.seconds)
-        elif fault in ("429", "503"):
-            return self._refuse(int(fault), "Please try again.")
-        elif fault == "reset":
+        if fault == "reset":
             return self._reset()
-        self.cut = fault == "cut"
         try:
+            if fault in ("429", "503"):
+                raise RefusedError(int(fault), "Please try again.")
             answer = self._answer()
         except RefusedError as error:
             return self._refuse(error.status, str(error))

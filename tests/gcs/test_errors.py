@@ -110,8 +110,8 @@ def locked(cloud) -> Iterator[Callable[[int, str], None]]:
 
 @pytest.mark.parametrize("status", [403, 401])
 @pytest.mark.parametrize("what", ["audio", "metadata", "out"])
-def test_what_is_not_allowed_is_one_line_with_the_role_to_give(locked, corpus, tmp_path, capsys, what, status):
-    command = arguments(str(corpus), str(tmp_path / "out"), "small", False)
+def test_what_is_not_allowed_is_one_line_with_the_role_to_give(locked, corpus, capsys, what, status):
+    command = arguments(str(corpus), str(corpus.parent / "nowhere"), "small", False)
     command[command.index(f"--{what}") + 1] = "gs://locked/place"
     locked(status, "storage.objects")
     assert fma.main(command) == 1
@@ -138,7 +138,7 @@ def test_a_storage_that_stays_away_is_one_line(cloud, folder, monkeypatch):
     with cloud.faults(every=1, kinds=["503"]), pytest.raises(FmaError) as caught:
         storage.read_bytes(f"{folder}/file")
     assert str(caught.value) == (
-        f"{folder}/file: Google Cloud Storage did not answer for 0 s (Please try again.): {advice}"
+        f"{folder}/file: Google Cloud Storage did not answer for 0 s (Please try again): {advice}"
     )
     with cloud.faults(every=1, kinds=["reset"]), pytest.raises(FmaError, match=rf"not answer for 0 s .*: {advice}"):
         storage.write_bytes(f"{folder}/file", b"")
@@ -148,7 +148,7 @@ def test_a_worker_that_is_refused_ends_the_command_with_one_line(locked, corpus,
     upload(corpus / "audio", "gs://locked/audio")
     paths = ["--audio", "gs://locked/audio", "--metadata", str(corpus / "fma_metadata"), "--out", f"{folder}/out"]
     locked(401, "storage.objects.get")
-    assert fma.main(["ingest", *paths, "--subset", "small", *SETTINGS]) == 1
+    assert fma.main(["ingest", *paths, "--subset", "small", *SETTINGS, "--shards", "1"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("fma: error: ")
     assert "Google refuses the credentials" in line
@@ -161,3 +161,39 @@ def test_a_track_that_may_not_be_read_is_a_failure_of_that_track(locked, corpus)
     locked(403, "storage.objects.get")
     with pytest.raises(TrackError, match="unreadable_audio"):
         open_track(Track(1, "Folk", "training", "gs://locked/one.mp3"))
+
+
+def test_tensorflow_is_refused_in_one_line_too(locked):
+    import tensorflow as tf
+
+    from trainers.data import reading
+
+    locked(403, "storage.objects.get")
+    with pytest.raises(FmaError) as caught, reading("gs://locked/data"):
+        list(tf.data.TFRecordDataset("gs://locked/data/a.tfrecord"))
+    assert str(caught.value).startswith(
+        "cannot read gs://locked/data/a.tfrecord (HTTP 403: robot@project.iam.gserviceaccount.com does not have "
+        "storage.objects.get access to the Google Cloud Storage bucket"
+    )
+    assert "TensorFlow reads gs:// with the credentials of gcloud auth application-default login" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_storage_that_stays_away_from_tensorflow_is_one_line_too():
+    import tensorflow as tf
+
+    from trainers.data import reading
+
+    said = (  # by TensorFlow 2.21 after its own tries
+        "{{function_node x}} All 10 retry attempts failed. The last failure: Error executing an HTTP request: HTTP "
+        'response code 503 with body \'{"error": {"code": 503, "message": "Please try again."}}\'\n\t when reading '
+        "gs://bucket/data/a.tfrecord [Op:IteratorGetNext]"
+    )
+    with pytest.raises(FmaError) as caught, reading("gs://bucket/data"):
+        raise tf.errors.AbortedError(None, None, said)
+    assert str(caught.value) == (
+        "cannot read gs://bucket/data/a.tfrecord (HTTP 503: Please try again): check the network and run the command "
+        "again"
+    )
+    with pytest.raises(tf.errors.AbortedError), reading("data/small"):
+        raise tf.errors.AbortedError(None, None, "something else")

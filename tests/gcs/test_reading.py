@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import zipfile
 
 import fma
@@ -10,6 +11,8 @@ from tests.pipelines.test_ingest import make_music
 from tests.trainers.test_fma_tables import features_csv, tracks_csv
 from trainers.classical.fma_tables import read_fma_table
 from transforms import storage
+from transforms.locate import open_track
+from transforms.tracks import Track
 
 
 def test_a_zips_directory_is_read_once_by_the_planner_and_once_by_each_worker(corpus, folder, cloud, tmp_path):
@@ -31,6 +34,21 @@ def test_a_zips_directory_is_read_once_by_the_planner_and_once_by_each_worker(co
     # The planner looks whether the address is a folder, then both open the zip: its head, its size, its end.
     assert (len(facts), len(ends), len(heads)) == (2, 2, 2)
     assert len(members) <= 39  # of the 40 tracks one is missing; those that the head holds already cost nothing
+
+
+def test_a_clip_in_a_zip_is_one_request_however_long_it_is(folder, cloud):
+    packed = io.BytesIO()
+    clips = {f"fma_small/000/{number:06d}.mp3": os.urandom(1_000_000 * (number % 3 + 1)) for number in range(6)}
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in clips.items():
+            archive.writestr(name, data)
+    storage.write_bytes(f"{folder}/fma_small.zip", packed.getvalue())
+    for number, (name, data) in enumerate(reversed(clips.items())):
+        cloud.requests()
+        track = Track(number, "Folk", "training", name, f"{folder}/fma_small.zip")
+        with open_track(track) as file:
+            assert file.read() == data
+        assert number == 0 or len(cloud.requests("GET")) <= 1
 
 
 def test_a_file_of_a_folder_is_one_request(corpus, folder, cloud):
@@ -76,7 +94,6 @@ def test_a_long_song_comes_by_way_of_a_file_of_this_machine(folder, cloud, tmp_p
 
     from tests.conftest import tone
     from transforms import locate
-    from transforms.tracks import Track
 
     monkeypatch.setattr(locate, "IN_MEMORY", 1 << 20)
     soundfile.write(tmp_path / "song.wav", tone(60, 22_050), 22_050)

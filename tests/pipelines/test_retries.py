@@ -8,6 +8,7 @@ import pytest
 import fma
 from pipelines.build import BuildJob, BuildShard, run_build
 from pipelines.options import beam_options
+from tests.pipelines.test_growth import files_of
 from tests.pipelines.test_ingest import digest_of, ingest, make_music
 from transforms import manifest as manifests
 from transforms.manifest import Generation
@@ -26,11 +27,6 @@ def music(tmp_path_factory) -> Path:
     make_music(folder)
     assert ingest(folder) == 0
     return folder
-
-
-def files_below(dataset: Path) -> set[str]:
-    found = (str(path.relative_to(dataset)) for path in dataset.rglob("*") if path.is_file())
-    return {path for path in found if path not in ("dataset.json", ".lock")}
 
 
 def test_a_bundle_that_fails_after_it_has_written_and_is_retried_leaves_each_record_once(music, monkeypatch):
@@ -54,7 +50,7 @@ def assert_equal_to_undisturbed(music: Path, name: str) -> None:
     assert digest_of(music / name) == digest_of(music / "out")
     whole, retried = (manifests.load(str(music / one)) for one in ("out", name))
     assert retried.files() == whole.files()
-    assert files_below(music / name) == {file.path for file in retried.files()}
+    assert set(files_of(music / name)) == {file.path for file in retried.files()}
     assert fma.main(["verify", str(music / name)]) == 0
 
 

@@ -81,7 +81,7 @@ def constants(dataset: Path) -> list[np.ndarray]:
 
 def assert_same_statistics(one: Path, other: Path) -> None:
     values = constants(one)
-    assert [value.shape for value in values] == [(32,), (32,), (518,), (518,), (518, 11)]
+    assert [value.shape for value in values] == [(32,), (32,), (518, 66)]
     for value, same in zip(values, constants(other), strict=True):
         np.testing.assert_allclose(value, same, rtol=0, atol=EXACT)
 
@@ -192,7 +192,10 @@ def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analy
     (dataset / "transform_fn" / "0007-dead" / "mel").mkdir(parents=True)
     capsys.readouterr()
     assert analyse(dataset) == 0
-    assert "analysed 30 mel, 15 stats records" in capsys.readouterr().out
+    assert (
+        "analysed 6 mel, 3 stats records of the training split, kept the sums of 24 mel, 12 stats"
+        in capsys.readouterr().out
+    )
     new = manifests.load(str(dataset)).transform_fn
     assert new["generations"] == [synthetic.GENERATION, "0002-more"]
     assert new["path"].startswith("transform_fn/0002-")
@@ -236,11 +239,11 @@ def test_shards_that_cannot_be_read_are_one_line_and_the_dataset_stays(tmp_path,
 
 def read_first_shard(dataset: Path, kind: str, missing: int = 0) -> list:
     """What the reader yields for a kind's first training shard, when the plan lists so many records more."""
-    from pipelines.analyze import AnalysisJob, ReadBatches
+    from pipelines.batches import ReadBatches
 
     manifest = manifests.load(str(dataset))
     shard = manifest.shards(kind, "training")[0]
-    reader = ReadBatches(AnalysisJob(str(dataset), "name", manifest.config), kind)
+    reader = ReadBatches(str(dataset), manifest.config, kind)
     return list(reader.process(json.dumps({"path": shard.path, "records": shard.records + missing})))
 
 

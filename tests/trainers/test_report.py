@@ -354,7 +354,7 @@ def test_verdicts_tell_what_is_worse_from_what_is_too_close(tmp_path):
 def test_leaks_are_named(tmp_path):
     found = [
         Leak("artist", "Somebody", {"training": [1, 2, 3, 4, 5], "test": [9]}),
-        Leak("near duplicate", "tracks 7 and 8", {"validation": [7], "test": [8]}),
+        Leak("recording", "tracks 7 and 8", {"validation": [7], "test": [8]}),
     ]
     text = Parsed(leaks.leaks(found, None)).text
     assert "Somebody (training: 1, 2, 3 and 2 more; test: 9)" in text

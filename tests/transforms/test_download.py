@@ -96,6 +96,6 @@ def test_options_choose_the_archives():
 def test_bad_options_are_usage_errors(arguments, tmp_path):
     with pytest.raises(UsageError):
         command.run(parse("--out", str(tmp_path / "data"), *arguments))
-    with pytest.raises(UsageError, match="a local folder"):
-        command.run(parse("--out", "gs://bucket/data", "--subset", "small"))
+    with pytest.raises(UsageError, match="s3:// paths cannot be read or written"):
+        command.run(parse("--out", "s3://bucket/data", "--subset", "small"))
     assert names(tmp_path) == []

@@ -85,3 +85,12 @@ def test_an_album_on_both_sides_of_a_split_is_a_leak_and_albums_of_one_title_are
     for line in lines:
         del line["album_id"]
     assert find_leaks(lines) == [Leak("album", "Demo", {"training": [1], "validation": [3], "test": [2]})]
+
+
+def test_without_mel_records_near_duplicates_are_said_not_to_have_been_looked_for(tmp_path, capsys):
+    soundfile.write(tmp_path / "1.mp3", tune(1), RATE)
+    (tmp_path / "tracks.csv").write_text("track_id,path,genre,split\n1,1.mp3,Rock,training\n")
+    arguments = ["--audio", str(tmp_path), "--metadata", str(tmp_path / "tracks.csv"), "--out", str(tmp_path / "out")]
+    assert fma.main(["ingest", *arguments, "--features", "raw", "--direct_running_mode", "in_memory"]) == 0
+    assert fma.main(["verify", str(tmp_path / "out")]) == 0
+    assert "near-duplicate recordings were not looked for" in capsys.readouterr().out

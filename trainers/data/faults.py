@@ -1,9 +1,9 @@
 """What goes wrong while shards are read, as one line that says what to do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainers.data.source import is_local
 from transforms import console, storage
 from transforms.errors import FmaError
 from transforms.manifest import load
@@ -11,6 +11,11 @@ from transforms.records import read_records
 
 LOOK_UP_TO = 4 << 30
 """Bytes of a dataset that are read again to find out which shard is damaged; TensorFlow does not say it."""
+
+CREDENTIALS = (
+    "TensorFlow reads gs:// with the credentials of gcloud auth application-default login, of a service account's key "
+    "file (GOOGLE_APPLICATION_CREDENTIALS) or of a machine of Google's, and of no other kind"
+)
 
 _WRONG_COUNT = "Input dataset was expected to contain"
 
@@ -34,7 +39,14 @@ def reading(dataset: str) -> Iterator[None]:
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
         if ".tfrecord" not in error.message:
             raise  # about something else than a shard
+        if isinstance(error, tf.errors.PermissionDeniedError) and not storage.is_local(dataset):
+            raise FmaError(f"cannot read {_detail(error.message)}: {CREDENTIALS}") from error
         raise FmaError(f"cannot read {_detail(error.message)}: run fma verify {dataset}") from error
+    except (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+        if storage.is_local(dataset):
+            raise
+        advice = "check the network and run the command again"
+        raise FmaError(f"cannot read {_detail(error.message)}: {advice}") from error
     except (tf.errors.FailedPreconditionError, tf.errors.InvalidArgumentError) as error:
         if _WRONG_COUNT not in error.message:
             raise
@@ -44,13 +56,17 @@ def reading(dataset: str) -> Iterator[None]:
 
 
 def _detail(message: str) -> str:
-    """TensorFlow's message on one line, without the names of its operations."""
-    return " ".join(message.rpartition("}}")[2].partition(" [Op:")[0].split())
+    """TensorFlow's message on one line, without the names of its operations; of an answer, what it says."""
+    path = re.search(r"when reading (\S+)", message)
+    answer = re.search(r"response code (\d+)(?:.*?\"message\": *\"([^\"]+))?", message, re.DOTALL)
+    if path and answer:
+        return f"{path[1]} (HTTP {answer[1]}: {(answer[2] or 'no reason given').rstrip('.')})"
+    return " ".join(re.sub(r"^.*?\{\{[^}]*\}\}", "", message).partition(" [Op:")[0].split())
 
 
 def _find_damage(dataset: str) -> str:
     unknown = f"a shard of {dataset} is damaged"
-    if not is_local(dataset):
+    if not storage.is_local(dataset):
         return unknown
     manifest = load(dataset)
     shards = [shard for kind in manifest.config.features for shard in manifest.shards(kind)]

@@ -7,7 +7,7 @@ parsing one by one that takes three quarters of the CPU time for mel, half for s
 from typing import TYPE_CHECKING
 
 from trainers.data.budget import Budget, Cache, available_memory, plan_memory
-from trainers.data.source import find_shards, is_local
+from trainers.data.source import find_shards
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.manifest import Manifest
@@ -107,7 +107,7 @@ def read_serialized(
     paths = tf.data.Dataset.from_tensor_slices([storage.join(dataset, shard.path) for shard in shards])
     if shuffle:
         paths = paths.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True)
-    buffer = None if is_local(dataset) else REMOTE_BUFFER
+    buffer = None if storage.is_local(dataset) else REMOTE_BUFFER
     serialized = paths.interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=buffer),
         cycle_length=min(len(shards), PARALLEL_SHARDS),

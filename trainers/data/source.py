@@ -7,11 +7,6 @@ from transforms.shard_files import ShardFile
 from transforms.tracks import SPLITS
 
 
-def is_local(path: str) -> bool:
-    """Whether a path is on this machine, where asking for a file's size costs nothing."""
-    return "://" not in path or path.startswith("file://")
-
-
 def count_records(manifest: Manifest, kind: str, split: str) -> int:
     """Records of a kind in a split."""
     return sum(shard.records for shard in manifest.shards(kind, split))
@@ -38,7 +33,7 @@ def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list
     if not any(shard.records for shard in shards):
         counts = ", ".join(f"{name} {count_records(manifest, kind, name):,}" for name in SPLITS)
         raise UsageError(f"{dataset} has no {kind} records in its {split} split (records by split: {counts})")
-    if is_local(dataset):
+    if storage.is_local(dataset):
         _check_sizes(dataset, shards)
     return shards
 

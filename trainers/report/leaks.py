@@ -25,7 +25,7 @@ KINDS = {
     "artist": ("artists", "a model may know the artist rather than the genre"),
     "album": ("albums", "a model may know the album rather than the genre"),
     "audio": ("exact copies", "the very same audio is both learned and asked"),
-    "near duplicate": ("near duplicates", "nearly the same audio is both learned and asked"),
+    "recording": ("near duplicates", "nearly the same audio is both learned and asked"),
 }
 SHOWN, IDS = 20, 3
 """Leaks of a kind that are listed, and track ids named for each split."""
@@ -40,22 +40,27 @@ def remark(found: Sequence[Leak]) -> str:
     return f"Leak audit: {listing(parts)} on both sides of a split: the accuracies may be too high."
 
 
-def leaks(found: Sequence[Leak], leakage: Leakage | None) -> Html:
+def leaks(found: Sequence[Leak], leakage: Leakage | None, unsought: Sequence[str] = ()) -> Html:
     """The section.
 
     Args:
       found: by the audit.
       leakage: what the experiment measured, or None where it was not asked for.
+      unsought: kinds of leaks that this dataset's records do not show.
     """
-    return section("leaks", "Leak audit", _kinds(found), _lists(found), _experiment(leakage) if leakage else None)
+    told = _kinds(found, unsought)
+    return section("leaks", "Leak audit", told, _lists(found), _experiment(leakage) if leakage else None)
 
 
-def _kinds(found: Sequence[Leak]) -> Html:
+def _kinds(found: Sequence[Leak], unsought: Sequence[str]) -> Html:
     counts = Counter(leak.what for leak in found)
     names = [*KINDS, *(what for what in counts if what not in KINDS)]
     rows: list[list[Content]] = []
     for what in names:
         name, why = KINDS.get(what, (what, ""))
+        if what in unsought:
+            rows.append([name, "?", "not looked for: this takes mel records, and the dataset has none"])
+            continue
         state = element("span", "none", class_="right") if not counts[what] else element("span", why, class_="wrong")
         rows.append([name, f"{counts[what]:,}", state])
     return table("In more than one split", ("what", "how many", ""), rows, numbers=(1,))

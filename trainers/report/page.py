@@ -13,6 +13,7 @@ from trainers.report.leakage import Leakage
 from trainers.report.markup import Html, count, element, paragraph, section
 from trainers.report.mistakes import mistakes
 from trainers.report.style import STYLE
+from transforms.audit import unsought
 from transforms.leaks import Leak
 from transforms.manifest import Manifest
 
@@ -53,7 +54,7 @@ def page(comparison: Comparison, background: Background | None) -> str:
         ("calibration", "Calibration", calibration(comparison)),
         ("curves", "Learning curves", curves.curves(comparison)),
         ("dataset", "Dataset", _dataset(comparison, background)),
-        *([("leaks", "Leak audit", leaks.leaks(background.leaks, background.leakage))] if background else []),
+        *([("leaks", "Leak audit", _leaks(background))] if background else []),
         ("runs", "Runs", runs(comparison)),
     ]
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
@@ -65,6 +66,10 @@ def page(comparison: Comparison, background: Background | None) -> str:
         element("footer", paragraph("Written by fma report. The page loads nothing and runs no script.")),
     )
     return f"<!doctype html>\n{element('html', _head(comparison), body, lang='en')}\n"
+
+
+def _leaks(background: Background) -> Html:
+    return leaks.leaks(background.leaks, background.leakage, unsought(background.manifest))
 
 
 def _dataset(comparison: Comparison, background: Background | None) -> Html:

@@ -2,7 +2,7 @@
 
 | file | what |
 |---|---|
-| bundle.json | name, labels, the dataset's settings, the model's entry of metrics.json, library versions; written last |
+| bundle.json | name, labels, the dataset's settings, the model's entry of metrics.json, versions; written last |
 | model.skops | the fitted pipeline: scaler, PCA, classifier; loading it runs no code from it |
 """
 

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from trainers.runs import load_config
+from trainers.serving.arguments import add_model
 from trainers.serving.bundles import is_bundle, write_bundle
 from trainers.serving.scoring import open_scorer
 from transforms import console, storage
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.description = (
-        "Writes a model that needs none of this program: a SavedModel whose input is a waveform at the dataset's sample "
-        "rate, with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
+        "Writes a model that needs none of this program: a SavedModel whose input is a waveform at the dataset's rate, "
+        "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
         "baselines, a bundle that fma predict takes."
     )
     parser.epilog = "example: fma export runs/mel_cnn --out exported/mel_cnn"
-    parser.add_argument("run", metavar="RUN")
+    add_model(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
     parser.add_argument("--no-tflite", dest="tflite", action="store_false", help="the SavedModel only")
 
 
@@ -52,7 +52,7 @@ def _export_network(args: argparse.Namespace, scorer: "KerasScorer") -> None:
     agreement = facts["agreement"]
     console.table(
         f"{scorer.name}, {len(scorer.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
-        ("file", "size", "largest difference from the pipeline, in probability"),
+        ("model", "size", "largest difference from the pipeline, in probability"),
         [
             (name, console.human_bytes(facts["bytes"][name]), f"{difference:.1e}")
             for name, difference in agreement.items()

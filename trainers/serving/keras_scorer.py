@@ -32,7 +32,8 @@ class KerasScorer:
 
     def __init__(self, run: str, config: RunConfig):
         spec = find(config.model)
-        self.name, self.kind, self.labels = spec.name, spec.kind, config.labels
+        self.name, self.labels = spec.name, config.labels
+        self.kind: str = spec.kind
         self.config = DatasetConfig.from_json(config.dataset["config"])
         self.calibration = calibrate(run, spec.name)
         self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)

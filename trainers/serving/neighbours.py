@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FOLDER = "neighbours"
 BATCH = 32
 MOST_DIMENSIONS = 512
-"""Wider features go through a random projection (Johnson and Lindenstrauss, 1984), which moves cosines by about 0.04."""
+"""Wider features go through a random projection (Johnson and Lindenstrauss, 1984), moving cosines by about 0.04."""
 
 SHOWN = ("title", "artist", "genre", "license")
 

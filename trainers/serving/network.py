@@ -1,5 +1,8 @@
 """A trained network taken apart: its logits, and the features that its last layer sees. Imports Keras."""
 
+import json
+import re
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -8,8 +11,8 @@ from trainers.models.layers import OverCrops
 from trainers.models.spec import ModelSpec, front_of, head_of
 
 
-class Network(tf.Module):
-    """Calls a model; as a tf.Module it is exported along with what holds it.
+class Network:
+    """Calls a model.
 
     Args:
       spec: the model's row.
@@ -18,12 +21,13 @@ class Network(tf.Module):
     Attributes:
       pooled: whether a song's logits are the head's for the mean of its windows' features.
       width: of the features, d.
+      variables: all weights, as TensorFlow's own variables.
     """
 
     def __init__(self, spec: ModelSpec, model: keras.Model):
-        super().__init__(name="network")
         self.pooled = spec.pool == "track"
-        self._model = model
+        self._spec, self._model = spec, model
+        self.variables: list[tf.Variable] = [variable.value for variable in model.variables]
         self._transfer = any(layer.name == "front" for layer in model.layers)
         self._crops = next((layer for layer in model.layers if isinstance(layer, OverCrops)), None)
         if self._transfer:
@@ -35,6 +39,16 @@ class Network(tf.Module):
         else:
             self._twin = keras.Model(model.inputs, [model.outputs[0], model.get_layer("logits").input])
         self.width: int = (self._head.inputs if self._transfer else self._twin.outputs)[-1].shape[-1]
+
+    def in_float32(self) -> "Network":
+        """The network for devices that have no half precision: itself, or a copy that computes in float32."""
+        text = json.dumps(keras.saving.serialize_keras_object(self._model))
+        plain = re.sub(r'"mixed_b?float16"', '"float32"', text)
+        if plain == text:
+            return self
+        copy = keras.saving.deserialize_keras_object(json.loads(plain))
+        copy.set_weights(self._model.get_weights())
+        return Network(self._spec, copy)
 
     def windows(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Normalised records float32 [b, ...] -> logits float32 [b, classes] and features float32 [b, d]."""

@@ -5,9 +5,11 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
-from trainers.serving.answers import THRESHOLD, Answer
+from trainers.serving.answers import Answer
+from trainers.serving.arguments import add_judging, add_model
 from trainers.serving.engine import Engine
 from trainers.serving.scoring import Scorer, open_scorer
 from trainers.serving.sources import Song, find_songs, on_disk
@@ -28,24 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file that cannot be judged gets its reason, the others their answer, and the exit code is then 1."
     )
     parser.epilog = "example: fma predict runs/mel_cnn song.mp3 album/ --timeline genres.png"
-    parser.add_argument("run", metavar="RUN", help="of fma train or fma baselines, or a bundle of fma export")
+    add_model(parser)
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="audio files, folders, or - for bytes on standard input"
-    )
-    parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
-    parser.add_argument(
-        "--threshold",
-        type=number(float, 0, below=1),
-        default=THRESHOLD,
-        metavar="P",
-        help=f"the verdict is 'unsure' where no genre is at least so likely; default {THRESHOLD:g}",
     )
     parser.add_argument("--json", action="store_true", help="print a list with one entry for each file")
     parser.add_argument("--timeline", metavar="PNG", help="draw the genres over the time of the songs")
     parser.add_argument("--jobs", type=number(int, 1), metavar="N", help="songs decoded at once; default: the cores")
-    parser.add_argument("--timeout", type=number(float, 0, above=True), default=600.0, metavar="S", help="for one song")
-    parser.add_argument("--memory", type=number(int, 64), default=2048, metavar="MB", help="to decode one song")
-    parser.add_argument("--device", default="auto", choices=("auto", "tpu", "gpu", "cpu"))
+    parser.add_argument(
+        "--timeout", type=number(float, 0, above=True), default=600.0, metavar="S", help="for one song; default 600"
+    )
+    parser.add_argument(
+        "--memory", type=number(int, 64), default=2048, metavar="MB", help="to decode one; default 2048"
+    )
+    add_judging(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,9 +86,10 @@ def judge_all(engine: Engine, songs: Sequence[Song], jobs: int) -> Iterator[Judg
 
     def judge(song: Song) -> Answer | TrackError:
         try:
-            return engine.judge(song.path)
+            answer = engine.judge(song.path)
         except TrackError as error:
             return error
+        return replace(answer, embedding=answer.embedding[:0])  # answers are kept until all songs are done
 
     pool = ThreadPoolExecutor(jobs)
     try:

@@ -7,7 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from trainers.serving.answers import THRESHOLD
+from trainers.serving.arguments import add_judging, add_model
 from trainers.serving.engine import Engine
 from trainers.serving.scoring import open_scorer
 from trainers.settings import number
@@ -30,20 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "no encryption of its own: it answers this machine only, unless --host says otherwise."
     )
     parser.epilog = "example: fma serve runs/mel_cnn --data data/small"
-    parser.add_argument("run", metavar="RUN", help="of fma train or fma baselines, or a bundle of fma export")
+    add_model(parser)
     parser.add_argument(
         "--data", metavar="DATASET", help="shows the training tracks of this dataset that are most alike"
     )
-    parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
-    parser.add_argument(
-        "--threshold",
-        type=number(float, 0, below=1),
-        default=THRESHOLD,
-        metavar="P",
-        help=f"the verdict is 'unsure' where no genre is at least so likely; default {THRESHOLD:g}",
-    )
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-upload", type=number(int, 1), default=64, metavar="MB", help="of a song; default 64")
     limits.add_argument("--timeout", type=number(float, 0, above=True), default=30.0, metavar="S", help="default 30")
@@ -51,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", type=number(int, 64), default=1024, metavar="MB", help="to decode one; default 1024"
     )
     limits.add_argument("--concurrency", type=number(int, 1), metavar="N", help="songs at once; default: the cores")
-    parser.add_argument("--device", default="auto", choices=("auto", "tpu", "gpu", "cpu"))
+    add_judging(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,10 +115,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)
-    except socket.gaierror as error:
-        raise UsageError(f"--host {host}: there is no such address") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        if (error.errno or 0) < 0:  # the resolver's own numbers
+            raise UsageError(f"--host {host}: there is no such address") from error
+        reason = os.strerror(error.errno or 0).lower()
         raise FmaError(f"cannot answer at {host}, port {port}: {reason}; give another --port or --host") from error
 
 

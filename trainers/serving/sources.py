@@ -14,8 +14,9 @@ STANDARD_INPUT = "-"
 MOST_BYTES = 4 << 30
 """Of standard input: a stream without an end must not fill the disk."""
 
-ENDINGS = tuple(
-    "mp3 wav flac ogg oga opus aif aiff aifc au snd caf w64 rf64 m4a m4b mp4 aac wma ape wv mpc mp2 3gp amr".split()
+ENDINGS = (
+    *("mp3", "wav", "flac", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),
+    *("m4a", "m4b", "mp4", "aac", "wma", "ape", "wv", "mpc", "mp2", "3gp", "amr"),
 )
 """What is tried of a folder. Some of these libsndfile cannot read: they get their reason rather than be passed over."""
 
@@ -47,7 +48,9 @@ def _expand(path: str) -> list[Song]:
     if not audio:
         raise UsageError(f"{path} has no audio files below it (looked for .{', .'.join(ENDINGS)})")
     if len(audio) < len(files):
-        console.log(f"{path}: {len(files) - len(audio):,} files that are not audio by their names are left out")
+        console.log(
+            f"{path}: left out what is not audio by its name, {len(files) - len(audio):,} of {len(files):,} files"
+        )
     return [Song(file, file) for file in audio]
 
 

@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from trainers import metrics
 from trainers.serving.keras_scorer import KerasScorer
+from trainers.serving.network import Network
 from transforms.config import DatasetConfig
 from transforms.mel import AMIN, mel_filters
 
+WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
 WINDOWS = 16
 """That go through the model at once: memory does not grow with the waveform beyond them."""
 
@@ -24,19 +26,23 @@ class WaveformModel(tf.Module):
     Args:
       scorer: the run's model.
       labels_file: a local text file with a genre on each line; it becomes an asset.
+      network: instead of the run's own.
     """
 
-    def __init__(self, scorer: KerasScorer, labels_file: str):
+    def __init__(self, scorer: KerasScorer, labels_file: str, network: Network | None = None):
         super().__init__(name="fma")
         self._scorer, self._config = scorer, scorer.config
-        self.network = scorer.network
+        self.network = network or scorer.network
+        # Keras' variables must not be tracked: what restores them fills copies that the graph does not read, and TF
+        # Serving and TFLite, which know nothing of Keras, then find no weights.
+        self.weights = self.network.variables
         self.labels_file = tf.saved_model.Asset(labels_file)
         self._labels = list(scorer.labels)
         self._temperature = scorer.calibration.temperature
         self._context = scorer.config.n_fft // 2 if scorer.kind == "mel" else 0
         self._payloads = MelImages(scorer.config) if scorer.kind == "mel" else _pcm
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")])
+    @tf.function(input_signature=[WAVEFORM])
     def serving_default(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """One song.
 
@@ -83,9 +89,9 @@ class WaveformModel(tf.Module):
             "genre": tf.gather(tf.constant(self._labels), tf.argmax(probabilities, axis=1)),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")])
     def device(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`serving_default` for TFLite: without checks, text and loops, so all windows are in memory at once.
+        """`serving_default` for TFLite: without checks, text and loops, so all windows are in memory at once. Not a
+        tf.function, so that the SavedModel has no part in it.
 
         Returns:
           probabilities float32 [classes]; window_probabilities float32 [windows, classes].

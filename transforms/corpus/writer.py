@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
-from transforms import console
+from transforms import console, storage
 from transforms.corpus.archives import write_archives
 from transforms.corpus.options import CorpusOptions, validate
 from transforms.corpus.plan import plan_songs
@@ -26,7 +28,8 @@ def write_corpus(
     """Writes a corpus, or finds the same one already there.
 
     Args:
-      out: a folder that is absent, empty, or holds a corpus (whole or begun) with equal options.
+      out: a folder that is absent, empty, or holds a corpus (whole or begun) with equal options. Where it is in a
+        bucket, the corpus is made on this machine first.
       options: what to make; the bytes depend on nothing else.
       jobs: threads.
       progress: show it on standard error.
@@ -39,18 +42,31 @@ def write_corpus(
     options = validate(options or CorpusOptions())
     songs = plan_songs(options)
     summary = CorpusSummary(out=out, options=options, songs=tuple(songs), written=not is_there(out, options))
-    if summary.written:
+    if summary.written and storage.is_local(out):
         _write(summary, jobs, progress)
+    elif summary.written:
+        with tempfile.TemporaryDirectory(prefix="fma-sample-") as folder:
+            _write(replace(summary, out=folder), jobs, progress)
+            _upload(folder, summary)
     return summary
+
+
+def _upload(folder: str, summary: CorpusSummary) -> None:
+    """Moves a finished corpus to where it is to lie."""
+    started = storage.join(summary.out, STARTED)
+    storage.write_bytes(started, _stamp(summary.options))
+    for path, _ in sorted(storage.list_files(folder), key=lambda entry: entry[0] == os.path.join(folder, COMPLETE)):
+        storage.publish(path, storage.join(summary.out, os.path.relpath(path, folder)))
+    storage.remove(started)
 
 
 def is_there(out: str, options: CorpusOptions) -> bool:
     """Whether `out` holds this corpus, whole; raises UsageError where it holds anything else than a part of it."""
-    if not os.path.exists(out) or not os.listdir(out):
+    if not any(storage.list_files(out)):
         return False
     for name in (COMPLETE, STARTED):
-        path = os.path.join(out, name)
-        if os.path.exists(path):
+        path = storage.join(out, name)
+        if storage.exists(path):
             _check_same(out, path, options)
             return name == COMPLETE
     raise UsageError(f"--out {out} is not empty and holds no corpus: choose another folder")
@@ -58,10 +74,8 @@ def is_there(out: str, options: CorpusOptions) -> bool:
 
 def _check_same(out: str, path: str, options: CorpusOptions) -> None:
     want = {"format": FORMAT, **options.to_json()}
-    with open(path, "rb") as file:
-        content = file.read()
     try:
-        have = dict(json.loads(content))
+        have = dict(json.loads(storage.read_bytes(path)))
     except (ValueError, TypeError):
         raise UsageError(f"{path} is not what fma sample writes: choose another --out") from None
     changed = [f"{name} is {have.get(name)}, not {value}" for name, value in want.items() if have.get(name) != value]

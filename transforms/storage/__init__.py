@@ -66,6 +66,11 @@ def sizes(paths: Sequence[str]) -> list[int | None]:
     return [found.get(path) for path in paths]
 
 
+def mark(path: str) -> str:
+    """A text that is another one when the file has changed."""
+    return _files(path).mark(path)
+
+
 def open_read(path: str) -> BinaryIO:
     """Opens a file for seekable binary reading; the OSErrors of `open`."""
     return _files(path).open_read(path)
@@ -117,6 +122,13 @@ def staging_path(path: str) -> str:
 def publish(staged: str, path: str) -> None:
     """Moves a finished staging file to its name, atomically; a file that is there is replaced by the whole new one."""
     _files(path).publish(staged, path)
+
+
+def concatenate(parts: Sequence[str], path: str) -> None:
+    """Joins objects of a bucket to one in the same bucket, atomically and without a download; the parts stay."""
+    if is_local(path):
+        raise ValueError(f"{path} is no address")
+    _files(path).concatenate(parts, path)
 
 
 def write_bytes(path: str, data: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from google.api_core import exceptions as api
 from google.cloud.storage import Blob
 
-from transforms.errors import FmaError, UsageError
+from transforms.errors import FmaError, NoPermissionError, UsageError
 from transforms.storage.client import RETRY, TIMEOUT, client, speaking_of
 
 CONTENT = "application/octet-stream"
@@ -45,7 +45,7 @@ def list_below(path: str, fields: str, **options: Any) -> Any:
 
 def stat(path: str) -> Blob:
     """The object with its facts; FileNotFoundError where there is none."""
-    with speaking_of(path):
+    with speaking_of(path, denied=NoPermissionError):
         blob = blob_at(path)
         if not blob.name:
             raise FileNotFoundError(2, "No such file or directory", path)
@@ -60,7 +60,7 @@ def read_range(blob: Blob, path: str, start: int, stop: int | None) -> bytes:
     end = None if stop is None else stop - 1
     # Raw, since the ranges of an object that is stored compressed are those of its compressed bytes.
     options = {"checksum": None, "raw_download": True, "single_shot_download": True} | PATIENCE
-    with speaking_of(path):
+    with speaking_of(path, denied=NoPermissionError):
         try:
             return blob.download_as_bytes(start=start, end=end, **options)
         except api.RequestRangeNotSatisfiable:
@@ -72,7 +72,7 @@ def read_version(path: str) -> tuple[bytes, int]:
     blob = blob_at(path)
     if not blob.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    with speaking_of(path):
+    with speaking_of(path, denied=NoPermissionError):
         data = blob.download_as_bytes(checksum="crc32c", single_shot_download=True, **PATIENCE)
         if blob.generation is None:
             blob.reload(**PATIENCE)

@@ -1,7 +1,6 @@
 """The client of Google Cloud Storage, one for each process, and its errors as lines that say what to do."""
 
 import functools
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from transforms.errors import NoPermissionError, StorageError
+from transforms.errors import StorageError
 
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=20.0, multiplier=2.0).with_timeout(120.0)
 """For 429, 5xx and connections that break off or are not answered."""
@@ -87,11 +86,12 @@ def _credentials() -> Any:
 
 
 @contextmanager
-def speaking_of(path: str) -> Iterator[None]:
+def speaking_of(path: str, denied: type[StorageError] = StorageError) -> Iterator[None]:
     """Turns the client's errors into one line each.
 
     Raises:
       FileNotFoundError: there is no such object.
+      NoPermissionError: where it is given as `denied`, by those who read one object.
       StorageError: anything else.
     """
     try:
@@ -107,7 +107,7 @@ def speaking_of(path: str) -> Iterator[None]:
             ) from error
         raise FileNotFoundError(2, "No such file or directory", path) from error
     except api.Forbidden as error:
-        raise NoPermissionError(
+        raise denied(
             f"{path}: {_message(error)} (give the account roles/storage.objectUser on the bucket, or "
             "roles/storage.objectViewer where it only reads)"
         ) from error
@@ -126,7 +126,7 @@ def speaking_of(path: str) -> Iterator[None]:
 
 
 def _no_answer(path: str, error: BaseException) -> StorageError:
-    what = _message(error) if isinstance(error, api.GoogleAPICallError) else _first(error)
+    what = _message(error) if hasattr(error, "response") else _first(error)
     return StorageError(
         f"{path}: Google Cloud Storage did not answer for {RETRY.timeout:.0f} s ({what}): "
         "check the network and run the command again"
@@ -135,13 +135,12 @@ def _no_answer(path: str, error: BaseException) -> StorageError:
 
 def _message(error: Any) -> str:
     """What Google says of an error, without the request's method and address."""
-    text = getattr(error, "message", None) or str(error)
-    text = re.sub(r"^[A-Z]+ https?://\S+: ", "", text)
+    text = re.sub(r"^[A-Z]+ https?://\S+: ", "", getattr(error, "message", None) or str(error))
     try:
-        text = json.JSONDecoder().raw_decode(text)[0]["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        text = text.partition(": ('Request failed")[0]
-    return " ".join(text.split())[:300]
+        text = error.response.json()["error"]["message"]
+    except (AttributeError, ValueError, KeyError, TypeError):
+        text = text.partition(": ('Request failed")[0]  # no answer of the JSON interface
+    return " ".join(text.split())[:300].rstrip(".")
 
 
 def _first(error: BaseException) -> str:

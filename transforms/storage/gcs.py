@@ -32,6 +32,9 @@ from transforms.storage.slices import Slice, read_ahead
 
 __all__ = ["locked", "read_version"]  # and all that is defined here
 
+COMPOSED = 32
+"""Objects that can be joined at once."""
+
 LIST_FROM = 20
 """Files of one folder from which a listing of the folder costs less than to ask for each."""
 
@@ -56,6 +59,11 @@ def is_dir(path: str) -> bool:
 
 def size(path: str) -> int:
     return stat(path).size
+
+
+def mark(path: str) -> str:
+    blob = stat(path)
+    return f"size {blob.size} generation {blob.generation}"
 
 
 def sizes(paths: Sequence[str]) -> dict[str, int]:
@@ -139,6 +147,21 @@ def publish(staged: str, path: str) -> None:
 
 def write_bytes(path: str, data: bytes) -> None:
     upload(blob_at(path, chunk_size=PIECE), path, data)
+
+
+def concatenate(parts: Sequence[str], path: str) -> None:
+    done, rest = list(parts[:1]), list(parts[1:])
+    made: list[str] = []
+    while rest:
+        joined = [*done, *rest[: COMPOSED - 1]]
+        rest = rest[COMPOSED - 1 :]
+        target = f"{parts[0]}.joined-{len(made) % 2}" if rest else path  # not onto itself, so that a retry may follow
+        with speaking_of(path):
+            blob_at(target).compose([blob_at(part) for part in joined], **PATIENCE)
+        made, done = [*made, target], [target]
+    if not made:
+        write_bytes(path, read_bytes(parts[0]) if parts else b"")
+    remove_all(sorted({*made} - {path}))
 
 
 def replace(path: str, data: bytes, version: int) -> int:

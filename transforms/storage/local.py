@@ -40,6 +40,11 @@ def size(path: str) -> int:
     return os.stat(_local(path)).st_size
 
 
+def mark(path: str) -> str:
+    stat = os.stat(_local(path))
+    return f"size {stat.st_size} mtime_ns {stat.st_mtime_ns}"
+
+
 def sizes(paths: Sequence[str]) -> dict[str, int]:
     found = {}
     for path in paths:

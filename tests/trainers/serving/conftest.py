@@ -51,7 +51,7 @@ def run_of(music, dataset, tiny_models, tmp_path_factory) -> Callable[[str], Pat
                 command = ["baselines", "--data", str(music.dataset), "--run", str(folder), "--models", "logreg,gnb"]
                 assert fma.main([*command, "--jobs", "1"]) == 0
             else:
-                songs.write_run(folder, model, music.dataset, music.manifest, graphs, songs.GENRES)
+                songs.write_run(folder, model, music.dataset, graphs)
                 songs.evaluate(folder, music.dataset)
             made[model] = folder
         return made[model]
@@ -64,15 +64,13 @@ def engine_of(run_of):
     """An engine on the run of a model, without calibration where that is asked for."""
     engines: list[Engine] = []
 
-    def engine(model: str, *, calibrated: bool = True, limits: Limits = Limits(), **options) -> Engine:
+    def engine(model: str, *, calibrated: bool = True, **options) -> Engine:
         scorer = open_scorer(str(run_of(model)), device="cpu")
         if not calibrated:
             scorer.calibration = Calibration()
-        engines.append(Engine(scorer, limits, 1, **options))
+        engines.append(Engine(scorer, Limits(), 1, **options))
         return engines[-1]
 
     yield engine
     for made in engines:
         made.close()
-
-

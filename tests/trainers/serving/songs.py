@@ -1,6 +1,7 @@
 """Songs, a dataset ingested from them, and runs whose weights are random: a model need not be good to be served."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from trainers.run_state import RunState, save_state
 from trainers.runs import MODEL, TRANSFORM, RunConfig, create_run
 from trainers.serving.network import Network
 from transforms import storage
-from transforms.manifest import Generation, Manifest, commit
+from transforms.manifest import Generation, Manifest, commit, load
 from transforms.plan import make_plan
 from transforms.shards import ShardBuilder
 from transforms.tracks import Track
@@ -59,9 +60,9 @@ def ingest(dataset: Path, tracks: list[Track]) -> Manifest:
     return manifest
 
 
-def write_run(run: Path, model: str, dataset: Path, manifest: Manifest, graphs: Path, labels: list[str]) -> Path:
+def write_run(run: Path, model: str, dataset: Path, graphs: Path, labels: Sequence[str] = GENRES) -> Path:
     """A finished run of a small model with random weights; `graphs` has the normalisation of the same settings."""
-    spec = find(model)
+    spec, manifest, labels = find(model), load(str(dataset)), list(labels)
     weights = {"yamnet": str(run.parent / "yamnet.keras"), "mobilenet_v2": "none"}.get(model, "")
     if model == "yamnet":
         fake_yamnet(Path(weights))
@@ -100,4 +101,3 @@ def evaluate(run: Path, dataset: Path) -> None:
     """Stores the run's predictions for validation and test, as `fma evaluate` computes them from the shards."""
     for split in ("validation", "test"):
         assert fma.main(["evaluate", str(run), "--data", str(dataset), "--split", split, "--json"]) == 0
-

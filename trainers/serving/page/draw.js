@@ -2,11 +2,12 @@
 
 const COLOURS = [
   "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#3f9f98", "#d9b12f", "#f2798f",
-  "#9c755f", "#7f8c99", "#86bcb6", "#d37295", "#7fb3e0", "#8cd17d", "#b6992d", "#6a5acd",
+  "#9c755f", "#5d7f3b", "#86bcb6", "#d37295", "#7fb3e0", "#8cd17d", "#b6992d", "#6a5acd",
 ];
 const STOPS = [[8, 8, 30], [68, 20, 110], [150, 45, 115], [222, 83, 88], [250, 160, 90], [252, 245, 190]];
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200];
 
+export const OTHERS = "#aab1b6";
 export const colour = label => COLOURS[label % COLOURS.length];
 
 export function clock(seconds) {
@@ -43,23 +44,25 @@ export function drawSpectrogram(canvas, picture, seconds) {
 // Where window i ends in the picture: where the next one begins, or where it ends itself.
 export const until = (timeline, i) => i + 1 < timeline.length ? Math.min(timeline[i].end, timeline[i + 1].start) : timeline[i].end;
 
-// One area for each genre, in the order given, stacked from the bottom.
+// One area for each genre that is given, in that order, stacked from the bottom; one for all others, if there are any.
 export function drawTimeline(svg, timeline, order, seconds) {
   svg.setAttribute("viewBox", `0 0 ${seconds} 1`);
   const below = timeline.map(() => 0);
-  for (const label of order) {
+  const draw = (heights, fill) => {
     let top = "", bottom = "";
     timeline.forEach((window, i) => {
-      const to = below[i] + window.probabilities[label];
+      const to = below[i] + heights[i];
       top += `L${window.start} ${1 - to}L${until(timeline, i)} ${1 - to}`;
       bottom = `L${until(timeline, i)} ${1 - below[i]}L${window.start} ${1 - below[i]}` + bottom;
       below[i] = to;
     });
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("d", "M" + (top + bottom).slice(1) + "Z");
-    path.setAttribute("fill", colour(label));
+    path.setAttribute("fill", fill);
     svg.append(path);
-  }
+  };
+  for (const label of order) draw(timeline.map(window => window.probabilities[label]), colour(label));
+  if (order.length < timeline[0].probabilities.length) draw(below.map(height => 1 - height), OTHERS);
 }
 
 export function drawAxis(axis, seconds) {

@@ -1,6 +1,6 @@
 // The page: songs in, answers out.
 
-import {clock, colour, drawAxis, drawSpectrogram, drawTimeline, until} from "./draw.js";
+import {OTHERS, clock, colour, drawAxis, drawSpectrogram, drawTimeline, until} from "./draw.js";
 import {record, toWav} from "./sound.js";
 
 const NEAREST = 5, KEPT = 12, GENRES = 6;
@@ -25,6 +25,8 @@ async function ask(body) {
 
 // The browser knows some formats that the server does not (m4a, webm): such a file is sent again as WAV.
 async function judge(song) {
+  const most = model.most_bytes;
+  if (song.size > most) throw new Error(`a song may have up to ${Math.round(most / 2 ** 20)} MiB`);
   try {
     return await ask(song);
   } catch (error) {
@@ -50,12 +52,17 @@ function bar(share, fill) {
   return outer;
 }
 
-function named(label) {
-  const chip = element("i", undefined, "chip"), line = element("span");
-  chip.style.background = colour(label);
-  line.append(chip, model.labels[label]);
+function chip(text, fill) {
+  const mark = element("i", undefined, fill ? "chip" : "chip rest"), line = element("span");
+  if (fill) mark.style.background = fill;
+  line.append(mark, text);
   return line;
 }
+
+const named = label => chip(model.labels[label], colour(label));
+
+// The likeliest genres; one more takes the place of a word that says that there is one more.
+const likeliest = genres => genres.length > GENRES + 1 ? genres.slice(0, GENRES) : genres;
 
 function showVerdict(article, found) {
   const unsure = found.verdict === "unsure", verdict = article.querySelector(".verdict");
@@ -68,8 +75,7 @@ function showVerdict(article, found) {
     line.append(element("span", genre), bar(probability, colour(model.labels.indexOf(genre))), element("output", percent(probability)));
     return line;
   });
-  // One more line takes the place of one that says that there is one more.
-  const shown = lines.length > GENRES + 1 ? GENRES : lines.length, more = article.querySelector(".more");
+  const shown = likeliest(lines).length, more = article.querySelector(".more");
   article.querySelector(".genres").append(...lines.slice(0, shown));
   more.hidden = shown === lines.length;
   more.querySelector("summary").textContent = `${lines.length - shown} less likely ones`;
@@ -83,14 +89,13 @@ function showTime(article, found) {
   drawAxis(time.querySelector(".axis"), found.seconds);
   const svg = time.querySelector("svg");
   if (found.timeline.length) {
-    drawTimeline(svg, found.timeline, order, found.seconds);
+    const shown = likeliest(order), legend = time.querySelector(".legend");
+    drawTimeline(svg, found.timeline, shown, found.seconds);
     svg.setAttribute("aria-label", `Genres over ${clock(found.seconds)}, mostly ${found.genres[0].genre}`);
-    time.querySelector(".legend").append(...order.map(named));
-    if (found.timeline.at(-1).end < found.seconds - 0.1) {
-      const rest = element("span"), chip = element("i", undefined, "chip rest");
-      rest.append(chip, `the rest does not fill ${model.window_seconds.toFixed(1)} s`);
-      time.querySelector(".legend").append(rest);
-    }
+    legend.append(...shown.map(named));
+    if (shown.length < order.length) legend.append(chip("others", OTHERS));
+    const rest = found.seconds - found.timeline.at(-1).end;
+    if (rest > 0.1) legend.append(chip(`the rest does not fill ${model.window_seconds.toFixed(1)} s`));
   } else {
     time.querySelector(".timeline").hidden = true;
   }
@@ -158,8 +163,8 @@ async function add(name, song) {
   article.setAttribute("aria-busy", "false");
 }
 
-// One after the other: the server takes only so many at once.
-let last = Promise.resolve();
+// One after the other: the server takes only so many at once. The first waits until the page knows the model.
+let last = null;
 function addAll(files) {
   for (const file of files) last = last.then(() => add(file.name, file));
 }
@@ -214,12 +219,17 @@ function listenToMicrophone() {
 }
 
 async function start() {
+  listenToFiles();
+  last = introduce();
+  await last;
+  listenToMicrophone();
+}
+
+async function introduce() {
   model = await (await fetch("model")).json();
   const how = model.by_window ? `, ${model.window_seconds.toFixed(1)} s at a time` : "";
-  $("#model").textContent = `${model.run} (${model.model}) tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
+  $("#model").textContent = `${model.run === model.model ? model.run : `${model.run} (${model.model})`} tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
   $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server for as long as they are judged.`;
-  listenToFiles();
-  listenToMicrophone();
 }
 
 start();

@@ -1,0 +1,169 @@
+"""The way from audio to the report as an Airflow DAG: ingest -> state -> statistics -> trainers side by side -> report.
+
+It runs on a schedule and does only what has changed. `ingest` reads what is new (a larger subset in the settings, more
+rows in your csv); `state` reads which data there is now and ends the run where that has its report already; a run's
+folder carries the data's digest in its name, so models on grown data stand beside those before.
+
+The settings are `fma_genres.json` beside this file, or the file that FMA_DAG_SETTINGS names. With "where": "cloud"
+every step is a Cloud Build: the commands in the worker image, the trainers by deploy/tpu/train.sh, which makes a VM for
+as long as a training takes. With "where": "local" the same commands run on this machine. Airflow 3; nothing of this
+project need be installed beside it.
+
+    airflow dags test fma_genres
+"""
+
+import json
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = Path(os.environ.get("FMA_DAG_SETTINGS", HERE / "fma_genres.json"))
+DAY = "86400s"
+DIGEST = "{{ ti.xcom_pull(task_ids='state') }}"
+BASELINES = "baselines"
+
+settings: dict[str, Any] = json.loads(SETTINGS.read_text(encoding="utf-8"))
+dataset, runs, reports = (settings[name].rstrip("/") for name in ("dataset", "runs", "reports"))
+
+
+def run_folder(model: str) -> str:
+    """A model's run on the data as `state` found it; Airflow fills the digest in."""
+    return f"{runs}/{model}-{DIGEST}"
+
+
+def ingest_words() -> str:
+    """Arguments of `fma ingest`."""
+    words = f"--audio {settings['audio']} --metadata {settings['metadata']} --out {dataset}"
+    words += f" --subset {settings['subset']}" if settings.get("subset") else ""
+    return f"{words} {settings.get('ingest_options', '')}".strip()
+
+
+def model_words(model: str) -> str:
+    """Arguments of `fma train`, or of `fma baselines`."""
+    name = "" if model == BASELINES else f"{model} "
+    return f"{name}--data {dataset} --run {run_folder(model)} {settings['models'][model]}".strip()
+
+
+def local_step(name: str, command: str) -> Any:
+    """A command on this machine."""
+    from airflow.providers.standard.operators.bash import BashOperator
+
+    return BashOperator(task_id=name, bash_command=f"{settings.get('fma', 'fma')} {command}")
+
+
+def cloud_step(name: str, image: str, script: str, machine: str = "") -> Any:
+    """A script in an image, in Cloud Build, as the account that may start jobs and VMs; Airflow sleeps meanwhile."""
+    from airflow.providers.google.cloud.operators.cloud_build import CloudBuildCreateBuildOperator
+
+    project = settings["project"]
+    options = {"logging": "CLOUD_LOGGING_ONLY"} | ({"machine_type": machine} if machine else {})
+    build = {
+        "steps": [{"name": image, "entrypoint": "bash", "args": ["-euc", script]}],
+        "timeout": DAY,
+        "service_account": f"projects/{project}/serviceAccounts/fma-launcher@{project}.iam.gserviceaccount.com",
+        "options": options,
+        "tags": ["fma"],
+    }
+    where = {"project_id": project, "location": settings["region"]}
+    return CloudBuildCreateBuildOperator(task_id=name, build=build, deferrable=True, poll_interval=30, **where)
+
+
+def worker_image() -> str:
+    """As deploy/dataflow/submit.sh build has named it."""
+    return f"{settings['region']}-docker.pkg.dev/{settings['project']}/fma/worker:{settings['tag']}"
+
+
+def dataflow_words() -> str:
+    """Beam options that put the work of a command on Dataflow; see deploy/dataflow/submit.sh for the sizes."""
+    project, bucket = settings["project"], settings["bucket"].rstrip("/")
+    options = {
+        "runner": "DataflowRunner",
+        "project": project,
+        "region": settings["region"],
+        "staging_location": f"{bucket}/dataflow/staging",
+        "sdk_container_image": worker_image(),
+        "sdk_location": "container",
+        "service_account_email": f"fma-worker@{project}.iam.gserviceaccount.com",
+        "worker_machine_type": settings.get("machine", "n2-standard-4"),
+        "max_num_workers": settings.get("max_workers", 50),
+        "experiments": "use_runner_v2",
+        "labels": "app=fma",
+    }
+    return " ".join(f"--{name} {value}" for name, value in options.items()) + " --no_use_public_ips"
+
+
+def fma_step(name: str, command: str, machine: str = "") -> Any:
+    """One `fma` command; ingestion and statistics do their work on Dataflow, where this is the cloud."""
+    if settings["where"] == "local":
+        return local_step(name, command)
+    beam = f" {dataflow_words()}" if name in ("ingest", "statistics") else ""
+    memory = " --track-memory 1024" if name == "ingest" else ""
+    return cloud_step(name, worker_image(), f"fma {command}{memory}{beam}", machine)
+
+
+def train_step(model: str) -> Any:
+    """`fma train` on a VM with an accelerator of its own, which is deleted in the end."""
+    if settings["where"] == "local":
+        return local_step(model, f"train {model_words(model)}")
+    source = f"{settings['bucket'].rstrip('/')}/deploy/source-{settings['tag']}.tar.gz"
+    flags = "--spot " if settings.get("spot", True) else ""
+    flags += "--queued " if settings.get("queued") else ""
+    script = (
+        f"gcloud storage cp {source} source.tar.gz && tar -xzf source.tar.gz && deploy/tpu/train.sh "
+        f"--project {settings['project']} --zone {settings['zone']} --on {settings.get('accelerator', 'tpu')} "
+        f"{flags}--source {source} -- {model_words(model)}"
+    )
+    return cloud_step(model, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script)
+
+
+def read(path: str) -> bytes | None:
+    """A file's content, None where there is none."""
+    if not path.startswith("gs://"):
+        return Path(path).read_bytes() if Path(path).exists() else None
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    bucket, name = path.removeprefix("gs://").split("/", 1)
+    hook = GCSHook()
+    return hook.download(bucket_name=bucket, object_name=name) if hook.exists(bucket, name) else None
+
+
+@task.short_circuit
+def state() -> str:
+    """The first digits of the dataset's digest; "" where it has its report, which ends the run here."""
+    manifest = read(f"{dataset}/dataset.json")
+    if manifest is None:
+        raise FileNotFoundError(f"{dataset}/dataset.json: fma ingest has not committed anything")
+    digest = json.loads(manifest)["digest"][:12]
+    return "" if read(f"{reports}/{digest}.html") is not None else digest
+
+
+with DAG(
+    "fma_genres",
+    description="music-genre models, from audio to the report",
+    schedule=settings.get("schedule"),
+    start_date=datetime(2025, 1, 1),
+    catchup=False,
+    max_active_runs=1,  # two would want to write the dataset at once
+    default_args={
+        # Each step carries on where it was broken off, so trying again costs little.
+        "retries": settings.get("retries", 2),
+        "retry_delay": timedelta(minutes=5),
+        "retry_exponential_backoff": True,
+    },
+    tags=["fma"],
+) as dag:
+    models = list(settings["models"])
+    known = state()
+    statistics = fma_step("statistics", f"statistics {dataset}")
+    folders = " ".join(map(run_folder, models))
+    report = fma_step("report", f"report {folders} --data {dataset} --out {reports}/{DIGEST}.html")
+    fma_step("ingest", f"ingest {ingest_words()}") >> known >> statistics
+    for model in models:
+        words = model_words(model)
+        baselines = model == BASELINES
+        trainer = fma_step(model, f"baselines {words}", "E2_HIGHCPU_8") if baselines else train_step(model)
+        statistics >> trainer >> report

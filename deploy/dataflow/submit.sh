@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Ingests on Dataflow.
+#
+#   submit.sh build    [OPTIONS]                  the worker image, the Flex Template and the trainers' source
+#   submit.sh ingest   [OPTIONS] -- INGEST...     fma ingest in Cloud Build, its work on Dataflow; waits and commits
+#   submit.sh template [OPTIONS] -- INGEST...     the same through the Flex Template, then fma ingest takes it up
+#   submit.sh fma      [OPTIONS] -- COMMAND...    any fma command in the worker image, in Cloud Build, without Dataflow
+#
+#   --project P       the Google Cloud project            --region R       where the jobs run
+#   --bucket gs://B   for temporary files and the template; the dataset's own bucket will do
+#   --tag T           of the image (default: the git commit)
+#   --max-workers N   default 50                          --machine M      default n2-standard-4
+#   --subnetwork S    as a full URL, for projects without a default network
+#   --dry-run         print the commands and run none
+#
+# Example: submit.sh ingest --project my-project --region europe-west4 --bucket gs://my-fma -- \
+#   --audio gs://my-fma/fma_large.zip --metadata gs://my-fma/fma_metadata.zip --subset large --out gs://my-fma/large
+#
+# Sizes. A worker process (one for each core) builds two shards at a time, each with a decoder process: about 0.2 GB and
+# 2 x 0.1 GB as measured on 30 s clips. --track-memory 1024 lets a decoder grow by 1 GB before its track is given up as
+# out_of_memory, so the worst case of 4 cores is 4 x (0.2 + 2 x 1.1) = 9.6 GB: n2-standard-4 has 16, a highcpu machine
+# 4. Four cores are few enough for the pool to grow and shrink in small steps. n2 is Intel alone, so that all workers
+# round alike (docs/ingest.md).
+set -euo pipefail
+# shellcheck source=deploy/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+HERE=$(dirname "${BASH_SOURCE[0]}")
+
+TAKES="project region bucket tag max-workers machine subnetwork" SWITCHES="dry-run"
+TAG=$(version) MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=1024 SUBNETWORK=${SUBNETWORK:-}
+REGION=${REGION:-} BUCKET=${BUCKET:-} POLL_SECONDS=${POLL_SECONDS:-30}
+
+build() {
+	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$BUCKET/deploy/source-$TAG.tar.gz"
+	substitutions+=",_BUILDER=$(account fma-launcher)"
+	run gcloud builds submit "$HERE/../.." --project "$PROJECT" --region "$REGION" \
+		--gcs-source-staging-dir "$BUCKET/dataflow/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
+}
+
+# launch WORD...: one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas.
+launch() {
+	local command
+	command=$(quoted "$@")
+	run gcloud builds submit --no-source --project "$PROJECT" --region "$REGION" \
+		--config "$HERE/launch.yaml" \
+		--substitutions "^~^_IMAGE=$IMAGE~_COMMAND=$command~_LAUNCHER=$(account fma-launcher)"
+}
+
+ingest() {
+	local beam=(--runner DataflowRunner --project "$PROJECT" --region "$REGION"
+		--staging_location "$BUCKET/dataflow/staging" --sdk_container_image "$IMAGE" --sdk_location container
+		--service_account_email "$(account fma-worker)" --worker_machine_type "$MACHINE"
+		--max_num_workers "$MAX_WORKERS" --autoscaling_algorithm THROUGHPUT_BASED --no_use_public_ips
+		--experiments use_runner_v2 --labels app=fma)
+	[[ -z $SUBNETWORK ]] || beam+=(--subnetwork "$SUBNETWORK")
+	launch ingest --track-memory "$TRACK_MEMORY" "$@" "${beam[@]}"
+}
+
+template() {
+	local parameters job flags=()
+	parameters="^~^$(as_parameters --track-memory "$TRACK_MEMORY" "$@")~sdk_container_image=$IMAGE"
+	[[ -z $SUBNETWORK ]] || flags+=(--subnetwork "$SUBNETWORK")
+	job=$(run gcloud dataflow flex-template run "fma-ingest-$(date +%Y%m%d-%H%M%S)" --project "$PROJECT" \
+		--region "$REGION" --template-file-gcs-location "$TEMPLATE" --parameters "$parameters" \
+		--staging-location "$BUCKET/dataflow/staging" --temp-location "$BUCKET/dataflow/temp" \
+		--service-account-email "$(account fma-worker)" --worker-machine-type "$MACHINE" \
+		--max-workers "$MAX_WORKERS" --disable-public-ips --additional-experiments use_runner_v2 \
+		--additional-user-labels app=fma ${flags[@]+"${flags[@]}"} --format 'value(job.id)')
+	[[ -z $DRY_RUN ]] || { printf '%s\n' "$job"; job=JOB; }
+	wait_for "$job"
+	say "the job has ended; fma ingest takes up what it has built"
+	ingest "$@"
+}
+
+# as_parameters WORD...: options of fma ingest as name=value~name=value; a switch becomes name=true.
+as_parameters() {
+	local found="" name value
+	while (($#)); do
+		name=${1#--} value=true
+		if [[ $name == *=* ]]; then
+			value=${name#*=} name=${name%%=*}
+		elif (($# > 1)) && [[ $2 != --* ]]; then
+			value=$2
+			shift
+		fi
+		found+="~${name//-/_}=$value"
+		shift
+	done
+	printf '%s' "${found#\~}"
+}
+
+# wait_for JOB: returns when a Dataflow job has ended well, and ends the script with code 1 when it has not.
+wait_for() {
+	local ask=(gcloud dataflow jobs describe "$1" --project "$PROJECT" --region "$REGION" --format 'value(currentState)')
+	local state
+	if [[ -n $DRY_RUN ]]; then
+		run "${ask[@]}"
+		return
+	fi
+	while true; do
+		state=$("${ask[@]}")
+		case $state in
+		JOB_STATE_DONE) return ;;
+		JOB_STATE_FAILED | JOB_STATE_CANCELLED | JOB_STATE_DRAINED)
+			say "the job $1 ended as $state: its page in the Cloud console has the workers' logs"
+			exit 1
+			;;
+		esac
+		sleep "$POLL_SECONDS"
+	done
+}
+
+account() { printf '%s@%s.iam.gserviceaccount.com' "$1" "$PROJECT"; }
+
+main() {
+	local command=${1:-}
+	[[ $# -gt 0 && $command != --help && $command != -h ]] || { usage && exit 0; }
+	shift
+	read_options "$@"
+	set -- ${REST[@]+"${REST[@]}"}
+	BUCKET=${BUCKET%/}
+	need PROJECT REGION BUCKET
+	[[ $BUCKET == gs://* ]] || die "--bucket $BUCKET: give gs://NAME"
+	IMAGE=$REGION-docker.pkg.dev/$PROJECT/fma/worker:$TAG TEMPLATE=$BUCKET/deploy/ingest-$TAG.json
+	case $command in
+	build) build ;;
+	ingest | template)
+		[[ " $* " == *" --out gs://"* || " $* " == *" --out=gs://"* ]] ||
+			die "after -- give fma ingest's options, --out gs://... too"
+		"$command" "$@"
+		;;
+	fma) launch "$@" ;;
+	*) die "unknown command $command: build, ingest, template or fma" ;;
+	esac
+}
+
+main "$@"

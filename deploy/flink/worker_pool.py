@@ -1,0 +1,104 @@
+"""Starts a Python worker whenever a Flink TaskManager asks for one: Beam's EXTERNAL environment.
+
+    python deploy/flink/worker_pool.py --port 50000
+
+One pool on each machine serves all TaskManagers there, with this Python and this copy of the program. Beam's own pool
+(`apache_beam.runners.worker.worker_pool_main`) serves one: it knows workers by their ids, which every TaskManager
+counts from 1, so that the first of two TaskManagers that is done ends the other's worker, too.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2 as api
+from apache_beam.portability.api import beam_fn_api_pb2_grpc as api_grpc
+
+PROGRAM = Path(__file__).resolve().parents[2]
+WORKER = (
+    "import sys; from apache_beam.runners.worker.sdk_worker import SdkHarness; "
+    "SdkHarness(sys.argv[1], worker_id=sys.argv[2]).run()"
+)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+PATIENCE = 10
+"""Seconds that a worker has to end by itself."""
+
+
+class WorkerPool(api_grpc.BeamFnExternalWorkerPoolServicer):
+    """Worker processes by the connection that asked for them, and the id it gave them."""
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[str, str], subprocess.Popen] = {}
+        self._lock = threading.Lock()
+
+    def StartWorker(  # noqa: N802
+        self, request: api.StartWorkerRequest, context: grpc.ServicerContext
+    ) -> api.StartWorkerResponse:
+        command = [sys.executable, "-c", WORKER, request.control_endpoint.url, request.worker_id]
+        with self._lock:
+            self._workers[context.peer(), request.worker_id] = subprocess.Popen(command, env=worker_environment())
+        return api.StartWorkerResponse()
+
+    def StopWorker(  # noqa: N802
+        self, request: api.StopWorkerRequest, context: grpc.ServicerContext
+    ) -> api.StopWorkerResponse:
+        with self._lock:
+            worker = self._workers.pop((context.peer(), request.worker_id), None)
+        if worker:
+            end(worker)
+        return api.StopWorkerResponse()
+
+    def close(self) -> None:
+        """Ends all workers."""
+        with self._lock:
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            end(worker)
+
+
+def worker_environment() -> dict[str, str]:
+    """This process's environment, with this copy of the program first, and one thread for each worker's BLAS."""
+    path = os.pathsep.join(filter(None, [str(PROGRAM), os.environ.get("PYTHONPATH", "")]))
+    return {**dict.fromkeys(THREAD_VARIABLES, "1"), **os.environ, "PYTHONPATH": path}
+
+
+def end(worker: subprocess.Popen) -> None:
+    """Ends a process, gently at first."""
+    worker.terminate()
+    try:
+        worker.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=50000)
+    parser.add_argument("--host", default="localhost", help="whom to listen to; a TaskManager in the same pod is local")
+    args = parser.parse_args()
+    pool = WorkerPool()
+    server = grpc.server(ThreadPoolExecutor(16))
+    api_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
+    server.add_insecure_port(f"{args.host}:{args.port}")
+    server.start()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    print(f"workers are started on demand at {args.host}:{args.port}", flush=True)
+    stop.wait()
+    server.stop(0)
+    pool.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# What the scripts of deploy/ share: messages, --dry-run, and the options that every one of them takes.
+#
+# Example, in a script:  source "$(dirname "$0")/../lib.sh"; run gcloud compute instances list --project "$PROJECT"
+
+DRY_RUN=${DRY_RUN:-}
+PROJECT=${PROJECT:-}
+
+say() { printf '%s\n' "$*" >&2; }
+
+# die MESSAGE: ends the script with exit code 2, that of a mistake in how it was called.
+die() {
+	say "$(basename "$0"): $*"
+	exit 2
+}
+
+# run COMMAND...: shows it and runs it; with --dry-run it only shows it, on standard output.
+run() {
+	if [[ -n $DRY_RUN ]]; then
+		printf '%s\n' "$(quoted "$@")"
+		return 0
+	fi
+	say "+ $(quoted "$@")"
+	"$@"
+}
+
+# quoted WORD...: the words as one line that a shell reads back.
+quoted() {
+	local word line=
+	for word in "$@"; do
+		line+="${line:+ }$(quote "$word")"
+	done
+	printf '%s' "$line"
+}
+
+quote() {
+	if [[ $1 =~ ^[A-Za-z0-9_./:=,@%+^-]+$ ]]; then
+		printf '%s' "$1"
+	else
+		printf "'%s'" "${1//\'/\'\\\'\'}"
+	fi
+}
+
+# read_options WORD...: --some-name VALUE sets SOME_NAME where TAKES has some-name, --some-name sets it to 1 where SWITCHES
+# has it; what follows -- goes to REST.
+read_options() {
+	local name variable
+	REST=()
+	while (($#)); do
+		name=${1#--} variable=${1#--}
+		variable=${variable^^} variable=${variable//-/_}
+		case $1 in
+		--help | -h) usage && exit 0 ;;
+		--) shift && REST=("$@") && return ;;
+		esac
+		if [[ $1 == --* && " $SWITCHES " == *" $name "* ]]; then
+			printf -v "$variable" 1
+			shift
+		elif [[ $1 == --* && " $TAKES " == *" $name "* ]]; then
+			(($# > 1)) || die "$1 needs a value"
+			printf -v "$variable" %s "$2"
+			shift 2
+		else
+			die "unknown option $1 (see --help)"
+		fi
+	done
+}
+
+# need NAME...: each must have been given, as --name or in the environment as NAME.
+need() {
+	local name option
+	for name in "$@"; do
+		option=${name,,}
+		[[ -n ${!name:-} ]] || die "give --${option//_/-} (see --help)"
+	done
+}
+
+# state_of COMMAND...: what a describe command says; "" where there is no such thing, UNKNOWN where nobody answered.
+# A request that merely failed must not read as "gone": what is gone is not deleted, and costs money.
+state_of() {
+	local said errors
+	errors=$(mktemp)
+	if said=$("$@" 2>"$errors"); then
+		printf '%s' "$said"
+	elif ! grep -q -i -E 'NOT_FOUND|not found' "$errors"; then
+		cat "$errors" >&2
+		printf UNKNOWN
+	fi
+	rm -f "$errors"
+}
+
+# usage: prints the comment at the head of the script, which is its help.
+usage() { awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$0"; }
+
+# version: names the commit that is deployed.
+version() { git -C "$(dirname "${BASH_SOURCE[0]}")" describe --always --dirty 2>/dev/null || echo latest; }

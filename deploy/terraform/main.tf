@@ -1,0 +1,77 @@
+# What deploy/ needs in a project: services, a bucket, a registry of images, two service accounts and a budget.
+#
+#   terraform init && terraform apply -var project=my-project -var bucket=my-fma \
+#     -var billing_account=012345-6789AB-CDEF01
+
+locals {
+  services = [
+    "artifactregistry", "billingbudgets", "cloudbuild", "compute", "dataflow", "iam", "logging", "monitoring",
+    "storage", "tpu",
+  ]
+}
+
+resource "google_project_service" "needed" {
+  for_each           = toset(local.services)
+  service            = "${each.value}.googleapis.com"
+  disable_on_destroy = false
+}
+
+resource "google_storage_bucket" "music" {
+  name                        = var.bucket
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  labels                      = { app = "fma" }
+
+  # Nothing is ever written over but small files (dataset.json, a run's state): what is deleted stays for a week.
+  soft_delete_policy {
+    retention_duration_seconds = 604800
+  }
+
+  # No rule for datasets and runs: dataset.json lists files of any age.
+  lifecycle_rule {
+    condition {
+      age            = var.temporary_days
+      matches_prefix = ["dataflow/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+
+  lifecycle_rule {
+    condition {
+      age = 7
+    }
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+  }
+
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_artifact_registry_repository" "images" {
+  repository_id = "fma"
+  location      = var.region
+  format        = "DOCKER"
+  description   = "The worker image, by git commit."
+
+  cleanup_policies {
+    id     = "keep-the-last-ten"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 10
+    }
+  }
+
+  cleanup_policies {
+    id     = "delete-after-90-days"
+    action = "DELETE"
+    condition {
+      older_than = "7776000s"
+    }
+  }
+
+  depends_on = [google_project_service.needed]
+}

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs the trainers on a VM, from the source that lies beside this script. Done twice, it does nothing new.
+#
+#   install.sh tpu|gpu
+#
+# Example, on the VM:  bash fma/deploy/tpu/install.sh tpu && fma/.venv/bin/fma train --help
+set -euo pipefail
+accelerator=${1:?tpu or gpu}
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+# A VM's own Python may be older than 3.11; uv brings one. Into a folder of its own, since the system's is often closed.
+uv=$PWD/.uv
+[[ -x $uv/bin/uv ]] || python3 -m pip install --quiet --disable-pip-version-check --target "$uv" uv
+[[ -x .venv/bin/python ]] || "$uv/bin/uv" venv --quiet --python 3.11 .venv
+
+pins=.venv/constraints.txt
+if [[ $accelerator == tpu ]]; then
+	grep -v -E '^(tensorflow|tensorboard)==' constraints.txt >"$pins" # a TPU VM has its own, see requirements-tpu.txt
+else
+	cp constraints.txt "$pins"
+fi
+install=("$uv/bin/uv" pip install --quiet --compile-bytecode --python .venv/bin/python)
+"${install[@]}" -c "$pins" -r deploy/tpu/requirements.txt -r "deploy/tpu/requirements-$accelerator.txt"
+"${install[@]}" --no-deps --reinstall-package fma-genres .
+.venv/bin/fma train --help >/dev/null
+echo "installed: $PWD/.venv/bin/fma"

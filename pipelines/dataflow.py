@@ -1,0 +1,172 @@
+"""Dataflow: what its jobs are told beside the user's options, and what it says, as one line."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.options import runner_name
+from transforms import console, storage
+from transforms.errors import FmaError, UsageError
+
+THREADS = 2
+"""Shards that a core of a worker builds at a time: while one waits for the bucket, the other computes. Each has a
+decoder's process of its own, so Beam's dozen would take a dozen times the memory."""
+
+TAKES_UP = "wait until it has ended and run the command again: it takes up what the job has built"
+
+
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Whether the options name Dataflow, in any of the ways in which Beam takes it."""
+    return runner_name(options) == "dataflow"
+
+
+def refuse_unfit(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
+    """Refuses, before anything is read, what would fail on Dataflow after minutes; does nothing for other runners.
+
+    Args:
+      arguments: the user's Beam options.
+      places: what each path that workers will open is called, and the path.
+      template: whether the command can write its job to a template.
+
+    Raises:
+      UsageError: a place is on this machine, or the options do not say where the workers get this program from.
+    """
+    options = PipelineOptions(arguments)
+    if not is_dataflow(options):
+        return
+    for what, path in places:
+        if storage.is_local(path):
+            raise UsageError(
+                f"{what} {path}: Dataflow's workers do not see this machine's files; copy it to a bucket and give "
+                "its gs:// address"
+            )
+    given = options.get_all_options()
+    for name in ("project", "region"):
+        if not given.get(name):
+            raise UsageError(f"--runner DataflowRunner needs --{name}")
+    if given.get("template_location") and not template:
+        raise UsageError("--template_location: only the job of fma ingest can be written to a template")
+    if not any(given.get(name) for name in ("sdk_container_image", "setup_file", "extra_packages")):
+        raise UsageError(
+            "--runner DataflowRunner: the workers need this program; give --sdk_container_image with an image that "
+            "holds it, or --setup_file ./setup.py to install it onto one that holds its libraries"
+        )
+
+
+def complete(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
+    """The user's Beam options, for Dataflow with those that were not given.
+
+    Args:
+      arguments: the user's.
+      dataset: its path.
+      command: what is done, for the job's name.
+      name: of what the job makes; the same work has the same job name, and Dataflow runs it once at a time.
+    """
+    if not is_dataflow(PipelineOptions(arguments)):
+        return arguments
+    defaults = {
+        "job_name": job_name(dataset, command, name),
+        "temp_location": storage.join(dataset, "plan", name, "beam"),
+        "number_of_worker_harness_threads": THREADS,
+    }
+    given = PipelineOptions(arguments).get_all_options(drop_default=True)
+    return [*arguments, *(f"--{option}={value}" for option, value in defaults.items() if option not in given)]
+
+
+def job_name(dataset: str, command: str, name: str) -> str:
+    """The same for the same work, of two datasets that may hold the same generation."""
+    place = hashlib.sha256(dataset.encode()).hexdigest()[:6]
+    return f"fma-{command}-{name}-{place}"
+
+
+@contextmanager
+def told(options: PipelineOptions) -> Iterator[None]:
+    """Shows what Dataflow says while a job runs, and turns its errors into one line; other runners' stay as they are.
+
+    Raises:
+      FmaError: the job was refused or failed.
+    """
+    if not is_dataflow(options):
+        yield
+        return
+    from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+    from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
+    from google.api_core import exceptions as api
+
+    with _shown():
+        try:
+            yield
+        except (DataflowJobAlreadyExistsError, api.Conflict) as error:
+            raise FmaError(f"Dataflow runs this job already: {TAKES_UP}") from error
+        except api.GoogleAPICallError as error:
+            raise FmaError(f"Dataflow refuses the job: {_refusal(error)}") from error
+        except DataflowRuntimeException as error:
+            raise FmaError(f"the Dataflow job failed: {_failure(str(error))}") from error
+
+
+class _Teller(logging.Handler):
+    """Hands Beam's remarks about a job to the console, each on one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.log(f"dataflow: {' '.join(record.getMessage().split())[:500]}")
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    logger = logging.getLogger("apache_beam.runners.dataflow.dataflow_runner")
+    before, teller = (logger.level, logger.propagate), _Teller()
+    logger.addHandler(teller)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    # What this one logs of an error is in the error, too.
+    client = logging.getLogger("apache_beam.runners.dataflow.internal.apiclient")
+    client_level = client.level
+    client.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
+        (level, logger.propagate) = before
+        logger.setLevel(level)
+        client.setLevel(client_level)
+
+
+ADVICE = {
+    400: "check --region and the other options",
+    401: "run gcloud auth application-default login again",
+    403: "enable the Dataflow API in the project, and give the account roles/dataflow.developer",
+    404: "check --project and --region",
+    413: "report this: the job should not grow with the data",
+    429: "ask for more quota, or take fewer or smaller workers (--max_num_workers, --worker_machine_type)",
+}
+
+
+def _refusal(error: Exception) -> str:
+    """What the service said to a request, and what to do about it."""
+    message = re.sub(r"^[A-Z]+ https?://\S+: ", "", " ".join(str(getattr(error, "message", "") or error).split()))
+    advice = ADVICE.get(int(getattr(error, "code", 0) or 0), "run the command again later")
+    return f"{message[:300].rstrip('.')} ({advice})"
+
+
+NO_PROGRAM = "the workers' image does not hold this program; build it anew, or give --setup_file ./setup.py too"
+FAILURES = {
+    "No module named 'pipelines'": NO_PROGRAM,
+    "No module named 'transforms'": NO_PROGRAM,
+    "QUOTA": "not enough quota for the workers; ask for more, or take fewer or smaller ones (--max_num_workers)",
+    "ZONE_RESOURCE_POOL_EXHAUSTED": "the region has no such machines left; take another --region or machine type",
+}
+"""What a job's last error holds, and what to say of it."""
+
+
+def _failure(text: str) -> str:
+    """The line of a job's last error that says what happened, and where to read more."""
+    for mark, meaning in FAILURES.items():
+        if mark in text:
+            return meaning
+    said = text.partition("Error:")[2] or text  # behind what Beam says of the state
+    lines = [line.strip() for line in said.splitlines() if line.strip() not in ("", "None")]
+    return f"{lines[-1][:300] if lines else 'it gave no reason'} (its page in the Cloud console has the workers' logs)"

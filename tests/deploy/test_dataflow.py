@@ -1,0 +1,184 @@
+"""deploy/dataflow: the worker image, the Flex Template's parameters and what submit.sh asks of gcloud."""
+
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import fma
+from tests.deploy.recording import DEPLOY, ROOT, value
+from transforms import sandbox
+
+OPTIONS = ("--project", "p", "--region", "r", "--bucket", "gs://b", "--tag", "1a2b3c")
+INGEST = (
+    "--audio",
+    "gs://b/a b.zip",
+    "--metadata",
+    "gs://b/m.zip",
+    "--subset",
+    "small",
+    "--out",
+    "gs://b/d",
+    "--update",
+)
+IMAGE = "r-docker.pkg.dev/p/fma/worker:1a2b3c"
+
+
+@pytest.fixture(scope="module")
+def template_main():
+    spec = importlib.util.spec_from_file_location("template_main", DEPLOY / "dataflow" / "template_main.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> str:
+    return (DEPLOY / "dataflow" / "Dockerfile").read_text()
+
+
+def pin(name: str) -> str:
+    return re.search(rf"^{name}==(\S+)", (ROOT / "constraints.txt").read_text(), re.M)[1]
+
+
+def test_the_image_has_the_beam_of_the_pins(dockerfile):
+    assert f"FROM apache/beam_python3.11_sdk:{pin('apache-beam')}\n" in dockerfile
+
+
+def test_the_image_computes_as_a_track_s_process_does(dockerfile):
+    set_there = dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile[dockerfile.index("ENV OMP") :]))
+    wanted = sandbox.BLAS_THREADS | {"OPENBLAS_CORETYPE": "Haswell"}
+    assert {name: set_there.get(name) for name in wanted} == wanted
+
+
+def test_what_the_image_takes_in_is_there_and_is_let_through(dockerfile):
+    let_through = (DEPLOY / "dataflow" / "Dockerfile.dockerignore").read_text().splitlines()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.M):
+        for name in line.split()[:-1]:
+            assert (ROOT / name).exists(), name
+            assert f"!{name}" in let_through, name
+
+
+def test_a_worker_imports_no_numba():
+    modules = "pipelines.analyze, pipelines.build, transforms.extract, transforms.features, transforms.sandbox"
+    script = f"import sys, {modules}; found = {{'numba', 'librosa'}} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_the_metadata_has_every_option_of_the_command(template_main):
+    committed = json.loads((DEPLOY / "dataflow" / "metadata.json").read_text())
+    assert committed == template_main.metadata(), (
+        "python deploy/dataflow/template_main.py --metadata > deploy/dataflow/metadata.json"
+    )
+    names = {parameter["name"] for parameter in committed["parameters"]} - set(template_main.BEAM_PARAMETERS)
+    _, args = fma.parse("ingest", ["--audio", "a", "--metadata", "m", "--out", "o"])
+    options = set(vars(args)) - {"beam_options"}
+    assert names | (set(template_main.NOT_IN_A_TEMPLATE) - {"help"}) == options
+    assert not names & set(template_main.NOT_IN_A_TEMPLATE)
+
+
+def test_a_template_s_parameters_are_read_as_the_command_s_options(template_main):
+    given = ["--audio=gs://b/a.zip", "--metadata=m", "--out=gs://b/d", "--update=true", "--retry_failed=true"]
+    given += ["--max_failures=7", "--db_min=-90", "--runner=DataflowRunner", "--template_location=gs://b/job"]
+    _, args = fma.parse("ingest", template_main.to_command_line(given))
+    assert (args.audio, args.update, args.retry_failed, args.max_failures, args.db_min) == (
+        "gs://b/a.zip",
+        True,
+        "",
+        7.0,
+        -90.0,
+    )
+    assert args.beam_options == ["--runner=DataflowRunner", "--template_location=gs://b/job"]
+
+
+def test_a_switch_that_is_off_is_left_out(template_main):
+    assert template_main.to_command_line(["--update=false", "--retry_failed="]) == []
+    with pytest.raises(SystemExit, match="true or false"):
+        template_main.to_command_line(["--update=perhaps"])
+
+
+def test_build_hands_everything_to_cloud_build(gcloud):
+    ran = gcloud.run("dataflow/submit.sh", "build", *OPTIONS)
+    assert ran.returncode == 0, ran.stderr
+    (call,) = gcloud.calls
+    assert call[:2] == ["builds", "submit"]
+    given = dict(pair.split("=", 1) for pair in value(call, "--substitutions").split(","))
+    assert given["_IMAGE"] == IMAGE
+    assert given["_SOURCE"] == "gs://b/deploy/source-1a2b3c.tar.gz"
+    config = (DEPLOY / "dataflow" / "cloudbuild.yaml").read_text()
+    assert set(given) == set(re.findall(r"\$\{(_\w+)\}", config))
+    assert [step["id"] for step in yaml.safe_load(config)["steps"]] == ["image", "try", "push", "template", "source"]
+
+
+def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcloud):
+    ran = gcloud.run("dataflow/submit.sh", "ingest", *OPTIONS, "--max-workers", "9", "--", *INGEST)
+    assert ran.returncode == 0, ran.stderr
+    (call,) = gcloud.calls
+    given = dict(pair.split("=", 1) for pair in value(call, "--substitutions").removeprefix("^~^").split("~"))
+    assert set(given) == set(re.findall(r"\$\{(_\w+)\}", (DEPLOY / "dataflow" / "launch.yaml").read_text()))
+    assert given["_IMAGE"] == IMAGE
+    command, *words = shlex.split(given["_COMMAND"])
+    _, args = fma.parse(command, words)
+    assert (args.audio, args.update, args.track_memory) == ("gs://b/a b.zip", True, 1024)
+    from pipelines.options import refuse_unknown
+
+    refuse_unknown(args.beam_options)
+    assert value(args.beam_options, "--sdk_container_image") == IMAGE
+    assert value(args.beam_options, "--max_num_workers") == "9"
+    assert value(args.beam_options, "--worker_machine_type") == "n2-standard-4"
+
+
+def test_the_template_is_run_waited_for_and_taken_up(gcloud):
+    gcloud.answers("flex-template run", "job-1")
+    gcloud.answers("jobs describe", "JOB_STATE_RUNNING", times=2).answers("jobs describe", "JOB_STATE_DONE")
+    ran = gcloud.run("dataflow/submit.sh", "template", *OPTIONS, "--", *INGEST)
+    assert ran.returncode == 0, ran.stderr
+    assert gcloud.verbs == ["run", "describe", "describe", "describe", "submit"]
+    parameters = value(gcloud.calls[0], "--parameters").removeprefix("^~^").split("~")
+    known = {
+        parameter["name"] for parameter in json.loads((DEPLOY / "dataflow" / "metadata.json").read_text())["parameters"]
+    }
+    assert {parameter.partition("=")[0] for parameter in parameters} <= known
+    assert "audio=gs://b/a b.zip" in parameters
+    assert "update=true" in parameters
+    assert "job-1" in gcloud.calls[1]
+
+
+def test_a_template_s_job_that_fails_is_not_taken_up(gcloud):
+    gcloud.answers("flex-template run", "job-1").answers("jobs describe", "JOB_STATE_FAILED")
+    ran = gcloud.run("dataflow/submit.sh", "template", *OPTIONS, "--", *INGEST)
+    assert ran.returncode == 1
+    assert "JOB_STATE_FAILED" in ran.stderr
+    assert "submit" not in gcloud.verbs
+
+
+@pytest.mark.parametrize(("command", "lines"), [("build", 1), ("ingest", 1), ("template", 3)])
+def test_a_dry_run_prints_the_commands_and_runs_none(gcloud, command, lines):
+    words = () if command == "build" else ("--", *INGEST)
+    ran = gcloud.run("dataflow/submit.sh", command, *OPTIONS, "--dry-run", *words)
+    assert ran.returncode == 0, ran.stderr
+    assert gcloud.calls == []
+    assert len(ran.stdout.splitlines()) == lines
+    assert all(line.startswith("gcloud ") for line in ran.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("build", "--project", "p"), "--region"),
+        (("ingest", *OPTIONS, "--", "--audio", "gs://b/a", "--out", "here"), "--out gs://"),
+        (("ingset", *OPTIONS), "ingset"),
+        (("build", *OPTIONS[:4], "--bucket", "b"), "gs://NAME"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(gcloud, arguments, says):
+    ran = gcloud.run("dataflow/submit.sh", *arguments)
+    assert ran.returncode == 2
+    assert says in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert gcloud.calls == []

@@ -1,0 +1,82 @@
+"""What holds for all of deploy/: clean shell, headers with an example, pins that fit, Terraform that parses."""
+
+import re
+import shutil
+import subprocess
+from itertools import takewhile
+
+import pytest
+
+from tests.deploy.recording import DEPLOY, ROOT
+
+SCRIPTS = sorted(DEPLOY.rglob("*.sh"))
+MINE = [path for path in SCRIPTS if path.parent.name in ("deploy", "dataflow", "tpu")]
+TERRAFORM = sorted((DEPLOY / "terraform").glob("*.tf"))
+
+
+def names(path) -> set[str]:
+    lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
+    return {re.split(r"[\[=<>]", line)[0] for line in lines if line}
+
+
+def test_the_scripts_are_clean():
+    shellcheck = shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed (Debian: apt-get install shellcheck)")
+    ran = subprocess.run([shellcheck, "-x", *map(str, MINE)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("path", MINE, ids=lambda path: path.name)
+def test_a_script_says_what_it_does_and_shows_an_example(path):
+    text = path.read_text()
+    header = list(takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    assert any("Example" in line for line in header)
+    assert len(header) > 3
+    if text.startswith("#!"):
+        assert "set -euo pipefail" in text
+
+
+def test_a_vm_gets_what_the_trainers_need_and_setup_py_names():
+    wanted = (ROOT / "setup.py").read_text()
+    common = names(DEPLOY / "tpu" / "requirements.txt")
+    assert all(f'"{name}' in wanted for name in common)
+    assert "keras" in common
+    assert not common & {"apache-beam", "tensorflow-transform", "tensorflow"}
+
+
+def test_a_vm_s_versions_are_those_of_the_pins_but_for_tensorflow_s():
+    pinned = names(ROOT / "constraints.txt")
+    assert names(DEPLOY / "tpu" / "requirements.txt") <= pinned
+    assert names(DEPLOY / "tpu" / "requirements-tpu.txt") == {"libtpu", "tensorboard", "tensorflow-tpu"}
+    left_out = re.search(r"grep -v -E '\^\((.+)\)=='", (DEPLOY / "tpu" / "install.sh").read_text())[1]
+    assert set(left_out.split("|")) == {"tensorflow", "tensorboard"}
+
+
+def test_terraform_is_in_its_own_format():
+    terraform = shutil.which("terraform")
+    if terraform is None:
+        pytest.skip("terraform is not installed")
+    command = [terraform, "fmt", "-check", "-diff", str(DEPLOY / "terraform")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_no_account_may_do_more_than_it_needs():
+    text = "\n".join(path.read_text() for path in TERRAFORM)
+    roles = set(re.findall(r"roles/[\w.]+", text))
+    assert roles
+    assert not roles & {"roles/owner", "roles/editor", "roles/storage.admin", "roles/iam.serviceAccountUser.admin"}
+
+
+def test_terraform_s_variables_are_all_used_and_described():
+    text = "\n".join(path.read_text() for path in TERRAFORM)
+    for name, body in re.findall(r'variable "(\w+)" \{(.*?)\n\}', text, re.S):
+        assert f"var.{name}" in text, name
+        assert "description" in body, name
+
+
+def test_nothing_names_a_place_of_one_machine():
+    for path in DEPLOY.rglob("*"):
+        if path.is_file() and path.suffix not in (".pyc", ".jar"):
+            assert not re.search(r"/work/|/tmp/w/|/root/", path.read_text(encoding="utf-8")), path

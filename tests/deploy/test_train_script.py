@@ -1,0 +1,202 @@
+"""deploy/tpu/train.sh: what it asks of gcloud, in which order, and that no VM outlives it."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.deploy.recording import value
+
+OPTIONS = ("--project", "p", "--zone", "z", "--source", "gs://b/source.tar.gz")
+TRAIN = ("--", "mel_cnn", "--data", "gs://b/data", "--run", "gs://b/run", "--epochs", "3")
+GONE = "ERROR: (gcloud) NOT_FOUND: Resource 'fma-mel-cnn' was not found"
+
+
+def absent(gcloud, times: int = 1000):
+    return gcloud.answers("describe", code=1, times=times, err=GONE)
+
+
+def there(gcloud, state: str = "READY", times: int = 1000):
+    return gcloud.answers("describe", state, times=times)
+
+
+def train(gcloud, *options: str):
+    return gcloud.run("tpu/train.sh", *OPTIONS, *options, *TRAIN)
+
+
+def test_a_tpu_vm_is_made_used_and_deleted(gcloud):
+    there(absent(gcloud, 1))
+    ran = train(gcloud)
+    assert ran.returncode == 0, ran.stderr
+    assert [verb for verb in gcloud.verbs if verb != "describe"] == ["create", "ssh", "install", "train", "delete"]
+    create = gcloud.calls[1]
+    assert create[:6] == ["compute", "tpus", "tpu-vm", "create", "fma-mel-cnn", "--project"]
+    assert value(create, "--accelerator-type") == "v5litepod-8"
+    assert value(create, "--service-account") == "fma-worker@p.iam.gserviceaccount.com"
+    assert "--spot" not in create
+    command = next(value(call, "--command") for call in gcloud.calls if "on_vm.sh" in " ".join(call))
+    assert command.endswith("on_vm.sh mel_cnn --data gs://b/data --run gs://b/run --epochs 3 --device tpu")
+
+
+def test_a_spot_vm_that_is_taken_away_is_replaced_and_training_carries_on(gcloud):
+    absent(gcloud, 1)
+    there(gcloud, times=1)  # before the install
+    gcloud.answers("on_vm.sh", code=255, times=1)
+    there(gcloud, "PREEMPTED", times=3)
+    there(absent(gcloud, 1))
+    ran = train(gcloud, "--spot")
+    assert ran.returncode == 0, ran.stderr
+    did = [verb for verb in gcloud.verbs if verb != "describe"]
+    once = ["create", "ssh", "install", "train", "delete"]
+    assert did == once * 2
+    creates = [call for call in gcloud.calls if "create" in call]
+    assert all("--spot" in call for call in creates)
+    assert creates[0] == creates[1]
+
+
+def test_a_training_that_fails_ends_the_script_and_the_vm(gcloud):
+    there(absent(gcloud, 1))
+    gcloud.answers("on_vm.sh", code=1).answers("cat fma", "1")
+    ran = train(gcloud, "--spot")
+    assert ran.returncode == 1
+    assert "ended with code 1" in ran.stderr
+    assert gcloud.verbs.count("create") == 1
+    assert gcloud.verbs[-1] == "delete"
+
+
+def test_a_lost_connection_is_taken_up_again(gcloud):
+    there(absent(gcloud, 1))
+    gcloud.answers("on_vm.sh", code=255, times=2).answers("cat fma", code=255, times=2)
+    ran = train(gcloud)
+    assert ran.returncode == 0, ran.stderr
+    assert gcloud.verbs.count("train") == 3
+    assert gcloud.verbs.count("create") == 1
+
+
+def test_an_install_that_fails_deletes_the_vm(gcloud):
+    there(absent(gcloud, 1))
+    gcloud.answers("install.sh", code=1)
+    ran = train(gcloud)
+    assert ran.returncode == 1
+    assert "could not install" in ran.stderr
+    assert gcloud.verbs[-1] == "delete"
+
+
+def test_a_vm_that_cannot_be_had_is_asked_for_as_often_as_attempts_says(gcloud):
+    absent(gcloud)
+    gcloud.answers("create", code=1, err="ERROR: there is no more capacity in the zone z")
+    ran = train(gcloud, "--attempts", "3")
+    assert ran.returncode == 1
+    assert gcloud.verbs.count("create") == 3
+    assert "delete" not in gcloud.verbs  # there is nothing to delete
+    assert "no more capacity" in ran.stderr
+
+
+def test_a_vm_is_deleted_even_where_nobody_says_whether_it_is_there(gcloud):
+    absent(gcloud, 1)
+    gcloud.answers("describe", "READY", times=1).answers("describe", code=1, err="ERROR: 503 try again later")
+    gcloud.answers("install.sh", code=1)
+    train(gcloud)
+    assert gcloud.verbs.count("delete") >= 1
+
+
+def test_a_vm_that_cannot_be_deleted_is_said_aloud(gcloud):
+    there(absent(gcloud, 1))
+    gcloud.answers("delete", code=1)
+    ran = train(gcloud)
+    assert ran.returncode == 1
+    assert "delete it by hand" in ran.stderr
+
+
+def test_a_vm_that_an_earlier_call_left_is_used_again(gcloud):
+    there(gcloud)
+    ran = train(gcloud)
+    assert ran.returncode == 0
+    assert "create" not in gcloud.verbs
+    assert "carrying on with it" in ran.stderr
+
+
+def test_ctrl_c_deletes_the_vm(gcloud):
+    there(absent(gcloud, 1))
+    gcloud.answers("on_vm.sh", seconds=50)
+    process = gcloud.start("tpu/train.sh", *OPTIONS, *TRAIN)
+    until = time.monotonic() + 30
+    while "train" not in gcloud.verbs and time.monotonic() < until:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert gcloud.verbs[-1] == "delete"
+
+
+def test_a_vm_can_be_kept(gcloud):
+    there(absent(gcloud, 1))
+    ran = train(gcloud, "--keep")
+    assert ran.returncode == 0
+    assert "delete" not in gcloud.verbs
+    assert "costs money" in ran.stderr
+
+
+def test_a_queued_resource_is_waited_for_and_deleted_with_its_node(gcloud):
+    absent(gcloud, 1)
+    gcloud.answers("queued-resources describe", "WAITING_FOR_RESOURCES", times=2)
+    there(gcloud.answers("queued-resources describe", "ACTIVE"))
+    ran = train(gcloud, "--queued", "--spot")
+    assert ran.returncode == 0, ran.stderr
+    first, last = (
+        next(call for call in calls if call[-1] != "value(state)") for calls in (gcloud.calls[1:], [gcloud.calls[-1]])
+    )
+    assert first[:4] == ["compute", "tpus", "queued-resources", "create"]
+    assert value(first, "--node-id") == "fma-mel-cnn"
+    assert last[:4] == ["compute", "tpus", "queued-resources", "delete"]
+    assert "--force" in last
+
+
+def test_a_queued_request_that_fails_ends_it(gcloud):
+    absent(gcloud, 1)
+    gcloud.answers("queued-resources describe", "FAILED")
+    ran = train(gcloud, "--queued")
+    assert ran.returncode == 1
+    assert [verb for verb in gcloud.verbs if verb != "describe"] == ["create", "delete"]
+
+
+def test_a_gpu_vm_goes_the_same_way_and_has_an_end_of_its_own(gcloud):
+    there(absent(gcloud, 1), "RUNNING")
+    ran = train(gcloud, "--on", "gpu", "--spot", "--type", "a2-highgpu-1g")
+    assert ran.returncode == 0, ran.stderr
+    assert [verb for verb in gcloud.verbs if verb != "describe"] == ["create", "ssh", "install", "train", "delete"]
+    create = gcloud.calls[1]
+    assert create[:3] == ["compute", "instances", "create"]
+    assert value(create, "--machine-type") == "a2-highgpu-1g"
+    assert value(create, "--provisioning-model") == "SPOT"
+    assert value(create, "--max-run-duration") == "24h"
+    assert "--device gpu" in " ".join(gcloud.calls[-3])
+
+
+@pytest.mark.parametrize(("options", "verbs"), [((), ["create", "ssh", "install", "train", "delete"])])
+def test_a_dry_run_prints_the_commands_and_runs_none(gcloud, options, verbs):
+    ran = train(gcloud, "--dry-run", *options)
+    assert ran.returncode == 0, ran.stderr
+    assert gcloud.calls == []
+    lines = ran.stdout.splitlines()
+    assert len(lines) == len(verbs)
+    assert all(line.startswith("gcloud compute tpus tpu-vm ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (OPTIONS[2:] + TRAIN, "--project"),
+        ((*OPTIONS, "--on", "abacus", *TRAIN), "tpu or gpu"),
+        ((*OPTIONS, "--spto", *TRAIN), "--spto"),
+        ((*OPTIONS, "--name"), "--name needs a value"),
+        ((*OPTIONS, "--", "mel_cnn", "--data", "gs://b/data", "--run", "run"), "--run gs://"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(gcloud, arguments, says):
+    ran = gcloud.run("tpu/train.sh", *arguments)
+    assert ran.returncode == 2
+    assert says in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert gcloud.calls == []

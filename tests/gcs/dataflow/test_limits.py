@@ -1,0 +1,99 @@
+"""At the size of all of FMA (106,574 tracks), what Dataflow is given stays within its limits, and mostly far below.
+
+Its published limits: 20 MB for a job's request, 80 MB for a side input that workers keep at hand, and elements of a few
+ten MB that fit a worker's memory many times over.
+"""
+
+import json
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.dataflow.internal import apiclient
+
+from pipelines.build import BuildJob, BuildShards
+from pipelines.dataflow import complete
+from pipelines.lines import WriteLines
+from pipelines.options import make_pipeline
+from transforms.config import DatasetConfig
+from transforms.features import KINDS
+from transforms.plan import make_plan
+from transforms.shard_files import ShardFile
+from transforms.shards import ShardResult
+from transforms.tracks import Track
+
+TRACKS = 106_574
+MB = 1_000_000
+GENRES = ("Blues", "Classical", "Country", "Easy Listening", "Electronic", "Experimental", "Folk", "Hip-Hop")
+WORDS = "a title that is as long as titles on the Free Music Archive are when they are long, or longer"
+
+
+def track(number: int) -> Track:
+    """A track of the length that whole songs have, with much to say about it."""
+    path = f"fma_full/{number // 1000:03d}/{number:06d}.mp3"
+    facts = {"artist": WORDS, "album": WORDS, "title": WORDS, "license": WORDS, "subset": "full"}
+    split = ("training",) * 8 + ("validation", "test")
+    return Track(
+        number, GENRES[number % 8], split[number % 10], path, "gs://bucket/fma/fma_full.zip", **facts, duration=270.0
+    )
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(map(track, range(TRACKS)), DatasetConfig(features=tuple(KINDS)))
+
+
+def test_an_element_is_a_line_of_some_kilobytes(plan):
+    assert sum(len(shard.tracks) for shard in plan) == TRACKS
+    sizes = [len(shard.to_line().encode()) for shard in plan]
+    assert max(sizes) < 0.1 * MB
+    assert len(plan) > 1000, "too few shards for many workers"
+
+
+def test_what_the_job_gathers_at_its_end_is_far_below_a_side_inputs_limit(plan):
+    config = DatasetConfig(features=tuple(KINDS))
+
+    def files(name: str) -> list[ShardFile]:
+        number, digest = 10**9, "f" * 64
+        kinds = [*config.features, "tracks", "failures"]
+        path = "0001-0123abcd"
+        return [
+            ShardFile(f"{kind}/{path}/{name}.tfrecord", kind, "training", number, number, number, digest, digest)
+            for kind in kinds
+        ]
+
+    lines = [
+        ShardResult(shard.name, files(shard.name), dict.fromkeys(GENRES * 2, 100), {"corrupt_audio": 10}).to_line()
+        for shard in plan
+    ]
+    assert sum(map(len, lines)) < 0.25 * 80 * MB
+
+
+def test_the_jobs_request_does_not_grow_with_the_corpus():
+    arguments = [
+        "--runner",
+        "DataflowRunner",
+        "--project",
+        "my-project",
+        "--region",
+        "us-central1",
+        "--dry_run=True",
+        "--no_auth",
+    ]
+    arguments += ["--sdk_container_image", "image", "--staging_location", "gs://bucket/staging"]
+    genres = tuple(f"genre {i}" for i in range(161))  # as many as FMA has
+    job = BuildJob("gs://bucket/data", "0001-0123abcd", genres, DatasetConfig())
+    options = PipelineOptions(complete(arguments, job.dataset, "ingest", job.generation))
+    pipeline = make_pipeline(options)
+    _ = pipeline | BuildShards(job) | "WriteResults" >> WriteLines(job.results_path)
+    result = pipeline.run()
+    environment = apiclient.Environment(
+        packages=[],
+        options=options,
+        environment_version="8",
+        proto_pipeline_staged_url="gs://bucket/staging/pipeline.pb",
+        proto_pipeline=result.job.proto_pipeline,
+    )
+    result.job.proto.environment = environment.proto
+    assert len(result.job.json()) < 0.1 * MB
+    assert len(result.job.proto_pipeline.SerializeToString()) < 0.1 * MB
+    assert json.loads(result.job.json())["name"].startswith("fma-ingest-0001-0123abcd-")

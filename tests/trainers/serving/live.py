@@ -1,0 +1,71 @@
+"""A server that really listens, for tests that need a socket."""
+
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+import uvicorn
+
+from trainers.serving.serve import listen
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[int]:
+    """The port on which an application answers while the block runs."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+class Client(requests.Session):
+    """Asks one server; paths are enough."""
+
+    def __init__(self, port: int):
+        super().__init__()
+        self.port = port
+
+    def request(self, method, url, *args, **kwargs):
+        return super().request(method, urljoin(f"http://127.0.0.1:{self.port}/", url), *args, timeout=60, **kwargs)
+
+
+def upload(port: int, headers: str, parts: Iterable[bytes] = ()) -> tuple[int, dict]:
+    """Sends a song part by part until the server answers; its status and its JSON."""
+    with begin_upload(port, headers) as connection:
+        for part in parts:
+            if select.select([connection], [], [], 0)[0]:
+                break
+            connection.sendall(part)
+        return read_answer(connection)
+
+
+def begin_upload(port: int, headers: str) -> socket.socket:
+    """A connection on which a song is on its way."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(f"POST /predict HTTP/1.1\r\nHost: here\r\n{headers}\r\n\r\n".encode())
+    return connection
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict]:
+    """The status and the JSON of the answer on a connection."""
+    answer = b""
+    while b"\r\n\r\n" not in answer or not answer.rstrip().endswith(b"}"):
+        block = connection.recv(1 << 16)
+        assert block, answer
+        answer += block
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)

@@ -1,0 +1,155 @@
+"""The page in a real browser: a song goes in, an answer comes out, and nothing leaves for elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.browser import CHROMIUM, Page, browser
+from tests.conftest import tone
+from tests.trainers.serving import songs
+from tests.trainers.serving.live import listening
+from trainers.serving.app import Service, create_app
+from trainers.serving.engine import Engine
+from trainers.serving.neighbours import open_neighbours
+from trainers.serving.scoring import open_scorer
+from trainers.serving.uploads import UploadLimits
+from transforms.sandbox import Limits
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+LABELS = ["Folk", "Rock", "<img src=x onerror=alert(1)> & Old-Time", *(f"Genre number {i}" for i in range(12))]
+MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+ANSWERED = "document.querySelectorAll('.answer[aria-busy=false]').length"
+OVERFLOWING = """
+[...document.querySelectorAll("body *")]
+  .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML)
+"""
+
+
+@pytest.fixture(scope="module")
+def address(music, dataset, tiny_models, tmp_path_factory):
+    """A server with a model of fifteen genres."""
+    graphs = next(dataset.glob("transform_fn/*/mel/transform_fn"))
+    run = songs.write_run(tmp_path_factory.mktemp("many") / "tiny", "tiny", music.dataset, graphs, LABELS)
+    engine = Engine(open_scorer(str(run), device="cpu"), Limits(), 1, spectrograms=True)
+    neighbours = open_neighbours(str(run), engine.scorer, str(music.dataset))
+    with listening(create_app(Service(engine, neighbours, "tiny", 0.0, UploadLimits(8 << 20), 60.0, 1))) as port:
+        yield f"http://127.0.0.1:{port}/"
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    recorded = tmp_path_factory.mktemp("microphone") / "song.wav"
+    soundfile.write(recorded, tone(20, 44_100, hz=300), 44_100)
+    with browser(
+        tmp_path_factory.mktemp("chromium"), *MICROPHONE, f"--use-file-for-fake-audio-capture={recorded}"
+    ) as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium, address) -> Page:
+    chromium.open(address)
+    chromium.wait_for("!document.querySelector('#model').textContent.includes('\\u00a0')")
+    return chromium
+
+
+def text(page: Page, selector: str) -> str:
+    return page.evaluate(f"document.querySelector({selector!r}).innerText")
+
+
+def count(page: Page, selector: str) -> int:
+    return page.evaluate(f"document.querySelectorAll({selector!r}).length")
+
+
+def check_answer(page: Page, address: str) -> None:
+    """The last song has an answer with all of its parts."""
+    assert text(page, ".verdict").splitlines()[0] in LABELS
+    assert count(page, ".answer:first-child .genres li") == len(LABELS)
+    assert count(page, ".answer:first-child .timeline path") == 6 + 1
+    assert count(page, ".answer:first-child .nearest li") == 5
+    pixels = page.evaluate(
+        "(c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])(document.querySelector('canvas'))"
+    )
+    assert np.ptp(np.reshape(pixels, (-1, 4))[:, 0]) > 100
+    assert {url for url in page.requests if not url.startswith((address, f"blob:{address}"))} == set()
+
+
+def test_a_real_song_has_an_answer_on_the_page(page, address, fma_sample):
+    page.choose_files("#file", fma_sample / "audio" / "000" / "000011.mp3")
+    page.wait_for(ANSWERED)
+    check_answer(page, address)
+    assert "0:30 long" in text(page, ".verdict")
+    assert page.complaints == []
+
+
+def test_what_users_wrote_is_text_on_the_page(page, address, music):
+    page.choose_files("#file", Path(music.tracks[2].path), Path(music.tracks[0].path))
+    page.wait_for(f"{ANSWERED} == 2")
+    check_answer(page, address)
+    assert text(page, ".nearest .title").splitlines() == ["Song 0 <b>&", "Artist 0"]
+    assert LABELS[2] in page.evaluate("document.querySelector('.answer .found').textContent")
+    assert page.complaints == []
+
+
+def test_a_file_that_is_no_song_has_its_reason_on_the_page(page, tmp_path):
+    (tmp_path / "notes.txt").write_text("no music")
+    (tmp_path / "large.wav").write_bytes(bytes((8 << 20) + 1))
+    page.choose_files("#file", tmp_path / "notes.txt", tmp_path / "large.wav")
+    page.wait_for(f"{ANSWERED} == 2")
+    large, notes = page.evaluate("[...document.querySelectorAll('.answer .state')].map(e => e.innerText)")
+    assert notes == "No answer: not audio that libsndfile reads: Format not recognised."
+    assert large == "No answer: a song may have up to 8 MiB."
+
+
+def test_what_only_the_browser_can_decode_is_sent_as_wav(page):
+    """Chromium records webm, which libsndfile does not read: dropped as a file, it has an answer all the same."""
+    page.evaluate(
+        """(async () => {
+            const stream = await navigator.mediaDevices.getUserMedia({audio: true});
+            const recorder = new MediaRecorder(stream), parts = [];
+            recorder.ondataavailable = event => parts.push(event.data);
+            const stopped = new Promise(resolve => { recorder.onstop = resolve; });
+            recorder.start();
+            await new Promise(resolve => setTimeout(resolve, 1500));
+            recorder.stop(); await stopped; stream.getTracks().forEach(track => track.stop());
+            const files = new DataTransfer();
+            files.items.add(new File(parts, "song.webm"));
+            document.querySelector("#file").files = files.files;
+            document.querySelector("#file").dispatchEvent(new Event("change"));
+        })()"""
+    )
+    page.wait_for(ANSWERED)
+    assert count(page, ".failed") == 0
+    assert text(page, ".name") == "song.webm"
+    assert text(page, ".verdict").splitlines()[0] in LABELS
+
+
+def test_a_song_is_recorded_and_judged(page, address):
+    page.evaluate("document.querySelector('#record').click()")
+    page.wait_for("document.querySelector('#record-note').textContent == 'stop when you like'")
+    page.evaluate("document.querySelector('#record').click()")
+    page.wait_for(ANSWERED)
+    assert text(page, ".name").startswith("Recording of ")
+    check_answer(page, address)
+    assert text(page, "#record") == "Record"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(320, False), (390, True), (1280, False)])
+def test_the_page_fits_its_window(chromium, address, music, width, dark):
+    chromium.open(address, width, 800, dark=dark)
+    chromium.choose_files("#file", Path(music.tracks[1].path))
+    chromium.wait_for(ANSWERED)
+    assert chromium.evaluate(OVERFLOWING) == []
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_api_is_described_without_anything_from_elsewhere(chromium, address):
+    chromium.open(f"{address}docs")
+    chromium.wait_for("document.querySelector('#endpoints').getAttribute('aria-busy') == 'false'")
+    assert "POST /predict" in chromium.evaluate("document.body.innerText")
+    assert {url for url in chromium.requests if not url.startswith(address)} == set()
+    assert chromium.complaints == []

@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, subprocess, sys
+from transforms.errors import FmaError
+from transforms.quiet import notes_kept_back
+try:
+    with notes_kept_back():
+        print("our own line", file=sys.stderr)
+        os.write(2, b"a note of a library\\n")
+        subprocess.run([sys.executable, "-c", "import sys; print('a note of a worker', file=sys.stderr)"])
+        if sys.argv[1:]:
+            raise {"FmaError": FmaError, "OSError": OSError, "RuntimeError": RuntimeError}[sys.argv[1]]("wrong")
+except Exception as error:
+    print("raised", type(error).__name__, file=sys.stderr)
+os.write(2, b"afterwards\\n")
+"""
+
+
+def stderr_of(*arguments: str, debug: str = "0") -> list[str]:
+    environment = os.environ | {"FMA_DEBUG": debug}
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr.splitlines()
+
+
+def test_notes_of_libraries_and_workers_are_kept_back_and_our_own_lines_show():
+    assert stderr_of() == ["our own line", "afterwards"]
+
+
+@pytest.mark.parametrize("plain", ["FmaError", "OSError"])
+def test_a_plain_error_needs_no_notes(plain):
+    assert stderr_of(plain) == ["our own line", f"raised {plain}", "afterwards"]
+
+
+def test_an_unexpected_exception_shows_them():
+    assert stderr_of("RuntimeError") == [
+        "our own line",
+        "a note of a library",
+        "a note of a worker",
+        "raised RuntimeError",
+        "afterwards",
+    ]
+
+
+def test_debugging_shows_them_as_they_come():
+    assert stderr_of(debug="1") == ["our own line", "a note of a library", "a note of a worker", "afterwards"]
