@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test faults bench test-airflow lint clean
+.PHONY: install demo test test-runners faults bench test-airflow lint clean
 
 install: $(STAMP)
 
@@ -31,6 +31,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
 
+# Prism and a Flink cluster, built and fetched into .runners/ the first time; needs Go, Java and Maven.
+test-runners: $(STAMP)
+	$(BIN)/python -m pytest -q tests/runners
+
 # At full length: kill -9 at 20 random moments (the suite does two), 10,000 damaged files (the suite: 300).
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults.drill --moments 20
@@ -42,7 +46,7 @@ bench: $(STAMP)
 
 # The DAG of deploy/airflow, in an environment of its own, since Airflow's pins and ours do not go together.
 test-airflow: $(STAMP) .venv-airflow/.installed
-	$(BIN)/python -m pytest -q tests/deploy/test_airflow.py
+	FMA_TEST_AIRFLOW=1 $(BIN)/python -m pytest -q tests/deploy/test_airflow.py
 
 .venv-airflow/.installed: deploy/airflow/requirements.txt
 	$(PYTHON) -m venv --clear .venv-airflow

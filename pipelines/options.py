@@ -12,7 +12,7 @@ from transforms.errors import UsageError
 
 LOCAL_RUNNER = "FnApiRunner"
 
-LOCAL_RUNNERS = ("fnapi", "direct", "prism")
+LOCAL_RUNNERS = ("fnapi", "direct", "switchingdirect", "prism")
 """Whose workers are this process, its threads or its children. DirectRunner is Prism where Beam finds or can download
 it, and else FnApiRunner."""
 

@@ -20,7 +20,7 @@ from transforms import console
 from transforms.errors import FmaError, UsageError
 
 CLUSTERS = ("flink", "portable")
-PRISMS = ("direct", "prism")
+PRISMS = ("direct", "switchingdirect", "prism")
 EMBEDDED = ("[auto]", "[local]")
 """Flink masters that are no cluster: Flink runs inside the job server."""
 
@@ -33,8 +33,8 @@ KEPT_MILLIS = 30_000
 SECONDS = 5.0
 """That a service has to take a connection."""
 
-READER = "wait_until_finish_read"
-"""Name of Beam's thread."""
+TALKERS = ("wait_until_finish_read", "read_grpc_client_inputs", "run_worker_")
+"""How the names of Beam's threads begin that talk to a runner."""
 
 DOCS = "see docs/runners.md"
 FAILURES = {
@@ -43,6 +43,7 @@ FAILURES = {
         f"Beam's Flink job server cannot be downloaded: give --flink_job_server_jar or --job_endpoint, {DOCS}"
     ),
     "NoResourceAvailable": "the Flink cluster had no free slot for the job: start TaskManagers, or lower --parallelism",
+    "ConnectException": f"a machine of the cluster has no pool of workers: start deploy/flink/worker_pool.py, {DOCS}",
     "Record too large": "the TaskManagers have too little memory: raise taskmanager.memory.managed.size of the cluster",
     "Insufficient number of network buffers": (
         "the TaskManagers have too few network buffers: raise taskmanager.memory.network.max of the cluster"
@@ -125,7 +126,7 @@ def told(options: PipelineOptions) -> Iterator[None]:
         yield
         return
     try:
-        with _reader_kept_quiet():
+        with _threads_kept_quiet():
             yield
     except grpc.RpcError as error:
         who = "Prism" if name in PRISMS else "the job server"
@@ -149,21 +150,23 @@ def wait(running: PipelineResult, options: PipelineOptions) -> None:
 
 
 @contextlib.contextmanager
-def _reader_kept_quiet() -> Iterator[None]:
-    """Beam has a thread read a job's messages; where the runner went away, it says so once more, with a traceback."""
+def _threads_kept_quiet() -> Iterator[None]:
+    """Where a runner goes away, Beam's threads that talked to it would each say so, with a traceback."""
     hook = threading.excepthook
 
     def show(failed: threading.ExceptHookArgs) -> None:
-        if not (failed.thread and failed.thread.name == READER and isinstance(failed.exc_value, grpc.RpcError)):
+        if not isinstance(failed.exc_value, grpc.RpcError):
             hook(failed)
 
     threading.excepthook = show
     try:
         yield
-    finally:
+    except BaseException:
         for thread in threading.enumerate():
-            if thread.name == READER:
+            if thread.name.startswith(TALKERS):
                 thread.join(SECONDS)
+        raise
+    finally:
         threading.excepthook = hook
 
 

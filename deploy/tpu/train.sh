@@ -75,10 +75,11 @@ install() {
 
 # train WORD...: 0 when it is done, 1 when it failed; 2 when the VM is gone.
 train() {
-	local code
+	local now code
 	while true; do
 		vm_ssh "bash fma/deploy/tpu/on_vm.sh $(quoted "$@")" && return 0
-		[[ $(state) == "$READY" || $(state) == UNKNOWN ]] || return 2
+		now=$(state)
+		[[ $now == "$READY" || $now == UNKNOWN ]] || return 2
 		# The VM is there: either the training ended, or only the connection did.
 		code=$(vm_ssh "cat fma/.train/status" 2>/dev/null) || code=""
 		[[ -z $code || $code == 0 ]] || { say "fma train ended with code $code" && return 1; }

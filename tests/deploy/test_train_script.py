@@ -43,7 +43,7 @@ def test_a_spot_vm_that_is_taken_away_is_replaced_and_training_carries_on(gcloud
     absent(gcloud, 1)
     there(gcloud, times=1)  # before the install
     gcloud.answers("on_vm.sh", code=255, times=1)
-    there(gcloud, "PREEMPTED", times=3)
+    there(gcloud, "PREEMPTED", times=2)
     there(absent(gcloud, 1))
     ran = train(gcloud, "--spot")
     assert ran.returncode == 0, ran.stderr
@@ -72,6 +72,16 @@ def test_a_lost_connection_is_taken_up_again(gcloud):
     assert ran.returncode == 0, ran.stderr
     assert gcloud.verbs.count("train") == 3
     assert gcloud.verbs.count("create") == 1
+
+
+def test_a_service_that_does_not_answer_is_no_reason_for_another_vm(gcloud):
+    there(absent(gcloud, 1), times=1)
+    gcloud.answers("on_vm.sh", code=255, times=1).answers("cat fma", code=255, times=1)
+    gcloud.answers("describe", code=1, times=1, err="ERROR: 503 try again later")
+    ran = train(there(gcloud), "--spot")
+    assert ran.returncode == 0, ran.stderr
+    did = [verb for verb in gcloud.verbs if verb != "describe"]
+    assert did == ["create", "ssh", "install", "train", "status", "train", "delete"]
 
 
 def test_an_install_that_fails_deletes_the_vm(gcloud):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 
@@ -16,7 +17,7 @@ from trainers.run_state import (
     save_state,
     write_history,
 )
-from trainers.runs import RunConfig, create_run, load_config, locked, open_run
+from trainers.runs import RunConfig, create_run, load_config, locked, open_run, versions
 from transforms.errors import FmaError, UsageError
 
 PHASE = Phase("train", epochs=5, learning_rate=1e-3, patience=2)
@@ -182,3 +183,15 @@ def test_metrics_of_other_datasets_do_not_mix_with_the_runs_own(tmp_path):
     assert runs.read_metrics(run) == {"test": {"a": 1}}
     assert json.loads((tmp_path / "evaluations" / "ffffffffffff-test.json").read_text()) == {"a": 2}
     assert path.endswith("evaluations/ffffffffffff-test.json")
+
+
+def test_a_run_on_a_tpu_vm_says_which_tensorflow_it_had(monkeypatch):
+    installed = {"keras": "3.15.1", "numpy": "2.4.6", "tensorflow-tpu": "2.20.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert versions()["tensorflow"] == "2.20.0"

@@ -57,8 +57,7 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
             file.write("".join(f"{genre}\n" for genre in scorer.labels))
         module = WaveformModel(scorer, labels)
         saved, reason, tolerances = os.path.join(folder, "saved"), "", {SAVED_MODEL: TOLERANCE}
-        with notes_kept_back(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tf.lite's interpreter says that it will move to another package
+        with notes_kept_back():
             tf.saved_model.save(module, saved, {name: getattr(module, name) for name in SIGNATURES})
             if tflite:
                 network = scorer.network.in_float32()
@@ -128,7 +127,10 @@ def _compare(scorer: KerasScorer, saved: str, tolerances: dict[str, float]) -> d
 
 def run_tflite(path: str, song: np.ndarray) -> dict[str, np.ndarray]:
     """What a TFLite model says about a waveform, float32 [n]."""
-    return tf.lite.Interpreter(path).get_signature_runner(DEVICE)(waveform=song)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the interpreter says that it will move to another package
+        interpreter = tf.lite.Interpreter(path)
+    return interpreter.get_signature_runner(DEVICE)(waveform=song)
 
 
 def pipeline_probabilities(scorer: KerasScorer, song: np.ndarray) -> np.ndarray:

@@ -1,0 +1,82 @@
+"""The same corpus on every runner: the same digest, and the same statistics but for rounding."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.pipelines.test_statistics import apply, records
+from tests.runners import tools
+
+MULTI = "--direct_running_mode=multi_processing"
+IN_MEMORY = "FnApiRunner, in memory"
+LOCAL = {
+    IN_MEMORY: ["--direct_running_mode=in_memory"],
+    "FnApiRunner, 1 process": [MULTI, "--direct_num_workers=1"],
+    "FnApiRunner, 2 processes": [MULTI, "--direct_num_workers=2"],
+}
+PRISM = ("DirectRunner", "PrismRunner")
+FLINK, KILLED = "FlinkRunner", "FlinkRunner, TaskManager killed"
+RUNNERS = [*LOCAL, *PRISM, FLINK]
+
+
+@pytest.fixture
+def options(request) -> Callable[[str], list[str]]:
+    """A runner's options for the fma command; skips where it cannot be had."""
+
+    def of(runner: str) -> list[str]:
+        if runner in LOCAL:
+            return LOCAL[runner]
+        if runner in PRISM:
+            return [f"--runner={runner}", f"--prism_location={request.getfixturevalue('prism')}"]
+        return request.getfixturevalue("cluster").options
+
+    return of
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_every_runner_ingests_the_same_dataset(runner, options, sample, table, tmp_path):
+    found, seconds = tools.ingest(sample.corpus, tmp_path / "dataset", *options(runner))
+    table.ingested(runner, seconds, found)
+    assert found == sample.digest
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_every_runner_computes_the_same_statistics(runner, options, reference, table, tmp_path):
+    chosen = options(runner)
+    dataset = tmp_path / "dataset"
+    shutil.copytree(reference, dataset, ignore=shutil.ignore_patterns("transform_fn"))
+    manifest = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps(manifest | {"transform_fn": None}))
+    table.analysed(runner, tools.analyse(dataset, *chosen))
+    for kind in ("mel", "stats"):
+        values = records(dataset, kind)[:8]
+        for name, normalized in apply(reference, kind, values).items():
+            np.testing.assert_allclose(apply(dataset, kind, values)[name], normalized, rtol=0, atol=1e-3)
+
+
+@pytest.mark.timeout(900)
+def test_flink_loses_a_taskmanager_in_the_middle_and_ends_with_the_same_digest(cluster, sample, table, tmp_path):
+    out = tmp_path / "dataset"
+    begin = time.monotonic()
+    command = tools.ingest_command(sample.corpus, out, *cluster.options)
+    with subprocess.Popen(command, cwd=tools.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        while job.poll() is None and len(list(out.glob("mel/*/*.tfrecord"))) < 3:
+            time.sleep(0.1)
+        assert job.poll() is None, job.stderr.read()[-4000:]
+        os.kill(cluster.pid("taskmanager-2"), signal.SIGKILL)
+        stdout, stderr = job.communicate()
+    assert job.returncode == 0, stderr[-4000:]
+    found = json.loads(stdout)
+    restarts = len(cluster.failures())
+    table.ingested(KILLED, time.monotonic() - begin, found["digest"], f"began again {restarts} times")
+    assert found["digest"] == sample.digest
+    assert restarts

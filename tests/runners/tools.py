@@ -1,0 +1,138 @@
+"""What the matrix is run with: Prism and Flink, built or fetched once into `.runners/`; a corpus; and the commands."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / ".runners"
+PRISM_MODULE = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{apache_beam.__version__}"
+CLUSTER = ROOT / "deploy" / "flink" / "cluster.py"
+WORKER_POOL = ROOT / "deploy" / "flink" / "worker_pool.py"
+SETTINGS = ["--subset", "small", "--max-failures", "20", "--shards", "8"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A corpus, and the digest of a dataset of it that was made in one process."""
+
+    corpus: Path
+    digest: str
+
+
+def build_prism() -> Path:
+    """Prism's binary, of Beam's version."""
+    folder = HOME / f"prism-{apache_beam.__version__}"
+    if not (folder / "prism").exists():
+        subprocess.run(["go", "install", PRISM_MODULE], env={**os.environ, "GOBIN": str(folder)}, check=True)
+    return folder / "prism"
+
+
+def make_corpus(folder: Path) -> Path:
+    """FMA-shaped, with files that fail."""
+    fma = [sys.executable, "-m", "fma", "sample", "--out", str(folder)]
+    subprocess.run([*fma, "--tracks-per-genre", "10", "--clip-seconds", "12", "--subset", "small"], check=True)
+    return folder
+
+
+def ingest_command(corpus: Path, out: Path, *more: str) -> list[str]:
+    """`fma ingest` of the whole corpus."""
+    paths = ["--audio", str(corpus / "audio"), "--metadata", str(corpus / "fma_metadata"), "--out", str(out)]
+    return [sys.executable, "-m", "fma", "ingest", *paths, *SETTINGS, "--json", *more]
+
+
+def ingest(corpus: Path, out: Path, *more: str) -> tuple[str, float]:
+    """Ingests; returns the digest and the seconds that the command took."""
+    seconds, stdout = timed(ingest_command(corpus, out, *more))
+    return json.loads(stdout)["digest"], seconds
+
+
+def analyse(dataset: Path, *more: str) -> float:
+    """`fma statistics`; returns the seconds that the command took."""
+    return timed([sys.executable, "-m", "fma", "statistics", str(dataset), *more])[0]
+
+
+def timed(command: list[str]) -> tuple[float, str]:
+    """Runs a command that must succeed; returns its seconds and its output."""
+    begin = time.monotonic()
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stderr[-4000:]}"
+    return time.monotonic() - begin, ran.stdout
+
+
+class Cluster:
+    """A Flink cluster of deploy/flink: two TaskManagers of two slots, so that either can do all the work of two."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.port, self._rpc_port, self._pool_port = free_ports(3)
+
+    def start(self) -> None:
+        ports = {"port": self.port, "rpc-port": self._rpc_port, "pool-port": self._pool_port}
+        numbers = [f"--{name}={number}" for name, number in ports.items()]
+        self._run("start", "--slots", "2", *numbers)
+
+    def stop(self) -> None:
+        self._run("stop")
+
+    def pid(self, name: str) -> int:
+        """Of `jobmanager`, `taskmanager-1`, `taskmanager-2` or `pool`."""
+        return int((self.home / "run" / f"{name}.pid").read_text())
+
+    def jobs(self) -> list[dict]:
+        """That the cluster has run or runs, the last one last."""
+        with urllib.request.urlopen(f"http://localhost:{self.port}/jobs/overview") as answer:
+            return sorted(json.load(answer)["jobs"], key=lambda job: job["start-time"])
+
+    def failures(self) -> list[dict]:
+        """After each of which the last job was begun again."""
+        job = self.jobs()[-1]["jid"]
+        with urllib.request.urlopen(f"http://localhost:{self.port}/jobs/{job}/exceptions") as answer:
+            return json.load(answer)["exceptionHistory"]["entries"]
+
+    @property
+    def options(self) -> list[str]:
+        """For the fma command."""
+        jar, pool = self.home / "job-server.jar", f"localhost:{self._pool_port}"
+        flink = ["--runner=FlinkRunner", f"--flink_master=localhost:{self.port}", f"--flink_job_server_jar={jar}"]
+        return [*flink, "--parallelism=2", "--environment_type=EXTERNAL", f"--environment_config={pool}"]
+
+    def _run(self, *arguments: str) -> None:
+        timed([sys.executable, str(CLUSTER), *arguments, "--home", str(self.home)])
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens to."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@contextmanager
+def running_cluster():
+    """Starts a cluster, and stops it whatever happens."""
+    cluster = Cluster(HOME / "flink")
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def missing(*programs: str) -> str:
+    """Which of them are not installed."""
+    return ", ".join(program for program in programs if not shutil.which(program))
