@@ -26,7 +26,7 @@ class FlinkCluster:
 
     def version(self) -> str:
         """Such as `1.19`."""
-        return ".".join(str(self._get("/overview")["flink-version"]).split(".")[:2])
+        return ".".join(str(self._get("/overview", "flink-version")).split(".")[:2])
 
     def slots(self) -> int:
         """How many tasks of one step the cluster runs at a time.
@@ -34,14 +34,14 @@ class FlinkCluster:
         Raises:
           FmaError: none, or the cluster does not answer.
         """
-        slots = int(self._get("/overview")["slots-total"])
+        slots = int(self._get("/overview", "slots-total"))
         if not slots:
             raise FmaError(f"the Flink cluster at {self.url} has no TaskManager: start one")
         return slots
 
     def running(self, name: str) -> list[str]:
         """Ids of the jobs of that name that have not ended."""
-        jobs = self._get("/jobs/overview")["jobs"]
+        jobs = self._get("/jobs/overview", "jobs")
         return [job["jid"] for job in jobs if job["name"] == name and job["state"] in RUNNING]
 
     def cancel(self, name: str) -> None:
@@ -49,10 +49,10 @@ class FlinkCluster:
         for job in self.running(name):
             self._ask("PATCH", f"/jobs/{job}?mode=cancel")
 
-    def _get(self, path: str) -> dict[str, Any]:
+    def _get(self, path: str, field: str) -> Any:
         try:
-            return self._ask("GET", path).json()
-        except ValueError as error:
+            return self._ask("GET", path).json()[field]
+        except (ValueError, KeyError, TypeError) as error:
             raise FmaError(f"{self.url} is no Flink cluster: it does not answer as Flink's REST API does") from error
 
     def _ask(self, method: str, path: str) -> requests.Response:

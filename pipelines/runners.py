@@ -13,16 +13,7 @@ from pipelines.workers import watched_workers
 
 
 def refuse_unfit(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
-    """Refuses, before anything is read, options that cannot work.
-
-    Args:
-      arguments: the user's Beam options.
-      places: what each path that workers will open is called, and the path.
-      template: whether the command can write its job to a template.
-
-    Raises:
-      UsageError: one that says what to give.
-    """
+    """Refuses options that cannot work, before anything is read: as `dataflow.refuse_unfit`, for all runners."""
     dataflow.refuse_unfit(arguments, places, template)
     portable.refuse_unfit(arguments)
 

@@ -29,7 +29,10 @@ MAIN = {
     "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
 }
 HEAP_MB = {"jobmanager": 512, "taskmanager": 384}
-OPENED = "lang lang.invoke lang.reflect io net nio text time util util.concurrent util.concurrent.atomic"
+POOL_PORT = 50000
+"""Where `fma` looks for workers, unless it is told otherwise."""
+
+OPENED = "io lang lang.invoke lang.reflect net nio text time util util.concurrent util.concurrent.atomic"
 """Packages of Java that Flink looks into, below `java.`."""
 
 CONFIG = """\
@@ -70,7 +73,9 @@ def fetch(home: Path) -> None:
     if not shutil.which("mvn"):
         sys.exit("Maven (mvn) is not installed")
     command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
-    subprocess.run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={lib}"], check=True)
+    ran = subprocess.run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={lib}"], check=False)
+    if ran.returncode:
+        sys.exit("Maven could not fetch everything: see above")
     jars = sorted(lib.glob("*.jar"))
     opened = " ".join(f"java.base/java.{name}" for name in OPENED.split())
     manifest = {
@@ -98,7 +103,7 @@ def start(args: argparse.Namespace) -> None:
         fetch(home)
     if any(alive(pid) for pid in pids(home).values()):
         sys.exit(f"it runs already: python {sys.argv[0]} stop --home {home}")
-    for folder in ("conf", "run", "log"):
+    for folder in ("conf", "run", "log", "tmp"):
         shutil.rmtree(home / folder, ignore_errors=True)
         (home / folder).mkdir(parents=True)
     config = CONFIG.format(port=args.port, rpc_port=args.rpc_port, slots=args.slots)
@@ -109,21 +114,22 @@ def start(args: argparse.Namespace) -> None:
     launch(home, "pool", [sys.executable, str(HERE / "worker_pool.py"), "--port", str(args.pool_port)])
     wait_for_slots(home, args.port, args.task_managers * args.slots)
     print(f"{args.task_managers} TaskManagers of {args.slots} slots; their page: http://localhost:{args.port}")
-    print("submit with\n  fma ingest ... --runner FlinkRunner \\")
-    pool = (
-        ""
-        if args.pool_port == 50000
-        else f" --environment_type EXTERNAL --environment_config localhost:{args.pool_port}"
-    )
-    print(f"    --flink_master localhost:{args.port} --flink_job_server_jar {home / 'job-server.jar'}{pool}")
+    submit = ["--runner FlinkRunner", f"--flink_master localhost:{args.port}"]
+    submit.append(f"--flink_job_server_jar {home / 'job-server.jar'}")
+    if args.pool_port != POOL_PORT:
+        submit.append(f"--environment_type EXTERNAL --environment_config localhost:{args.pool_port}")
+    print("submit with\n  fma ingest ... " + " \\\n    ".join(submit))
+    left = (args.task_managers - 1) * args.slots
+    print(f"or, so that the job can go on when a TaskManager is lost, with --parallelism {left} too" if left else "")
 
 
 def java(home: Path, role: str) -> list[str]:
     """The command of a JobManager or TaskManager. Beam's own jars come with each job."""
     jars = [str(jar) for jar in sorted((home / "lib").glob("*.jar")) if not jar.name.startswith("beam-")]
     opened = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in OPENED.split()]
-    memory = [f"-Xmx{HEAP_MB[role]}m", "-XX:MaxDirectMemorySize=400m", "-XX:+UseSerialGC"]
-    return ["java", *memory, *opened, "-cp", os.pathsep.join(jars), MAIN[role], "--configDir", str(home / "conf")]
+    settings = [f"-Xmx{HEAP_MB[role]}m", "-XX:MaxDirectMemorySize=400m", f"-Djava.io.tmpdir={home / 'tmp'}"]
+    run = ["-cp", os.pathsep.join(jars), MAIN[role], "--configDir", str(home / "conf")]
+    return ["java", "-XX:+UseSerialGC", *settings, *opened, *run]
 
 
 def launch(home: Path, name: str, command: list[str]) -> None:
@@ -161,12 +167,12 @@ def pids(home: Path) -> dict[str, int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Whether a process of a cluster runs under this number, which the system may have given to another since."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        command = Path(f"/proc/{pid}/cmdline").read_text()  # of a zombie: nothing
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+    return "org.apache.flink" in command or "worker_pool.py" in command
 
 
 def stop(home: Path, seconds: float = 15) -> None:
@@ -188,10 +194,10 @@ def main() -> int:
     parser.add_argument("command", choices=("fetch", "start", "status", "stop"))
     parser.add_argument("--home", type=lambda text: Path(text).resolve(), default=HOME, help=f"default {HOME}")
     parser.add_argument("--task-managers", type=int, default=2, metavar="N")
-    parser.add_argument("--slots", type=int, default=1, metavar="N", help="of each TaskManager")
+    parser.add_argument("--slots", type=int, default=2, metavar="N", help="of each TaskManager")
     parser.add_argument("--port", type=int, default=8081, help="of the JobManager's page and REST API")
     parser.add_argument("--rpc-port", type=int, default=6123)
-    parser.add_argument("--pool-port", type=int, default=50000)
+    parser.add_argument("--pool-port", type=int, default=POOL_PORT)
     args = parser.parse_args()
     if args.command == "fetch":
         fetch(args.home)

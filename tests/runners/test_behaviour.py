@@ -88,8 +88,10 @@ def test_a_job_that_outlives_its_command_is_not_run_twice_but_taken_up(cluster, 
     out = tmp_path / "dataset"
     command = tools.ingest_command(sample.corpus, out, *cluster.options)
     job = started(command, out)
+    (job_server,) = descendants(job.pid)
     job.kill()
     job.communicate()
+    os.kill(job_server, signal.SIGTERM)  # it would wait for ever for other jobs
     again = subprocess.run(command, cwd=tools.ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert "runs this job already" in again.stderr.splitlines()[-1]

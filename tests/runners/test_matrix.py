@@ -77,6 +77,6 @@ def test_flink_loses_a_taskmanager_in_the_middle_and_ends_with_the_same_digest(c
     assert job.returncode == 0, stderr[-4000:]
     found = json.loads(stdout)
     restarts = len(cluster.failures())
-    table.ingested(KILLED, time.monotonic() - begin, found["digest"], f"began again {restarts} times")
+    table.ingested(KILLED, time.monotonic() - begin, found["digest"], f"restarts: {restarts}")
     assert found["digest"] == sample.digest
     assert restarts

@@ -80,7 +80,7 @@ class Cluster:
     def start(self) -> None:
         ports = {"port": self.port, "rpc-port": self._rpc_port, "pool-port": self._pool_port}
         numbers = [f"--{name}={number}" for name, number in ports.items()]
-        self._run("start", "--slots", "2", *numbers)
+        self._run("start", *numbers)
 
     def stop(self) -> None:
         self._run("stop")
