@@ -187,6 +187,7 @@ def stop(home: Path, seconds: float = 15) -> None:
             time.sleep(0.1)
     for name in started:
         (home / "run" / f"{name}.pid").unlink()
+    shutil.rmtree(home / "tmp", ignore_errors=True)
 
 
 def main() -> int:

@@ -7,58 +7,78 @@ clips, measured by turns with the runs.
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree, which
 
 from tests.benchmarks import clips
 from tests.benchmarks.bench_front_end import decode_only, mpg123_ms
-from tests.benchmarks.harness import Row, Usage, cpu_ms, run_measured
+from tests.benchmarks.harness import Row, Usage, cpu_ms, run_measured, spread
 
-SIZES = (100, 400)
+SIZES = (100, 700)
+WORKERS = (1, 2)
 LONG_MINUTES = 60
+LONG_TRACKS = 8
+IN_PROCESSES = ("--direct_running_mode", "multi_processing")
+"""Worker processes even for one worker: what is compared is the same work in one process and in two."""
 
 
-def ingest(folder: Path, music: Path, workers: int, *more: str) -> Usage:
+def ingest(folder: Path, music: Path, workers: int) -> Usage:
     """Runs it into a new dataset."""
     out = folder / "dataset"
     rmtree(out, ignore_errors=True)
-    options = ["--features", "mel", "--workers", str(workers), "--commit-every", "100000", *more]
+    options = ["--features", "mel", "--workers", str(workers), "--commit-every", "100000", *IN_PROCESSES]
     paths = ["--audio", str(music), "--metadata", str(music / "tracks.csv"), "--out", str(out)]
     return run_measured([sys.executable, "-m", "fma", "ingest", *paths, *options], folder / "ingest.log")
 
 
-def measure(folder: Path, *, repeats: int = 3, memory_clips: int = 2000) -> list[Row]:
+def measure(folder: Path, *, repeats: int = 5, many: int = 2000) -> list[Row]:
     """The rows: slope against the floor, two workers against one, and peak memory."""
     made = clips.made(folder, 40)
-    music = {}
-    for size in SIZES:
-        music[size] = folder / f"music-{size}"
-        clips.as_csv(music[size], made, size)
-    cpu: dict[str, list[float]] = {"ours": [], "floor": []}
-    wall: dict[int, list[float]] = {1: [], 2: []}
-    peaks: dict[str, float] = {}
-    floor = _floor()
+    slopes = Slopes()
     for _ in range(repeats):
-        for workers in (1, 2):
-            # Worker processes even for one: what is compared is the same work in one process and in two.
-            runs = [ingest(folder, music[size], workers, "--direct_running_mode", "multi_processing") for size in SIZES]
-            cpu["ours"].append(1000 * (runs[1].cpu_s - runs[0].cpu_s) / (SIZES[1] - SIZES[0]))
-            wall[workers].append((SIZES[1] - SIZES[0]) / (runs[1].wall_s - runs[0].wall_s))
-            for usage in runs:
-                peaks = {role: max(peaks.get(role, 0), mb) for role, mb in (peaks | usage.peak_mb).items()}
-        cpu["floor"].append(statistics.mean(floor(path) for path in made))
-    ours, least = statistics.median(cpu["ours"]), statistics.median(cpu["floor"])
-    one, two = statistics.median(wall[1]), statistics.median(wall[2])
-    return [
-        Row("ingest: CPU a clip, start-up subtracted", ours, "ms"),
-        Row("ingest: decoding alone", least, "ms"),
-        Row("ingest: ours / decoding alone", ours / least, "ratio", target=1.6),
-        Row("ingest: clips a second, 1 worker", one, "clips/s"),
-        Row("ingest: clips a second, 2 workers", two, "clips/s"),
-        Row("ingest: 2 workers / 1 worker", two / one, "ratio", target=1.8, at_least=True),
-        *_memory_rows("400 clips of 30 s", peaks),
-        *measure_memory(folder, made, memory_clips),
-    ]
+        slopes.measure(folder, made)
+    return [*slopes.rows(), *measure_memory(folder, made, many)]
+
+
+@dataclass
+class Slopes:
+    """What a clip more costs, a value for each round.
+
+    Attributes:
+      cpu: ms of CPU by number of workers.
+      rate: clips a second by number of workers.
+      floor: ms of CPU to decode one.
+    """
+
+    cpu: dict[int, list[float]] = field(default_factory=lambda: {workers: [] for workers in WORKERS})
+    rate: dict[int, list[float]] = field(default_factory=lambda: {workers: [] for workers in WORKERS})
+    floor: list[float] = field(default_factory=list)
+
+    def measure(self, folder: Path, made: list[Path]) -> None:
+        """One round: each size with each number of workers, and the floor."""
+        floor = _floor()
+        more = SIZES[1] - SIZES[0]
+        for workers in WORKERS:
+            few, many = (ingest(folder, clips.linked(folder, made, size), workers) for size in SIZES)
+            self.cpu[workers].append(1000 * (many.cpu_s - few.cpu_s) / more)
+            self.rate[workers].append(more / (many.wall_s - few.wall_s))
+        self.floor.append(statistics.mean(floor(path) for path in made))
+
+    def rows(self) -> list[Row]:
+        """Medians over the rounds; ratios are taken within each round."""
+        one, two = WORKERS
+        against = [ours / least for ours, least in zip(self.cpu[one], self.floor, strict=True)]
+        gained = [both / alone for both, alone in zip(self.rate[two], self.rate[one], strict=True)]
+        return [
+            spread("ingest: CPU a clip, start-up subtracted, 1 worker", self.cpu[one], "ms"),
+            spread("ingest: CPU a clip, start-up subtracted, 2 workers", self.cpu[two], "ms"),
+            spread("ingest: decoding alone", self.floor, "ms"),
+            spread("ingest: ours / decoding alone", against, "ratio", target=1.6),
+            spread("ingest: clips a second, 1 worker", self.rate[one], "clips/s"),
+            spread("ingest: clips a second, 2 workers", self.rate[two], "clips/s"),
+            spread("ingest: 2 workers / 1 worker", gained, "ratio", target=1.8, at_least=True),
+        ]
 
 
 def _floor() -> Callable[[Path], float]:
@@ -67,20 +87,19 @@ def _floor() -> Callable[[Path], float]:
     return lambda path: cpu_ms(lambda: decode_only(path))
 
 
-def measure_memory(folder: Path, made: list[Path], count: int) -> list[Row]:
-    """Peak memory with many clips, and with tracks of an hour."""
-    many, songs = folder / f"music-{count}", folder / "music-long"
-    clips.as_csv(many, made, count)
-    rows = _memory_rows(f"{count:,} clips of 30 s", ingest(folder, many, 2).peak_mb)
-    songs.mkdir(exist_ok=True)
+def measure_memory(folder: Path, made: list[Path], many: int) -> list[Row]:
+    """Peak memory with few clips and with many, and with tracks of an hour."""
     long = folder / "long.mp3"
     if not long.exists():
         # mp3 frames stand for themselves: clips one behind the other are a long song.
         frames = b"".join(path.read_bytes() for path in made)
         long.write_bytes(frames * (LONG_MINUTES * 2 // len(made)))
-    clips.as_csv(songs, [long], 8)
-    options = ("--direct_running_mode", "multi_processing")
-    return rows + _memory_rows(f"8 tracks of {LONG_MINUTES} min", ingest(folder, songs, 2, *options).peak_mb)
+    songs = {
+        f"{SIZES[0]:,} clips of 30 s": clips.linked(folder, made, SIZES[0]),
+        f"{many:,} clips of 30 s": clips.linked(folder, made, many),
+        f"{LONG_TRACKS} tracks of {LONG_MINUTES} min": clips.linked(folder, [long], LONG_TRACKS, "hours"),
+    }
+    return [row for what, music in songs.items() for row in _memory_rows(what, ingest(folder, music, 2).peak_mb)]
 
 
 def _memory_rows(what: str, peaks: dict[str, float]) -> list[Row]:

@@ -27,15 +27,15 @@ def real(count: int) -> list[Path]:
     return paths[:: max(1, len(paths) // count)][:count]
 
 
-def as_csv(folder: Path, clips: list[Path], count: int) -> Path:
-    """A plain csv of `count` tracks, each a hard link to one of the clips; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+def linked(folder: Path, clips: list[Path], count: int, name: str = "music") -> Path:
+    """A folder of `count` tracks, each a hard link to one of the clips, with a plain tracks.csv; returns its path."""
+    music = folder / f"{name}-{count}"
+    music.mkdir(parents=True, exist_ok=True)
     lines = ["track_id,path,genre,artist,split"]
     for i in range(count):
-        link = folder / f"{i}.mp3"
+        link = music / f"{i}.mp3"
         if not link.exists():
             os.link(clips[i % len(clips)], link)
         lines.append(f"{i},{link.name},Genre {i % 8},artist {i % 50},{('training', 'training', 'test')[i % 3]}")
-    path = folder / "tracks.csv"
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    (music / "tracks.csv").write_text("\n".join(lines) + "\n")
+    return music

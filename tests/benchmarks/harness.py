@@ -44,12 +44,14 @@ class Row:
         return self.value >= self.target if self.at_least else self.value <= self.target
 
 
-def spread(what: str, values: Sequence[float], unit: str) -> Row:
+def spread(
+    what: str, values: Sequence[float], unit: str, *, target: float | None = None, at_least: bool = False
+) -> Row:
     """The median of some values, with the 10th and 90th percentile."""
     if len(values) < 2:
-        return Row(what, values[0], unit)
-    low, *_, high = statistics.quantiles(values, n=10)
-    return Row(what, statistics.median(values), unit, low, high)
+        return Row(what, values[0], unit, target=target, at_least=at_least)
+    low, *_, high = statistics.quantiles(values, n=10, method="inclusive")  # within what was seen, however few
+    return Row(what, statistics.median(values), unit, low, high, target, at_least)
 
 
 def cpu_ms(function: Callable[[], object]) -> float:

@@ -59,6 +59,12 @@ def prism() -> Path:
 
 
 @pytest.fixture(scope="session")
+def job_service():
+    with tools.running_job_service() as options:
+        yield options
+
+
+@pytest.fixture(scope="session")
 def cluster():
     absent = tools.missing("java", "mvn")
     if absent:

@@ -23,7 +23,8 @@ LOCAL = {
 }
 PRISM = ("DirectRunner", "PrismRunner")
 FLINK, KILLED = "FlinkRunner", "FlinkRunner, TaskManager killed"
-RUNNERS = [*LOCAL, *PRISM, FLINK]
+PORTABLE = "PortableRunner"
+RUNNERS = [*LOCAL, *PRISM, PORTABLE, FLINK]
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def options(request) -> Callable[[str], list[str]]:
             return LOCAL[runner]
         if runner in PRISM:
             return [f"--runner={runner}", f"--prism_location={request.getfixturevalue('prism')}"]
+        if runner == PORTABLE:
+            return request.getfixturevalue("job_service")
         return request.getfixturevalue("cluster").options
 
     return of

@@ -111,6 +111,38 @@ class Cluster:
         timed([sys.executable, str(CLUSTER), *arguments, "--home", str(self.home)])
 
 
+@contextmanager
+def running_job_service():
+    """Beam's own job server and a pool of workers; gives the options for the fma command."""
+    endpoint, pool = free_ports(2)
+    commands = (
+        ["-m", "apache_beam.runners.portability.local_job_service_main", f"--port={endpoint}"],
+        [str(WORKER_POOL), f"--port={pool}"],
+    )
+    started = [subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL) for command in commands]
+    try:
+        for port in (endpoint, pool):
+            wait_for_port(port)
+        runner = ["--runner=PortableRunner", f"--job_endpoint=localhost:{endpoint}"]
+        yield [*runner, "--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}"]
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(30)
+
+
+def wait_for_port(port: int) -> None:
+    """Waits until somebody listens."""
+    for _ in range(300):
+        try:
+            socket.create_connection(("localhost", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"nobody listens at port {port}")
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of this machine that nobody listens to."""
     sockets = [socket.socket() for _ in range(count)]
