@@ -15,7 +15,7 @@ from pipelines.progress import ticking
 from pipelines.runners import told
 from transforms import console, storage
 from transforms.config import DatasetConfig
-from transforms.errors import FmaError
+from transforms.errors import FmaError, UnreachableError
 from transforms.growth import ELSEWHERE
 from transforms.plan import ShardPlan
 from transforms.sandbox import Limits
@@ -39,6 +39,7 @@ class BuildJob:
       config: the dataset's.
       limits: what one track may cost.
       ticks: local folder where workers of this machine note each finished track, or "".
+      retried: whether the runner itself begins a shard again that fails.
       code: version of this program that the job was made by.
     """
 
@@ -48,6 +49,7 @@ class BuildJob:
     config: DatasetConfig
     limits: Limits = field(default_factory=Limits)
     ticks: str = ""
+    retried: bool = False
     code: str = field(default_factory=code_digest)
 
     @property
@@ -67,7 +69,7 @@ class BuildJob:
 
     @property
     def elsewhere_path(self) -> str:
-        """There where the job does not end with this process (see `growth.jobs_elsewhere`)."""
+        """There where the job does not end with this process (see `growth.jobs_elsewhere`); holds `code`."""
         return storage.join(self.folder, ELSEWHERE)
 
 
@@ -89,7 +91,15 @@ class BuildShard(beam.DoFn):
             yield ShardResult(plan.name, error=OTHER_CODE).to_line()
         else:
             with ticking(job.ticks, plan.name) as self._tick:
-                yield self._builder.build(plan).to_line()
+                yield self._build(plan).to_line()
+
+    def _build(self, plan: ShardPlan) -> ShardResult:
+        try:
+            return self._builder.build(plan)
+        except UnreachableError as error:
+            if self._job.retried:
+                raise
+            return ShardResult(plan.name, error=f"{plan.name}: {error}")
 
     def teardown(self) -> None:
         self._builder.close()
@@ -119,14 +129,14 @@ class BuildShards(beam.PTransform):
 def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
     """Writes the plan, runs the pipeline to its end and reads what the shards came to.
 
-    A job elsewhere that an earlier command began, and that has ended well since, is not run again.
+    A job elsewhere that an earlier command of this version began, and that has ended well since, is not run again.
 
     Raises:
       FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
       OnlyWrittenError: the options ask for a template.
     """
     planned = {shard.name for shard in plan}
-    if storage.exists(job.elsewhere_path):
+    if storage.exists(job.elsewhere_path) and storage.read_bytes(job.elsewhere_path) == job.code.encode():
         found = read_results(job)
         if set(found) == planned and not any(result.error for result in found.values()):
             console.log("taking up what an earlier command's job has built")
@@ -158,7 +168,7 @@ def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions)
     """
     write_lines((shard.to_line() for shard in plan), job.plan_path)
     if runner_name(options) not in LOCAL_RUNNERS:
-        storage.write_bytes(job.elsewhere_path, b"")
+        storage.write_bytes(job.elsewhere_path, job.code.encode())
     with told(options, job.dataset):
         pipeline = make_pipeline(options)
         results = pipeline | BuildShards(job)

@@ -1,6 +1,5 @@
 """`fma ingest --estimate`: what an ingestion would cost, from a sample of its tracks that is really ingested."""
 
-import os
 import resource
 import tempfile
 import time
@@ -11,6 +10,7 @@ from typing import Any
 from transforms import console
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
+from transforms.parallel import cores
 from transforms.plan import ShardPlan, shard_of
 from transforms.progress import human_bytes, human_seconds
 from transforms.sandbox import Limits
@@ -94,10 +94,15 @@ def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits:
         tracks=len(tracks),
         measured=len(sample),
         failed=sum(result.failures.values()),
-        cpu_s=max(0.0, whole_cpu - cpu) / more,
-        wall_s=max(0.0, whole_wall - wall) / more,
+        cpu_s=_each(whole_cpu, cpu, len(sample), more),
+        wall_s=_each(whole_wall, wall, len(sample), more),
         bytes=sum(file.bytes for file in result.files) / len(sample),
     )
+
+
+def _each(whole: float, start: float, tracks: int, more: int) -> float:
+    """Seconds a track; with its share of the start where the sample is so small that noise hides what a track costs."""
+    return (whole - start) / more if whole > start else whole / tracks
 
 
 def _build(
@@ -122,7 +127,7 @@ def _cpu_seconds() -> float:
 
 def as_json(found: Estimate, price: float | None) -> dict[str, Any]:
     """The estimate as plain values."""
-    cores = sorted({*CORES, len(os.sched_getaffinity(0))})
+    counts = sorted({*CORES, cores()})
     values = {
         "tracks": found.tracks,
         "measured": found.measured,
@@ -130,7 +135,7 @@ def as_json(found: Estimate, price: float | None) -> dict[str, Any]:
         "cpu_s_per_track": found.cpu_s,
         "core_hours": found.core_hours,
         "bytes": round(found.total_bytes),
-        "wall_s_by_cores": {str(n): found.wall_seconds(n) for n in cores},
+        "wall_s_by_cores": {str(n): found.wall_seconds(n) for n in counts},
     }
     return values | ({} if price is None else {"price": found.core_hours * price})
 
@@ -143,8 +148,8 @@ def show(found: Estimate, price: float | None) -> None:
     console.say()
     rows = [("core-hours", _figure(found.core_hours)), ("written", human_bytes(found.total_bytes))]
     rows += [] if price is None else [("price", _figure(found.core_hours * price))]
-    for cores, seconds in as_json(found, price)["wall_s_by_cores"].items():
-        rows.append((f"time on {cores} core{'s' if cores != '1' else ''}", human_seconds(seconds)))
+    for count, seconds in as_json(found, price)["wall_s_by_cores"].items():
+        rows.append((f"time on {count} core{'s' if count != '1' else ''}", human_seconds(seconds)))
     console.table(f"to ingest {found.tracks:,} tracks", ("", "about"), rows)
     console.say()
     console.say("cores like these, a worker on each; add the start of machines, and storage and network at your prices")

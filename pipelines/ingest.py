@@ -97,8 +97,7 @@ def _grow(args: argparse.Namespace) -> tuple[Manifest, Growth, Outcome]:
     manifest, catalog = _open(args)
     _refuse_unfit(args, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
     with locked(args.out), console.naming(args.out):
-        if is_dataset(args.out):
-            manifest = load(args.out)
+        manifest = open_or_create(args.out, manifest.config)  # again: another command may have been first
         elsewhere = jobs_elsewhere(args.out)
         removed = remove_orphans(args.out, manifest, elsewhere)
         if removed:

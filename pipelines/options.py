@@ -3,18 +3,21 @@
 import argparse
 import difflib
 import logging
-import os
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import UsageError
+from transforms.parallel import cores
 
 LOCAL_RUNNER = "FnApiRunner"
 
 LOCAL_RUNNERS = ("fnapi", "direct", "switchingdirect", "prism")
 """Whose workers are this process, its threads or its children. DirectRunner is Prism where Beam finds or can download
 it, and else FnApiRunner."""
+
+RETRYING_RUNNERS = ("dataflow", "flink")
+"""Which begin work again that failed on a worker; the others end the job."""
 
 IN_MEMORY_UP_TO = 64
 """Tracks up to which starting worker processes (2 to 3 s) costs more than they save."""
@@ -34,13 +37,15 @@ def beam_options(arguments: list[str], tracks: int, workers: int | None) -> Pipe
     refuse_unknown(arguments)
     if not is_local(arguments):
         return PipelineOptions(arguments)
-    count = workers or _given_workers(arguments) or len(os.sched_getaffinity(0))
+    given = PipelineOptions(arguments).get_all_options()
+    names = {argument.partition("=")[0] for argument in arguments}
+    count = workers or (given["direct_num_workers"] if "--direct_num_workers" in names else cores())
     small = tracks <= IN_MEMORY_UP_TO and workers is None
     mode = "in_memory" if small or count == 1 else "multi_processing"
-    defaults = [f"--runner={LOCAL_RUNNER}"]
-    if not any(argument.startswith("--direct_running_mode") for argument in arguments):
-        defaults += [f"--direct_running_mode={mode}", f"--direct_num_workers={1 if mode == 'in_memory' else count}"]
-    return PipelineOptions([*defaults, *arguments])
+    if "--direct_running_mode" in names:
+        mode = given["direct_running_mode"]
+    defaults = [f"--direct_running_mode={mode}", f"--direct_num_workers={1 if mode == 'in_memory' else count}"]
+    return PipelineOptions([f"--runner={LOCAL_RUNNER}", *defaults, *arguments])
 
 
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
@@ -87,9 +92,3 @@ def quiet_beam() -> None:
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     for name in ("common", "portability", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
-
-
-def _given_workers(arguments: list[str]) -> int | None:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--direct_num_workers", type=int)
-    return parser.parse_known_args(arguments)[0].direct_num_workers

@@ -18,6 +18,7 @@ from pipelines.flink import FlinkCluster
 from pipelines.options import runner_name
 from transforms import console
 from transforms.errors import FmaError, UsageError
+from transforms.parallel import cores
 
 CLUSTERS = ("flink", "portable")
 PRISMS = ("direct", "switchingdirect", "prism")
@@ -94,7 +95,7 @@ def complete(arguments: list[str], job: str) -> list[str]:
         defaults |= _for_cluster(cluster, given, job)
     _must_answer("job server", given["job_endpoint"], "start it, or check --job_endpoint")
     if not cluster and not given["job_endpoint"]:  # Flink inside a job server inside this command
-        defaults["parallelism"] = len(os.sched_getaffinity(0))
+        defaults["parallelism"] = cores()
     else:
         defaults |= {"environment_type": "EXTERNAL", "environment_config": POOL}
     explicit = PipelineOptions(arguments).get_all_options(drop_default=True)

@@ -16,7 +16,7 @@ TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")
 FOLDER = "transform_fn"
 GRAPH_VERSION = 2
-"""Part of a folder's name: goes up when the same records would give another graph."""
+"""Goes up when the same records would give another graph: statistics of another version are made anew."""
 
 BYTES_PER_TRACK = 32 << 20
 """Reading this much costs about what ingesting a track does, so `pipelines.options` can tell small from large."""
@@ -62,8 +62,7 @@ def nothing_to_do(dataset: str, manifest: Manifest) -> str:
     if not shards:
         return f"{dataset} holds {', '.join(manifest.config.features)} only, which needs no statistics"
     have = manifest.transform_fn
-    wanted = describe(manifest, "")
-    if have is None or any(have[key] != wanted[key] for key in ("kinds", "generations")):
+    if have is None or have != describe(manifest, have["path"]):
         return ""
     complete = all(storage.exists(_saved_model(dataset, have["path"], kind)) for kind in have["kinds"])
     return f"the statistics of {dataset} are up to date: {have['path']}" if complete else ""
@@ -80,21 +79,21 @@ def is_training(shard: ShardFile, kind: str) -> bool:
     return (shard.split, shard.kind) == ("training", kind)
 
 
-def describe(manifest: Manifest, name: str) -> dict:
-    """What dataset.json says about the statistics."""
+def describe(manifest: Manifest, path: str) -> dict:
+    """What dataset.json says about the statistics that lie there."""
+    kinds = list(training_shards(manifest))
     return {
-        "path": f"{FOLDER}/{name}",
-        "kinds": list(training_shards(manifest)),
-        "generations": [generation.name for generation in manifest.generations],
+        "path": path,
+        "kinds": kinds,
+        "records": manifest.records_digest(kinds, "training"),
+        "graph_version": GRAPH_VERSION,
     }
 
 
 def folder_name(manifest: Manifest) -> str:
-    """Equal for the same generations and training records; the number of generations, then 8 hex digits."""
-    names = [generation.name for generation in manifest.generations]
-    digests = {kind: sorted(shard.digest for shard in shards) for kind, shards in training_shards(manifest).items()}
-    text = json.dumps([GRAPH_VERSION, manifest.config.digest, names, digests], sort_keys=True)
-    return f"{len(names):04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    """The number of generations, then 8 hex digits that are equal for the same training records."""
+    text = json.dumps([manifest.config.digest, describe(manifest, "")], sort_keys=True)
+    return f"{len(manifest.generations):04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
@@ -102,7 +101,7 @@ def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
     with notes_kept_back():
         _prepare_tensorflow()
         earlier, new = _analyse(args, manifest, name)
-    manifest.transform_fn = describe(manifest, name)
+    manifest.transform_fn = describe(manifest, f"{FOLDER}/{name}")
     commit(args.dataset, manifest)
     storage.remove_tree(storage.join(args.dataset, "plan", name))
     # Only now: until the commit, readers were told of the old folder.

@@ -27,7 +27,7 @@ def find_transform(dataset: str, manifest: Manifest, kind: str) -> str:
         raise UsageError(f"{dataset} has no training records of kind {kind}, so nothing to normalise them by")
     if have is None or kind not in have["kinds"]:
         raise UsageError(f"{dataset} has no statistics of kind {kind}: run fma statistics {dataset} first")
-    if have["generations"] != [generation.name for generation in manifest.generations]:
+    if have.get("records") != manifest.records_digest(have["kinds"], "training"):
         raise UsageError(f"{dataset} has grown since its statistics were made: run fma statistics {dataset} first")
     path = _graph(storage.join(dataset, have["path"]), kind)
     if not storage.exists(storage.join(path, SAVED_MODEL)):

@@ -1,5 +1,6 @@
 """The leak audit: everything that is known to stand on both sides of a split."""
 
+from transforms.fingerprint import has_bands
 from transforms.leaks import Leak, find_leaks
 from transforms.manifest import Manifest, read_ledger
 from transforms.near_duplicates import find_near_duplicates
@@ -20,5 +21,6 @@ def audit(dataset: str, manifest: Manifest) -> list[Leak]:
 
 
 def unsought(manifest: Manifest) -> tuple[str, ...]:
-    """Kinds of leaks that cannot be found in this dataset: near duplicates take mel records."""
-    return () if "mel" in manifest.config.features else ("recording",)
+    """Kinds of leaks that cannot be found in this dataset: near duplicates take mel records with enough bands."""
+    config = manifest.config
+    return () if "mel" in config.features and has_bands(config.n_mels) else ("recording",)

@@ -4,9 +4,7 @@ Two passes over files, none over audio: where each track's records lie, then eac
 """
 
 import argparse
-import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from transforms import console, storage
 from transforms.growth import jobs_elsewhere, locked, remove_orphans
 from transforms.manifest import LEDGERS, Generation, Manifest, commit, load, read_ledger
+from transforms.parallel import in_processes
 from transforms.plan import ShardPlan, generation_name, make_plan
 from transforms.rewrite import read_framed, recount
 from transforms.schema import add_digests
@@ -65,22 +64,22 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     """Writes and commits the dataset as one generation; returns the new manifest."""
     lines = {kind: list(read_ledger(dataset, manifest, kind)) for kind in LEDGERS}
     plans = make_plan(map(_track, lines["tracks"]), manifest.config)
-    name = generation_name(len(manifest.generations) + 1, plans, [], manifest.config)
+    name = generation_name(len(manifest.generations) + 1, plans, [], manifest.labels, manifest.config)
     shards = [shard for kind in manifest.config.features for shard in manifest.shards(kind)]
     slices: dict[tuple[str, int], Slice] = {}
     with console.progress("compact", 2 * len(shards) + len(plans), "steps") as progress:
-        for shard, found in zip(shards, _map(partial(find_slices, dataset, manifest), shards), strict=True):
+        for shard, found in zip(shards, in_processes(partial(find_slices, dataset, manifest), shards), strict=True):
             slices |= {(shard.kind, track_id): slice_ for track_id, slice_ in found}
             progress.advance(2)
         by_id = {line["track_id"]: line for line in lines["tracks"]}
         jobs = [_shard_job(plan, manifest.config.features, slices, by_id) for plan in plans]
         files: list[ShardFile] = []
-        for written in _map(partial(write_shard, dataset, name, manifest.config.features), jobs):
+        for written in in_processes(partial(write_shard, dataset, name, manifest.config.features), jobs):
             files += written
             progress.advance(1)
     files += _write_failures(dataset, name, lines["failures"])
     merged = _merge(dataset, manifest, name, files)
-    compacted = Manifest(manifest.config, manifest.labels, [merged], _renamed(manifest, name), manifest.version)
+    compacted = Manifest(manifest.config, manifest.labels, [merged], manifest.transform_fn, manifest.version)
     if compacted.digest != manifest.digest:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
@@ -144,14 +143,6 @@ def _merge(dataset: str, manifest: Manifest, name: str, files: list[ShardFile]) 
     return recount(dataset, Generation(name, last.subset, last.job, shards, ledgers, skipped=last.skipped))
 
 
-def _renamed(manifest: Manifest, name: str) -> dict[str, Any] | None:
-    """The full-pass statistics stay valid if they covered all generations: the training records are the same."""
-    covered = manifest.transform_fn
-    if covered and covered["generations"] == [generation.name for generation in manifest.generations]:
-        return covered | {"generations": [name]}
-    return covered
-
-
 def _track(line: dict[str, Any]) -> Track:
     return Track(line["track_id"], line["genre"], line["split"], duration=line["seconds"])
 
@@ -162,8 +153,3 @@ def _shard_job(
     ids = [track.track_id for track in plan.tracks]
     keys = [(kind, track_id) for kind in kinds for track_id in ids]
     return plan, {key: slices[key] for key in keys}, [lines[track_id] for track_id in ids]
-
-
-def _map(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(work, items)

@@ -17,6 +17,10 @@ class StorageError(FmaError, OSError):
     """Cloud storage refused, or did not answer. An OSError too, as that of a disk is: no fault of a track's."""
 
 
+class UnreachableError(StorageError):
+    """Cloud storage did not answer; that may pass, so what was being done can be tried again later or elsewhere."""
+
+
 class NoPermissionError(StorageError, PermissionError):
     """Cloud storage does not let this account do it."""
 

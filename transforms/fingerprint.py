@@ -15,15 +15,22 @@ EMPTY = (0x0000, 0xFFFF)
 """Words of silence and of sounds that do not change: equal to each other, whatever the recording."""
 
 
+def has_bands(n_mels: int) -> bool:
+    """Whether so many mel bands are enough for a fingerprint: 26 or more."""
+    return n_mels * 2 // 3 >= BANDS
+
+
 def fingerprint(mel: np.ndarray) -> np.ndarray:
     """Words of 16 bits for a stretch of a track.
 
     Args:
-      mel: quantised log-mel, uint8 [n_mels, frames], n_mels >= 26.
+      mel: quantised log-mel, uint8 [n_mels, frames], of which there must be enough (`has_bands`).
 
     Returns:
       uint16 [frames - SPAN - GROWTH + 1]; none for a shorter stretch.
     """
+    if not has_bands(len(mel)):
+        raise ValueError(f"{len(mel)} mel bands are too few for a fingerprint")
     rows = len(mel) * 2 // 3 // BANDS * BANDS
     energy = mel[:rows].reshape(BANDS, -1, mel.shape[1]).mean(axis=1)
     sums = np.cumsum(np.pad(energy, ((0, 0), (1, 0))), axis=1)

@@ -8,8 +8,13 @@ from typing import Any
 from transforms import storage
 from transforms.config import DatasetConfig, differences
 from transforms.errors import UsageError
+from transforms.features import KINDS
 from transforms.manifest import LEDGERS, Manifest, is_dataset, load, read_ledger
+from transforms.plan import GENERATION_NAME
 from transforms.tracks import Track
+
+WRITTEN = (*LEDGERS, "plan")
+"""Folders of a dataset that hold a folder for each generation, beside those of the feature kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,7 @@ def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
       UsageError: the dataset was made with other settings, or the path holds something else.
     """
     if not is_dataset(dataset):
-        if storage.exists(dataset) and not storage.is_dir(dataset):
-            raise UsageError(f"--out {dataset} is a file; give a folder")
+        _refuse_foreign(dataset)
         return Manifest(config)
     manifest = load(dataset)
     different = differences(manifest.config, config)
@@ -60,6 +64,29 @@ def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
             "Give the same settings to add to it, or another --out"
         )
     return manifest
+
+
+def _refuse_foreign(dataset: str) -> None:
+    """Takes an empty folder, or what a run that never came to commit has left in one, and nothing else."""
+    if not storage.exists(dataset):
+        return
+    if not storage.is_dir(dataset):
+        raise UsageError(f"--out {dataset} is a file; give a folder")
+    prefix = storage.join(dataset, "")
+    for path, _ in storage.list_files(dataset):
+        name = path.removeprefix(prefix)
+        if not _is_ours(name):
+            raise UsageError(
+                f"--out {dataset} is not empty and holds no dataset (it holds {name}); give another folder"
+            )
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file below a dataset's folder has a name that ingestion gives; hidden ones count as nobody's."""
+    kind, *below = name.split("/")
+    if kind.startswith("."):
+        return True
+    return kind in (*KINDS, *WRITTEN) and len(below) > 1 and bool(GENERATION_NAME.fullmatch(below[0]))
 
 
 def plan_growth(
@@ -143,6 +170,8 @@ def jobs_elsewhere(dataset: str) -> frozenset[str]:
 def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = frozenset()) -> int:
     """Removes files that the manifest does not list: what a killed run left, or what an earlier one replaced.
 
+    Only files in folders that are named as generations are: a file that somebody else put there is not ours to remove.
+
     Args:
       dataset: its path.
       manifest: its own.
@@ -153,13 +182,13 @@ def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = froz
     """
     known = {storage.join(dataset, file.path) for file in manifest.files()}
     removed = 0
-    for kind in (*manifest.config.features, *LEDGERS, "plan"):
+    for kind in (*manifest.config.features, *WRITTEN):
         folder = storage.join(dataset, kind)
-        kept = tuple(storage.join(folder, name, "") for name in keep)
-        found = [path for path, _ in storage.list_files(folder) if path not in known]
-        orphans = [path for path in found if not path.startswith(kept)]
-        storage.remove_all(orphans)
-        removed += len(orphans)
+        for name in storage.list_folders(folder):
+            if name not in keep and GENERATION_NAME.fullmatch(name):
+                orphans = [path for path, _ in storage.list_files(storage.join(folder, name)) if path not in known]
+                storage.remove_all(orphans)
+                removed += len(orphans)
         storage.remove_empty_folders(folder)
     return removed
 

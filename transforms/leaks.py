@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from transforms.tracks import SPLITS
+from transforms.tracks import SPLITS, artist_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +30,28 @@ class Leak:
 def find_leaks(tracks: Iterable[dict[str, Any]]) -> list[Leak]:
     """Artists, albums, and exactly equal decoded audio, in more than one split.
 
-    Albums are told apart by their id where the metadata has one, else by their title.
+    Artists are told apart by their names, blind to case and spacing; albums by their id where the metadata has one,
+    else by their title.
 
     Args:
       tracks: ledger lines with track_id, split, silent, audio_sha256 and, where known, artist, album and album_id.
     """
-    found: dict[str, dict[tuple[str, str], dict[str, list[int]]]] = {"artist": {}, "album": {}, "audio": {}}
+    found: dict[str, dict[str, tuple[str, dict[str, list[int]]]]] = {"artist": {}, "album": {}, "audio": {}}
     for track in tracks:
-        keys = {"artist": track.get("artist", ""), "album": track.get("album_id") or track.get("album", "")}
-        names = keys | {"album": track.get("album", "")}
+        artist, album = track.get("artist", ""), track.get("album", "")
+        keys = {"artist": artist_key(artist), "album": track.get("album_id") or album}
+        names = {"artist": " ".join(artist.split()), "album": album}
         # Silence is equal to all other silence of its length, and tells nothing.
         keys["audio"] = "" if track["silent"] else track["audio_sha256"]
         names["audio"] = track["audio_sha256"][:12]
         for what, key in keys.items():
             if key:
-                places = found[what].setdefault((names[what], key), {})
+                _, places = found[what].setdefault(key, (names[what], {}))
                 places.setdefault(track["split"], []).append(track["track_id"])
     return [
         Leak(what, name, {split: where[split] for split in SPLITS if split in where})
         for what, things in found.items()
-        for (name, _), where in sorted(things.items())
+        for name, where in sorted(things.values(), key=lambda found: found[0])
         if len(where) > 1
     ]
 

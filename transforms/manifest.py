@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -88,7 +88,8 @@ class Manifest:
       labels: genre names; a record's label is an index into them. Append-only.
       generations: in the order in which they were committed.
       transform_fn: the full-pass statistics of the training split, or None where there are none: `path` (relative to
-        the dataset), `kinds`, and `generations`, the names of those that were analysed. Not part of the digest.
+        the dataset), `kinds`, `records` (`records_digest` of what was analysed) and `graph_version`. Not part of the
+        digest.
       version: of the dataset.json that this was read from, or that it was committed as; 0 where there was none.
     """
 
@@ -106,6 +107,11 @@ class Manifest:
             for shard in generation.shards
             if shard.kind == kind and split in (None, shard.split)
         ]
+
+    def records_digest(self, kinds: Iterable[str], split: str) -> str:
+        """64 hex digits: equal for equal records of the kinds in a split, whatever shards and generations hold them."""
+        shards = [shard for kind in kinds for shard in self.shards(kind, split)]
+        return f"{add_digests(*(int(shard.digest, 16) for shard in shards)):064x}"
 
     def ledgers(self, kind: str) -> list[ShardFile]:
         """The files with a JSON line for each track: kind `tracks` or `failures`."""

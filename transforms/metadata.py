@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from transforms import storage
 from transforms.csv_table import Row, read_rows
 from transforms.errors import UsageError
-from transforms.tracks import SPLITS, Track
+from transforms.tracks import SPLITS, Track, artist_key
 from transforms.zips import LARGEST_MEMBER, DamagedZipError, damage_as_one_error, find_member
 
 SUBSETS = ("small", "medium", "large", "full")
@@ -80,7 +80,7 @@ def artist_split(artist: str, track_id: int) -> str:
     A hash of the name, blind to case and spacing; of the track's id where no artist is known. It depends on nothing
     else, so a track stays in its split when the corpus grows.
     """
-    key = " ".join(artist.split()).casefold()
+    key = artist_key(artist)
     digest = hashlib.sha256((f"artist:{key}" if key else f"track:{track_id}").encode()).digest()
     tenth = int.from_bytes(digest[:8], "big") * 10 >> 64
     return "test" if tenth == 9 else "validation" if tenth == 8 else "training"

@@ -7,6 +7,7 @@ side input grows with the corpus.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -100,9 +101,23 @@ def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None
     return plan
 
 
-def generation_name(number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], config: DatasetConfig) -> str:
-    """`0002-3fa9c1d2`: the same work has the same name on any machine, wherever its audio lies."""
-    hashed = hashlib.sha256(json.dumps([config.digest, list(dropped)]).encode())
+GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
+"""What `generation_name` gives, and nobody else is likely to call a folder."""
+
+
+def generation_name(
+    number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], labels: Sequence[str], config: DatasetConfig
+) -> str:
+    """`0002-3fa9c1d2`: the same records have the same name on any machine, wherever their audio lies.
+
+    Args:
+      number: of the generation, from 1.
+      plan: its shards.
+      dropped: ids of tracks that it takes out of earlier generations.
+      labels: the dataset's, whose order decides the records' label ids.
+      config: the dataset's.
+    """
+    hashed = hashlib.sha256(json.dumps([config.digest, list(dropped), list(labels)]).encode())
     for shard in plan:
-        hashed.update(json.dumps([shard.name, [track.track_id for track in shard.tracks]]).encode())
+        hashed.update(json.dumps([shard.name, [(track.track_id, track.genre) for track in shard.tracks]]).encode())
     return f"{number:04d}-{hashed.hexdigest()[:8]}"

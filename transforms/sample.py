@@ -1,7 +1,6 @@
 """`fma sample`: an FMA-shaped synthetic corpus, made of real mp3 files, for a first look and for the tests."""
 
 import argparse
-import os
 import shlex
 from collections import Counter
 
@@ -10,6 +9,7 @@ from transforms.console import human_bytes, say, table
 from transforms.corpus.options import BITRATES, SUBSETS, CorpusOptions, validate
 from transforms.corpus.summary import CorpusSummary
 from transforms.errors import UsageError
+from transforms.parallel import cores
 from transforms.tracks import SPLITS
 
 DEFAULT_MAX_FAILURES = 5.0  # percent, of fma ingest
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("--jobs must be at least 1")
     options = validate(CorpusOptions(archives=args.zip, **{name: getattr(args, name) for name in names}))
-    summary = write_corpus(args.out, options, jobs=_cores() if args.jobs is None else args.jobs, progress=True)
+    summary = write_corpus(args.out, options, jobs=cores() if args.jobs is None else args.jobs, progress=True)
     _report(summary)
     return 0
 
@@ -84,8 +84,3 @@ def _size(summary: CorpusSummary) -> int:
     return sum(
         size or 0 for size in storage.sizes([storage.join(summary.audio, song.member) for song in summary.songs])
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use; macOS cannot tell them from all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
 from transforms.config import DatasetConfig
-from transforms.errors import FmaError, TrackError
+from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.extract import TrackFacts, extract
 from transforms.locate import open_track
 from transforms.records import frame
@@ -36,6 +36,9 @@ BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NU
 SAME_KERNELS = {"OPENBLAS_CORETYPE": "Haswell"} if platform.machine() in ("x86_64", "AMD64") else {}
 """OpenBLAS picks its kernels by the CPU's name, and two of them round differently: a dataset's digest must not tell on
 which machines it was made. These run on every x86-64 CPU that TensorFlow runs on."""
+
+GRACE = 60.0
+"""Seconds beyond its limit after which a track's process ends by itself."""
 
 WriteFramed = Callable[[str, bytes, int], None]
 """Called with (kind, the record as it stands in a TFRecord file, its content digest)."""
@@ -96,7 +99,9 @@ class TrackProcess:
                 elif what == "failed":
                     raise TrackError(*rest)
                 elif what == "unreadable":
-                    raise FmaError(rest[0] if track.path in rest[0] else f"{track.locator}: {rest[0]}")
+                    message, may_pass = rest
+                    message = message if track.path in message else f"{track.locator}: {message}"
+                    raise (UnreachableError if may_pass else FmaError)(message)
                 else:
                     raise RuntimeError(rest[0])
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
@@ -121,7 +126,8 @@ class TrackProcess:
         self.close()
         ours, theirs = _socket_pair()
         code = "from transforms.sandbox import serve; serve()"
-        arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
+        limits = str(self._limits.seconds + GRACE), str(self._limits.megabytes)
+        arguments = [sys.executable, "-c", code, str(theirs), *limits]
         variables = BLAS_THREADS | SAME_KERNELS
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | variables | {"PYTHONPATH": path}
@@ -163,16 +169,20 @@ def serve() -> None:
     connection = Connection(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     config = connection.recv()
-    _limit_memory(int(sys.argv[2]))
+    seconds = float(sys.argv[2])
+    _limit_memory(int(sys.argv[3]))
     while True:
         try:
             track, label = connection.recv()
         except (EOFError, ConnectionResetError):
             return
+        # The parent ends a track that takes too long; where the parent is gone, this alarm ends the process.
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             _serve_track(connection, track, label, config)
         except (BrokenPipeError, ConnectionResetError):
             return
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _serve_track(connection: Connection, track: Track, label: int, config: DatasetConfig) -> None:
@@ -194,7 +204,7 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
     except (BrokenPipeError, ConnectionResetError):
         raise
     except (OSError, zipfile.BadZipFile) as error:
-        send("unreadable", str(error))
+        send("unreadable", str(error), isinstance(error, UnreachableError))
     except Exception:  # noqa: BLE001 - passed on to the parent, which raises it
         send("error", traceback.format_exc())
 

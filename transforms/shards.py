@@ -12,7 +12,7 @@ from typing import Any
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.console import os_message
-from transforms.errors import FmaError, TrackError
+from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.extract import TrackFacts
 from transforms.plan import ShardPlan
 from transforms.sandbox import Limits, ProcessDiedError, TrackProcess
@@ -89,7 +89,12 @@ class ShardBuilder:
         self._process.close()
 
     def build(self, plan: ShardPlan) -> ShardResult:
-        """Ingests the plan's tracks in order; what a user can mend comes back as `error`, anything else is raised."""
+        """Ingests the plan's tracks in order; what a user can mend comes back as `error`, anything else is raised.
+
+        Raises:
+          UnreachableError: cloud storage did not answer; the shard can be built again.
+          RuntimeError: a programming error.
+        """
         writers: dict[str, ShardFileWriter] = {}
         try:
             for kind, ending in self._kinds():
@@ -100,6 +105,8 @@ class ShardBuilder:
                 self._ingest(track, writers, result)
             result.files = [facts for writer in writers.values() if (facts := writer.publish())]
             return result
+        except UnreachableError:
+            raise
         except FmaError as error:
             return ShardResult(plan.name, error=f"{plan.name}: {error}")
         except OSError as error:

@@ -6,6 +6,11 @@ from typing import Any
 SPLITS = ("training", "validation", "test")
 
 
+def artist_key(artist: str) -> str:
+    """What makes two names one artist: equal but for case and spacing; "" where nobody is named."""
+    return " ".join(artist.split()).casefold()
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
     """One song to ingest.

@@ -103,9 +103,11 @@ def _trainer(work: Work, model: str) -> Node:
 
 def _trainer_inputs(work: Work, model: str) -> dict[str, Any]:
     manifest = load(work.dataset)
+    statistics = {} if model == BASELINES else {**(manifest.transform_fn or {})}
+    statistics.pop("path", None)  # other records that are not trained on may change where it lies
     return {
         "dataset": manifest.digest,
-        "statistics": (manifest.transform_fn or {}).get("path", "") if model != BASELINES else "",
+        "statistics": statistics,
         "settings": work.models[model],
         "version": version("fma-genres"),
     }

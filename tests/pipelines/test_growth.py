@@ -103,7 +103,7 @@ def test_failed_tracks_that_were_mended_move_into_the_dataset(music, capsys):
     capsys.readouterr()
     assert ingest(music, "out", "--retry-failed", "corrupt_audio") == 0
     assert last_line(capsys) == "nothing new, 0 new, 12 kept, 0 bytes rewritten"
-    assert ingest(music, "out", "--retry-failed", "--max-failures", "100") == 0
+    assert ingest(music, "out", "--retry-failed") == 0
     manifest = manifests.load(str(music / "out"))
     assert manifest.totals["tracks"] == 13
     assert manifest.totals["failures"] == {"corrupt_audio": 1}
@@ -133,6 +133,23 @@ def test_batches_before_a_bad_one_stay_and_the_next_run_carries_on(music, capsys
     assert ingest(music, "batches") == 0
     assert last_line(capsys) == "2 new, 10 kept, 0 bytes rewritten"
     assert digest_of(music / "batches") == digest_of(music / "out")
+
+
+def test_failures_are_counted_over_the_whole_run_and_not_by_the_batch_that_they_fall_into(music, capsys):
+    os.unlink(music / "11.flac")
+    assert ingest(music, "batches", "--commit-every", "11", "--max-failures", "10") == 0
+    assert manifests.load(str(music / "batches")).totals["failures"] == {"missing_audio": 1}
+    assert digest_of(music / "batches") == fresh_digest(music)
+
+
+def test_a_track_that_fails_again_when_it_is_retried_does_not_hold_up_those_that_were_mended(music, capsys):
+    for name in ("10.wav", "11.flac"):
+        shutil.move(music / name, music / f"{name}.away")
+    assert ingest(music, "some", "--max-failures", "20") == 0
+    shutil.move(music / "10.wav.away", music / "10.wav")
+    assert ingest(music, "some", "--retry-failed") == 0
+    totals = manifests.load(str(music / "some")).totals
+    assert (totals["tracks"], totals["failures"]) == (11, {"missing_audio": 1})
 
 
 def test_compaction_leaves_one_generation_with_the_same_digest(music, capsys):

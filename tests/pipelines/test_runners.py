@@ -96,6 +96,13 @@ def test_runners_of_this_machine_get_local_defaults_and_keep_their_name(runner):
     assert options["direct_running_mode"] == "multi_processing"
 
 
+def test_a_running_mode_of_the_users_leaves_the_number_of_workers_alone():
+    options = beam_options(["--direct_running_mode=multi_processing"], 10, 2).get_all_options()
+    assert (options["direct_running_mode"], options["direct_num_workers"]) == ("multi_processing", 2)
+    options = beam_options(["--direct_running_mode=in_memory"], 1000, None).get_all_options()
+    assert (options["direct_running_mode"], options["direct_num_workers"]) == ("in_memory", 1)
+
+
 def test_other_runners_get_no_local_defaults():
     assert not is_local(["--runner=FlinkRunner"])
     assert beam_options(["--runner=FlinkRunner"], 1000, 3).get_all_options(drop_default=True) == {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fma
+from pipelines.statistics import nothing_to_do
 from tests.trainers import synthetic
 from tests.trainers.synthetic import write_dataset
 from transforms import manifest as manifests
@@ -130,7 +131,7 @@ def test_the_manifest_says_what_was_analysed_and_keeps_its_digest(analysed):
     manifest = manifests.load(str(analysed))
     have = manifest.transform_fn
     assert have["kinds"] == ["mel", "stats"]
-    assert have["generations"] == [manifest.generations[0].name]
+    assert have["records"] == manifest.records_digest(("mel", "stats"), "training")
     assert have["path"].startswith("transform_fn/0001-")
     assert not (analysed / have["path"] / "raw").exists()
     assert not any((analysed / "plan").iterdir())
@@ -169,11 +170,22 @@ def test_a_second_run_is_up_to_date_and_starts_neither_beam_nor_tensorflow(analy
     assert (analysed / "dataset.json").stat().st_mtime_ns == before
 
 
+def test_a_generation_without_training_records_leaves_the_statistics_up_to_date(analysed):
+    manifest = manifests.load(str(analysed))
+    manifest.generations.append(manifests.Generation("0002-0000beef", "", failures={"corrupt_audio": 1}))
+    assert "are up to date" in nothing_to_do(str(analysed), manifest)
+
+
+def test_another_version_of_the_graph_is_made_anew(analysed, monkeypatch):
+    monkeypatch.setattr("pipelines.statistics.GRAPH_VERSION", 99)
+    assert nothing_to_do(str(analysed), manifests.load(str(analysed))) == ""
+
+
 def grow(dataset: Path, more: Path) -> None:
     """Adds the generation of another dataset under a new name."""
     manifest = manifests.load(str(dataset))
     (generation,) = manifests.load(str(more)).generations
-    name = "0002-more"
+    name = "0002-0000beef"
     for kind in (*manifest.config.features, "tracks"):
         shutil.copytree(more / kind / generation.name, dataset / kind / name)
     files = {
@@ -196,8 +208,9 @@ def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analy
         "analysed 6 mel, 3 stats records of the training split, kept the sums of 24 mel, 12 stats"
         in capsys.readouterr().out
     )
-    new = manifests.load(str(dataset)).transform_fn
-    assert new["generations"] == [synthetic.GENERATION, "0002-more"]
+    manifest = manifests.load(str(dataset))
+    new = manifest.transform_fn
+    assert new["records"] == manifest.records_digest(("mel", "stats"), "training")
     assert new["path"].startswith("transform_fn/0002-")
     assert new["path"] != old
     assert [path.name for path in (dataset / "transform_fn").iterdir()] == [Path(new["path"]).name]

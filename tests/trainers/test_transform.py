@@ -139,7 +139,7 @@ def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):
 
 def test_statistics_from_before_the_dataset_grew_are_refused(copied):
     manifest = load(copied)
-    manifest.transform_fn["generations"] = ["0000-older"]
+    manifest.transform_fn["records"] = "of fewer records"
     with pytest.raises(UsageError, match=f"has grown since .*: run fma statistics {copied} first"):
         find_transform(str(copied), manifest, "mel")
 

@@ -38,15 +38,37 @@ def test_a_dataset_with_other_settings_is_refused(tmp_path):
 
 
 def test_only_files_that_the_manifest_does_not_list_are_removed(tmp_path):
-    listed = ShardFile("mel/0001-good/test-00000-of-00001.tfrecord", "mel", "test")
-    manifest = Manifest(DatasetConfig(), [], [Generation("0001-good", "small", shards=[listed])])
-    for path in (listed.path, "mel/0001-good/old.tfrecord", "tracks/0002-dead/a.jsonl", "plan/0003-dead/b", "notes/c"):
+    listed = ShardFile("mel/0001-c0ffee00/test-00000-of-00001.tfrecord", "mel", "test")
+    manifest = Manifest(DatasetConfig(), [], [Generation("0001-c0ffee00", "small", shards=[listed])])
+    others = ("notes/c", "mel/holiday/song.mp3", "tracks/readme.txt")
+    for path in (
+        listed.path,
+        "mel/0001-c0ffee00/old.tfrecord",
+        "tracks/0002-deadbeef/a.jsonl",
+        "plan/0003-deadbeef/b",
+        *others,
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("x")
     assert remove_orphans(str(tmp_path), manifest) == 3
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {listed.path, "notes/c"}
-    assert not (tmp_path / "tracks").exists()
+    assert left == {listed.path, *others}
+    assert not (tmp_path / "plan").exists()
+
+
+@pytest.mark.parametrize("theirs", ["song.mp3", "raw/take1.wav", "tracks/0001/song.mp3", "mel/0001-c0ffee00"])
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, theirs):
+    (tmp_path / theirs).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / theirs).write_text("dear to somebody")
+    with pytest.raises(UsageError, match=f"is not empty and holds no dataset .it holds {theirs}."):
+        open_or_create(str(tmp_path), DatasetConfig())
+
+
+def test_what_a_run_left_that_never_came_to_commit_is_no_obstacle(tmp_path):
+    for path in (".lock", "mel/0001-c0ffee00/.test.tmp", "plan/0001-c0ffee00/plan.jsonl"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert open_or_create(str(tmp_path), DatasetConfig()).generations == []
 
 
 def test_a_second_writer_is_told_of_the_first(tmp_path):

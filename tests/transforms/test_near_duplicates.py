@@ -8,10 +8,11 @@ import pytest
 import soundfile
 
 import fma
-from transforms.audit import audit
+from transforms.audit import audit, unsought
+from transforms.config import DatasetConfig
 from transforms.fingerprint import bit_error_rate, fingerprint
 from transforms.leaks import Leak, find_leaks
-from transforms.manifest import load
+from transforms.manifest import Manifest, load
 
 RATE = 22_050
 
@@ -53,6 +54,13 @@ def test_copies_in_other_formats_levels_cuts_and_bit_rates_are_found_and_nothing
         ("recording", {"training": [2], "test": [8]}),
         ("recording", {"training": [3], "test": [9]}),
     ]
+
+
+def test_mel_bands_that_are_too_few_for_a_fingerprint_are_said_to_be_so():
+    assert unsought(Manifest(DatasetConfig(n_mels=26))) == ()
+    assert unsought(Manifest(DatasetConfig(n_mels=25))) == ("recording",)
+    with pytest.raises(ValueError, match="25 mel bands are too few"):
+        fingerprint(np.zeros((25, 100), np.uint8))
 
 
 def test_verify_names_the_copies(dataset, capsys):

@@ -62,12 +62,15 @@ def test_a_generations_name_tells_plans_apart_and_does_not_depend_on_where_the_a
     config = DatasetConfig()
     plan = make_plan(tracks_of(9), config)
     elsewhere = make_plan([replace(track, path=f"/elsewhere/{track.path}") for track in tracks_of(9)], config)
-    name = generation_name(2, plan, [], config)
-    assert name == generation_name(2, elsewhere, [], config)
+    name = generation_name(2, plan, [], ["Rock"], config)
+    assert name == generation_name(2, elsewhere, [], ["Rock"], config)
+    other_genre = make_plan([replace(track, genre="Jazz") for track in tracks_of(9)], config)
     others = [
-        generation_name(2, plan[1:], [], config),
-        generation_name(2, plan, [7], config),
-        generation_name(2, plan, [], DatasetConfig(n_mels=64)),
+        generation_name(2, plan[1:], [], ["Rock"], config),
+        generation_name(2, plan, [7], ["Rock"], config),
+        generation_name(2, plan, [], ["Jazz", "Rock"], config),
+        generation_name(2, other_genre, [], ["Rock"], config),
+        generation_name(2, plan, [], ["Rock"], DatasetConfig(n_mels=64)),
     ]
-    assert len({name, *others}) == 4
+    assert len({name, *others}) == 6
     assert name.startswith("0002-")

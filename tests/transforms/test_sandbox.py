@@ -1,4 +1,9 @@
+import os
 import platform
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,3 +37,35 @@ def test_features_do_not_depend_on_the_kernels_that_openblas_picks_for_a_cpu(tmp
     assert content(path) == here
     monkeypatch.setattr(sandbox, "SAME_KERNELS", {})
     assert content(path) != here, "these kernels round alike: the test above shows nothing"
+
+
+ABANDONS = """
+import os, sys
+from transforms import sandbox
+from transforms.config import DatasetConfig
+from transforms.tracks import Track
+sandbox.GRACE = 0.5
+process = sandbox.TrackProcess(DatasetConfig(), sandbox.Limits(seconds=0.5))
+process._start()
+print(process._process.pid, flush=True)
+process._connection.send((Track(1, "Rock", "training", sys.argv[1]), 0))
+sys.stdin.read()
+"""
+
+
+def test_a_decoder_that_hangs_does_not_outlive_a_parent_that_was_killed(tmp_path):
+    endless = tmp_path / "endless.wav"
+    os.mkfifo(endless)  # whoever opens it waits for a writer
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ABANDONS, str(endless)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    decoder = int(parent.stdout.readline())
+    time.sleep(0.2)
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{decoder}") or "Z" in Path(f"/proc/{decoder}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.1)
+    os.kill(decoder, signal.SIGKILL)
+    raise AssertionError("the decoder is still there")

@@ -103,6 +103,14 @@ def line(track_id: int, split: str, artist: str = "", audio: str = "", silent: b
     }
 
 
+def test_an_artist_that_is_spelled_in_two_ways_is_one():
+    lines = [
+        {"track_id": 1, "split": "training", "silent": False, "audio_sha256": "a", "artist": "The  Band"},
+        {"track_id": 2, "split": "test", "silent": False, "audio_sha256": "b", "artist": "the band "},
+    ]
+    assert [str(leak) for leak in find_leaks(lines)] == ["the same artist 'The Band' in training (1), test (2)"]
+
+
 def test_an_artist_on_both_sides_of_a_split_is_a_leak():
     (leak,) = find_leaks([line(1, "training", "Ann"), line(2, "test", "Ann"), line(3, "training", "Bob")])
     assert (leak.what, leak.name, leak.where) == ("artist", "Ann", {"training": [1], "test": [2]})

@@ -6,6 +6,7 @@ import numpy as np
 
 from trainers.classical.data import Table
 from transforms.errors import UsageError
+from transforms.tracks import artist_key
 
 FOLDS = 5
 
@@ -94,7 +95,7 @@ def _folds_of(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
 def artist_groups(table: Table) -> np.ndarray:
     """int64 [tracks]: equal for tracks of one artist, blind to case and spacing; unknown artists are all different."""
     names = [
-        " ".join(artist.split()).casefold() or f"\0{track_id}"
+        artist_key(artist) or f"\0{track_id}"
         for artist, track_id in zip(table.artists.tolist(), table.track_ids.tolist(), strict=True)
     ]
     return np.unique(names, return_inverse=True)[1]

@@ -100,7 +100,10 @@ def read_version(path: str) -> tuple[bytes, int]:
 
 
 def list_files(path: str) -> Iterator[tuple[str, int]]:
-    """(path, bytes) of every file below a folder, in name order; nothing where the folder is absent."""
+    """(path, bytes) of every file below a folder, in name order; nothing where the folder is absent.
+
+    Paths begin with the folder's, as it was given: they equal what `join` makes of it and a file's name.
+    """
     return _files(path).list_files(path)
 
 

@@ -22,7 +22,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from transforms.errors import StorageError
+from transforms.errors import StorageError, UnreachableError
 
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=20.0, multiplier=2.0).with_timeout(120.0)
 """For 429, 5xx and connections that break off or are not answered."""
@@ -125,9 +125,9 @@ def speaking_of(path: str, denied: type[StorageError] = StorageError) -> Iterato
         raise StorageError(f"{path}: Google Cloud Storage refuses: {_message(error)}") from error
 
 
-def _no_answer(path: str, error: BaseException) -> StorageError:
+def _no_answer(path: str, error: BaseException) -> UnreachableError:
     what = _message(error) if hasattr(error, "response") else _first(error)
-    return StorageError(
+    return UnreachableError(
         f"{path}: Google Cloud Storage did not answer for {RETRY.timeout:.0f} s ({what}): "
         "check the network and run the command again"
     )

@@ -82,10 +82,11 @@ def list_files(path: str) -> Iterator[tuple[str, int]]:
     except FileNotFoundError:
         return
     for entry in entries:
+        below = f"{path.rstrip('/')}/{entry.name}"  # with file:// where the folder has it, as callers write paths
         if entry.is_dir():
-            yield from list_files(entry.path)
+            yield from list_files(below)
         elif entry.is_file():
-            yield entry.path, entry.stat().st_size
+            yield below, entry.stat().st_size
 
 
 def list_folders(path: str) -> list[str]:

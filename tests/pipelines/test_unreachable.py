@@ -1,0 +1,43 @@
+"""Cloud storage that does not answer a worker: the runner tries again where it does so, else it is one line."""
+
+import pytest
+
+from pipelines.build import BuildJob, BuildShard
+from transforms.config import DatasetConfig
+from transforms.errors import UnreachableError
+from transforms.plan import ShardPlan
+from transforms.shards import ShardResult
+from transforms.tracks import Track
+
+PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.mp3"),))
+
+
+def build(folder, retried: bool) -> ShardResult:
+    """What a worker makes of the plan's line."""
+    step = BuildShard(BuildJob(str(folder), "0001-c0ffee00", ("Rock",), DatasetConfig(), retried=retried))
+    step.setup()
+    try:
+        (line,) = step.process(PLAN.to_line())
+    finally:
+        step.teardown()
+    return ShardResult.from_line(line)
+
+
+@pytest.fixture(autouse=True)
+def silence(monkeypatch):
+    def extract(*_):
+        raise UnreachableError("gs://music/1.mp3: did not answer for 120 s")
+
+    monkeypatch.setattr("transforms.sandbox.TrackProcess.extract", extract)
+
+
+def test_a_runner_that_begins_work_again_gets_to_see_it(tmp_path):
+    with pytest.raises(UnreachableError, match="did not answer"):
+        build(tmp_path, retried=True)
+    assert not list(tmp_path.rglob("*.tfrecord"))
+
+
+def test_for_other_runners_it_is_the_shards_error(tmp_path):
+    assert build(tmp_path, retried=False).error == (
+        "training-00000-of-00001: gs://music/1.mp3: did not answer for 120 s"
+    )
