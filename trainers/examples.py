@@ -55,7 +55,7 @@ def record_examples(
     batches = read_split(
         inputs.dataset, manifest, kind, "training", batch_size, training=True, seed=seed, reproducible=reproducible
     )
-    augment, weights = _augmentation(phase, inputs).augment, class_weights(counts)
+    augment, weights = _augmentation(phase, inputs).augment, class_weights(counts, phase.class_weights)
 
     def prepare(batch, step_seed):
         labels = tf.one_hot(batch["label"], classes)
@@ -106,7 +106,7 @@ def feature_examples(
     examples = len(whole.label)
     if examples < batch_size:
         raise UsageError(f"{examples:,} training examples are less than one batch: use --batch-size {examples} or less")
-    weights = class_weights(np.bincount(whole.label, minlength=classes))
+    weights = class_weights(np.bincount(whole.label, minlength=classes), phase.class_weights)
     draw = _half_of_a_track(training) if by_track else _window(training)
     order = tf.data.Dataset.range(examples).shuffle(examples, seed=seed, reshuffle_each_iteration=True)
     drawn = tf.data.Dataset.zip(order, seed_stream(seed + 1)).map(draw).batch(batch_size, drop_remainder=True)

@@ -122,7 +122,12 @@ def differences(have: RunConfig, want: RunConfig) -> list[str]:
     return found + _phase_differences(have.phases, want.phases)
 
 
+BEFORE = {"class_weights": "balanced"}
+"""Settings of phases that older runs do not name, and what they were then."""
+
+
 def _phase_differences(have: list[dict[str, Any]], want: list[dict[str, Any]]) -> list[str]:
+    have, want = ([BEFORE | phase for phase in phases] for phases in (have, want))
     names, others = ([phase["name"] for phase in phases] for phases in (have, want))
     if names != others:
         return [f"the phases are {', '.join(names)}, not {', '.join(others)}"]

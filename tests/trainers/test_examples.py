@@ -47,6 +47,17 @@ def test_records_become_inputs_targets_and_weights(inputs):
         np.testing.assert_allclose(weight, (20 / 3 / COUNTS)[label], rtol=1e-6)
 
 
+def test_class_weights_can_be_switched_off_for_records_and_for_features(inputs):
+    phase = tiny.phase(class_weights="none")
+    uneven = features(5)  # of three genres
+    for training in (
+        record_examples(inputs, phase, 6, COUNTS, seed=0, reproducible=True).training,
+        feature_examples(uneven, None, phase, batch_size=4, by_track=False, seed=0).training,
+    ):
+        for _, _, weight in training:
+            np.testing.assert_array_equal(weight, np.ones(len(weight)))
+
+
 def test_mixed_records_weigh_what_their_labels_weigh(inputs):
     found = record_examples(inputs, tiny.phase(label_smoothing=0.0, mixup=1.0), 10, COUNTS, seed=0, reproducible=True)
     for _, target, weight in found.training:

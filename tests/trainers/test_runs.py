@@ -80,6 +80,14 @@ def test_the_phase_is_named_where_there_are_several(tmp_path):
         open_run(str(tmp_path), replace(CONFIG, phases=[phases[0], {"name": "fine", "epochs": 4}]))
 
 
+def test_a_run_from_before_there_was_a_choice_of_class_weights_has_balanced_ones(tmp_path):
+    create_run(str(tmp_path), CONFIG)
+    now = [CONFIG.phases[0] | {"class_weights": "balanced"}]
+    assert open_run(str(tmp_path), replace(CONFIG, phases=now)) == RunState()
+    with pytest.raises(UsageError, match="class-weights is balanced, not sqrt"):
+        open_run(str(tmp_path), replace(CONFIG, phases=[now[0] | {"class_weights": "sqrt"}]))
+
+
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match=r"holds no run .*thesis\.tex"):
