@@ -97,6 +97,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
         open_run(str(tmp_path / "file"), CONFIG)
 
 
+@pytest.mark.parametrize("path", ["backup/photos/1.jpg", "logs/mail.txt", "state.json", "model.keras"])
+def test_names_that_a_run_would_use_are_somebody_elses_where_there_is_no_run(tmp_path, path):
+    (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+    (tmp_path / path).touch()
+    with pytest.raises(UsageError, match=f"holds no run .*{path.partition('/')[0]}"):
+        open_run(str(tmp_path), CONFIG)
+
+
 def test_what_a_run_killed_at_its_start_has_left_is_no_obstacle(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / "transform_fn" / "mel").mkdir(parents=True)
