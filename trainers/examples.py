@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.augment import Augmentation, mix, seed_stream
+from trainers.augment import Augmentation, mix, seed_stream, split_seed
 from trainers.data import count_records, read_split
 from trainers.fit import class_weights, smooth
 from trainers.inputs import Inputs
@@ -115,7 +115,7 @@ def feature_examples(
         values, label = batch
         labels = tf.one_hot(label, classes)
         if phase.mixup:
-            values, labels = mix(values, labels, tf.cast(step_seed % (2**31 - 1), tf.int32), phase.mixup)
+            values, labels = mix(values, labels, *split_seed(step_seed, 1), phase.mixup)
         return values, smooth(labels, phase.label_smoothing), tf.linalg.matvec(labels, weights)
 
     batches = tf.data.Dataset.zip(drawn, seed_stream(seed + 2)).map(prepare)

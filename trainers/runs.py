@@ -60,9 +60,11 @@ TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
 """The distributions that hold TensorFlow: a TPU VM has one of its own."""
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries that a result depends on."""
-    found = {"python": platform.python_version()} | {name: metadata.version(name) for name in ("keras", "numpy")}
+def versions(*libraries: str) -> dict[str, str]:
+    """Of Python and of libraries; of those that a Keras model depends on where none is given."""
+    if libraries:
+        return {"python": platform.python_version()} | {name: metadata.version(name) for name in libraries}
+    found = versions("keras", "numpy")
     for name in TENSORFLOWS:
         with suppress(metadata.PackageNotFoundError):
             return found | {"tensorflow": metadata.version(name)}

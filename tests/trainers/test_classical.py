@@ -9,7 +9,7 @@ import pytest
 from trainers.classical import scores
 from trainers.classical.data import Table, check_finite
 from trainers.classical.experiment import make_jobs, run_jobs
-from trainers.classical.groups import PAPER_GROUPS, group_columns
+from trainers.classical.groups import group_columns
 from trainers.classical.models import MODELS, build, candidates
 from trainers.classical.search import Trial, best
 from trainers.classical.splits import artist_groups, make_rounds, stratified_sample
@@ -52,7 +52,9 @@ def test_a_value_that_is_no_number_is_refused_by_track_and_column():
         check_finite(table)
 
 
-@pytest.mark.parametrize(("group", "count"), zip(PAPER_GROUPS, (140, 189, 196, 518), strict=True))
+@pytest.mark.parametrize(
+    ("group", "count"), [("mfcc", 140), ("mfcc+contrast", 189), ("mfcc+contrast+centroid", 196), ("all", 518)]
+)
 def test_feature_groups_have_the_papers_dimensions(group, count):
     found = group_columns(NAMES, group)
     assert len(found) == count

@@ -9,7 +9,6 @@ from trainers.fit import class_weights, cosine_schedule, count_by_label, smooth,
 from trainers.models.spec import CLASS_WEIGHTS, ModelInput, ModelOptions
 from trainers.training import epoch_seed
 
-
 COUNTS = np.array([100, 10, 0, 30])
 
 

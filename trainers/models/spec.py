@@ -67,6 +67,10 @@ class ModelOptions:
     image_size: int = 224
     seed: int = 0
 
+    def scaled(self, channels: int) -> int:
+        """So many channels at width 1, at this width."""
+        return max(1, round(channels * self.width))
+
 
 CLASS_WEIGHTS = ("balanced", "sqrt", "none")
 """How much the examples of rare genres weigh in the training loss."""
