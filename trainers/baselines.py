@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="of folds, samples and the bootstrap; default 0"
     )
     parser.add_argument(
-        "--jobs", type=number(int, 1), metavar="N", help="processes; default: as cores and memory allow"
+        "--jobs", type=number(int, 1), metavar="N", help="processes; default: by cores and memory"
     )
 
 
