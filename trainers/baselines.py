@@ -57,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of folds, samples and the bootstrap; default 0"
     )
-    parser.add_argument(
-        "--jobs", type=number(int, 1), metavar="N", help="processes; default: by cores and memory"
-    )
+    parser.add_argument("--jobs", type=number(int, 1), metavar="N", help="processes; default: by cores and memory")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ def finish(job: Job, state: RunState) -> RunState:
         return state
     backup.load_best(job.run, job.model)
     labels, batch_size = job.inputs.manifest.labels, max(phase.batch_size for phase in job.phases)
-    predictor = Predictor(job.spec, job.model)
+    predictor = Predictor(job.spec, job.model, job.device.strategy)
     metrics = {}
     for split in HELD_OUT:
         if count_records(job.inputs.manifest, job.inputs.kind, split):

@@ -87,13 +87,16 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
 
 
 def validation_loss(dataset: Path, run: Path) -> float:
+    import tensorflow as tf
+
     from trainers.backup import load_model
     from trainers.inputs import open_inputs
     from trainers.predictions import Predictor
     from transforms.manifest import load
 
     inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(run))
-    windows, _ = Predictor(tiny.TINY, load_model(str(run))).predict(inputs, "validation", 8)
+    predictor = Predictor(tiny.TINY, load_model(str(run)), tf.distribute.get_strategy())
+    windows, _ = predictor.predict(inputs, "validation", 8)
     return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
 
 
