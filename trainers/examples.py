@@ -139,7 +139,8 @@ def feature_examples(
         values, label = batch
         labels = tf.one_hot(label, classes)
         if phase.mixup:
-            values, labels = mix(values, labels, *split_seed(step_seed, 1), phase.mixup)
+            (mixup_seed,) = split_seed(step_seed, 1)
+            values, labels = mix(values, labels, mixup_seed, phase.mixup)
         return values, smooth(labels, phase.label_smoothing), tf.linalg.matvec(labels, weights)
 
     batches = tf.data.Dataset.zip(drawn, seed_stream(seed + 2)).map(prepare)
