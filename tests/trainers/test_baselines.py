@@ -99,7 +99,7 @@ def test_evaluating_a_run_again_gives_the_same_numbers(finished, dataset):
     }
     kept = read_predictions(finished, "test")
     for name, values in predictions.log_probabilities.items():
-        np.testing.assert_allclose(values, kept.log_probabilities[name], atol=1e-5)
+        np.testing.assert_allclose(values, kept.log_probabilities[name], rtol=1e-5, atol=1e-5)
     assert evaluate_baselines(finished, dataset, "validation")[0]["models"]["svm"]["per_track"]["tracks"] == 12
 
 
