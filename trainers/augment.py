@@ -69,7 +69,7 @@ class Augmentation:
         """
         import tensorflow as tf
 
-        gain_seed, mixup_seed, mask_seed = _split(tf.cast(seed, tf.int64), 3)
+        gain_seed, mixup_seed, mask_seed = split_seed(tf.cast(seed, tf.int64), 3)
         is_mel = features.shape.rank == 3
         if self.gain_db:
             features = change_gain(features, gain_seed, self.gain_db, self.units_per_db)
@@ -123,7 +123,7 @@ def mask(features: "tf.Tensor", seed: "tf.Tensor", options: Augmentation) -> "tf
     import tensorflow as tf
 
     _, bands, frames = features.shape
-    band_seed, frame_seed = _split(seed, 2)
+    band_seed, frame_seed = split_seed(seed, 2)
     hidden_bands = _hidden(features.shape[0], bands, options.frequency_masks, options.frequency_share, band_seed)
     hidden_frames = _hidden(features.shape[0], frames, options.time_masks, options.time_share, frame_seed)
     hidden = hidden_bands[:, :, None] | hidden_frames[:, None, :]
@@ -156,7 +156,8 @@ def uniform(shape: list[int], seed: "tf.Tensor") -> "tf.Tensor":
     return tf.cast(bits, tf.float32) * 2.0**-24
 
 
-def _split(seed: "tf.Tensor", count: int) -> "list[tf.Tensor]":
+def split_seed(seed: "tf.Tensor", count: int) -> "list[tf.Tensor]":
+    """So many seeds below SEEDS from one, integers [2] each."""
     import tensorflow as tf
 
     return tf.unstack(tf.random.split(seed, count, "philox") % SEEDS)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from trainers.settings import number
 from transforms import console
 from transforms.errors import UsageError
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--svm-rows",
-        type=_positive,
+        type=number(int, 1),
         default=SVM_ROWS,
         metavar="N",
         help=f"SVMs are fitted on so many; default {SVM_ROWS}",
@@ -56,14 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of folds, samples and the bootstrap; default 0"
     )
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="processes; default: the cores, as memory allows")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
+    parser.add_argument("--jobs", type=number(int, 1), metavar="N", help="processes; default: by cores and memory")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,9 +121,9 @@ def read_table(args: argparse.Namespace) -> "Table":
 def make_config(args: argparse.Namespace, table: "Table", models: list[str], groups: list[str]) -> "RunConfig":
     """What the run is asked for; the search spaces count as a setting, for they have a say in the result."""
     from trainers.classical.models import candidates
-    from trainers.classical.saving import versions
+    from trainers.classical.saving import LIBRARIES
     from trainers.classical.scoring import KIND_OF_RUN
-    from trainers.runs import RunConfig
+    from trainers.runs import RunConfig, versions
     from transforms.manifest import load
 
     spaces = json.dumps({model: candidates(model, len(table.columns), len(table.labels)) for model in models})
@@ -144,7 +138,7 @@ def make_config(args: argparse.Namespace, table: "Table", models: list[str], gro
         options |= {"features_csv": True, "subset": args.subset}
     settings = load(args.data).config.to_json() if args.data else {}
     dataset: dict[str, Any] = {"path": args.data or table.name, "digest": table.digest, "config": settings}
-    return RunConfig(KIND_OF_RUN, options, args.seed, dataset, table.genres, [], versions())
+    return RunConfig(KIND_OF_RUN, options, args.seed, dataset, table.genres, [], versions(*LIBRARIES))
 
 
 def fit(args: argparse.Namespace, table: "Table", models: list[str], groups: list[str]) -> dict[str, Any]:

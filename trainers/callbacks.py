@@ -2,7 +2,8 @@
 
 keras.callbacks.BackupAndRestore keeps weights and epoch number in two files, and neither the best loss, the patience
 that is used up, nor the state of the random generators. `Keeper` keeps all of that and commits it in one step, so that
-a run that is killed anywhere goes on as if it had not been.
+a run that is killed anywhere goes on from its last finished epoch. The order of the examples and their augmentation are
+drawn anew from there, so the epochs that follow are as good as, but not equal to, those of a run that was not killed.
 """
 
 import math

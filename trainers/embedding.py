@@ -1,6 +1,6 @@
 """Features of a frozen front: computed once over the dataset, stored in the run, and what the head is trained on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ from trainers.runs import FEATURES
 from transforms import console, storage
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
 Forward = Callable[["tf.Tensor"], "tf.Tensor"]
+
+COLUMNS = 64
+"""That are sorted at once: few, so that they need little memory, and enough for quick copies."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,7 @@ def embed_split(run: str, name: str, front: Forward, inputs: Inputs, split: str,
     if storage.exists(path):
         with storage.open_read(path) as file, np.load(file) as arrays:
             return Embedded(arrays["features"], arrays["label"], arrays["track_id"], classes)
-    found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id", "window")}
-    with console.progress(f"features of {split}", records, "records") as progress:
-        for batch in run_over(front, inputs, split, batch_size):
-            for key, values in found.items():
-                values.append(batch[key])
-            progress.advance(len(batch["label"]))
-    whole = {key: np.concatenate(values) for key, values in found.items()}
-    order = np.lexsort((whole["window"], whole["track_id"]))
-    embedded = Embedded(whole["output"][order], whole["label"][order], whole["track_id"][order], classes)
+    embedded = run_over(front, inputs, split, batch_size, f"features of {split}")
     _store(path, embedded)
     return embedded
 
@@ -85,30 +79,74 @@ def _store(path: str, embedded: Embedded) -> None:
     storage.publish(staged, path)
 
 
-def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-    """What a model makes of every record of a split, batch by batch, always in the same order.
+def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embedded:
+    """What a model makes of every record of a split.
 
     Args:
       forward: see `inference`.
       inputs: the dataset's.
-      split: one of the splits.
+      split: one of the splits, which has records.
       batch_size: records at a time.
-
-    Yields:
-      {output: float32 [b, n]; label, track_id, window: int64 [b]}; without what fills up the last batch.
+      title: of the progress bar.
 
     Raises:
       FmaError: a shard is damaged.
     """
-    with reading(inputs.dataset):
+    records = count_records(inputs.manifest, inputs.kind, split)
+    ids = np.zeros((3, records), np.int64)  # label, track_id, window
+    outputs, done = np.zeros((records, 0), np.float32), 0
+    with console.progress(title, records, "records") as progress, reading(inputs.dataset):
         for batch in inputs.read(split, batch_size):
-            kept = batch["weight"].numpy() > 0
-            arrays = {key: batch[key].numpy()[kept] for key in ("label", "track_id", "window")}
-            yield {"output": forward(batch["input"]).numpy()[kept]} | arrays
+            kept = batch["weight"].numpy() > 0  # not what fills up the last batch
+            output = forward(batch["input"]).numpy()[kept]
+            if not done:
+                outputs = np.empty((records, output.shape[1]), np.float32)
+            rows = slice(done, done + len(output))
+            outputs[rows] = output
+            ids[:, rows] = [batch[key].numpy()[kept] for key in ("label", "track_id", "window")]
+            done += len(output)
+            progress.advance(len(output))
+    label, track_id, window = ids
+    order = np.lexsort((window, track_id))
+    sort_rows(outputs, order)
+    return Embedded(outputs, label[order], track_id[order], len(inputs.manifest.labels))
 
 
-def inference(model: "keras.Model") -> Forward:
-    """A model as a graph: [batch, ...] -> float32 [batch, n], without dropout, batch norm with its moving averages."""
+def sort_rows(values: np.ndarray, order: np.ndarray) -> None:
+    """`values = values[order]` for a large array, in its own place: some columns at a time."""
+    for start in range(0, values.shape[1], COLUMNS):
+        part = values[:, start : start + COLUMNS]
+        part[:] = part[order]
+
+
+def inference(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
+    """A model as a graph: [batch, ...] -> float32 [batch, n], without dropout, batch norm with its moving averages.
+
+    Args:
+      model: built in the strategy's scope.
+      strategy: each of its replicas takes an equal share of a batch.
+    """
     import tensorflow as tf
 
-    return tf.function(lambda values: tf.cast(model(values, training=False), tf.float32))
+    replicas = strategy.num_replicas_in_sync
+
+    def one(values: "tf.Tensor") -> "tf.Tensor":
+        return tf.cast(model(values, training=False), tf.float32)
+
+    if replicas == 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+        return tf.function(one)
+    step = tf.function(lambda shares: strategy.run(one, args=(shares,)))
+
+    def forward(values: "tf.Tensor") -> "tf.Tensor":
+        with tf.device("CPU:0"):
+            count, short = len(values), -len(values) % replicas
+            filled = tf.pad(values, [[0, short]] + [[0, 0]] * (len(values.shape) - 1))
+            parts = tf.split(filled, replicas)
+        shares = strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group]
+        )
+        made = strategy.experimental_local_results(step(shares))
+        with tf.device("CPU:0"):
+            return tf.concat(made, axis=0)[:count]
+
+    return forward

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--data", required=True, metavar="DATASET")
     parser.add_argument("--split", default="test", choices=SPLITS, help="default test")
-    parser.add_argument("--batch-size", type=number(int, 1), default=32, metavar="N", help="default 32")
+    parser.add_argument("--batch-size", type=number(int, 1), default=32, metavar="N", help="of a replica; default 32")
     parser.add_argument("--device", default="auto", choices=("auto", "tpu", "gpu", "cpu"))
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON value")
 
@@ -141,8 +141,10 @@ def _evaluate(args: argparse.Namespace, config: RunConfig, manifest: Manifest) -
     from trainers.predictions import Predictor, evaluate_split
 
     spec = find(config.model)
-    open_device(args.device)
-    predictor = Predictor(spec, load_model(args.run))
+    strategy = open_device(args.device).strategy
+    with strategy.scope():
+        model = load_model(args.run)
+    predictor = Predictor(spec, model, strategy)
     inputs = open_inputs(args.data, manifest, spec.kind, args.run)
     return evaluate_split(predictor, inputs, args.split, config.labels, args.batch_size)
 

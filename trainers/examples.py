@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.augment import Augmentation, mix, seed_stream
-from trainers.data import count_records, read_split
+from trainers.augment import Augmentation, mix, seed_stream, split_seed
+from trainers.data import count_records, read_split, smaller_batch
 from trainers.fit import class_weights, smooth
 from trainers.inputs import Inputs
 from trainers.models.spec import Phase
@@ -37,7 +37,14 @@ class Examples:
 
 
 def record_examples(
-    inputs: Inputs, phase: Phase, batch_size: int, counts: np.ndarray, *, seed: int, reproducible: bool
+    inputs: Inputs,
+    phase: Phase,
+    batch_size: int,
+    counts: np.ndarray,
+    *,
+    seed: int,
+    reproducible: bool,
+    replicas: int = 1,
 ) -> Examples:
     """Examples that are records.
 
@@ -48,14 +55,23 @@ def record_examples(
       counts: training records by label.
       seed: of order and augmentation.
       reproducible: whether the seed alone decides them, at some cost in speed.
+      replicas: that share a batch.
     """
     import tensorflow as tf
 
     manifest, kind, classes = inputs.manifest, inputs.kind, len(counts)
     batches = read_split(
-        inputs.dataset, manifest, kind, "training", batch_size, training=True, seed=seed, reproducible=reproducible
+        inputs.dataset,
+        manifest,
+        kind,
+        "training",
+        batch_size,
+        training=True,
+        seed=seed,
+        reproducible=reproducible,
+        replicas=replicas,
     )
-    augment, weights = _augmentation(phase, inputs).augment, class_weights(counts)
+    augment, weights = _augmentation(phase, inputs).augment, class_weights(counts, phase.class_weights)
 
     def prepare(batch, step_seed):
         labels = tf.one_hot(batch["label"], classes)
@@ -88,7 +104,14 @@ def _scale(count: int, batch_size: int) -> float:
 
 
 def feature_examples(
-    training: "Embedded", validation: "Embedded | None", phase: Phase, *, batch_size: int, by_track: bool, seed: int
+    training: "Embedded",
+    validation: "Embedded | None",
+    phase: Phase,
+    *,
+    batch_size: int,
+    by_track: bool,
+    seed: int,
+    replicas: int = 1,
 ) -> Examples:
     """Examples that are stored features: of a window, or the mean over a random half of a track's windows.
 
@@ -98,6 +121,7 @@ def feature_examples(
       batch_size: over all replicas.
       by_track: whether an example is a track (validation then takes all of its windows) or a window.
       seed: of order, halves and mixup.
+      replicas: that share a batch.
     """
     import tensorflow as tf
 
@@ -105,8 +129,8 @@ def feature_examples(
     whole = training.by_track() if by_track else training
     examples = len(whole.label)
     if examples < batch_size:
-        raise UsageError(f"{examples:,} training examples are less than one batch: use --batch-size {examples} or less")
-    weights = class_weights(np.bincount(whole.label, minlength=classes))
+        raise UsageError(f"{examples:,} training examples are less than one batch: {smaller_batch(examples, replicas)}")
+    weights = class_weights(np.bincount(whole.label, minlength=classes), phase.class_weights)
     draw = _half_of_a_track(training) if by_track else _window(training)
     order = tf.data.Dataset.range(examples).shuffle(examples, seed=seed, reshuffle_each_iteration=True)
     drawn = tf.data.Dataset.zip(order, seed_stream(seed + 1)).map(draw).batch(batch_size, drop_remainder=True)
@@ -115,7 +139,8 @@ def feature_examples(
         values, label = batch
         labels = tf.one_hot(label, classes)
         if phase.mixup:
-            values, labels = mix(values, labels, tf.cast(step_seed % (2**31 - 1), tf.int32), phase.mixup)
+            (mixup_seed,) = split_seed(step_seed, 1)
+            values, labels = mix(values, labels, mixup_seed, phase.mixup)
         return values, smooth(labels, phase.label_smoothing), tf.linalg.matvec(labels, weights)
 
     batches = tf.data.Dataset.zip(drawn, seed_stream(seed + 2)).map(prepare)
@@ -127,18 +152,25 @@ def feature_examples(
     )
 
 
-def _window(features: "Embedded") -> Callable:
+def _in_memory(*arrays: np.ndarray) -> "list[tf.Tensor]":
+    """Constants for tf.data, which works on the CPU: with a GPU they would take their place there."""
     import tensorflow as tf
 
-    values, labels = tf.constant(features.features), tf.constant(features.label)
+    with tf.device("CPU:0"):
+        return [tf.constant(array) for array in arrays]
+
+
+def _window(features: "Embedded") -> Callable:
+    values, labels = _in_memory(features.features, features.label)
     return lambda index, _: (values[index], labels[index])
 
 
 def _half_of_a_track(features: "Embedded") -> Callable:
     import tensorflow as tf
 
-    values, (starts, ends) = tf.constant(features.features), map(tf.constant, features.track_bounds())
-    labels = tf.constant(features.by_track().label)
+    values, starts, ends, labels = _in_memory(
+        features.features, *features.track_bounds(), features.label[features.track_bounds()[0]]
+    )
 
     def draw(track, seed):
         rows = tf.range(starts[track], ends[track])
@@ -153,9 +185,13 @@ def _in_batches(features: "Embedded", batch_size: int) -> "tf.data.Dataset":
     """Every example once, in order; the last batch is filled up with examples of weight 0."""
     import tensorflow as tf
 
-    count = len(features.label)
-    rows = np.arange(-(-count // batch_size) * batch_size)
-    weight = np.where(rows < count, _scale(count, batch_size), 0).astype(np.float32)
-    rows = np.minimum(rows, count - 1)
-    target = np.eye(features.classes, dtype=np.float32)[features.label[rows]]
-    return tf.data.Dataset.from_tensor_slices((features.features[rows], target, weight)).batch(batch_size)
+    count, scale = len(features.label), _scale(len(features.label), batch_size)
+    values, labels = _in_memory(features.features, features.label)
+
+    def fetch(rows):
+        kept = tf.minimum(rows, count - 1)
+        target = tf.one_hot(tf.gather(labels, kept), features.classes)
+        return tf.gather(values, kept), target, tf.where(rows < count, scale, 0.0)
+
+    rows = tf.data.Dataset.range(-(-count // batch_size) * batch_size)
+    return rows.batch(batch_size, drop_remainder=True).map(fetch)  # no remainder: for shapes that are static

@@ -6,10 +6,9 @@ from trainers import backup
 from trainers.data import count_records
 from trainers.predictions import Predictor, evaluate_split
 from trainers.run_predictions import write_predictions
-from trainers.run_state import BACKUP, RunState, save_state
-from trainers.runs import FEATURES, write_metrics
+from trainers.run_state import RunState, save_state
+from trainers.runs import remove_leftovers, write_metrics
 from trainers.training import Job
-from transforms import storage
 
 HELD_OUT = ("validation", "test")
 
@@ -21,10 +20,11 @@ def finish(job: Job, state: RunState) -> RunState:
       the state that is stored from then on.
     """
     if state.finished:
+        remove_leftovers(job.run)  # it may have been killed just before it did so
         return state
     backup.load_best(job.run, job.model)
     labels, batch_size = job.inputs.manifest.labels, max(phase.batch_size for phase in job.phases)
-    predictor = Predictor(job.spec, job.model)
+    predictor = Predictor(job.spec, job.model, job.device.strategy)
     metrics = {}
     for split in HELD_OUT:
         if count_records(job.inputs.manifest, job.inputs.kind, split):
@@ -34,6 +34,5 @@ def finish(job: Job, state: RunState) -> RunState:
     early = state.phase_epoch < job.phases[state.phase].epochs
     state = replace(state, finished="validation no longer improved" if early else "all epochs done")
     save_state(job.run, state)
-    for name in (BACKUP, FEATURES):
-        storage.remove_tree(storage.join(job.run, name))
+    remove_leftovers(job.run)
     return state

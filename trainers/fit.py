@@ -25,20 +25,23 @@ def count_by_label(dataset: str, manifest: Manifest, kind: str, split: str = "tr
     return np.array([counts[genre] for genre in manifest.labels], np.int64)
 
 
-def class_weights(counts: np.ndarray) -> np.ndarray:
-    """Weights that let each class count the same in the loss: n / (k n_c) for n examples, k classes that have any.
+def class_weights(counts: np.ndarray, weighting: str) -> np.ndarray:
+    """What an example of each class weighs in the training loss.
 
     The weight of an example is 1 on average, so the learning rate keeps its meaning.
 
     Args:
       counts: examples by class, [classes].
+      weighting: "balanced": each class counts the same, n / (k n_c) for n examples and k classes that have any; "sqrt":
+        in proportion to the square roots of those; "none": each example counts the same.
 
     Returns:
       float32 [classes]; 0 for a class without examples.
     """
     present = counts > 0
-    weights = counts.sum() / (present.sum() * np.maximum(counts, 1))
-    return np.where(present, weights, 0).astype(np.float32)
+    balanced = counts.sum() / (present.sum() * np.maximum(counts, 1))
+    weights = np.where(present, balanced ** {"balanced": 1.0, "sqrt": 0.5, "none": 0.0}[weighting], 0)
+    return (weights * (counts.sum() / (counts * weights).sum())).astype(np.float32)
 
 
 def smooth(labels: "tf.Tensor", smoothing: float) -> "tf.Tensor":
@@ -84,11 +87,13 @@ def trainable_view(part: "keras.Model", phase: Phase, steps_per_epoch: int, jit:
     """
     import keras
 
+    from trainers.counted import EachOnce
+
     view = keras.Model(part.inputs, part.outputs, name=part.name)
     view.compile(
         optimizer=make_optimizer(phase, steps_per_epoch),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[EachOnce(name="accuracy")],
         jit_compile={"auto": "auto", "on": True, "off": False}[jit],
     )
     view.optimizer.build(view.trainable_variables)

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers import metrics
-from trainers.data import count_records
 from trainers.embedding import Embedded, inference, run_over
 from trainers.inputs import Inputs
 from trainers.models.spec import ModelSpec, front_of, head_of
 from trainers.run_predictions import RunPredictions, one_model
-from transforms import console
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 HEAD_BATCH = 4096
 
@@ -47,13 +46,15 @@ class Predictor:
 
     Args:
       spec: the model's row.
-      model: the whole model.
+      model: the whole model, built or loaded in the strategy's scope.
+      strategy: each of its replicas takes a share of a batch.
     """
 
-    def __init__(self, spec: ModelSpec, model: "keras.Model"):
+    def __init__(self, spec: ModelSpec, model: "keras.Model", strategy: "tf.distribute.Strategy"):
         self.name, self._pooled = spec.name, spec.pool == "track"
-        self._forward = inference(front_of(model) if self._pooled else model)
-        self._head = inference(head_of(model)) if self._pooled else None
+        self._forward = inference(front_of(model) if self._pooled else model, strategy)
+        self._head = inference(head_of(model), strategy) if self._pooled else None
+        self._replicas = strategy.num_replicas_in_sync
 
     def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Predictions, Predictions | None]:
         """Predictions by window, and by track where the model's head classifies whole tracks.
@@ -61,20 +62,12 @@ class Predictor:
         Args:
           inputs: of the dataset.
           split: one of its splits.
-          batch_size: records at a time.
+          batch_size: records at a time, for each replica.
         """
-        found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id")}
-        records = count_records(inputs.manifest, inputs.kind, split)
-        with console.progress(f"evaluate {split}", records, "records") as progress:
-            for batch in run_over(self._forward, inputs, split, batch_size):
-                for key, values in found.items():
-                    values.append(batch[key])
-                progress.advance(len(batch["label"]))
-        output, label, track_id = (np.concatenate(values) for values in found.values())
+        whole_batch = batch_size * self._replicas
+        windows = run_over(self._forward, inputs, split, whole_batch, f"evaluate {split}")
         if not self._pooled:
-            return Predictions(log_softmax(output), label, track_id), None
-        order = np.argsort(track_id, kind="stable")
-        windows = Embedded(output[order], label[order], track_id[order], len(inputs.manifest.labels))
+            return Predictions(log_softmax(windows.features), windows.label, windows.track_id), None
         return self._classify(windows), self._classify(windows.by_track())
 
     def _classify(self, embedded: Embedded) -> Predictions:
@@ -97,7 +90,7 @@ def evaluate_split(
       inputs: of the dataset, which may be another one than that of the training.
       split: one of the splits.
       labels: genres in the order of the model's outputs.
-      batch_size: records at a time.
+      batch_size: records at a time, for each replica.
 
     Returns:
       as `metrics.evaluate`, and `labels`, and `left_out`: tracks by genre; and the predictions of the other tracks.

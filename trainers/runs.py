@@ -21,14 +21,16 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import Any
 
-from trainers.run_state import BACKUP, HISTORY, STATE, RunState, load_state, read_json, write_json
+from trainers.run_state import BACKUP, RunState, load_state, read_json, write_json
 from transforms import storage
 from transforms.errors import FmaError, UsageError
 
 FORMAT_VERSION = 1
 CONFIG, MODEL, METRICS, EVALUATIONS = "config.json", "model.keras", "metrics.json", "evaluations"
 TRANSFORM, FEATURES, LOGS, LOCK, PREDICTIONS = "transform_fn", "features", "logs", ".lock", "predictions"
-OURS = {STATE, HISTORY, BACKUP, MODEL, METRICS, EVALUATIONS, TRANSFORM, FEATURES, LOGS, LOCK, PREDICTIONS}
+LEFTOVERS = (BACKUP, FEATURES)
+BEFORE_CONFIG = {TRANSFORM, LOCK}
+"""What a run leaves that is killed before it has its config.json; anything else is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,11 @@ TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
 """The distributions that hold TensorFlow: a TPU VM has one of its own."""
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries that a result depends on."""
-    found = {"python": platform.python_version()} | {name: metadata.version(name) for name in ("keras", "numpy")}
+def versions(*libraries: str) -> dict[str, str]:
+    """Of Python and of libraries; of those that a Keras model depends on where none is given."""
+    if libraries:
+        return {"python": platform.python_version()} | {name: metadata.version(name) for name in libraries}
+    found = versions("keras", "numpy")
     for name in TENSORFLOWS:
         with suppress(metadata.PackageNotFoundError):
             return found | {"tensorflow": metadata.version(name)}
@@ -92,7 +96,7 @@ def _refuse_foreign(run: str) -> None:
         raise UsageError(f"--run {run} is a file; give a folder")
     prefix = storage.join(run, "")
     found = {path.removeprefix(prefix).partition("/")[0] for path, _ in storage.list_files(run)}
-    foreign = sorted(found - OURS)
+    foreign = sorted(found - BEFORE_CONFIG)
     if foreign:
         raise UsageError(f"--run {run} is not empty and holds no run (it holds {', '.join(foreign[:3])}); give another")
 
@@ -122,7 +126,12 @@ def differences(have: RunConfig, want: RunConfig) -> list[str]:
     return found + _phase_differences(have.phases, want.phases)
 
 
+BEFORE = {"class_weights": "balanced"}
+"""Settings of phases that older runs do not name, and what they were then."""
+
+
 def _phase_differences(have: list[dict[str, Any]], want: list[dict[str, Any]]) -> list[str]:
+    have, want = ([BEFORE | phase for phase in phases] for phases in (have, want))
     names, others = ([phase["name"] for phase in phases] for phases in (have, want))
     if names != others:
         return [f"the phases are {', '.join(names)}, not {', '.join(others)}"]
@@ -159,6 +168,17 @@ def load_config(run: str) -> RunConfig:
     if missing:
         raise FmaError(f"{path} is damaged: {', '.join(sorted(missing))}")
     return RunConfig(**values)
+
+
+def has_leftovers(run: str) -> bool:
+    """Whether there is anything that `remove_leftovers` would remove."""
+    return any(storage.exists(storage.join(run, name)) for name in LEFTOVERS)
+
+
+def remove_leftovers(run: str) -> None:
+    """Removes what only a run that goes on needs."""
+    for name in LEFTOVERS:
+        storage.remove_tree(storage.join(run, name))
 
 
 def read_metrics(run: str) -> dict[str, Any]:

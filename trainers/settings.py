@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from trainers.models.spec import ModelOptions, ModelSpec, Phase
+from trainers.models.spec import CLASS_WEIGHTS, ModelOptions, ModelSpec, Phase
 from transforms.errors import UsageError
 
 MIXUP_ALPHA = 0.2
@@ -19,6 +19,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=numbers(float, 0, above=True), metavar="X[,X]", help=f"peak; {each}")
     parser.add_argument("--batch-size", type=number(int, 1), metavar="N", help="records for each replica")
     parser.add_argument("--label-smoothing", type=number(float, 0, below=1), metavar="X", help="0 switches it off")
+    parser.add_argument(
+        "--class-weights", choices=CLASS_WEIGHTS, help="what rare genres weigh in the training loss; default balanced"
+    )
     parser.add_argument(
         "--patience", type=number(int, 1), metavar="N", help="epochs without a lower validation loss that end a phase"
     )
@@ -101,7 +104,8 @@ def _for_each(option: str, values: Sequence | None, spec: ModelSpec) -> list:
 
 
 def _change(phase: Phase, args: argparse.Namespace, given: dict[str, Any]) -> Phase:
-    given |= {name: getattr(args, name) for name in ("batch_size", "label_smoothing", "patience", "weight_decay")}
+    same = ("batch_size", "label_smoothing", "patience", "weight_decay", "class_weights")
+    given |= {name: getattr(args, name) for name in same}
     if args.no_augment:
         given |= {"spec_augment": False, "mixup": 0.0, "gain": False}
     given |= {name: getattr(args, name) for name in ("spec_augment", "gain") if getattr(args, name) is not None}

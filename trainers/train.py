@@ -8,7 +8,18 @@ from trainers.models import MODELS, find
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase
 from trainers.quiet import import_tensorflow
 from trainers.run_state import RunState
-from trainers.runs import MODEL, RunConfig, create_run, load_config, locked, open_run, read_metrics, versions
+from trainers.runs import (
+    MODEL,
+    RunConfig,
+    create_run,
+    has_leftovers,
+    load_config,
+    locked,
+    open_run,
+    read_metrics,
+    remove_leftovers,
+    versions,
+)
 from trainers.settings import add_settings, choose_options, choose_phases, describe_phase, number
 from transforms import console, storage
 from transforms.errors import UsageError
@@ -66,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
     state = open_run(args.run, plan.config)
     if state and state.finished:
         console.say(f"{args.run} is finished already")
+        if has_leftovers(args.run):
+            with locked(args.run):
+                remove_leftovers(args.run)
     else:
         check_dataset(args.data, plan.manifest, plan.spec, new=state is None)
         state = _train(plan)
@@ -127,7 +141,7 @@ def _train(plan: Plan) -> RunState:
         if state is None:
             state = _begin(plan, device)
         else:
-            _check_replicas(args.run, device)
+            check_device(args.run, device)
             console.log(f"carrying on after epoch {state.epoch}")
         job = _make_job(plan, device, model)
         console.log(describe(job))
@@ -152,12 +166,23 @@ def _begin(plan: Plan, device: "Device") -> RunState:
     return create_run(plan.args.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
 
 
-def _check_replicas(run: str, device: "Device") -> None:
-    before = load_config(run).made_with.get("replicas")
-    if before != device.replicas:
+def check_device(run: str, device: "Device") -> None:
+    """Refuses to carry on with a run where it would not be the same run.
+
+    Raises:
+      UsageError: the device has another number of replicas or another precision.
+    """
+    before = load_config(run).made_with
+    advice = "Carry on where it began, or train in another --run"
+    if before.get("replicas") != device.replicas:
         raise UsageError(
-            f"{run} was trained on {before} replicas, and here are {device.replicas}: its batches would be others. "
-            "Carry on where it began, or train in another --run"
+            f"{run} was trained on {before.get('replicas')} replicas, and here are {device.replicas}: its batches "
+            f"would be others. {advice}"
+        )
+    if before.get("precision") != device.precision:
+        raise UsageError(
+            f"{run} was trained in {before.get('precision')} on {before.get('device')}, and the {device.name} here "
+            f"computes in {device.precision}: its optimizer would be another. {advice}"
         )
 
 

@@ -92,9 +92,15 @@ def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "
     seed = epoch_seed(job.seed, state.epoch)
     if phase.train == "model":
         return record_examples(
-            job.inputs, phase, batch_size, job.counts, seed=seed, reproducible=job.device.reproducible
+            job.inputs,
+            phase,
+            batch_size,
+            job.counts,
+            seed=seed,
+            reproducible=job.device.reproducible,
+            replicas=job.device.replicas,
         )
-    front = inference(front_of(job.model))
+    front = inference(front_of(job.model), job.device.strategy)
     training, validation = (
         embed_split(job.run, phase.name, front, job.inputs, split, batch_size=batch_size)
         for split in ("training", "validation")
@@ -103,7 +109,15 @@ def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "
     if not state.phase_epoch:
         standardise(head_of(job.model), training.features)
     by_track = job.spec.pool == "track"
-    return feature_examples(training, validation, phase, batch_size=batch_size, by_track=by_track, seed=seed)
+    return feature_examples(
+        training,
+        validation,
+        phase,
+        batch_size=batch_size,
+        by_track=by_track,
+        seed=seed,
+        replicas=job.device.replicas,
+    )
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -55,8 +55,7 @@ def imagenet_file() -> str:
         console.log(f"fetching {IMAGENET_URL}")
         staged = storage.staging_path(path)
         try:
-            with urllib.request.urlopen(IMAGENET_URL, timeout=TIMEOUT_S) as source, open(staged, "wb") as target:
-                shutil.copyfileobj(source, target)
+            _fetch(IMAGENET_URL, staged)
         except (OSError, http.client.HTTPException) as error:
             if os.path.exists(staged):
                 os.unlink(staged)
@@ -66,6 +65,16 @@ def imagenet_file() -> str:
             ) from error
         storage.publish(staged, path)
     return path
+
+
+def _fetch(url: str, path: str) -> None:
+    """Downloads a file; OSError or HTTPException where it does not arrive as a whole."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, open(path, "wb") as target:
+        shutil.copyfileobj(source, target)
+        # http.client takes a connection that closes early for the end of the file. Keras knows no hash of this file.
+        expected, found = source.headers["Content-Length"], target.tell()
+    if expected is not None and int(expected) != found:
+        raise OSError(f"{found:,} of {int(expected):,} bytes arrived")
 
 
 def load_into(network: "keras.Model", path: str, what: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.embedding import Embedded, embed_split
+from trainers.embedding import COLUMNS, Embedded, embed_split, sort_rows
 from trainers.examples import feature_examples, record_examples
 from trainers.fit import trainable_view
 from trainers.inputs import open_inputs
@@ -45,6 +45,17 @@ def test_records_become_inputs_targets_and_weights(inputs):
         label = np.argmax(target, axis=1)
         np.testing.assert_array_equal(target, np.eye(3)[label])
         np.testing.assert_allclose(weight, (20 / 3 / COUNTS)[label], rtol=1e-6)
+
+
+def test_class_weights_can_be_switched_off_for_records_and_for_features(inputs):
+    phase = tiny.phase(class_weights="none")
+    uneven = features(5)  # of three genres
+    for training in (
+        record_examples(inputs, phase, 6, COUNTS, seed=0, reproducible=True).training,
+        feature_examples(uneven, None, phase, batch_size=4, by_track=False, seed=0).training,
+    ):
+        for _, _, weight in training:
+            np.testing.assert_array_equal(weight, np.ones(len(weight)))
 
 
 def test_mixed_records_weigh_what_their_labels_weigh(inputs):
@@ -108,7 +119,9 @@ def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
         assert sorted(tracks) == [0, 10, 20, 30, 40, 50]
     assert seen <= halves
     assert len(seen) > 3
-    ((values, _, weight),) = found.validation
+    assert found.validation.element_spec[0].shape == (3, 2)
+    ((values, target, weight),) = found.validation
+    np.testing.assert_array_equal(target, np.eye(3)[[0, 1, 1]])
     np.testing.assert_array_equal(values[:2], [[0, 1.5], [10, 1.5]])
     np.testing.assert_array_equal(weight, np.array([1.5, 1.5, 0], np.float32))
 
@@ -123,6 +136,23 @@ def test_without_pooling_an_example_is_a_window():
 def test_less_than_a_batch_of_tracks_is_refused():
     with pytest.raises(UsageError, match="use --batch-size 6 or less"):
         feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0)
+
+
+def test_the_advised_batch_is_that_of_one_replica(inputs):
+    with pytest.raises(UsageError, match="use --batch-size 3 or less"):
+        feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0, replicas=2)
+    with pytest.raises(UsageError, match="use --batch-size 5 or less"):
+        record_examples(inputs, PLAIN, 32, COUNTS, seed=0, reproducible=True, replicas=4)
+    with pytest.raises(UsageError, match="use fewer than 8 devices"):
+        feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0, replicas=8)
+
+
+def test_rows_are_sorted_in_their_own_place():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((50, 2 * COLUMNS + 3))
+    before, order = values.copy(), rng.permutation(50)
+    sort_rows(values, order)
+    np.testing.assert_array_equal(values, before[order])
 
 
 def test_features_are_computed_once_and_in_the_order_of_tracks_and_windows(inputs, tmp_path):

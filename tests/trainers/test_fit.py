@@ -6,17 +6,39 @@ import pytest
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.fit import class_weights, cosine_schedule, count_by_label, smooth, trainable_view
-from trainers.models.spec import ModelInput, ModelOptions
+from trainers.models.spec import CLASS_WEIGHTS, ModelInput, ModelOptions
 from trainers.training import epoch_seed
 
+COUNTS = np.array([100, 10, 0, 30])
 
-def test_class_weights_let_each_class_count_the_same():
-    counts = np.array([100, 10, 0, 30])
-    weights = class_weights(counts)
+
+def test_balanced_weights_let_each_class_count_the_same():
+    np.testing.assert_allclose((COUNTS * class_weights(COUNTS, "balanced"))[[0, 1, 3]], 140 / 3, rtol=1e-6)
+
+
+def test_sqrt_weights_go_half_the_way_and_none_go_nowhere():
+    balanced, half = class_weights(COUNTS, "balanced"), class_weights(COUNTS, "sqrt")
+    assert half[1] / half[0] == pytest.approx(np.sqrt(balanced[1] / balanced[0])) == pytest.approx(np.sqrt(10))
+    np.testing.assert_array_equal(class_weights(COUNTS, "none"), [1, 1, 0, 1])
+
+
+@pytest.mark.parametrize("weighting", CLASS_WEIGHTS)
+def test_an_example_weighs_1_on_average(weighting):
+    weights = class_weights(COUNTS, weighting)
     assert weights.dtype == np.float32
-    np.testing.assert_allclose((counts * weights)[[0, 1, 3]], 140 / 3, rtol=1e-6)
     assert weights[2] == 0
-    assert (counts * weights).sum() / counts.sum() == pytest.approx(1)
+    assert (COUNTS * weights).sum() / COUNTS.sum() == pytest.approx(1)
+
+
+def test_accuracy_counts_each_example_once_whatever_it_weighs():
+    view = trainable_view(tiny.build(ModelInput((4, 3)), 2, ModelOptions()), tiny.phase(), 10, "off")
+    values = np.random.default_rng(0).standard_normal((4, 4, 3)).astype("float32")
+    labels = np.eye(2, dtype="float32")[view.predict(values, verbose=0).argmax(axis=1)]
+    labels[0] = 1 - labels[0]  # one of four is wrong, and outweighs the others
+    weights = np.float32([9, 0.5, 0.5, 0])  # the last one only fills up
+    found = view.evaluate(values, labels, sample_weight=weights, verbose=0, return_dict=True)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert set(found) == {"loss", "accuracy"}
 
 
 def test_records_are_counted_by_label_without_reading_them(tmp_path):

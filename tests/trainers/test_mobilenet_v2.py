@@ -1,5 +1,8 @@
 """trainers/models/mobilenet_v2.py and trainers/weights.py: what is trained when, and which weights are taken."""
 
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
 import keras
 import numpy as np
 import pytest
@@ -106,6 +109,29 @@ def test_unreachable_imagenet_weights_name_the_file_option(monkeypatch, tmp_path
     monkeypatch.setattr(weights, "IMAGENET_URL", "http://127.0.0.1:9/weights.h5")
     with pytest.raises(UsageError, match=r"--weights FILE.*--weights none"):
         build("imagenet")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class Hasty(BaseHTTPRequestHandler):
+    """Promises 1,000 bytes and closes after 300."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(bytes(300))
+
+    def log_message(self, *args):
+        pass
+
+
+def test_imagenet_weights_that_do_not_arrive_as_a_whole_are_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with HTTPServer(("127.0.0.1", 0), Hasty) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setattr(weights, "IMAGENET_URL", f"http://127.0.0.1:{server.server_port}/weights.h5")
+        with pytest.raises(UsageError, match=r"cannot be fetched \(300 of 1,000 bytes arrived\)"):
+            weights.imagenet_file()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

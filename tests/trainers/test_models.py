@@ -84,9 +84,20 @@ def distributed(yamnet_file):
 
 @pytest.mark.parametrize("name", two_devices.MODELS)
 def test_two_devices_train_to_the_same_loss_as_one(name, distributed):
-    one, two = distributed[name]
+    one, two = distributed["losses"][name]
     np.testing.assert_allclose(two, one, rtol=1e-5)
     assert one[-1] < 0.999 * one[0]
+
+
+@pytest.mark.parametrize("name", two_devices.MODELS)
+def test_two_devices_give_the_answers_of_one(name, distributed):
+    one, two = distributed["answers"][name]
+    assert np.shape(one) == (7, CLASSES)
+    np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
+
+
+def test_each_device_answers_for_its_share_of_a_batch(distributed):
+    assert distributed["share"] == [[[7]] * 7, [[4]] * 7]
 
 
 def test_an_unknown_model_is_refused_with_the_names_there_are():

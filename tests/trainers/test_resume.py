@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.run_state import load_state, read_history
 from trainers.runs import read_metrics
+from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +57,7 @@ def epochs(run: Path) -> list[int]:
         ("trainers.callbacks.save_state", 2, 1),  # the history has a row too many
         ("trainers.backup.settle", 3, 2),  # 1 at the start: committed, but the best model is not in its place
         ("trainers.finish.save_state", 1, 3),
+        ("trainers.finish.remove_leftovers", 1, 3),  # finished, but not tidied up
     ],
 )
 def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, monkeypatch, kill):
@@ -84,13 +87,16 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
 
 
 def validation_loss(dataset: Path, run: Path) -> float:
+    import tensorflow as tf
+
     from trainers.backup import load_model
     from trainers.inputs import open_inputs
     from trainers.predictions import Predictor
     from transforms.manifest import load
 
     inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(run))
-    windows, _ = Predictor(tiny.TINY, load_model(str(run))).predict(inputs, "validation", 8)
+    predictor = Predictor(tiny.TINY, load_model(str(run)), tf.distribute.get_strategy())
+    windows, _ = predictor.predict(inputs, "validation", 8)
     return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
 
 
@@ -182,6 +188,22 @@ def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path
     assert train(dataset, run, model="tiny_transfer") == 0
     assert "features of training" not in capsys.readouterr().err
     assert [row["phase"] for row in read_history(str(run))] == ["head"] * 3 + ["fine"] * 2
+
+
+def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
+    import tensorflow as tf
+
+    from trainers.devices import Device
+    from trainers.train import check_device
+
+    strategy = tf.distribute.get_strategy()
+    check_device(str(finished), Device("cpu", strategy, "float32"))
+    with pytest.raises(UsageError, match=r"in float32 on cpu, .* in mixed_float16.* another --run") as refused:
+        check_device(str(finished), Device("gpu", strategy, "mixed_float16"))
+    assert "remove" not in str(refused.value)
+    two = SimpleNamespace(name="gpu", replicas=2, precision="float32")
+    with pytest.raises(UsageError, match="on 1 replicas, and here are 2"):
+        check_device(str(finished), two)
 
 
 def test_a_lost_backup_is_one_line(dataset, tmp_path, monkeypatch, capsys):

@@ -80,6 +80,14 @@ def test_the_phase_is_named_where_there_are_several(tmp_path):
         open_run(str(tmp_path), replace(CONFIG, phases=[phases[0], {"name": "fine", "epochs": 4}]))
 
 
+def test_a_run_from_before_there_was_a_choice_of_class_weights_has_balanced_ones(tmp_path):
+    create_run(str(tmp_path), CONFIG)
+    now = [CONFIG.phases[0] | {"class_weights": "balanced"}]
+    assert open_run(str(tmp_path), replace(CONFIG, phases=now)) == RunState()
+    with pytest.raises(UsageError, match="class-weights is balanced, not sqrt"):
+        open_run(str(tmp_path), replace(CONFIG, phases=[now[0] | {"class_weights": "sqrt"}]))
+
+
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match=r"holds no run .*thesis\.tex"):
@@ -87,6 +95,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file"):
         open_run(str(tmp_path / "file"), CONFIG)
+
+
+@pytest.mark.parametrize("path", ["backup/photos/1.jpg", "logs/mail.txt", "state.json", "model.keras"])
+def test_names_that_a_run_would_use_are_somebody_elses_where_there_is_no_run(tmp_path, path):
+    (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+    (tmp_path / path).touch()
+    with pytest.raises(UsageError, match=f"holds no run .*{path.partition('/')[0]}"):
+        open_run(str(tmp_path), CONFIG)
 
 
 def test_what_a_run_killed_at_its_start_has_left_is_no_obstacle(tmp_path):

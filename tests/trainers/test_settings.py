@@ -46,6 +46,12 @@ def test_augmentation_is_switched_one_by_one_or_all_at_once():
         choose_phases(tiny.TINY_RAW, parse("--spec-augment"))
 
 
+def test_class_weights_are_balanced_unless_said_otherwise():
+    assert {phase.class_weights for phase in choose_phases(tiny.TWO_PHASES, parse())} == {"balanced"}
+    phases = choose_phases(tiny.TWO_PHASES, parse("--class-weights", "sqrt"))
+    assert [describe_phase(phase)["class_weights"] for phase in phases] == ["sqrt", "sqrt"]
+
+
 def test_a_phase_is_stored_as_plain_values():
     values = describe_phase(tiny.TWO_PHASES.phases[0])
     assert values["name"] == "top"

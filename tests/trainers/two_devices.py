@@ -1,4 +1,4 @@
-"""Run as a program by test_models: each model trained on one CPU, and on two logical CPUs with the same global batch.
+"""Run as a program by test_models: each model on one CPU, and on two logical CPUs with the same global batch.
 
 Exact but for rounding: SGD, no dropout, windows no longer than a crop, batch norm that is synchronized (or frozen), and
 a loss that is averaged over the global batch.
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
 from trainers.devices import Device
+from trainers.embedding import inference
 
 STEPS = 3
 MODELS = ("waveform_cnn", "mel_cnn", "yamnet")
@@ -30,15 +31,33 @@ def losses(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> li
     return model.fit(data, epochs=STEPS, verbose=0).history["loss"]
 
 
+def answers(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> list[list[float]]:
+    """Logits of seven records, which two devices cannot share equally."""
+    keras.utils.set_random_seed(3)
+    with strategy.scope():
+        model = build(name, yamnet_file)
+    return inference(model, strategy)(tf.constant(batch_of(name, 7)[0])).numpy().tolist()
+
+
+def share(strategy: tf.distribute.Strategy) -> list[list[float]]:
+    """For each of seven records, how many its device had at a time."""
+    count = inference(lambda values, training: tf.fill([len(values), 1], len(values)), strategy)
+    return count(tf.zeros([7, 2])).numpy().tolist()
+
+
 def main() -> None:
-    """Prints {model: [losses on one device, losses on two]} as JSON."""
+    """Prints {losses, answers: {model: [on one device, on two]}; share: [on one, on two]} as JSON."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     mirrored = Device("gpu", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), "float32")
     assert mirrored.replicas == 2
     strategies = (tf.distribute.get_strategy(), mirrored.strategy)
-    found = {name: [losses(name, Path(sys.argv[1]), strategy) for strategy in strategies] for name in MODELS}
-    print(json.dumps(found))
+    file = Path(sys.argv[1])
+    found = {
+        of.__name__: {name: [of(name, file, strategy) for strategy in strategies] for name in MODELS}
+        for of in (losses, answers)
+    }
+    print(json.dumps(found | {"share": [share(strategy) for strategy in strategies]}))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ import numpy as np
 
 from transforms.errors import UsageError
 
-PAPER_GROUPS = ("mfcc", "mfcc+contrast", "mfcc+contrast+centroid", "all")
-
 
 def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
     """The columns of a group.

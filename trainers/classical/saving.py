@@ -17,6 +17,7 @@ import io
 import json
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from transforms import console, storage
@@ -29,14 +30,7 @@ if TYPE_CHECKING:
 
 MODELS, SEARCH = "models", "search.csv"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "skops")
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries that a saved model depends on."""
-    import platform
-    from importlib.metadata import version
-
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+"""That a saved model depends on."""
 
 
 def model_file(name: str, fold: int, folds: int) -> str:
@@ -78,7 +72,7 @@ def load_model(run: str, path: str) -> "Pipeline":
 
 def warn_about_versions(run: str, made_with: dict[str, Any]) -> None:
     """Says so where scikit-learn is not the version that the run's models were fitted with."""
-    have, had = versions()["scikit-learn"], made_with.get("scikit-learn")
+    have, had = metadata.version("scikit-learn"), made_with.get("scikit-learn")
     if have != had:
         console.log(f"{run} was fitted with scikit-learn {had}, this is {have}: predictions may differ")
 

@@ -13,7 +13,11 @@ LOWEST_SHARE = 1e-3
 UNKNOWN_GENRE = -50.0
 """Log-probability of a genre that the fitted rows do not have."""
 
-_LOG_RANGE = (-7.0, 5.0)  # of 1 / temperature; naive Bayes is overconfident by factors of hundreds
+_LOG_RANGE = (-7.0, 5.0)
+"""Of 1 / temperature, for scores of an ordinary spread; naive Bayes is overconfident by factors of hundreds."""
+
+_ORDINARY = (0.1, 100.0)
+"""Spreads of scores; where theirs lies outside, the range moves along, so that units do not matter."""
 
 
 def class_scores(pipeline: "Pipeline", method: str, values: np.ndarray, classes: int) -> np.ndarray:
@@ -52,11 +56,29 @@ def log_loss(scores: np.ndarray, labels: np.ndarray, temperature: float) -> floa
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the lowest log loss; the argmax does not depend on it."""
+    """The temperature with the lowest log loss; the argmax does not depend on it.
+
+    Rows whose own genre has no score say nothing about it. The loss is that without the floor of `log_probabilities`:
+    with it, all temperatures look alike to scores that are far apart.
+    """
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    known = np.isfinite(scores[np.arange(len(labels)), labels])
+    values, truth = np.asarray(scores[known], np.float64), labels[known]
+    if not len(truth):
+        return 1.0
 
     def loss(log_factor: float) -> float:
-        return log_loss(scores, labels, float(np.exp(-log_factor)))
+        return float(-log_softmax(values * np.exp(log_factor), axis=1)[np.arange(len(truth)), truth].mean())
 
-    found = minimize_scalar(loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-3})
+    found = minimize_scalar(loss, bounds=_log_range(values), method="bounded", options={"xatol": 1e-3})
     return float(np.exp(-found.x))
+
+
+def _log_range(values: np.ndarray) -> tuple[float, float]:
+    """Where the logarithm of 1 / temperature is looked for; `values` are scores, -inf where there is none."""
+    below = values.max(axis=1, keepdims=True) - values
+    spread = float(np.sqrt(np.mean(np.square(below[np.isfinite(below)])))) or 1.0
+    low, high = _LOG_RANGE
+    return low - max(0.0, np.log(spread / _ORDINARY[1])), high + max(0.0, np.log(_ORDINARY[0] / spread))

@@ -39,6 +39,7 @@ def read_split(
     pad: bool = False,
     prefetch: int | None = None,
     memory: int | None = None,
+    replicas: int = 1,
 ) -> "tf.data.Dataset":
     """One epoch of a split as batches; iterate inside `reading`, which names a damaged shard.
 
@@ -59,6 +60,7 @@ def read_split(
       pad: fill up the last batch with zeros, so that shapes are static; adds `weight`, see below. Evaluation only.
       prefetch: batches that are made in advance, or None to leave it to tf.data.
       memory: free bytes to plan with, instead of asking this machine.
+      replicas: that share a batch; for the advice where there are too few records.
 
     Returns:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
@@ -75,7 +77,7 @@ def read_split(
     if training and records < batch_size:
         raise UsageError(
             f"{dataset} has {records:,} {kind} records for {split}, fewer than a batch of {batch_size:,}: "
-            f"use --batch-size {records} or less"
+            f"{smaller_batch(records, replicas)}"
         )
     memory = available_memory() if memory is None else memory
     budget = plan_memory(records, size, memory, cache, training and shuffle)
@@ -85,6 +87,13 @@ def read_split(
     if pad and not training:
         batches = batches.map(lambda batch: fill_up(batch, batch_size))
     return batches.with_options(_options()).prefetch(tf.data.AUTOTUNE if prefetch is None else prefetch)
+
+
+def smaller_batch(examples: int, replicas: int) -> str:
+    """Advice where there are fewer examples than a batch has; the option counts those of one replica."""
+    if examples < replicas:
+        return f"use fewer than {replicas} devices"
+    return f"use --batch-size {examples // replicas} or less"
 
 
 def read_serialized(

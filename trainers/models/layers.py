@@ -37,9 +37,13 @@ class Standardise(keras.layers.Layer):
 
     def set_from(self, moments: np.ndarray) -> None:
         """Takes shift and scale from training features, float32 [examples, 2 d]; a constant column is scaled by 1."""
-        parts = np.array_split(moments, len(moments) // 4096 + 1)
-        values = np.concatenate([ops.convert_to_numpy(_to_deviations(part)) for part in parts])
-        mean, deviation = (reduce(values, axis=0, dtype=np.float64) for reduce in (np.mean, np.std))
+        parts, count = np.array_split(moments, len(moments) // 4096 + 1), len(moments)
+
+        def total(of) -> np.ndarray:  # part by part: the features may be a large share of the memory
+            return sum(of(ops.convert_to_numpy(_to_deviations(part)).astype(np.float64)).sum(axis=0) for part in parts)
+
+        mean = total(lambda values: values) / count
+        deviation = np.sqrt(total(lambda values: np.square(values - mean)) / count)
         varies = deviation > VARIANCE_FLOOR * np.abs(mean) + TINY
         self.shift.assign(mean.astype(np.float32))
         self.scale.assign((1 / np.where(varies, deviation, 1)).astype(np.float32))

@@ -34,22 +34,18 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
 
     inputs = keras.Input(model_input.shape, name="mel")
     x = layers.Reshape((*model_input.shape, 1))(inputs)
-    x = _convolution(x, _scaled(STEM, options), 5, strides=2)
+    x = _convolution(x, options.scaled(STEM), 5, strides=2)
     for channels in BLOCKS:
         x = layers.MaxPooling2D(2, padding="same")(x)
-        x = _convolution(x, _scaled(channels, options), 3)
-        x = _convolution(x, _scaled(channels, options), 3)
+        x = _convolution(x, options.scaled(channels), 3)
+        x = _convolution(x, options.scaled(channels), 3)
     x = layers.MaxPooling2D(2, padding="same")(x)
-    x = _convolution(x, _scaled(TOP, options), 3)
+    x = _convolution(x, options.scaled(TOP), 3)
     x = layers.DepthwiseConv2D((x.shape[1], 1), use_bias=False, name="over_frequency")(x)
     x = layers.ReLU()(batch_norm(x))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="mel_cnn")
-
-
-def _scaled(channels: int, options: ModelOptions) -> int:
-    return max(1, round(channels * options.width))
 
 
 def _convolution(x: "keras.KerasTensor", channels: int, size: int, strides: int = 1) -> "keras.KerasTensor":

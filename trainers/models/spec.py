@@ -67,6 +67,14 @@ class ModelOptions:
     image_size: int = 224
     seed: int = 0
 
+    def scaled(self, channels: int) -> int:
+        """So many channels at width 1, at this width."""
+        return max(1, round(channels * self.width))
+
+
+CLASS_WEIGHTS = ("balanced", "sqrt", "none")
+"""How much the examples of rare genres weigh in the training loss."""
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -79,6 +87,7 @@ class Phase:
       batch_size: examples for each replica.
       weight_decay: AdamW's, for kernels only (biases, batch norm's scale and offset are left alone).
       label_smoothing: in [0, 1).
+      class_weights: one of `CLASS_WEIGHTS`; see `trainers.fit.class_weights`.
       warmup_epochs: linear warm-up before the cosine; may be a fraction.
       patience: epochs without a lower validation loss after which the phase ends; its best weights are kept.
       mixup: alpha of the Beta distribution, 0 for none. In a phase that trains the head, features are mixed.
@@ -97,6 +106,7 @@ class Phase:
     batch_size: int = 32
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
+    class_weights: str = "balanced"
     warmup_epochs: float = 1.0
     patience: int = 10
     mixup: float = 0.0

@@ -45,20 +45,17 @@ def crop_network(size: int, classes: int, options: ModelOptions) -> "keras.Model
     import keras
     from keras import layers
 
-    def scaled(units: int) -> int:
-        return max(1, round(units * options.width))
-
     dropout = DROPOUT if options.dropout is None else options.dropout
     stack = [
         keras.Input((size, 1), name="crop"),
-        layers.Conv1D(scaled(128), 3, activation="relu"),
+        layers.Conv1D(options.scaled(128), 3, activation="relu"),
         layers.MaxPooling1D(2),
-        layers.Conv1D(scaled(64), 3, activation="relu"),
+        layers.Conv1D(options.scaled(64), 3, activation="relu"),
         layers.MaxPooling1D(2),
         layers.Flatten(),
-        layers.Dense(scaled(100), activation="relu"),
+        layers.Dense(options.scaled(100), activation="relu"),
         layers.Dropout(dropout),
-        layers.Dense(scaled(20), activation="relu"),
+        layers.Dense(options.scaled(20), activation="relu"),
         layers.Dropout(dropout),
         layers.Dense(classes, dtype="float32"),
     ]
@@ -71,15 +68,6 @@ SPEC = ModelSpec(
     kind="raw",
     build=build,
     phases=(
-        Phase(
-            "train",
-            epochs=40,
-            learning_rate=3e-4,
-            batch_size=32,
-            weight_decay=1e-4,
-            label_smoothing=0.0,
-            patience=10,
-            gain=True,
-        ),
+        Phase("train", epochs=40, learning_rate=3e-4, weight_decay=1e-4, label_smoothing=0.0, patience=10, gain=True),
     ),
 )

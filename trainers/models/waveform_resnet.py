@@ -33,16 +33,12 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     inputs = keras.Input(model_input.shape, name="raw")
     x = layers.Reshape((*model_input.shape, 1))(inputs)
     for channels in STEM:
-        x = layers.ReLU()(_convolution(x, _scaled(channels, options), strides=3))
+        x = layers.ReLU()(_convolution(x, options.scaled(channels), strides=3))
     for channels in BLOCKS:
-        x = _block(x, _scaled(channels, options))
+        x = _block(x, options.scaled(channels))
     x = layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
     x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="waveform_resnet")
-
-
-def _scaled(channels: int, options: ModelOptions) -> int:
-    return max(1, round(channels * options.width))
 
 
 def _block(x: "keras.KerasTensor", channels: int) -> "keras.KerasTensor":
@@ -70,14 +66,7 @@ SPEC = ModelSpec(
     build=build,
     phases=(
         Phase(
-            "train",
-            epochs=40,
-            learning_rate=2e-3,
-            batch_size=16,
-            weight_decay=1e-2,
-            patience=12,
-            mixup=0.2,
-            gain=True,
+            "train", epochs=40, learning_rate=2e-3, batch_size=16, weight_decay=1e-2, patience=12, mixup=0.2, gain=True
         ),
     ),
 )

@@ -87,9 +87,8 @@ def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarr
 def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     import tensorflow as tf
 
-    from trainers.data import count_records
     from trainers.data.source import find_shards
-    from trainers.embedding import Embedded, run_over
+    from trainers.embedding import run_over
     from trainers.inputs import Inputs
 
     find_shards(dataset, manifest, scorer.kind, "training")
@@ -102,15 +101,7 @@ def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tupl
     def forward(values: "tf.Tensor") -> "tf.Tensor":
         return scorer.network.windows(values)[1]
 
-    found: dict[str, list[np.ndarray]] = {key: [] for key in ("output", "label", "track_id")}
-    with console.progress("neighbours", count_records(manifest, scorer.kind, "training"), "records") as progress:
-        for batch in run_over(forward, inputs, "training", BATCH):
-            for key, values in found.items():
-                values.append(batch[key])
-            progress.advance(len(batch["label"]))
-    output, label, track_id = (np.concatenate(values) for values in found.values())
-    order = np.argsort(track_id, kind="stable")
-    tracks = Embedded(output[order], label[order], track_id[order], len(manifest.labels)).by_track()
+    tracks = run_over(forward, inputs, "training", BATCH, "neighbours").by_track()
     return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
 
 
