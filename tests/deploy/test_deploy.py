@@ -67,10 +67,17 @@ def test_nothing_is_asked_of_a_service_before_it_is_enabled():
     for path in TERRAFORM:
         for kind, name, body in re.findall(r'resource "(\w+)" "(\w+)" \{(.*?)\n\}', path.read_text(), re.S):
             if kind != "google_project_service":
-                known = ("google_project_service.needed", "google_storage_bucket.", "google_artifact_", "google_service_")
+                known = (
+                    "google_project_service.needed",
+                    "google_storage_bucket.",
+                    "google_artifact_",
+                    "google_service_",
+                )
                 assert any(word in body for word in known), (kind, name)
     accounts = (DEPLOY / "terraform" / "accounts.tf").read_text()
-    for body in re.findall(r'resource "google_(?:service_account|project_iam_member)" "\w+" \{(.*?)\n\}', accounts, re.S):
+    for body in re.findall(
+        r'resource "google_(?:service_account|project_iam_member)" "\w+" \{(.*?)\n\}', accounts, re.S
+    ):
         assert "google_project_service.needed" in body
     services = (DEPLOY / "terraform" / "main.tf").read_text()
     assert {"cloudresourcemanager", "serviceusage"} <= set(re.findall(r'"(\w+)"', services))
