@@ -29,7 +29,7 @@ def ended(process) -> tuple[float, str]:
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-    ids=lambda value: str(value),
+    ids=str,
 )
 @pytest.mark.parametrize("group", [True, False], ids=["to the group", "to the script alone"])
 def test_a_signal_during_a_remote_call_deletes_the_vm_at_once(gcloud, number, code, group):

@@ -1,7 +1,7 @@
 """At the size of all of FMA (106,574 tracks), what Dataflow is given stays within its limits, and mostly far below.
 
-Its published limits: 20 MB for a job's request as JSON, 10 MB for its graph, 2 GB for one element, or 80 MB with Streaming
-Engine. The graph of the statistics job, which needs a dataset, is held to them in test_submit.
+Its published limits: 20 MB for a job's request as JSON, 10 MB for its graph, 2 GB for one element, or 80 MB with
+Streaming Engine. The graph of the statistics job, which needs a dataset, is held to them in test_submit.
 """
 
 import json

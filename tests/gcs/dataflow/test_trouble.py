@@ -59,7 +59,7 @@ def test_a_service_that_cannot_be_reached_is_one_line(there, service, capsys):  
     ids=lambda error: type(error).__name__,
 )
 def test_each_way_of_not_being_reached_says_that_the_job_goes_on(error):
-    with pytest.raises(FmaError, match="Dataflow does not answer .* A job that runs goes on"), told(OPTIONS):
+    with pytest.raises(FmaError, match=r"Dataflow does not answer .* A job that runs goes on"), told(OPTIONS):
         raise error
 
 
