@@ -5,6 +5,7 @@
 
 DRY_RUN=${DRY_RUN:-}
 PROJECT=${PROJECT:-}
+CHILD=""
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -22,6 +23,21 @@ run() {
 	fi
 	say "+ $(quoted "$@")"
 	"$@"
+}
+
+# attended COMMAND...: as run, but a signal's trap need not wait until the command has ended. Its process is CHILD.
+attended() {
+	if [[ -n $DRY_RUN ]]; then
+		run "$@"
+		return
+	fi
+	say "+ $(quoted "$@")"
+	"$@" &
+	CHILD=$!
+	local code=0
+	wait "$CHILD" || code=$?
+	CHILD=""
+	return "$code"
 }
 
 # quoted WORD...: the words as one line that a shell reads back.
@@ -66,6 +82,19 @@ read_options() {
 	done
 }
 
+# option NAME WORD...: the value that a command's words give an option, as --name VALUE or --name=VALUE.
+option() {
+	local name=$1
+	shift
+	while (($#)); do
+		case $1 in
+		"$name") printf '%s' "${2:-}" && return ;;
+		"$name="*) printf '%s' "${1#*=}" && return ;;
+		esac
+		shift
+	done
+}
+
 # need NAME...: each must have been given, as --name or in the environment as NAME.
 need() {
 	local name option
@@ -76,13 +105,14 @@ need() {
 }
 
 # state_of COMMAND...: what a describe command says; "" where there is no such thing, UNKNOWN where nobody answered.
-# A request that merely failed must not read as "gone": what is gone is not deleted, and costs money.
+# A request that merely failed must not read as "gone": what is gone is not deleted, and costs money. (127 is the shell's
+# own "not found", of the command.)
 state_of() {
 	local said errors
 	errors=$(mktemp)
 	if said=$("$@" 2>"$errors"); then
 		printf '%s' "$said"
-	elif ! grep -q -i -E 'NOT_FOUND|not found' "$errors"; then
+	elif [[ $? == 127 ]] || ! grep -q -i -E 'NOT_FOUND|not found' "$errors"; then
 		cat "$errors" >&2
 		printf UNKNOWN
 	fi

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.dataflow_errors import failure, on_one_line, refusal, silence
 from pipelines.options import runner_name
 from transforms import console, storage
 from transforms.errors import FmaError, UsageError
@@ -55,6 +56,17 @@ def refuse_unfit(arguments: list[str], places: Iterable[tuple[str, str]], templa
             "--runner DataflowRunner: the workers need this program; give --sdk_container_image with an image that "
             "holds it, or --setup_file ./setup.py to install it onto one that holds its libraries"
         )
+    for name in ("staging_location", "temp_location"):
+        if str(given.get(name) or "").startswith("gs://"):
+            _look_at(name, given[name])
+
+
+def _look_at(option: str, place: str) -> None:
+    """Asks for one name in a bucket: Beam would try an upload for minutes before it says that it cannot."""
+    try:
+        storage.is_dir(place)
+    except FmaError as error:
+        raise type(error)(f"--{option} {place}: {error}") from error
 
 
 def complete(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
@@ -88,35 +100,64 @@ def told(options: PipelineOptions) -> Iterator[None]:
     """Shows what Dataflow says while a job runs, and turns its errors into one line; other runners' stay as they are.
 
     Raises:
-      FmaError: the job was refused or failed.
+      FmaError: the job was refused, failed or was cancelled, or the service cannot be reached.
     """
     if not is_dataflow(options):
         yield
         return
+    with _shown() as teller:
+        try:
+            with _named():
+                yield
+        except KeyboardInterrupt:
+            if teller.job:
+                console.log(f"the Dataflow job goes on, and costs money; to end it: {_cancel(options, teller.job)}")
+            raise
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    import requests
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
     from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
     from google.api_core import exceptions as api
+    from google.auth.exceptions import GoogleAuthError
 
-    with _shown():
-        try:
-            yield
-        except (DataflowJobAlreadyExistsError, api.Conflict) as error:
-            raise FmaError(f"Dataflow runs this job already: {TAKES_UP}") from error
-        except api.GoogleAPICallError as error:
-            raise FmaError(f"Dataflow refuses the job: {_refusal(error)}") from error
-        except DataflowRuntimeException as error:
-            raise FmaError(f"the Dataflow job failed: {_failure(str(error))}") from error
+    try:
+        yield
+    except (DataflowJobAlreadyExistsError, api.Conflict) as error:
+        raise FmaError(f"Dataflow runs this job already: {TAKES_UP}") from error
+    except (api.RetryError, GoogleAuthError, requests.ConnectionError, requests.Timeout) as error:
+        raise FmaError(silence(error)) from error
+    except api.GoogleAPICallError as error:
+        raise FmaError(f"Dataflow refuses the job: {refusal(error)}") from error
+    except DataflowRuntimeException as error:
+        raise FmaError(f"the Dataflow job {failure(str(error))}") from error
+    except OSError as error:
+        if error.errno is not None or isinstance(error, FmaError):
+            raise
+        # Beam's own words for what it could not upload or ask for; an error of a disk has a number.
+        raise FmaError(f"the Dataflow job could not be begun: {on_one_line(error)[:400]}") from error
+
+
+def _cancel(options: PipelineOptions, job: str) -> str:
+    given = options.get_all_options()
+    return f"gcloud dataflow jobs cancel {job} --project {given['project']} --region {given['region']}"
 
 
 class _Teller(logging.Handler):
-    """Hands Beam's remarks about a job to the console, each on one line."""
+    """Hands Beam's remarks about a job to the console, each on one line; `job` is its id, once one of them holds it."""
+
+    job = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        found = re.match(r"Job (\S+) is in state ", record.getMessage())
+        self.job = found[1] if found else self.job
         console.log(f"dataflow: {' '.join(record.getMessage().split())[:500]}")
 
 
 @contextmanager
-def _shown() -> Iterator[None]:
+def _shown() -> Iterator[_Teller]:
     logger = logging.getLogger("apache_beam.runners.dataflow.dataflow_runner")
     before, teller = (logger.level, logger.propagate), _Teller()
     logger.addHandler(teller)
@@ -127,46 +168,9 @@ def _shown() -> Iterator[None]:
     client_level = client.level
     client.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        yield teller
     finally:
         logger.removeHandler(teller)
         (level, logger.propagate) = before
         logger.setLevel(level)
         client.setLevel(client_level)
-
-
-ADVICE = {
-    400: "check --region and the other options",
-    401: "run gcloud auth application-default login again",
-    403: "enable the Dataflow API in the project, and give the account roles/dataflow.developer",
-    404: "check --project and --region",
-    413: "report this: the job should not grow with the data",
-    429: "ask for more quota, or take fewer or smaller workers (--max_num_workers, --worker_machine_type)",
-}
-
-
-def _refusal(error: Exception) -> str:
-    """What the service said to a request, and what to do about it."""
-    message = re.sub(r"^[A-Z]+ https?://\S+: ", "", " ".join(str(getattr(error, "message", "") or error).split()))
-    advice = ADVICE.get(int(getattr(error, "code", 0) or 0), "run the command again later")
-    return f"{message[:300].rstrip('.')} ({advice})"
-
-
-NO_PROGRAM = "the workers' image does not hold this program; build it anew, or give --setup_file ./setup.py too"
-FAILURES = {
-    "No module named 'pipelines'": NO_PROGRAM,
-    "No module named 'transforms'": NO_PROGRAM,
-    "QUOTA": "not enough quota for the workers; ask for more, or take fewer or smaller ones (--max_num_workers)",
-    "ZONE_RESOURCE_POOL_EXHAUSTED": "the region has no such machines left; take another --region or machine type",
-}
-"""What a job's last error holds, and what to say of it."""
-
-
-def _failure(text: str) -> str:
-    """The line of a job's last error that says what happened, and where to read more."""
-    for mark, meaning in FAILURES.items():
-        if mark in text:
-            return meaning
-    said = text.partition("Error:")[2] or text  # behind what Beam says of the state
-    lines = [line.strip() for line in said.splitlines() if line.strip() not in ("", "None")]
-    return f"{lines[-1][:300] if lines else 'it gave no reason'} (its page in the Cloud console has the workers' logs)"

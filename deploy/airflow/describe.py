@@ -14,6 +14,7 @@ described = {
     one.task_id: {
         "operator": type(one).__name__,
         "after": sorted(one.upstream_task_ids),
+        "rule": str(getattr(one.trigger_rule, "value", one.trigger_rule)),
         "retries": one.retries,
         "build": getattr(one, "build", None),
     }

@@ -55,7 +55,7 @@ def local_step(name: str, command: str) -> Any:
     return BashOperator(task_id=name, bash_command=f"{settings.get('fma', 'fma')} {command}")
 
 
-def cloud_step(name: str, image: str, script: str, machine: str = "") -> Any:
+def cloud_step(name: str, image: str, script: str, machine: str = "", rule: str = "all_success") -> Any:
     """A script in an image, in Cloud Build, as the account that may start jobs and VMs; Airflow sleeps meanwhile."""
     from airflow.providers.google.cloud.operators.cloud_build import CloudBuildCreateBuildOperator
 
@@ -68,7 +68,7 @@ def cloud_step(name: str, image: str, script: str, machine: str = "") -> Any:
         "options": options,
         "tags": ["fma"],
     }
-    where = {"project_id": project, "location": settings["region"]}
+    where = {"project_id": project, "location": settings["region"], "trigger_rule": rule}
     return CloudBuildCreateBuildOperator(task_id=name, build=build, deferrable=True, poll_interval=30, **where)
 
 
@@ -93,6 +93,8 @@ def dataflow_words() -> str:
         "experiments": "use_runner_v2",
         "labels": "app=fma",
     }
+    if settings.get("subnetwork"):
+        options["subnetwork"] = settings["subnetwork"]
     return " ".join(f"--{name} {value}" for name, value in options.items()) + " --no_use_public_ips"
 
 
@@ -105,19 +107,37 @@ def fma_step(name: str, command: str, machine: str = "") -> Any:
     return cloud_step(name, worker_image(), f"fma {command}{memory}{beam}", machine)
 
 
+def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> Any:
+    """A step that runs deploy/tpu/train.sh for one VM.
+
+    Args:
+      name: of the step.
+      vm: its name.
+      words: more options, and what comes behind --.
+      rule: when it runs, by how the steps before it have ended.
+    """
+    source = f"{settings['bucket'].rstrip('/')}/deploy/source-{settings['tag']}.tar.gz"
+    flags = "--queued " if settings.get("queued") else ""
+    flags += f"--subnetwork {settings['subnetwork']} " if settings.get("subnetwork") else ""
+    script = (
+        # exec: a build that is cancelled tells its first process so, which must be the one that deletes the VM.
+        f"gcloud storage cp {source} source.tar.gz && tar -xzf source.tar.gz && exec deploy/tpu/train.sh "
+        f"--project {settings['project']} --zone {settings['zone']} --on {settings.get('accelerator', 'tpu')} "
+        f"--source {source} --name {vm} {flags}{words}"
+    )
+    return cloud_step(name, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script, rule=rule)
+
+
 def train_step(model: str) -> Any:
     """`fma train` on a VM with an accelerator of its own, which is deleted in the end."""
     if settings["where"] == "local":
         return local_step(model, f"train {model_words(model)}")
-    source = f"{settings['bucket'].rstrip('/')}/deploy/source-{settings['tag']}.tar.gz"
-    flags = "--spot " if settings.get("spot", True) else ""
-    flags += "--queued " if settings.get("queued") else ""
-    script = (
-        f"gcloud storage cp {source} source.tar.gz && tar -xzf source.tar.gz && deploy/tpu/train.sh "
-        f"--project {settings['project']} --zone {settings['zone']} --on {settings.get('accelerator', 'tpu')} "
-        f"{flags}--source {source} -- {model_words(model)}"
-    )
-    return cloud_step(model, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script)
+    vm = f"fma-{model.replace('_', '-')}-{DIGEST}"
+    spot = "--spot " if settings.get("spot", True) else ""
+    step = train_script(model, vm, f"--hours 20 {spot}-- {model_words(model)}")
+    # Where the build was killed so fast that the script could not do it: a TPU has no end of its own.
+    step >> train_script(f"{model}_vm_gone", vm, "--delete", "all_done")
+    return step
 
 
 def read(path: str) -> bytes | None:

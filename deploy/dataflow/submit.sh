@@ -10,10 +10,11 @@
 #   --bucket gs://B   for temporary files and the template; the dataset's own bucket will do
 #   --tag T           of the image (default: the git commit)
 #   --max-workers N   default 50                          --machine M      default n2-standard-4
+#   --python V        of the image, default 3.11: that of whoever starts jobs without submit.sh
 #   --subnetwork S    as a full URL, for projects without a default network
 #   --dry-run         print the commands and run none
 #
-# Example: submit.sh ingest --project my-project --region europe-west4 --bucket gs://my-fma -- \
+# Example: submit.sh ingest --project my-project --region us-central1 --bucket gs://my-fma -- \
 #   --audio gs://my-fma/fma_large.zip --metadata gs://my-fma/fma_metadata.zip --subset large --out gs://my-fma/large
 #
 # Sizes. A worker process (one for each core) builds two shards at a time, each with a decoder process: about 0.2 GB and
@@ -26,22 +27,25 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 HERE=$(dirname "${BASH_SOURCE[0]}")
 
-TAKES="project region bucket tag max-workers machine subnetwork" SWITCHES="dry-run"
-TAG=$(version) MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=1024 SUBNETWORK=${SUBNETWORK:-}
+TAKES="project region bucket tag python max-workers machine subnetwork" SWITCHES="dry-run"
+TAG=$(version) PYTHON=3.11 MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=1024 SUBNETWORK=${SUBNETWORK:-}
 REGION=${REGION:-} BUCKET=${BUCKET:-} POLL_SECONDS=${POLL_SECONDS:-30}
+SILENCES=${SILENCES:-20} # times in a row that Dataflow may leave a question about a job unanswered
 
 build() {
 	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$BUCKET/deploy/source-$TAG.tar.gz"
-	substitutions+=",_BUILDER=$(account fma-launcher)"
-	run gcloud builds submit "$HERE/../.." --project "$PROJECT" --region "$REGION" \
+	substitutions+=",_BUILDER=$(account fma-launcher),_PYTHON=$PYTHON"
+	run gcloud beta builds submit "$HERE/../.." --project "$PROJECT" --region "$REGION" \
 		--gcs-source-staging-dir "$BUCKET/dataflow/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
 }
+
+# beta: where a build logs to Cloud Logging, as one of an account of its own does, `gcloud builds submit` shows nothing.
 
 # launch WORD...: one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas.
 launch() {
 	local command
 	command=$(quoted "$@")
-	run gcloud builds submit --no-source --project "$PROJECT" --region "$REGION" \
+	run gcloud beta builds submit --no-source --project "$PROJECT" --region "$REGION" \
 		--config "$HERE/launch.yaml" \
 		--substitutions "^~^_IMAGE=$IMAGE~_COMMAND=$command~_LAUNCHER=$(account fma-launcher)"
 }
@@ -92,13 +96,18 @@ as_parameters() {
 # wait_for JOB: returns when a Dataflow job has ended well, and ends the script with code 1 when it has not.
 wait_for() {
 	local ask=(gcloud dataflow jobs describe "$1" --project "$PROJECT" --region "$REGION" --format 'value(currentState)')
-	local state
+	local state silent=0
 	if [[ -n $DRY_RUN ]]; then
 		run "${ask[@]}"
 		return
 	fi
 	while true; do
-		state=$("${ask[@]}")
+		if state=$("${ask[@]}"); then
+			silent=0
+		elif ((++silent >= SILENCES)); then
+			say "gave up asking for the job $1, which may go on: once it has ended, submit.sh ingest takes it up"
+			exit 1
+		fi
 		case $state in
 		JOB_STATE_DONE) return ;;
 		JOB_STATE_FAILED | JOB_STATE_CANCELLED | JOB_STATE_DRAINED)

@@ -25,6 +25,9 @@ BEAM_PARAMETERS = {
     "sdk_container_image": "Image of the workers: the one that this template was built with",
     "number_of_worker_harness_threads": "Shards that a worker process builds at a time",
 }
+NEEDED = ("sdk_container_image",)
+"""Without it the launcher would refuse the job, minutes after it was asked for."""
+
 YES, NO = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
@@ -63,7 +66,7 @@ def _words(action: argparse.Action, value: str) -> list[str]:
 def metadata() -> dict[str, Any]:
     """What the Cloud console and the API know of the template."""
     ours = [_parameter(name, action) for name, action in options().items()]
-    beams = [_described(name, text, optional=True) for name, text in BEAM_PARAMETERS.items()]
+    beams = [_described(name, text, name not in NEEDED) for name, text in BEAM_PARAMETERS.items()]
     return {
         "name": "fma ingest",
         "description": "Reads audio and metadata and writes sharded TFRecords. Run fma ingest with the same options "

@@ -5,11 +5,15 @@
 resource "google_service_account" "worker" {
   account_id   = "fma-worker"
   display_name = "fma: Dataflow workers and training VMs"
+
+  depends_on = [google_project_service.needed]
 }
 
 resource "google_service_account" "launcher" {
   account_id   = "fma-launcher"
   display_name = "fma: Cloud Build, which starts jobs and VMs"
+
+  depends_on = [google_project_service.needed]
 }
 
 locals {
@@ -31,6 +35,8 @@ resource "google_project_iam_member" "worker" {
   project  = var.project
   role     = each.value
   member   = google_service_account.worker.member
+
+  depends_on = [google_project_service.needed]
 }
 
 resource "google_project_iam_member" "launcher" {
@@ -38,6 +44,8 @@ resource "google_project_iam_member" "launcher" {
   project  = var.project
   role     = each.value
   member   = google_service_account.launcher.member
+
+  depends_on = [google_project_service.needed]
 }
 
 # Objects of this one bucket; objectUser cannot change the bucket itself or who may use it.

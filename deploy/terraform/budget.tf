@@ -1,12 +1,20 @@
-# Mail to the billing account's administrators. An alert stops nothing: Dataflow's --max_num_workers and the 24 h limit
-# of a GPU VM do.
+# The budgets API answers with the project's number: with its id, each plan would find a change.
+data "google_project" "this" {
+  count      = var.billing_account == "" ? 0 : 1
+  project_id = var.project
+
+  depends_on = [google_project_service.needed]
+}
+
+# Mail to the billing account's administrators. An alert stops nothing: Dataflow's --max_num_workers and the limits of
+# deploy/tpu/train.sh (--hours) do.
 resource "google_billing_budget" "monthly" {
   count           = var.billing_account == "" ? 0 : 1
   billing_account = var.billing_account
   display_name    = "fma"
 
   budget_filter {
-    projects = ["projects/${var.project}"]
+    projects = ["projects/${data.google_project.this[0].number}"]
   }
 
   amount {

@@ -5,8 +5,8 @@
 
 locals {
   services = [
-    "artifactregistry", "billingbudgets", "cloudbuild", "compute", "dataflow", "iam", "logging", "monitoring",
-    "storage", "tpu",
+    "artifactregistry", "billingbudgets", "cloudbuild", "cloudresourcemanager", "compute", "dataflow", "iam", "logging",
+    "monitoring", "serviceusage", "storage", "tpu",
   ]
 }
 

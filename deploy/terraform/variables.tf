@@ -3,10 +3,12 @@ variable "project" {
   type        = string
 }
 
+# Some projects may build in us-central1, us-west2, europe-west1, asia-east1, australia-southeast1 and
+# southamerica-east1 only; of these, us-central1 has the TPU type of deploy/tpu, too.
 variable "region" {
-  description = "Where bucket, images and jobs are: one region for all, since traffic between regions costs money."
+  description = "Where bucket, images and jobs are: one for all, as traffic between regions costs money."
   type        = string
-  default     = "europe-west4"
+  default     = "us-central1"
 }
 
 variable "bucket" {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # AT, SPOT and the others are train.sh's, READY is for it
 # A TPU VM, as train.sh wants it: vm_create, vm_state, vm_ssh, vm_delete. One host: up to 8 chips, as v5litepod-8.
 #
-# Example:  source lib.sh; source tpu_vm.sh; AT=(fma --project my-project --zone us-west4-a); vm_state
+# Example:  source lib.sh; source tpu_vm.sh; AT=(fma --project my-project --zone us-central1-a); vm_state
 
 TYPE=${TYPE:-v5litepod-8}
 RUNTIME=${RUNTIME:-v2-alpha-tpuv5-lite} # tpu-ubuntu2204-base for v2 to v4
@@ -10,11 +10,15 @@ READY=READY
 vm_create() {
 	local flags=(--accelerator-type "$TYPE" --service-account "$SERVICE_ACCOUNT" --labels app=fma)
 	[[ -z $SPOT ]] || flags+=(--spot)
+	[[ -z $NETWORK ]] || flags+=(--network "$NETWORK")
+	[[ -z $SUBNETWORK ]] || flags+=(--subnetwork "$SUBNETWORK")
+	[[ -z $INTERNAL_IPS ]] || flags+=(--internal-ips)
 	if [[ -n $QUEUED ]]; then
-		run gcloud compute tpus queued-resources create "${AT[@]}" --node-id "$NAME" \
-			--runtime-version "$RUNTIME" "${flags[@]}"
+		# Without an end, a request whose script was killed would make a TPU that nobody deletes, days later.
+		attended gcloud compute tpus queued-resources create "${AT[@]}" --node-id "$NAME" \
+			--runtime-version "$RUNTIME" --valid-until-duration "${HOURS}h" "${flags[@]}"
 	else
-		run gcloud compute tpus tpu-vm create "${AT[@]}" --version "$RUNTIME" "${flags[@]}"
+		attended gcloud compute tpus tpu-vm create "${AT[@]}" --version "$RUNTIME" "${flags[@]}"
 	fi
 }
 
@@ -29,7 +33,9 @@ vm_state() {
 }
 
 vm_ssh() {
-	run gcloud compute tpus tpu-vm ssh "${AT[@]}" --quiet --command "$1"
+	# Only the alpha command reaches a TPU that has no address of its own.
+	attended gcloud ${INTERNAL_IPS:+alpha} compute tpus tpu-vm ssh "${AT[@]}" --quiet \
+		${INTERNAL_IPS:+--tunnel-through-iap} --command "$1"
 }
 
 vm_delete() {

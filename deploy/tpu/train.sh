@@ -2,6 +2,7 @@
 # Trains a model on a TPU VM or a GPU VM that lives as long as the training: made, used, and deleted, also on failure.
 #
 #   train.sh [OPTIONS] -- MODEL --data gs://DATASET --run gs://RUN [options of fma train]
+#   train.sh [OPTIONS] --delete --name N             only deletes what a killed call has left
 #
 #   --project P      the Google Cloud project         --zone Z       where the accelerator is
 #   --source gs://S  source-T.tar.gz, as deploy/dataflow/submit.sh build leaves it
@@ -9,15 +10,18 @@
 #   --runtime R      TPU software version, or family of the GPU VM's image
 #   --spot           cheaper, and may be taken away: then another one is made, and training carries on
 #   --queued         ask through a queued resource (TPUs): it waits until there is one
+#   --hours N        after which all ends and the VM is deleted; default 20
 #   --attempts N     VMs to use one after the other; default 1, with --spot 10
-#   --name N         of the VM; default fma-MODEL     --keep         do not delete it in the end
-#   --dry-run        print the commands and run none
+#   --name N         of the VM; default fma-MODEL-HASH, where the hash is the run's
+#   --network N, --subnetwork S                       for projects without a default network
+#   --internal-ips   no address of its own: reached through IAP, and it needs Cloud NAT for its packages
+#   --keep           do not delete it in the end      --dry-run      print the commands and run none
 #
 # The run's state lies in its folder in the bucket after every epoch, so any VM carries on from there; so does this
 # script when it is called again with the same options.
-# Exit code: 0 when the model is trained, 2 for a wrong call, else 1.
+# Exit code: 0 when the model is trained, 2 for a wrong call, 124 when the hours are over, else 1.
 #
-# Example: train.sh --project my-project --zone us-west4-a --spot --queued \
+# Example: train.sh --project my-project --zone us-central1-a --spot --queued \
 #   --source gs://my-fma/deploy/source-1a2b3c.tar.gz -- mel_cnn --data gs://my-fma/large --run gs://my-fma/runs/mel_cnn
 
 # shellcheck disable=SC2034,SC2317 # the files that are sourced below use them; the traps reach tear_down
@@ -26,16 +30,47 @@ HERE=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=deploy/lib.sh
 source "$HERE/../lib.sh"
 
-TAKES="project zone source on type runtime attempts name" SWITCHES="spot queued keep dry-run"
-ON=tpu ZONE=${ZONE:-} SOURCE=${SOURCE:-} SPOT="" QUEUED="" KEEP="" NAME="" TYPE="" RUNTIME="" ATTEMPTS=""
+TAKES="project zone source on type runtime hours attempts name network subnetwork"
+SWITCHES="spot queued internal-ips keep delete dry-run"
+ON=tpu ZONE=${ZONE:-} SOURCE=${SOURCE:-} SPOT="" QUEUED="" KEEP="" DELETE="" NAME="" TYPE="" RUNTIME="" ATTEMPTS=""
+NETWORK=${NETWORK:-} SUBNETWORK=${SUBNETWORK:-} INTERNAL_IPS="" HOURS=20
 POLL_SECONDS=${POLL_SECONDS:-15} PATIENCE=${PATIENCE:-5760} # polls until a VM is there: a day
+HOUR=${HOUR:-3600} LOSSES=${LOSSES:-40}                     # connections lost one after the other, each soon after it began
+SOON=600 LONGEST_PAUSE=900
+MADE="" ASKING="" TIMER="" ANSWER=""
 
-# state: vm_state, or in a dry run that it is there.
-state() { if [[ -n $DRY_RUN ]]; then printf '%s' "$READY"; else vm_state; fi; }
+# state: vm_state; in a dry run, whether it has been made by now.
+state() { if [[ -n $DRY_RUN ]]; then printf '%s' "${MADE:+$READY}"; else vm_state; fi; }
+
+# pause SECONDS: sleeps, but not on when a signal comes.
+pause() {
+	[[ -z $DRY_RUN ]] || return 0
+	sleep "$1" &
+	CHILD=$!
+	wait "$CHILD" || true
+	CHILD=""
+}
+
+# set_the_clock: USR1 for this script when its hours are over, also while it waits for something. Neither a TPU VM nor
+# a build that runs out of time has an end that would delete the VM.
+set_the_clock() {
+	[[ -z $DRY_RUN ]] || return 0
+	(
+		trap 'kill "$nap"; exit' TERM
+		sleep "$((HOURS * HOUR))" &
+		nap=$!
+		wait "$nap" && kill -USR1 "$$"
+	) >/dev/null 2>&1 &
+	TIMER=$!
+}
 
 tear_down() {
 	local code=$?
 	trap - EXIT
+	trap '' INT TERM HUP USR1 # also for the gcloud that deletes: pressing Ctrl-C twice must not keep a VM
+	[[ -z $TIMER ]] || kill "$TIMER" 2>/dev/null || true
+	[[ -z $CHILD ]] || kill "$CHILD" 2>/dev/null || true
+	rm -f "$ANSWER"
 	if [[ -n $KEEP ]]; then
 		say "kept: $NAME in $ZONE; it costs money until you delete it"
 	elif ! delete; then
@@ -45,24 +80,39 @@ tear_down() {
 	exit "$code"
 }
 
-# delete: deletes the VM; fails where it may still be there.
-delete() { [[ -z $(state) ]] || vm_delete || [[ -z $(state) ]]; }
+# delete: deletes the VM; fails where it may still be there. What was asked for a moment ago may not show yet.
+delete() { [[ -z $ASKING && -z $(state) ]] || vm_delete || [[ -z $(state) ]]; }
 
-# obtain: makes a VM and waits until it can be reached; fails where there is none to be had.
+create() {
+	ASKING=1
+	vm_create || { ASKING="" && return 1; }
+	ASKING="" MADE=1
+}
+
+# obtain: a VM that can be reached: the one that is there or asked for already, else a new one; fails where there is
+# none to be had.
 obtain() {
-	local now poll
-	if [[ -n $DRY_RUN || $(state) != "$READY" ]]; then
-		vm_create || return 1
-	else
-		say "found $NAME, carrying on with it"
-	fi
+	local now="" poll
+	MADE=""
 	for ((poll = 0; poll < PATIENCE; poll++)); do
 		now=$(state)
 		case $now in
-		"$READY") vm_ssh true && return 0 ;;
-		"" | FAILED | SUSPENDED | PREEMPTED | TERMINATED) return 1 ;;
+		"$READY")
+			[[ -n $MADE ]] || say "found $NAME, carrying on with it"
+			MADE=1
+			vm_ssh true && return 0
+			;;
+		"")
+			[[ -z $MADE ]] && create || return 1
+			continue
+			;;
+		FAILED | SUSPENDED | PREEMPTED | TERMINATED | STOPPED)
+			[[ -z $MADE ]] || return 1
+			say "$NAME was left $now: deleting it"
+			vm_delete || return 1
+			;;
 		esac
-		sleep "$POLL_SECONDS"
+		pause "$POLL_SECONDS"
 	done
 	say "$NAME is still $now"
 	return 1
@@ -73,19 +123,24 @@ install() {
 	vm_ssh "gcloud storage cp $(quote "$SOURCE") fma.tar.gz && $unpack && bash fma/deploy/tpu/install.sh $ON"
 }
 
-# train WORD...: 0 when it is done, 1 when it failed; 2 when the VM is gone.
+# train WORD...: 0 when it is done, 1 when it failed or cannot be reached any more; 2 when the VM is gone.
 train() {
-	local now code
-	while true; do
+	local now code lost began
+	for ((lost = 0; lost < LOSSES; lost++)); do
+		began=$SECONDS
 		vm_ssh "bash fma/deploy/tpu/on_vm.sh $(quoted "$@")" && return 0
+		((SECONDS - began < SOON)) || lost=0
 		now=$(state)
 		[[ $now == "$READY" || $now == UNKNOWN ]] || return 2
 		# The VM is there: either the training ended, or only the connection did.
-		code=$(vm_ssh "cat fma/.train/status" 2>/dev/null) || code=""
+		vm_ssh "cat fma/.train/status" >"$ANSWER" 2>/dev/null || true
+		code=$(<"$ANSWER")
 		[[ -z $code || $code == 0 ]] || { say "fma train ended with code $code" && return 1; }
 		say "lost the connection to $NAME, trying again"
-		sleep "$POLL_SECONDS"
+		pause "$POLL_SECONDS"
 	done
+	say "lost the connection to $NAME $LOSSES times in a row, giving up"
+	return 1
 }
 
 # attempt WORD...: one VM's life, as `train`.
@@ -98,32 +153,65 @@ attempt() {
 	train "$@"
 }
 
+# attempts WORD...: VMs one after the other, with longer and longer pauses: where there is no capacity, there will be
+# none a moment later.
+attempts() {
+	local number code rest=$POLL_SECONDS
+	for ((number = 1; number <= ATTEMPTS; number++)); do
+		attempt "$@" --device "$ON" && return 0 || code=$?
+		[[ $code == 2 ]] || return 1
+		say "$NAME could not be had or was taken away (VM $number of $ATTEMPTS)"
+		[[ $number -lt $ATTEMPTS ]] || break
+		delete || return 1
+		pause "$rest"
+		rest=$((rest * 2 < LONGEST_PAUSE ? rest * 2 : LONGEST_PAUSE))
+	done
+	return 1
+}
+
+# check WORD...: what would fail later, and completes the options.
+check() {
+	need PROJECT ZONE
+	[[ $ON == tpu || $ON == gpu ]] || die "--on $ON: tpu or gpu"
+	[[ $HOURS =~ ^[1-9][0-9]*$ ]] || die "--hours $HOURS: a whole number, at least 1"
+	if [[ -n $DELETE ]]; then
+		need NAME
+	else
+		need SOURCE
+		[[ $(option --data "$@") == gs://* && $(option --run "$@") == gs://* ]] ||
+			die "after -- give MODEL --data gs://... --run gs://...: a VM's own disk goes with it"
+		# Two runs of a model at once must not share a VM.
+		NAME=${NAME:-fma-${1//_/-}-$(printf '%08x' "$(option --run "$@" | cksum | cut -d ' ' -f 1)")}
+	fi
+	ATTEMPTS=${ATTEMPTS:-$([[ -n $SPOT ]] && echo 10 || echo 1)}
+	SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-fma-worker@$PROJECT.iam.gserviceaccount.com}
+	AT=("$NAME" --project "$PROJECT" --zone "$ZONE")
+	[[ -n $DRY_RUN ]] || gcloud auth print-access-token >/dev/null || {
+		say "$(basename "$0"): gcloud cannot be used: install it, and run gcloud auth login"
+		exit 1
+	}
+}
+
 main() {
 	[[ $# -gt 0 ]] || { usage && exit 0; }
 	read_options "$@"
 	set -- ${REST[@]+"${REST[@]}"}
-	need PROJECT ZONE SOURCE
-	[[ $ON == tpu || $ON == gpu ]] || die "--on $ON: tpu or gpu"
-	[[ $# -gt 0 && " $* " == *" --data gs://"* && " $* " == *" --run gs://"* ]] ||
-		die "after -- give MODEL --data gs://... --run gs://...: a VM's own disk goes with it"
-	NAME=${NAME:-fma-${1//_/-}} ATTEMPTS=${ATTEMPTS:-$([[ -n $SPOT ]] && echo 10 || echo 1)}
-	SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-fma-worker@$PROJECT.iam.gserviceaccount.com}
-	AT=("$NAME" --project "$PROJECT" --zone "$ZONE")
+	check "$@"
 	# shellcheck source=/dev/null
 	source "$HERE/${ON}_vm.sh"
+	if [[ -n $DELETE ]]; then
+		MADE=1
+		delete
+		exit
+	fi
+	ANSWER=$(mktemp)
 	trap tear_down EXIT
-	trap 'exit 130' INT TERM
-
-	local number code
-	for ((number = 1; number <= ATTEMPTS; number++)); do
-		attempt "$@" --device "$ON" && exit 0 || code=$?
-		[[ $code == 2 ]] || exit 1
-		say "$NAME could not be had or was taken away (VM $number of $ATTEMPTS)"
-		[[ $number -lt $ATTEMPTS ]] || break
-		delete || exit 1
-		sleep "$POLL_SECONDS"
-	done
-	exit 1
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	trap 'exit 129' HUP
+	trap 'say "the $HOURS hours are over (--hours)"; exit 124' USR1
+	set_the_clock
+	attempts "$@"
 }
 
 main "$@"

@@ -57,14 +57,16 @@ class Gcloud:
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def start(self, script: str, *arguments: str) -> subprocess.Popen:
-        """Begins a script, as the first process of a group of its own."""
+    def start(self, script: str, *arguments: str, **variables: str) -> subprocess.Popen:
+        """Begins a script, as the first process of a group of its own, with more in its environment."""
         (self._folder / "calls.jsonl").write_text("")
         (self._folder / "answers.json").write_text(json.dumps(self._answers))
         environment = os.environ | {
             "PATH": f"{self._folder}{os.pathsep}{os.environ['PATH']}",
             "POLL_SECONDS": "0",
             "PATIENCE": "5",
+            "LOSSES": "6",
+            **variables,
         }
         command = ["bash", str(DEPLOY / script), *arguments]
         pipe = subprocess.PIPE
@@ -72,16 +74,18 @@ class Gcloud:
 
     @property
     def calls(self) -> list[list[str]]:
-        """The words of each call of the last run, in order."""
-        return [json.loads(line) for line in (self._folder / "calls.jsonl").read_text().splitlines()]
+        """The words of each call of the last run that asked for anything but credentials, in order."""
+        found = [json.loads(line) for line in (self._folder / "calls.jsonl").read_text().splitlines()]
+        return [call for call in found if call[0] != "auth"]
 
     @property
     def verbs(self) -> list[str]:
         """What each call did, in short: `ssh true` for a remote command, else the verb."""
-        return [_verb(call) for call in self.calls]
+        return [verb(call) for call in self.calls]
 
 
-def _verb(call: list[str]) -> str:
+def verb(call: list[str]) -> str:
+    """What a call does, see `Gcloud.verbs`."""
     if "ssh" in call:
         command = shlex.split(call[call.index("--command") + 1])
         names = {"true": "ssh", "gcloud": "install", "bash": "train", "cat": "status"}

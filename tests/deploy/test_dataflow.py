@@ -26,6 +26,7 @@ INGEST = (
     "gs://b/d",
     "--update",
 )
+CONFIG = DEPLOY / "dataflow" / "cloudbuild.yaml"
 IMAGE = "r-docker.pkg.dev/p/fma/worker:1a2b3c"
 
 
@@ -47,7 +48,8 @@ def pin(name: str) -> str:
 
 
 def test_the_image_has_the_beam_of_the_pins(dockerfile):
-    assert f"FROM apache/beam_python3.11_sdk:{pin('apache-beam')}\n" in dockerfile
+    assert "\nARG PYTHON=3.11\n" in dockerfile
+    assert f"FROM apache/beam_python${{PYTHON}}_sdk:{pin('apache-beam')}\n" in dockerfile
 
 
 def test_the_image_computes_as_a_track_s_process_does(dockerfile):
@@ -103,14 +105,16 @@ def test_a_switch_that_is_off_is_left_out(template_main):
 
 
 def test_build_hands_everything_to_cloud_build(gcloud):
-    ran = gcloud.run("dataflow/submit.sh", "build", *OPTIONS)
+    ran = gcloud.run("dataflow/submit.sh", "build", *OPTIONS, "--python", "3.12")
     assert ran.returncode == 0, ran.stderr
     (call,) = gcloud.calls
-    assert call[:2] == ["builds", "submit"]
+    assert call[:3] == ["beta", "builds", "submit"], "the other one shows nothing of what a build says"
+    assert any("=${_PYTHON}" in str(step) for step in yaml.safe_load(CONFIG.read_text())["steps"])
     given = dict(pair.split("=", 1) for pair in value(call, "--substitutions").split(","))
     assert given["_IMAGE"] == IMAGE
     assert given["_SOURCE"] == "gs://b/deploy/source-1a2b3c.tar.gz"
-    config = (DEPLOY / "dataflow" / "cloudbuild.yaml").read_text()
+    assert given["_PYTHON"] == "3.12"
+    config = CONFIG.read_text()
     assert set(given) == set(re.findall(r"\$\{(_\w+)\}", config))
     assert [step["id"] for step in yaml.safe_load(config)["steps"]] == ["image", "try", "push", "template", "source"]
 
@@ -119,6 +123,7 @@ def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcl
     ran = gcloud.run("dataflow/submit.sh", "ingest", *OPTIONS, "--max-workers", "9", "--", *INGEST)
     assert ran.returncode == 0, ran.stderr
     (call,) = gcloud.calls
+    assert call[:3] == ["beta", "builds", "submit"]
     given = dict(pair.split("=", 1) for pair in value(call, "--substitutions").removeprefix("^~^").split("~"))
     assert set(given) == set(re.findall(r"\$\{(_\w+)\}", (DEPLOY / "dataflow" / "launch.yaml").read_text()))
     assert given["_IMAGE"] == IMAGE
@@ -155,6 +160,19 @@ def test_a_template_s_job_that_fails_is_not_taken_up(gcloud):
     assert ran.returncode == 1
     assert "JOB_STATE_FAILED" in ran.stderr
     assert "submit" not in gcloud.verbs
+
+
+def test_a_question_about_a_job_that_is_not_answered_is_asked_again_but_not_for_ever(gcloud):
+    gcloud.answers("flex-template run", "job-1").answers("jobs describe", code=1, times=2, err="ERROR: 503")
+    gcloud.answers("jobs describe", "JOB_STATE_DONE", times=1).answers("jobs describe", code=1)
+    ran = gcloud.run("dataflow/submit.sh", "template", *OPTIONS, "--", *INGEST)
+    assert ran.returncode == 0, ran.stderr
+    assert gcloud.verbs[-1] == "submit"
+    gcloud._answers = []
+    gcloud.answers("flex-template run", "job-1").answers("jobs describe", code=1, err="ERROR: 503")
+    ran = gcloud.run("dataflow/submit.sh", "template", *OPTIONS, "--", *INGEST)
+    assert ran.returncode == 1
+    assert "gave up asking for the job job-1, which may go on" in ran.stderr
 
 
 @pytest.mark.parametrize(("command", "lines"), [("build", 1), ("ingest", 1), ("template", 3)])

@@ -53,13 +53,34 @@ def test_a_vm_s_versions_are_those_of_the_pins_but_for_tensorflow_s():
     assert set(left_out.split("|")) == {"tensorflow", "tensorboard"}
 
 
-def test_terraform_is_in_its_own_format():
+def test_terraform_parses_and_is_in_its_own_format():
+    # `terraform validate` needs the provider, which tests do not download; fmt refuses what does not parse, no more.
     terraform = shutil.which("terraform")
     if terraform is None:
         pytest.skip("terraform is not installed")
     command = [terraform, "fmt", "-check", "-diff", str(DEPLOY / "terraform")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_nothing_is_asked_of_a_service_before_it_is_enabled():
+    for path in TERRAFORM:
+        for kind, name, body in re.findall(r'resource "(\w+)" "(\w+)" \{(.*?)\n\}', path.read_text(), re.S):
+            if kind != "google_project_service":
+                known = (
+                    "google_project_service.needed",
+                    "google_storage_bucket.",
+                    "google_artifact_",
+                    "google_service_",
+                )
+                assert any(word in body for word in known), (kind, name)
+    accounts = (DEPLOY / "terraform" / "accounts.tf").read_text()
+    for body in re.findall(
+        r'resource "google_(?:service_account|project_iam_member)" "\w+" \{(.*?)\n\}', accounts, re.S
+    ):
+        assert "google_project_service.needed" in body
+    services = (DEPLOY / "terraform" / "main.tf").read_text()
+    assert {"cloudresourcemanager", "serviceusage"} <= set(re.findall(r'"(\w+)"', services))
 
 
 def test_no_account_may_do_more_than_it_needs():

@@ -121,6 +121,13 @@ def test_a_holder_on_another_machine_that_is_silent_is_taken_over_from(folder, q
     assert not storage.exists(f"{folder}/.lock")
 
 
+def test_another_machine_of_the_same_name_is_another_machine(folder, quick):
+    hold(folder, boot="another start of another machine")
+    begun = time.monotonic()
+    with locked(folder):
+        assert time.monotonic() - begun > 0.8
+
+
 def test_a_holder_on_another_machine_that_gives_signs_of_life_is_left_alone(folder, quick):
     data = hold(folder, host="elsewhere")
     later = threading.Timer(0.3, storage.write_bytes, (f"{folder}/.lock", data))

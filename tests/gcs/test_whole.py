@@ -5,7 +5,7 @@ import json
 import pytest
 
 import fma
-from tests.gcs.corpus import digest_of, ingest, upload
+from tests.gcs.corpus import SETTINGS, digest_of, ingest, upload
 from tests.gcs.stack import BUCKET
 from transforms import manifest as manifests
 from transforms import storage
@@ -98,6 +98,35 @@ def test_classical_models_live_in_a_bucket_too(grown, capsys):
     assert fma.main(["baselines", "--data", grown[0], "--run", run, "--models", "gnb", "--jobs", "1"]) == 0
     assert storage.exists(f"{run}/models/gnb.skops")
     assert fma.main(["evaluate", run, "--data", grown[0]]) == 0
+
+
+def test_a_report_of_a_run_in_a_bucket_goes_to_a_bucket(trained, grown):
+    page = f"{ROOT}/report.html"
+    assert fma.main(["report", trained[0], "--data", grown[0], "--out", page]) == 0
+    assert b"mel_cnn" in storage.read_bytes(page)
+
+
+def test_a_song_on_this_machine_is_judged_by_a_model_in_a_bucket(trained, grown, corpus, capsys):
+    # A track that the dataset holds, so that it is not one of the corpus' broken ones.
+    rows = manifests.read_ledger(grown[0], manifests.load(grown[0]), "tracks")
+    known = {f"{row['track_id']:06d}.mp3" for row in rows}
+    song = next(path for path in sorted((corpus / "audio").rglob("*.mp3")) if path.name in known)
+    capsys.readouterr()
+    assert fma.main(["predict", trained[0], str(song), "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["file"].endswith(song.name)
+    assert "error" not in answer
+
+
+def test_all_of_it_in_one_command_works_in_a_bucket_and_has_nothing_to_do_then(grown, capsys):
+    paths = ["--audio", f"{ROOT}/corpus/audio", "--metadata", f"{ROOT}/corpus/fma_metadata", "--subset", "small"]
+    command = ["run", *paths, "--out", f"{ROOT}/work", *SETTINGS, "--models", "baselines"]
+    command += ["--options", "baselines=--models gnb --jobs 1"]
+    assert fma.main(command) == 0
+    assert storage.exists(f"{ROOT}/work/report.html")
+    before = {path: storage.mark(path) for path, _ in storage.list_files(f"{ROOT}/work")}
+    assert fma.main(command) == 0
+    assert {path: storage.mark(path) for path, _ in storage.list_files(f"{ROOT}/work")} == before
 
 
 def test_pictures_go_to_a_bucket(grown):

@@ -34,10 +34,13 @@ def is_running(pid: int) -> bool:
 
 
 def _place() -> dict[str, str]:
-    space = ""
+    space = boot = ""
     with contextlib.suppress(OSError):  # only Linux has such names; there containers may share a host's
         space = os.readlink("/proc/self/ns/pid")
-    return {"host": socket.gethostname(), "space": space}
+    # Machines of one image may have the same name, and the same number for their first name space.
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip()
+    return {"host": socket.gethostname(), "space": space, "boot": boot}
 
 
 def _started(pid: int) -> int:

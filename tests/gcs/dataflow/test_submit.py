@@ -10,6 +10,7 @@ from google.api_core import exceptions as api
 import fma
 from pipelines.dataflow import told
 from tests.gcs.corpus import arguments, digest_of, upload
+from tests.gcs.dataflow.service import pipeline_of
 from tests.gcs.stack import BUCKET
 from transforms import manifest as manifests
 from transforms import storage, version
@@ -237,6 +238,8 @@ def test_statistics_are_submitted_too(there, service, capsys):
     service.failure = "enough"
     assert fma.main(["statistics", f"{there}/out", *dataflow(service)]) == 1
     assert service.jobs[0]["name"].startswith("fma-statistics-0001-")
+    assert len(json.dumps(service.jobs[0])) < 1_000_000, "Dataflow takes 20 MB"
+    assert storage.size(pipeline_of(service.jobs[0])) < 1_000_000, "a job's graph may have 10 MB"
     capsys.readouterr()
     assert fma.main(["statistics", f"{there}/out", *dataflow(service), "--template_location", "x"]) == 2
     assert "only the job of fma ingest can be written to a template" in capsys.readouterr().err
