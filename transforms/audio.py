@@ -14,7 +14,7 @@ import soxr
 from transforms.errors import TrackError
 from transforms.zeroed import ZeroedStretches
 
-_BLOCK_VALUES = 1 << 19
+BLOCK_VALUES = 1 << 19
 """Samples times channels read at once: what a block goes through stays in the cache of a core."""
 
 TRUNCATED_BELOW = 0.9
@@ -76,13 +76,13 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
     with _open(file) as sound:
         facts.sample_rate, facts.channels = sound.samplerate, sound.channels
         facts.declared_frames = sound.frames
-        block_frames = max(1, _BLOCK_VALUES // sound.channels)
+        block_frames = max(1, BLOCK_VALUES // sound.channels)
         stretches = ZeroedStretches(sound.samplerate)
         while True:
             block = _read(sound, block_frames)
             if len(block):
                 mono = mix_to_mono(block)
-                _check_finite(mono, facts)
+                check_finite(mono, facts)
                 facts.frames += len(mono)
                 facts.peak = max(facts.peak, float(mono.max()), -float(mono.min()))
                 stretches.push(mono)
@@ -149,7 +149,8 @@ def _read(sound: soundfile.SoundFile, frames: int) -> np.ndarray:
         raise TrackError("corrupt_audio", f"the decoder gives up: {error.error_string}") from error
 
 
-def _check_finite(mono: np.ndarray, facts: AudioFacts) -> None:
+def check_finite(mono: np.ndarray, facts: AudioFacts) -> None:
+    """Raises TrackError corrupt_audio where a sample is infinite or not a number."""
     # A dot product is the cheapest full pass; it is finite only if every sample is (and is of a sane size).
     if not np.isfinite(np.dot(mono, mono)):
         raise TrackError("corrupt_audio", f"a sample after {facts.seconds:.1f} s is infinite or not a number")

@@ -11,13 +11,21 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import bench_front_end, bench_ingest, bench_nothing_new, bench_reading, bench_statistics
+from tests.benchmarks import (
+    bench_front_end,
+    bench_ingest,
+    bench_nothing_new,
+    bench_reading,
+    bench_stages,
+    bench_statistics,
+)
 from tests.benchmarks import bench_waiting as waiting
 from tests.benchmarks.harness import Row
 from transforms import console
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "front-end": bench_front_end.measure,
+    "stages": bench_stages.measure,
     "ingest": bench_ingest.measure,
     "statistics": bench_statistics.measure,
     "nothing-new": bench_nothing_new.measure,
@@ -62,6 +70,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
     args.folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are no figures
     runs = {name: partial(BENCHMARKS[name], args.folder) for name in args.names or BENCHMARKS}
     rows: list[Row] = []
     for name, run in runs.items():

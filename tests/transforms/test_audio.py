@@ -64,7 +64,7 @@ def test_resampling_does_not_depend_on_how_the_stream_is_cut():
 def test_audio_longer_than_a_block_decodes_like_the_whole(monkeypatch):
     file = encoded(tone(3, 44_100, 2), 44_100)
     whole, _ = decode(file)
-    monkeypatch.setattr("transforms.audio._BLOCK_VALUES", 10_000)
+    monkeypatch.setattr("transforms.audio.BLOCK_VALUES", 10_000)
     file.seek(0)
     in_blocks, _ = decode(file)
     np.testing.assert_array_equal(in_blocks, whole)
