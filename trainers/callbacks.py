@@ -35,7 +35,7 @@ class Watch(keras.callbacks.Callback):
 
     def __init__(self, run: str, state: RunState):
         super().__init__()
-        self._run, self._state, self._epoch = run, state, state.epoch
+        self._run, self._epoch = run, state.epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch

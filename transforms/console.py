@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from transforms.errors import FmaError
 from transforms.progress import Progress, human_bytes, human_seconds
+from transforms.quiet import debugging
 
 __all__ = ["format_table", "human_bytes", "human_seconds", "log", "main_guard", "naming", "progress", "say", "table"]
 
@@ -213,7 +214,7 @@ def main_guard(run: Callable[..., int], *args: Any) -> int:
 
 
 def _report(message: str, code: int) -> int:
-    if os.environ.get("FMA_DEBUG", "0") not in ("", "0"):
+    if debugging():
         traceback.print_exc()
     log("fma: " + " ".join(line.strip() for line in message.splitlines() if line.strip()))
     return code

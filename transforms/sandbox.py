@@ -26,6 +26,7 @@ from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.extract import TrackFacts, extract
 from transforms.locate import open_track
+from transforms.quiet import debugging
 from transforms.records import frame
 from transforms.schema import Record, digest, serialize
 from transforms.tracks import Track
@@ -133,7 +134,7 @@ class TrackProcess:
         environment = os.environ | variables | {"PYTHONPATH": path}
         # libmpg123 remarks on every damaged frame: such notes are kept for the case that the process dies of one.
         self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        stderr = None if os.environ.get("FMA_DEBUG", "0") not in ("", "0") else self._notes
+        stderr = None if debugging() else self._notes
         self._process = subprocess.Popen(
             arguments, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, stderr=stderr
         )

@@ -44,22 +44,20 @@ class WindowCutter:
         skipped = min(self._skip, len(samples))
         self._skip -= skipped
         self._buffer = np.concatenate((self._buffer, samples[skipped:]))
-        yield from self._cut(len(self._buffer))
+        yield from self._cut()
 
     def finish(self) -> Iterator[Segment]:
         """Yields what is left, with silence after the end of the track."""
-        held = len(self._buffer)
         self._buffer = np.concatenate((self._buffer, np.zeros(self._context, np.float32)))
-        yield from self._cut(held + self._context)
+        yield from self._cut()
 
-    def _cut(self, available: int) -> Iterator[Segment]:
+    def _cut(self) -> Iterator[Segment]:
         lead = self._window + 2 * self._context
-        while available >= lead:
+        while len(self._buffer) >= lead:
             # Windows that leave a gap between them are cut one by one: the gap is nobody's work.
-            count = 1 if self._hop > self._window else (available - lead) // self._hop + 1
+            count = 1 if self._hop > self._window else (len(self._buffer) - lead) // self._hop + 1
             yield Segment(self._next, count, self._buffer[: (count - 1) * self._hop + lead])
             self._next += count
             used = count * self._hop
             self._skip += max(0, used - len(self._buffer))
             self._buffer = self._buffer[used:]
-            available = len(self._buffer)
