@@ -32,14 +32,13 @@ TAG=$(version) PYTHON=3.11 MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=102
 REGION=${REGION:-} BUCKET=${BUCKET:-} POLL_SECONDS=${POLL_SECONDS:-30}
 SILENCES=${SILENCES:-20} # times in a row that Dataflow may leave a question about a job unanswered
 
+# A build with an account of its own logs to Cloud Logging, and only `gcloud beta builds submit` shows that.
 build() {
 	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$BUCKET/deploy/source-$TAG.tar.gz"
 	substitutions+=",_BUILDER=$(account fma-launcher),_PYTHON=$PYTHON"
 	run gcloud beta builds submit "$HERE/../.." --project "$PROJECT" --region "$REGION" \
 		--gcs-source-staging-dir "$BUCKET/dataflow/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
 }
-
-# beta: where a build logs to Cloud Logging, as one of an account of its own does, `gcloud builds submit` shows nothing.
 
 # launch WORD...: one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas.
 launch() {
