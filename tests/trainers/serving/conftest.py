@@ -74,3 +74,17 @@ def engine_of(run_of):
     yield engine
     for made in engines:
         made.close()
+
+
+@pytest.fixture
+def predict(run_of, capsys):
+    """Runs the command on a run; returns its exit code, standard output and standard error."""
+
+    def run(model: str, *arguments: object) -> tuple[int, str, str]:
+        folder = run_of(model)
+        capsys.readouterr()
+        device = () if model == "baselines" else ("--device", "cpu")
+        code = fma.main(["predict", str(folder), *map(str, arguments), *device])
+        return code, *capsys.readouterr()
+
+    return run
