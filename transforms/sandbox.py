@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, BinaryIO
+from typing import Any
 
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError
@@ -79,8 +79,8 @@ class TrackProcess:
         return self._process is not None and self._process.poll() is None
 
     def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
-        """Hands every record of the track to `write`; returns its facts and the crc32 of its file. It may take the limit's
-        seconds, or these.
+        """Hands every record of the track to `write`; returns its facts and the crc32 of its file. The track may take
+        `seconds`, or what the limits say.
 
         Raises:
           TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.

@@ -94,7 +94,9 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
                 with admission.sending():
                     path = await song.enter_async_context(received(request, service.limits))
                 with admission.judging():
-                    answer = await to_thread.run_sync(service.engine.judge, path, limiter=threads[0])
+                    answer = await to_thread.run_sync(
+                        service.engine.judge, path, limiter=threads[0], abandon_on_cancel=True
+                    )
         except TrackError as error:
             meters.refusals.labels(error.reason).inc()
             raise RefusedError(422, error.reason, error.message) from error

@@ -49,4 +49,4 @@ def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     warn_about_versions(folder, made_with)
     pipeline = load_model(folder, MODEL)
     with reading(path):
-        return ClassicalScorer(name, pipeline, entry, labels, config, storage.join(folder, MODEL))
+        return ClassicalScorer(name, pipeline, entry, labels, config, weights=storage.join(folder, MODEL))

@@ -46,6 +46,7 @@ class ClassicalScorer:
         entry: dict[str, Any],
         labels: list[str],
         config: DatasetConfig,
+        *,
         weights: str,
     ):
         (fit,) = entry["fits"]
@@ -93,7 +94,7 @@ def open_baselines(run: str, model: str | None) -> ClassicalScorer:
     warn_about_versions(run, config.made_with)
     pipeline, settings = load_model(run, file), dataset_config(run, config)
     with reading(path):
-        return ClassicalScorer(name, pipeline, models[name], config.labels, settings, storage.join(run, file))
+        return ClassicalScorer(name, pipeline, models[name], config.labels, settings, weights=storage.join(run, file))
 
 
 def best_on_validation(models: dict[str, Any]) -> str:

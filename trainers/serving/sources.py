@@ -90,7 +90,7 @@ def on_disk(songs: Sequence[Song], seconds: float) -> Iterator[list[Song]]:
 
 def _on_disk(song: Song, seconds: float, files: ExitStack) -> Song:
     if song.path == STANDARD_INPUT:
-        file = files.enter_context(tempfile.NamedTemporaryFile(prefix="fma-"))
+        file = files.enter_context(tempfile.NamedTemporaryFile(prefix="fma-"))  # noqa: SIM115
         copy_standard_input(file)
         return replace(song, path=file.name)
     if not storage.is_local(song.path) or not is_stream(song.path):

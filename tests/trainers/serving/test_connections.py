@@ -32,12 +32,22 @@ def send_until_cut_off(connection: socket.socket, seconds: float) -> float:
 
 @pytest.mark.parametrize(
     "line",
-    ["POST /predict", "POST /predict?nearest=many", "POST /nowhere", "PUT /predict", "GET /healthz", "POST /predict form"],
+    [
+        "POST /predict",
+        "POST /predict?nearest=many",
+        "POST /nowhere",
+        "PUT /predict",
+        "GET /healthz",
+        "POST /predict form",
+    ],
 )
 def test_a_sender_that_does_not_look_at_its_answer_is_cut_off(service, line):
     method, path, *form = line.split()
     kind = "Content-Type: Multipart/Form-Data; boundary=x" if form else "Content-Type: audio/mpeg"
-    with listening(create_app(service)) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with (
+        listening(create_app(service)) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+    ):
         connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: here\r\n{kind}\r\n{ENDLESS}\r\n\r\n".encode())
         assert send_until_cut_off(connection, 20) < plumbing.LINGER_SECONDS + 5
 
@@ -75,7 +85,10 @@ def test_a_song_that_trickles_in_is_refused(service, limits, why):
 
 def test_a_song_that_comes_fast_enough_has_all_of_its_time(service):
     limits = UploadLimits(1 << 20, seconds=2.0, patience=0.3)
-    with listening(create_app(replace(service, limits=limits))) as port, begin_upload(port, "Content-Length: 30000") as on:
+    with (
+        listening(create_app(replace(service, limits=limits))) as port,
+        begin_upload(port, "Content-Length: 30000") as on,
+    ):
         for _ in range(10):
             on.sendall(bytes(3000))
             time.sleep(0.12)

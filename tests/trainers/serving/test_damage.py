@@ -49,7 +49,7 @@ def with_predictions_of_another_model(run: Path) -> None:
         ("mel_cnn", with_predictions_of_another_model, "validation.npz"),
     ],
 )
-def test_a_damaged_run_is_one_line_that_names_the_file(run_of, tmp_path, capsys, model, damage, file):
+def test_a_damaged_run_is_one_line_that_names_the_file(run_of, tmp_path, capsys, *, model, damage, file):
     run = Path(shutil.copytree(run_of(model), tmp_path / "run"))
     damage(run)
     capsys.readouterr()
@@ -83,7 +83,7 @@ def test_neighbours_are_computed_again_when_the_weights_have_changed(run_of, mus
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
-def test_neighbours_that_cannot_be_kept_are_a_note(run_of, music, tmp_path, capsys, monkeypatch, number):
+def test_neighbours_that_cannot_be_kept_are_a_note(run_of, music, tmp_path, capsys, *, monkeypatch, number):
     run = Path(shutil.copytree(run_of("baselines"), tmp_path / "run", ignore=shutil.ignore_patterns("neighbours")))
 
     def refuse(path, data):

@@ -22,7 +22,14 @@ from trainers.serving.sources import find_songs, on_disk
 from transforms.errors import TrackError, UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
-ODD = ("A$AP $ong.wav", r"$\foo$.wav", "日本語.wav", "esc\x1b[31mred.wav", "new\nline.wav", os.fsdecode(b"latin\xe9.wav"))
+ODD = (
+    "A$AP $ong.wav",
+    r"$\foo$.wav",
+    "日本語.wav",
+    "esc\x1b[31mred.wav",
+    "new\nline.wav",
+    os.fsdecode(b"latin\xe9.wav"),
+)
 
 
 def stdin(monkeypatch, data: bytes) -> None:
@@ -100,7 +107,9 @@ def test_odd_names_are_shown_on_one_line_and_in_the_picture(predict, tmp_path):
     assert code == 0
     shown = [line.partition(str(tmp_path))[2] for line in out.splitlines() if str(tmp_path) in line]
     assert len(shown) == len(ODD)
-    assert all(any(name in line for line in shown) for name in (r"esc\x1b[31mred", r"new\nline", r"latin\xe9", "日本語"))
+    assert all(
+        any(name in line for line in shown) for name in (r"esc\x1b[31mred", r"new\nline", r"latin\xe9", "日本語")
+    )
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert err.splitlines()[-1] == f"timeline: {picture}"
     assert "Warning" not in err
