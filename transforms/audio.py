@@ -20,8 +20,8 @@ _BLOCK_VALUES = 1 << 19
 TRUNCATED_BELOW = 0.9
 """A track that decodes to less than this share of its declared length counts as truncated."""
 
-SAMPLE_RATES = (500, 1_000_000)
-"""Hz. A header that says less or more is damaged: no such rate is a song's."""
+HIGHEST_RATE = 1_000_000
+"""Hz. A header that says more is damaged: a song would else seem to last no time, and be too short."""
 
 SILENCE = 1 / 32768
 """A track whose peak stays below this, one step of 16-bit audio, counts as digital silence."""
@@ -78,7 +78,7 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
     """
     with _open(file) as sound:
         facts.sample_rate, facts.channels = sound.samplerate, sound.channels
-        if not SAMPLE_RATES[0] <= sound.samplerate <= SAMPLE_RATES[1]:
+        if sound.samplerate > HIGHEST_RATE:
             raise TrackError("corrupt_audio", f"its header says {sound.samplerate:,} samples a second")
         facts.declared_frames = sound.frames
         block_frames = max(1, _BLOCK_VALUES // sound.channels)
