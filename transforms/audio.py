@@ -20,6 +20,9 @@ BLOCK_VALUES = 1 << 19
 TRUNCATED_BELOW = 0.9
 """A track that decodes to less than this share of its declared length counts as truncated."""
 
+HIGHEST_RATE = 1_000_000
+"""Hz. A header that says more is damaged: a song would else seem to last no time, and be too short."""
+
 SILENCE = 1 / 32768
 """A track whose peak stays below this, one step of 16-bit audio, counts as digital silence."""
 
@@ -75,6 +78,8 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
     """
     with _open(file) as sound:
         facts.sample_rate, facts.channels = sound.samplerate, sound.channels
+        if sound.samplerate > HIGHEST_RATE:
+            raise TrackError("corrupt_audio", f"its header says {sound.samplerate:,} samples a second")
         facts.declared_frames = sound.frames
         block_frames = max(1, BLOCK_VALUES // sound.channels)
         stretches = ZeroedStretches(sound.samplerate)

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -100,6 +101,15 @@ def open_track(track: Track) -> BinaryIO:
         return file if storage.is_local(track.path) else _spooled(file)
     file.close()
     return io.BytesIO(data)
+
+
+def checksum(file: BinaryIO) -> int:
+    """crc32 of a file, as zips keep it; the file is at its beginning before and after."""
+    crc32 = 0
+    while block := file.read(1 << 20):
+        crc32 = zlib.crc32(block, crc32)
+    file.seek(0)
+    return crc32
 
 
 def _in_folder(tracks: list[Track], audio: str) -> list[Track]:

@@ -13,19 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, BinaryIO
+from typing import Any
 
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.extract import TrackFacts, extract
-from transforms.locate import open_track
+from transforms.locate import checksum, open_track
 from transforms.quiet import debugging
 from transforms.records import frame
 from transforms.schema import Record, digest, serialize
@@ -73,25 +73,47 @@ class TrackProcess:
     def __init__(self, config: DatasetConfig, limits: Limits = Limits()):
         self._config, self._limits = config, limits
         self._process: subprocess.Popen | None = None
+        self._guard = threading.Lock()
+        self._user: int | None = None  # the thread that is in `extract`
+        self._ended = False  # whether another thread called `close` meanwhile
 
-    def extract(self, track: Track, label: int, write: WriteFramed) -> tuple[TrackFacts, int]:
-        """Hands every record of the track to `write`; returns its facts and the crc32 of its file.
+    @property
+    def running(self) -> bool:
+        """Whether there is a child; the first track of a new one waits for what it imports."""
+        return self._process is not None and self._process.poll() is None
+
+    def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
+        """Hands every record of the track to `write`; returns its facts and the crc32 of its file. The track may take
+        `seconds`, or what the limits say.
 
         Raises:
           TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.
           FmaError: a disk or a network failed, which is no fault of the track's.
           RuntimeError: the child met a programming error, whose traceback is in the message.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        deadline = time.monotonic() + self._limits.seconds
-        self._notes.seek(0)
-        self._notes.truncate()
+        with self._guard:
+            self._user, self._ended = threading.get_ident(), False
         try:
-            self._connection.send((track, label))
+            return self._extract(track, label, write, seconds or self._limits.seconds)
+        finally:
+            with self._guard:
+                self._user = None
+            if self._ended:
+                self.close()
+
+    def _extract(self, track: Track, label: int, write: WriteFramed, seconds: float) -> tuple[TrackFacts, int]:
+        try:
+            if not self.running:
+                self._start()
+            deadline = time.monotonic() + seconds
+            self._notes.seek(0)
+            self._notes.truncate()
+            if self._ended:  # before there was a child to kill
+                raise EOFError
+            self._connection.send((track, label, seconds + GRACE))
             while True:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
-                    raise TrackError("timeout", f"not done within {self._limits.seconds:g} s")
+                    raise TrackError("timeout", f"not done within {seconds:g} s")
                 what, *rest = pickle.loads(self._connection.recv_bytes())
                 if what == "record":
                     write(*rest)
@@ -114,21 +136,25 @@ class TrackProcess:
             raise
 
     def close(self) -> None:
-        """Ends the child."""
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-        self._notes.close()
-        self._process = None
+        """Ends the child; from any thread, and again. A track that another thread is at fails with ProcessDiedError."""
+        with self._guard:
+            process, elsewhere = self._process, self._user not in (None, threading.get_ident())
+            self._ended = self._ended or elsewhere
+            if process is None:
+                return
+            process.kill()
+            if elsewhere:
+                return  # that thread meets the end of its pipe and tidies up: files must not be closed under it
+            process.wait()
+            self._connection.close()
+            self._notes.close()
+            self._process = None
 
     def _start(self) -> None:
         self.close()
         ours, theirs = _socket_pair()
         code = "from transforms.sandbox import serve; serve()"
-        limits = str(self._limits.seconds + GRACE), str(self._limits.megabytes)
-        arguments = [sys.executable, "-c", code, str(theirs), *limits]
+        arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
         variables = BLAS_THREADS | SAME_KERNELS
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | variables | {"PYTHONPATH": path}
@@ -144,6 +170,9 @@ class TrackProcess:
 
     def _how_it_died(self) -> ProcessDiedError:
         assert self._process is not None
+        if self._ended:
+            self.close()
+            return ProcessDiedError("decoder_crashed", "the decoder's process was closed")
         code = self._process.wait()
         self._notes.seek(0)
         lines = self._notes.read().decode(errors="replace").split("\n")
@@ -170,11 +199,10 @@ def serve() -> None:
     connection = Connection(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     config = connection.recv()
-    seconds = float(sys.argv[2])
-    _limit_memory(int(sys.argv[3]))
+    _limit_memory(int(sys.argv[2]))
     while True:
         try:
-            track, label = connection.recv()
+            track, label, seconds = connection.recv()
         except (EOFError, ConnectionResetError):
             return
         # The parent ends a track that takes too long; where the parent is gone, this alarm ends the process.
@@ -208,15 +236,6 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
         send("unreadable", str(error), isinstance(error, UnreachableError))
     except Exception:  # noqa: BLE001 - passed on to the parent, which raises it
         send("error", traceback.format_exc())
-
-
-def checksum(file: BinaryIO) -> int:
-    """crc32 of a file, as zips keep it; the file is at its beginning before and after."""
-    crc32 = 0
-    while block := file.read(1 << 20):
-        crc32 = zlib.crc32(block, crc32)
-    file.seek(0)
-    return crc32
 
 
 def _limit_memory(megabytes: int) -> None:

@@ -44,11 +44,10 @@ import os, sys
 from transforms import sandbox
 from transforms.config import DatasetConfig
 from transforms.tracks import Track
-sandbox.GRACE = 0.5
-process = sandbox.TrackProcess(DatasetConfig(), sandbox.Limits(seconds=0.5))
+process = sandbox.TrackProcess(DatasetConfig())
 process._start()
 print(process._process.pid, flush=True)
-process._connection.send((Track(1, "Rock", "training", sys.argv[1]), 0))
+process._connection.send((Track(1, "Rock", "training", sys.argv[1]), 0, 1.0))
 sys.stdin.read()
 """
 

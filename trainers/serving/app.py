@@ -2,24 +2,23 @@
 
 import base64
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
+from trainers.serving.admission import Admission
 from trainers.serving.answers import Answer
 from trainers.serving.engine import Engine
 from trainers.serving.meters import CONTENT_TYPE, Meters
 from trainers.serving.neighbours import Neighbours
-from trainers.serving.plumbing import Counting, add_errors, add_page
+from trainers.serving.plumbing import Closing, Counting, add_errors, add_page
 from trainers.serving.schemas import Health, ModelFacts, Prediction, Problem
 from trainers.serving.uploads import RefusedError, UploadLimits, received
 from transforms.errors import TrackError
-
-WAITING = 4
-"""Songs that may wait for each one that is being decoded."""
 
 MOST_NEIGHBOURS = 20
 REFUSALS = {
@@ -29,6 +28,7 @@ REFUSALS = {
     415: "a form, not a song",
     422: "the song has no answer: not audio, damaged, too short, too much work",
     503: "as many songs are inside as this server takes at once",
+    507: "the disk is full",
 }
 
 
@@ -69,12 +69,15 @@ def create_app(service: Service) -> FastAPI:
     _add_facts(app, service, meters)
     add_page(app)
     add_errors(app)
+    app.add_middleware(Closing)
     app.add_middleware(Counting, meters=meters)
     return app
 
 
 def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
-    inside = 0
+    admission = Admission(service.decoders, meters)
+    # Of its own: songs that wait must not take the threads that the page's files are sent with.
+    threads: list[CapacityLimiter] = []
 
     async def predict(
         request: Request,
@@ -83,25 +86,23 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         nearest: Annotated[int, Query(ge=0, le=MOST_NEIGHBOURS, description="with so many training tracks")] = 0,
     ) -> dict[str, Any]:
         """Judges a song: the request's body is its file, in any format that libsndfile reads (mp3, wav, flac, ogg)."""
-        nonlocal inside
-        if inside >= service.decoders * (1 + WAITING):
-            meters.refusals.labels("busy").inc()
-            raise RefusedError(503, "busy", "too many songs at once: try again in a moment", {"Retry-After": "1"})
-        inside += 1
-        meters.inside.inc()
+        if not threads:
+            threads.append(CapacityLimiter(service.decoders))
         began = time.monotonic()
         try:
-            async with received(request, service.limits) as path:
-                answer = await run_in_threadpool(service.engine.judge, path)
+            async with AsyncExitStack() as song:
+                with admission.sending():
+                    path = await song.enter_async_context(received(request, service.limits))
+                with admission.judging():
+                    answer = await to_thread.run_sync(
+                        service.engine.judge, path, limiter=threads[0], abandon_on_cancel=True
+                    )
         except TrackError as error:
             meters.refusals.labels(error.reason).inc()
             raise RefusedError(422, error.reason, error.message) from error
         except RefusedError as error:
             meters.refusals.labels(error.error).inc()
             raise
-        finally:
-            inside -= 1
-            meters.inside.dec()
         meters.seconds.observe(time.monotonic() - began)
         meters.music.inc(answer.seconds)
         meters.verdicts.labels(answer.verdict(service.threshold)).inc()
@@ -161,6 +162,7 @@ def _add_facts(app: FastAPI, service: Service, meters: Meters) -> None:
         """What answers, and what it can."""
         return facts
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> Health:
         """Says that the server is up; the model is loaded before it is."""

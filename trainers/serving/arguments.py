@@ -12,6 +12,24 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
 
 
+def add_limits(parser: argparse._ActionsContainer, *, seconds: float, megabytes: int) -> None:
+    """--timeout and --memory: what one song may cost. Bounded, so that the system's own numbers hold them."""
+    parser.add_argument(
+        "--timeout",
+        type=number(float, 0, above=True, below=100_000),
+        default=seconds,
+        metavar="S",
+        help=f"for one song; default {seconds:g}",
+    )
+    parser.add_argument(
+        "--memory",
+        type=number(int, 64, below=100_000_000),
+        default=megabytes,
+        metavar="MB",
+        help=f"to decode one; default {megabytes}",
+    )
+
+
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """--threshold and --device: how it judges."""
     parser.add_argument(

@@ -11,6 +11,7 @@ from typing import Any
 from trainers.classical.saving import load_model, save_model, warn_about_versions
 from trainers.run_state import read_json, write_json
 from trainers.serving.classical_scorer import ClassicalScorer
+from trainers.serving.damage import reading
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
@@ -40,12 +41,12 @@ def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     version = values.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
-    try:
+    with reading(path):
         name, labels, entry = values["name"], values["labels"], values["entry"]
-        config, made_with = DatasetConfig.from_json(values["config"]), values["made_with"]
-    except (KeyError, TypeError) as error:
-        raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error
+        config, made_with = DatasetConfig.from_json(values["config"]), dict(values["made_with"])
     if model not in (None, name):
         raise UsageError(f"--model {model}: {folder} has {name}")
     warn_about_versions(folder, made_with)
-    return ClassicalScorer(name, load_model(folder, MODEL), entry, labels, config)
+    pipeline = load_model(folder, MODEL)
+    with reading(path):
+        return ClassicalScorer(name, pipeline, entry, labels, config, weights=storage.join(folder, MODEL))

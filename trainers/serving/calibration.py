@@ -6,6 +6,7 @@ import numpy as np
 
 from trainers.predictions import log_softmax
 from trainers.run_predictions import predictions_path, read_run_predictions
+from trainers.serving.damage import reading
 from transforms import storage
 
 LOG_RANGE = (-5.0, 5.0)
@@ -40,8 +41,10 @@ def calibrate(run: str, model: str) -> Calibration:
     """
     if not storage.exists(predictions_path(run, "validation")):
         return Calibration()
-    found = read_run_predictions(run, "validation")[model]
-    return Calibration(fit_temperature(found.log_probabilities, found.label), fitted=True)
+    predictions = read_run_predictions(run, "validation")
+    with reading(predictions_path(run, "validation")):
+        found = predictions[model]
+        return Calibration(fit_temperature(found.log_probabilities, found.label), fitted=True)
 
 
 def fit_temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -9,8 +9,10 @@ from trainers.classical.models import MODELS
 from trainers.classical.saving import load_model, warn_about_versions
 from trainers.classical.scores import class_scores, log_probabilities
 from trainers.classical.scoring import load_finished
-from trainers.runs import RunConfig
+from trainers.runs import CONFIG, METRICS, RunConfig
 from trainers.serving.calibration import Calibration
+from trainers.serving.damage import reading
+from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import UsageError
 from transforms.manifest import is_dataset, load
@@ -29,18 +31,32 @@ class ClassicalScorer:
       entry: its entry in the run's metrics.json.
       labels: genre names.
       config: of the dataset that it was fitted on.
+      weights: path of the file that the pipeline is from.
+
+    Raises:
+      KeyError, TypeError, ValueError, AttributeError: the entry, the labels and the pipeline do not go together.
     """
 
     kind, by_window = "stats", False
 
     def __init__(
-        self, name: str, pipeline: "Pipeline", entry: dict[str, Any], labels: list[str], config: DatasetConfig
+        self,
+        name: str,
+        pipeline: "Pipeline",
+        entry: dict[str, Any],
+        labels: list[str],
+        config: DatasetConfig,
+        *,
+        weights: str,
     ):
         (fit,) = entry["fits"]
+        if max(pipeline.classes_) >= len(labels):
+            raise ValueError(f"{len(labels)} labels, and the model knows {len(pipeline.classes_)} genres")
+        self.weights = weights
         self.name, self.labels, self.config, self.entry = name, labels, config, entry
         # The temperature was fitted on validation along with the model, and is applied to its scores.
         self.calibration = Calibration(1.0, fitted=True)
-        self._temperature = fit["temperature"]
+        self._temperature = float(fit["temperature"])
         self.pipeline = pipeline
         self._method = MODELS[entry["model"]].scores
         self._columns = group_columns(tuple("/".join(column) for column in COLUMNS), entry["features_group"])
@@ -67,13 +83,18 @@ def open_baselines(run: str, model: str | None) -> ClassicalScorer:
         raise UsageError(
             f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio here"
         )
-    models = found["models"]
-    name = model or best_on_validation(models)
-    if name not in models:
-        raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
+    path = storage.join(run, METRICS)
+    with reading(path):
+        models = found["models"]
+        name = model or best_on_validation(models)
+        if name not in models:
+            raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
+        (fit,) = models[name]["fits"]
+        file = storage.join(fit["file"])
     warn_about_versions(run, config.made_with)
-    (fit,) = models[name]["fits"]
-    return ClassicalScorer(name, load_model(run, fit["file"]), models[name], config.labels, dataset_config(run, config))
+    pipeline, settings = load_model(run, file), dataset_config(run, config)
+    with reading(path):
+        return ClassicalScorer(name, pipeline, models[name], config.labels, settings, weights=storage.join(run, file))
 
 
 def best_on_validation(models: dict[str, Any]) -> str:
@@ -87,10 +108,11 @@ def dataset_config(run: str, config: RunConfig) -> DatasetConfig:
     Raises:
       UsageError: it is not where it was, or has changed.
     """
-    if config.dataset["config"]:
-        return DatasetConfig.from_json(config.dataset["config"])
-    path = config.dataset["path"]
-    if not is_dataset(path) or load(path).digest != config.dataset["digest"]:
+    with reading(storage.join(run, CONFIG)):
+        if config.dataset.get("config"):
+            return DatasetConfig.from_json(config.dataset["config"])
+        path, digest = config.dataset["path"], config.dataset["digest"]
+    if not is_dataset(path) or load(path).digest != digest:
         raise UsageError(
             f"{run} does not say how its statistics were computed, and {path} is not the dataset that it was fitted on "
             "any more: run fma baselines again"

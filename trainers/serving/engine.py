@@ -39,8 +39,12 @@ class Engine:
         for decoder in self._decoders:
             self._idle.put(decoder)
 
-    def judge(self, path: str) -> Answer:
+    def judge(self, path: str, seconds: float | None = None) -> Answer:
         """The genres of the song in a file.
+
+        Args:
+          path: of the file.
+          seconds: that it may take, instead of the limit.
 
         Raises:
           TrackError: with the reason why there is no answer.
@@ -53,7 +57,7 @@ class Engine:
             return songs[-1].add
 
         with self._decoder() as decoder:
-            facts = decoder.decode(path, start)
+            facts = decoder.decode(path, start, seconds)
         return songs[-1].answer(facts.seconds, facts.silent)
 
     @contextmanager

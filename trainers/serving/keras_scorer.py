@@ -8,9 +8,11 @@ from trainers.backup import load_model
 from trainers.inputs import Inputs, open_inputs
 from trainers.models import find
 from trainers.predictions import log_softmax
-from trainers.runs import RunConfig
+from trainers.runs import CONFIG, MODEL, RunConfig
 from trainers.serving.calibration import calibrate
+from trainers.serving.damage import check_labels, reading
 from trainers.serving.network import Network
+from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.features import KINDS
 from transforms.manifest import Manifest
@@ -34,10 +36,14 @@ class KerasScorer:
         spec = find(config.model)
         self.name, self.labels = spec.name, config.labels
         self.kind: str = spec.kind
-        self.config = DatasetConfig.from_json(config.dataset["config"])
+        path = storage.join(run, CONFIG)
+        with reading(path):
+            self.config = DatasetConfig.from_json(config.dataset["config"])
         self.calibration = calibrate(run, spec.name)
         self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)
+        self.weights = storage.join(run, MODEL)
         self.network = Network(spec, load_model(run))
+        check_labels(path, self.labels, self.network.classes)
         kind = KINDS[spec.kind]
         record = tf.TensorSpec([None, *kind.shape(self.config)], tf.as_dtype(kind.dtype))
         # One graph for every size of a batch, where Keras would trace one for each.

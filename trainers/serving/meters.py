@@ -27,6 +27,7 @@ class Meters:
             "fma_predict_seconds", "from the first byte of a song to its answer", buckets=SECONDS, registry=to
         )
         self.music = Counter("fma_music_seconds", "length of the songs that were judged", registry=to)
+        self.sent = Gauge("fma_songs_sent", "songs that are on their way", registry=to)
         self.inside = Gauge("fma_songs_inside", "songs that are being judged or wait for it", registry=to)
         ProcessCollector(registry=to)
 

@@ -1,5 +1,6 @@
 """The training tracks that a model finds most alike to a song: by angle between what it makes of them."""
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
@@ -57,18 +58,18 @@ class Neighbours:
 
 
 def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
-    """The neighbours among a dataset's training tracks; computed once, and kept in the run.
+    """The neighbours among a dataset's training tracks; computed once for the model's weights, and kept in the run.
 
     Raises:
       UsageError: the dataset's records are not those that the model was trained on.
     """
     manifest = load(dataset)
     path = storage.join(run, FOLDER, f"{manifest.digest[:12]}-{scorer.name}.npz")
-    if storage.exists(path):
-        arrays = _load(path)
-    else:
+    weights = hashlib.sha256(storage.read_bytes(scorer.weights)).hexdigest()
+    arrays = _load(path) if storage.exists(path) else {}
+    if str(arrays.pop("weights", "")) != weights:  # a run that goes on, or is made again, makes other vectors
         arrays = _arrays(*_compute(scorer, dataset, manifest))
-        _store(path, arrays)
+        _store(path, arrays | {"weights": np.array(weights)})
     ledger = {line["track_id"]: line for line in read_ledger(dataset, manifest, "tracks")}
     tracks = []
     for track_id in arrays.pop("track_id").tolist():
@@ -129,14 +130,16 @@ def _store(path: str, arrays: dict[str, np.ndarray]) -> None:
     np.savez(file, **arrays)  # type: ignore[arg-type]
     try:
         storage.write_bytes(path, file.getvalue())
-    except PermissionError:
-        console.log(f"note: {path} may not be written; the neighbours are computed again the next time")
+    except OSError as error:  # a disk that is full or takes no writes is no reason not to serve
+        why = (error.strerror or str(error)).lower()
+        console.log(f"note: {path} cannot be written ({why}); the neighbours are computed again the next time")
 
 
 def _load(path: str) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("vectors", "track_id", "shift", "scale")}
+            found = {name: arrays[name] for name in ("vectors", "track_id", "shift", "scale")}
+            return found | {name: arrays[name] for name in ("weights",) if name in arrays}
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise FmaError(f"{path} is damaged ({error}): remove it") from error
 

@@ -21,11 +21,13 @@ class Network:
     Attributes:
       pooled: whether a song's logits are the head's for the mean of its windows' features.
       width: of the features, d.
+      classes: outputs that it has.
       variables: all weights, as TensorFlow's own variables.
     """
 
     def __init__(self, spec: ModelSpec, model: keras.Model):
         self.pooled = spec.pool == "track"
+        self.classes: int = model.outputs[0].shape[-1]
         self._spec, self._model = spec, model
         self.variables: list[tf.Variable] = [variable.value for variable in model.variables]
         self._transfer = any(layer.name == "front" for layer in model.layers)

@@ -1,6 +1,8 @@
 """What is around the API: the page's files, errors as JSON, counted answers."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ POLICY = (
 )
 """Nothing on the page comes from elsewhere, and nothing leaves it for elsewhere."""
 
+LINGER_SECONDS = 2.0
+"""A sender gets its answer only if it is not cut off while it still sends; but nobody is listened to for ever."""
+
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 
@@ -34,7 +39,7 @@ def add_page(app: FastAPI) -> None:
         return file
 
     for path, name in FILES.items():
-        app.get(path, include_in_schema=False)(send(name))
+        app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)(send(name))
 
 
 def add_errors(app: FastAPI) -> None:
@@ -57,7 +62,9 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def ours(_: Request, error: Exception) -> JSONResponse:
-        return problem(500, "internal", "this is our mistake; the server's log has the details")
+        # Starlette answers this outside of all middleware, so that `Closing` does not see it.
+        close = {"Connection": "close"}
+        return problem(500, "internal", "this is our mistake; the server's log has the details", close)
 
 
 class Counting:
@@ -83,3 +90,50 @@ class Counting:
         finally:
             route = scope.get("route")
             self._requests.labels(getattr(route, "path", "other"), str(status)).inc()
+
+
+class Closing:
+    """ASGI middleware that ends the connection where a request is answered before all of its body is here.
+
+    The server would else read on until the body ends, which is up to its sender.
+    """
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        here = b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0"
+        early = False
+
+        async def note() -> dict[str, Any]:
+            nonlocal here
+            message = await receive()
+            here = here or message["type"] == "http.disconnect" or not message.get("more_body", False)
+            return message
+
+        async def close(message: dict[str, Any]) -> None:
+            nonlocal early
+            if message["type"] == "http.response.start" and not here:
+                early = True
+                message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not (early and last):
+                await send(message)
+                return
+            await send(message | {"more_body": True})
+            await _linger(note, lambda: here)
+            await send({"type": "http.response.body"})
+
+        await self._app(scope, note, close)
+
+
+async def _linger(receive: Callable, done: Callable[[], bool]) -> None:
+    """Reads and forgets what still comes of a body, for a while."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while not done():
+                await receive()

@@ -3,17 +3,19 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from trainers.serving.answers import Answer
-from trainers.serving.arguments import add_judging, add_model
+from trainers.serving.arguments import add_judging, add_limits, add_model
 from trainers.serving.engine import Engine
+from trainers.serving.names import printable
 from trainers.serving.scoring import Scorer, open_scorer
 from trainers.serving.sources import Song, find_songs, on_disk
-from trainers.serving.timeline import MOST_SONGS, draw_timeline
+from trainers.serving.timeline import check_picture, draw_timeline
 from trainers.settings import number
 from transforms import console
 from transforms.errors import TrackError, UsageError
@@ -36,25 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print a list with one entry for each file")
     parser.add_argument("--timeline", metavar="PNG", help="draw the genres over the time of the songs")
-    parser.add_argument("--jobs", type=number(int, 1), metavar="N", help="songs decoded at once; default: the cores")
     parser.add_argument(
-        "--timeout", type=number(float, 0, above=True), default=600.0, metavar="S", help="for one song; default 600"
+        "--jobs", type=number(int, 1, below=1000), metavar="N", help="songs decoded at once; default: the cores"
     )
-    parser.add_argument(
-        "--memory", type=number(int, 64), default=2048, metavar="MB", help="to decode one; default 2048"
-    )
+    add_limits(parser, seconds=600.0, megabytes=2048)
     add_judging(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma predict --help`."""
     songs = find_songs(args.files)
-    if args.timeline and len(songs) > MOST_SONGS:
-        raise UsageError(f"--timeline draws at most {MOST_SONGS} songs, and these are {len(songs):,}")
-    with on_disk(songs) as songs:
-        scorer = open_scorer(args.run, args.model, args.device)
-        if args.timeline and not scorer.by_window:
-            raise UsageError(f"--timeline: {scorer.name} judges whole songs, not the windows of one")
+    if args.timeline:
+        check_picture(args.timeline, len(songs))
+    scorer = open_scorer(args.run, args.model, args.device)
+    if args.timeline and not scorer.by_window:
+        raise UsageError(f"--timeline: {scorer.name} judges whole songs, not the windows of one")
+    with on_disk(songs, args.timeout) as songs:
         judged = _judge_all(args, scorer, songs)
     if args.json:
         console.say(json.dumps([_entry(song, found, args.threshold) for song, found in judged]))
@@ -85,6 +84,8 @@ def judge_all(engine: Engine, songs: Sequence[Song], jobs: int) -> Iterator[Judg
     """The answer, or the reason why there is none, for each song, in their order."""
 
     def judge(song: Song) -> Answer | TrackError:
+        if song.failure:
+            return song.failure
         try:
             answer = engine.judge(song.path)
         except TrackError as error:
@@ -113,13 +114,15 @@ def _print(judged: Sequence[Judged], threshold: float) -> None:
             (song.name, answer.verdict(threshold), _genres(answer), console.human_seconds(answer.seconds))
             for song, answer in answers
         ]
-        console.table("", ("file", "verdict", "most likely", "length"), rows)
+        _table("", ("file", "verdict", "most likely", "length"), rows)
     if failures:
         if answers:
             console.say()
-        console.table(
-            "no answer", ("file", "reason", "what was found"), [(s.name, f.reason, f.message) for s, f in failures]
-        )
+        _table("no answer", ("file", "reason", "what was found"), [(s.name, f.reason, f.message) for s, f in failures])
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    console.table(title, columns, [[printable(cell, sys.stdout.encoding) for cell in row] for row in rows])
 
 
 def _genres(answer: Answer) -> str:

@@ -25,6 +25,7 @@ class Scorer(Protocol):
       labels: genre names, in the order of its outputs.
       calibration: of its log-probabilities.
       by_window: whether it judges the windows of a song, too.
+      weights: path of the file that its weights are from.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Scorer(Protocol):
     labels: list[str]
     calibration: Calibration
     by_window: bool
+    weights: str
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the model makes of some payloads of any songs.

@@ -7,18 +7,19 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from trainers.serving.arguments import add_judging, add_model
+from trainers.serving.arguments import add_judging, add_limits, add_model
 from trainers.serving.engine import Engine
 from trainers.serving.scoring import open_scorer
 from trainers.settings import number
 from transforms import console
-from transforms.errors import FmaError, UsageError
+from transforms.errors import FmaError, TrackError, UsageError
 from transforms.sandbox import Limits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WARM_UP_SECONDS = 300.0
 GRACE_SECONDS = 10
 """For songs that are being judged when the server is asked to end."""
 
@@ -37,12 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-upload", type=number(int, 1), default=64, metavar="MB", help="of a song; default 64")
-    limits.add_argument("--timeout", type=number(float, 0, above=True), default=30.0, metavar="S", help="default 30")
     limits.add_argument(
-        "--memory", type=number(int, 64), default=1024, metavar="MB", help="to decode one; default 1024"
+        "--max-upload", type=number(int, 1, below=100_000), default=64, metavar="MB", help="of a song; default 64"
     )
-    limits.add_argument("--concurrency", type=number(int, 1), metavar="N", help="songs at once; default: the cores")
+    add_limits(limits, seconds=30.0, megabytes=1024)
+    limits.add_argument(
+        "--concurrency", type=number(int, 1, below=1000), metavar="N", help="songs at once; default: the cores"
+    )
     add_judging(parser)
 
 
@@ -78,7 +80,11 @@ def make_app(args: argparse.Namespace) -> tuple[Engine, "FastAPI"]:
     neighbours = open_neighbours(args.run, scorer, args.data) if args.data else None
     decoders = args.concurrency or os.cpu_count() or 1
     engine = Engine(scorer, Limits(args.timeout, args.memory), decoders, spectrograms=True)
-    warm_up(engine, decoders)
+    try:
+        warm_up(engine, decoders)
+    except BaseException:
+        engine.close()
+        raise
     service = Service(
         engine=engine,
         neighbours=neighbours,
@@ -92,15 +98,26 @@ def make_app(args: argparse.Namespace) -> tuple[Engine, "FastAPI"]:
 
 
 def warm_up(engine: Engine, decoders: int) -> None:
-    """Judges some noise, so that the first visitor does not wait for what is done once."""
+    """Judges some noise, so that the first visitor does not wait for what is done once.
+
+    Raises:
+      FmaError: it has no answer.
+    """
     import numpy as np
     import soundfile
 
     config = engine.scorer.config
     noise = 0.1 * np.random.default_rng(0).standard_normal(2 * config.window_samples, np.float32)
+
+    def judge(path: str) -> None:
+        engine.judge(path, WARM_UP_SECONDS)  # a song's limit is for a server that is warm
+
     with tempfile.NamedTemporaryFile(prefix="fma-", suffix=".wav") as file, ThreadPoolExecutor(decoders) as pool:
         soundfile.write(file.name, noise, config.sample_rate)
-        list(pool.map(engine.judge, [file.name] * decoders))
+        try:
+            list(pool.map(judge, [file.name] * decoders))
+        except TrackError as error:
+            raise FmaError(f"no song can be judged here, not even some noise: {error}") from error
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -29,7 +29,7 @@ def write_bad_songs(folder: Path) -> dict[str, str]:
         "nan.wav": (encoded(broken, RATE, "WAV", "FLOAT").getvalue(), "corrupt_audio"),
         "inf.wav": (encoded(endless, RATE, "WAV", "FLOAT").getvalue(), "corrupt_audio"),
         "huge.wav": (encoded(song.astype(np.float64) * 1e300, RATE, "WAV", "DOUBLE").getvalue(), "corrupt_audio"),
-        "rate.wav": (_with_rate(encoded(song, RATE, "WAV").getvalue(), 2**31 - 1), "too_short"),
+        "rate.wav": (_with_rate(encoded(song, RATE, "WAV").getvalue(), 2**31 - 1), "corrupt_audio"),
         "192k.flac": (encoded(tone(4, 192_000), 192_000, "FLAC").getvalue(), ""),
         "8-channels.wav": (encoded(tone(4, RATE, 8), RATE, "WAV").getvalue(), ""),
         "8k.wav": (encoded(tone(4, 8_000), 8_000, "WAV").getvalue(), ""),

@@ -8,9 +8,12 @@ import pytest
 
 import fma
 from tests.trainers.serving import songs
+from trainers.serving.app import Service
 from trainers.serving.calibration import Calibration
 from trainers.serving.engine import Engine
+from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scoring import open_scorer
+from trainers.serving.uploads import UploadLimits
 from transforms.manifest import Manifest
 from transforms.sandbox import Limits
 from transforms.tracks import Track
@@ -74,3 +77,24 @@ def engine_of(run_of):
     yield engine
     for made in engines:
         made.close()
+
+
+@pytest.fixture
+def predict(run_of, capsys):
+    """Runs the command on a run; returns its exit code, standard output and standard error."""
+
+    def run(model: str, *arguments: object) -> tuple[int, str, str]:
+        folder = run_of(model)
+        capsys.readouterr()
+        device = () if model == "baselines" else ("--device", "cpu")
+        code = fma.main(["predict", str(folder), *map(str, arguments), *device])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def service(engine_of, music, run_of) -> Service:
+    engine = engine_of("mel_cnn", spectrograms=True)
+    neighbours = open_neighbours(str(run_of("mel_cnn")), engine.scorer, str(music.dataset))
+    return Service(engine, neighbours, "mel_cnn", 0.5, UploadLimits(4 << 20), 600.0, 1)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -41,6 +42,19 @@ class Client(requests.Session):
 
     def request(self, method, url, *args, **kwargs):
         return super().request(method, urljoin(f"http://127.0.0.1:{self.port}/", url), *args, timeout=60, **kwargs)
+
+
+def send(client: Client, path: str, query: str = "") -> requests.Response:
+    """Asks for the genres of a file."""
+    return client.post(f"/predict{query}", Path(path).read_bytes())
+
+
+def wait_for(client: Client, line: str) -> None:
+    """Waits until the server's counters have a line."""
+    deadline = time.monotonic() + 20
+    while line not in client.get("/metrics").text:
+        assert time.monotonic() < deadline, line
+        time.sleep(0.02)
 
 
 def upload(port: int, headers: str, parts: Iterable[bytes] = ()) -> tuple[int, dict]:

@@ -1,5 +1,7 @@
 """The page in a real browser: a song goes in, an answer comes out, and nothing leaves for elsewhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -105,27 +107,80 @@ def test_a_file_that_is_no_song_has_its_reason_on_the_page(page, tmp_path):
     assert large == "No answer: a song may have up to 8 MiB."
 
 
+@contextmanager
+def instead_of_fetch(page: Page, code: str) -> Iterator[None]:
+    """Pages that are opened while the block runs ask `code` first, which may call `real`."""
+    source = f"(() => {{ const real = window.fetch; let asked = 0; window.fetch = (url, ...more) => {{ {code} }}; }})()"
+    script = page.call("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
+    yield
+    page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+
+
+def test_a_page_whose_server_does_not_answer_says_so_and_tries_again_with_the_next_song(chromium, address, music):
+    gone = """
+        if (url === "model" && !asked++) return Promise.reject(new TypeError("Failed to fetch"));
+        return real(url, ...more);
+    """
+    with instead_of_fetch(chromium, gone):
+        chromium.open(address)
+    chromium.wait_for("document.querySelector('#model').textContent == 'The server does not answer.'")
+    chromium.choose_files("#file", Path(music.tracks[0].path))
+    chromium.wait_for(ANSWERED)
+    check_answer(chromium, address)
+    assert "tells 15 genres apart" in text(chromium, "#model")
+
+
+@pytest.mark.parametrize(("times", "failed"), [(1, 0), (2, 1)])
+def test_a_busy_server_is_asked_once_more(chromium, address, music, times, failed):
+    busy = """
+        if (!String(url).startsWith("predict") || asked++ >= TIMES) return real(url, ...more);
+        const problem = JSON.stringify({error: "busy", message: "too many songs at once"});
+        return Promise.resolve(new Response(problem, {status: 503, headers: {"Retry-After": "1"}}));
+    """
+    with instead_of_fetch(chromium, busy.replace("TIMES", str(times))):
+        chromium.open(address)
+    chromium.choose_files("#file", Path(music.tracks[0].path))
+    chromium.wait_for(ANSWERED)
+    assert count(chromium, ".failed") == failed
+    assert not failed or "too many songs at once" in text(chromium, ".state-text")
+
+
+RECORD = """
+(async () => {
+  const stream = await navigator.mediaDevices.getUserMedia({audio: true});
+  const recorder = new MediaRecorder(stream), parts = [];
+  recorder.ondataavailable = event => parts.push(event.data);
+  const stopped = new Promise(resolve => { recorder.onstop = resolve; });
+  recorder.start();
+  await new Promise(resolve => setTimeout(resolve, 1500));
+  recorder.stop(); await stopped; stream.getTracks().forEach(track => track.stop());
+  const files = new DataTransfer();
+  files.items.add(new File(parts, "song.webm"));
+  document.querySelector("#file").files = files.files;
+  document.querySelector("#file").dispatchEvent(new Event("change"));
+})()
+"""
+"""Chromium records webm, which libsndfile does not read, and drops it on the page."""
+
+
 def test_what_only_the_browser_can_decode_is_sent_as_wav(page):
-    """Chromium records webm, which libsndfile does not read: dropped as a file, it has an answer all the same."""
-    page.evaluate(
-        """(async () => {
-            const stream = await navigator.mediaDevices.getUserMedia({audio: true});
-            const recorder = new MediaRecorder(stream), parts = [];
-            recorder.ondataavailable = event => parts.push(event.data);
-            const stopped = new Promise(resolve => { recorder.onstop = resolve; });
-            recorder.start();
-            await new Promise(resolve => setTimeout(resolve, 1500));
-            recorder.stop(); await stopped; stream.getTracks().forEach(track => track.stop());
-            const files = new DataTransfer();
-            files.items.add(new File(parts, "song.webm"));
-            document.querySelector("#file").files = files.files;
-            document.querySelector("#file").dispatchEvent(new Event("change"));
-        })()"""
-    )
+    page.evaluate(RECORD)
     page.wait_for(ANSWERED)
     assert count(page, ".failed") == 0
     assert text(page, ".name") == "song.webm"
     assert text(page, ".verdict").splitlines()[0] in LABELS
+
+
+def test_a_song_that_gets_too_large_as_wav_says_what_it_is(chromium, address):
+    small = """
+        if (url !== "model") return real(url, ...more);
+        return real(url).then(answer => answer.json()).then(model => Response.json({...model, most_bytes: 40000}));
+    """
+    with instead_of_fetch(chromium, small):
+        chromium.open(address)
+    chromium.evaluate(RECORD)
+    chromium.wait_for(ANSWERED)
+    assert "only this browser can decode it, and as wav it has 1 MiB" in text(chromium, ".state-text")
 
 
 def test_a_song_is_recorded_and_judged(page, address):

@@ -14,25 +14,10 @@ import soundfile
 import fma
 from tests.conftest import tone
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
-from trainers.serving import sources
 from trainers.serving.answers import Answer
-from trainers.serving.sources import find_songs, on_disk
+from trainers.serving.sources import find_songs
 from trainers.serving.timeline import steps
 from transforms.errors import UsageError
-
-
-@pytest.fixture
-def predict(run_of, capsys):
-    """Runs the command on a run; returns its exit code, standard output and standard error."""
-
-    def run(model: str, *arguments: object) -> tuple[int, str, str]:
-        folder = run_of(model)
-        capsys.readouterr()
-        device = () if model == "baselines" else ("--device", "cpu")
-        code = fma.main(["predict", str(folder), *map(str, arguments), *device])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_each_file_has_its_entry_in_the_order_given(predict, engine_of, music):
@@ -108,15 +93,6 @@ def test_nothing_on_standard_input_is_an_empty_song(predict, monkeypatch):
     stdin(monkeypatch, b"")
     code, out, _ = predict("baselines", "-", "--json")
     assert (code, json.loads(out)[0]["error"]) == (1, "empty_audio")
-
-
-def test_standard_input_has_an_end(monkeypatch):
-    monkeypatch.setattr(sources, "MOST_BYTES", 3 << 20)
-    stdin(monkeypatch, bytes(4 << 20))
-    with pytest.raises(UsageError, match=r"more than 3\.0 MiB"), on_disk(find_songs(["-"])):
-        pass
-    with pytest.raises(UsageError, match="once only"):
-        find_songs(["-", "a.mp3", "-"])
 
 
 def test_a_verdict_below_the_threshold_is_unsure(predict, music):

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,9 @@ from schemathesis.checks import CHECKS
 
 import fma
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
-from tests.trainers.serving.live import Client, begin_upload, listening, upload
+from tests.trainers.serving.live import Client, listening, send, upload
 from trainers.serving import plumbing
-from trainers.serving.app import WAITING, Service, create_app
+from trainers.serving.app import Service, create_app
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scoring import open_scorer
@@ -38,20 +37,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def service(engine_of, music, run_of) -> Service:
-    engine = engine_of("mel_cnn", spectrograms=True)
-    neighbours = open_neighbours(str(run_of("mel_cnn")), engine.scorer, str(music.dataset))
-    return Service(engine, neighbours, "mel_cnn", 0.5, UploadLimits(4 << 20), 600.0, 1)
-
-
-@pytest.fixture(scope="module")
 def client(service) -> Iterator[Client]:
     with listening(create_app(service)) as port, Client(port) as client:
         yield client
-
-
-def send(client: Client, path: str, query: str = ""):
-    return client.post(f"/predict{query}", Path(path).read_bytes())
 
 
 def test_the_answer_is_that_of_predict(client, service, music):
@@ -159,34 +147,6 @@ def test_our_own_mistake_is_said_to_be_one(service, music):
         answer = send(client, music.tracks[0].path, "?nearest=1")
         assert (answer.status_code, answer.json()["error"]) == (500, "internal")
         assert send(other, music.tracks[0].path).status_code == 200
-
-
-HALF = "Content-Length: 1000"
-
-
-def test_a_song_that_trickles_in_is_refused(service):
-    app = create_app(replace(service, limits=UploadLimits(1 << 20, seconds=0.3)))
-    with listening(app) as port:
-        status, problem = upload(port, HALF, [b"half"])
-    assert (status, problem["error"]) == (408, "slow_upload")
-
-
-def test_more_songs_than_the_server_takes_are_told_to_come_again(service, music):
-    with listening(create_app(service)) as port, Client(port) as client:
-        inside = [begin_upload(port, HALF) for _ in range(service.decoders * (1 + WAITING))]
-        wait_for(client, "fma_songs_inside 5.0")
-        refused = send(client, music.tracks[0].path)
-        assert (refused.status_code, refused.json()["error"], refused.headers["Retry-After"]) == (503, "busy", "1")
-        for connection in inside:
-            connection.close()
-        wait_for(client, "fma_songs_inside 0.0")
-        assert send(client, music.tracks[0].path).status_code == 200
-
-
-def wait_for(client: Client, line: str) -> None:
-    deadline = time.monotonic() + 20
-    while line not in client.get("/metrics").text:
-        assert time.monotonic() < deadline, line
 
 
 def test_prometheus_can_read_the_counters(service, music):

@@ -15,24 +15,33 @@ class Refused extends Error {
   }
 }
 
-async function ask(body) {
+const SILENT = "the server does not answer";
+const pause = seconds => new Promise(resolve => setTimeout(resolve, 1000 * seconds));
+
+async function ask(body, again = true) {
   const query = `timeline=true&spectrogram=true&nearest=${NEAREST}`;
   const answer = await fetch(`predict?${query}`, {method: "POST", body, headers: {"Content-Type": "application/octet-stream"}});
-  const found = await answer.json();
+  if (answer.status === 503 && again) {
+    await pause(Math.min(10, Number(answer.headers.get("Retry-After")) || 1));
+    return ask(body, false);
+  }
+  // A proxy that stands in for a server that is gone answers with a page of its own.
+  const found = await answer.json().catch(() => { throw new TypeError(SILENT); });
   if (!answer.ok) throw new Refused(found);
   return found;
 }
 
 // The browser knows some formats that the server does not (m4a, webm): such a file is sent again as WAV.
 async function judge(song) {
-  const most = model.most_bytes;
-  if (song.size > most) throw new Error(`a song may have up to ${Math.round(most / 2 ** 20)} MiB`);
+  const most = model.most_bytes, limit = `a song may have up to ${Math.round(most / 2 ** 20)} MiB`;
+  if (song.size > most) throw new Error(limit);
   try {
     return await ask(song);
   } catch (error) {
     if (!(error instanceof Refused) || error.reason !== "corrupt_audio") throw error;
-    const wav = await toWav(song).catch(() => null);
+    const wav = await toWav(song, model.sample_rate).catch(() => null);
     if (!wav) throw error;
+    if (wav.size > most) throw new Error(`only this browser can decode it, and as wav it has ${Math.ceil(wav.size / 2 ** 20)} MiB: ${limit}`);
     return ask(wav);
   }
 }
@@ -146,6 +155,7 @@ async function add(name, song) {
     old.remove();
   }
   try {
+    if (!model) await introduce();
     const found = await judge(song);
     article.querySelector(".state").hidden = true;
     article.querySelector(".found").hidden = false;
@@ -157,7 +167,7 @@ async function add(name, song) {
     article.classList.add("failed");
     article.querySelector(".state").hidden = false;
     article.querySelector(".found").hidden = true;
-    const gone = error instanceof TypeError ? "the server does not answer" : error.message;
+    const gone = error instanceof TypeError ? SILENT : error.message;
     article.querySelector(".state-text").textContent = `No answer: ${gone.replace(/\.$/, "")}.`;
   }
   article.setAttribute("aria-busy", "false");
@@ -205,7 +215,7 @@ function listenToMicrophone() {
       });
       level.hidden = false;
       document.body.classList.add("recording");
-      const song = await toWav(await running.finished);
+      const song = await toWav(await running.finished, model.sample_rate);
       rest("");
       addAll([new File([song], `Recording of ${new Date().toLocaleTimeString()}`, {type: song.type})]);
     } catch (error) {
@@ -218,18 +228,19 @@ function listenToMicrophone() {
   }
 }
 
-async function start() {
+function start() {
   listenToFiles();
-  last = introduce();
-  await last;
-  listenToMicrophone();
+  last = introduce().catch(() => { $("#model").textContent = `${SILENT[0].toUpperCase()}${SILENT.slice(1)}.`; });
 }
 
 async function introduce() {
-  model = await (await fetch("model")).json();
+  const answer = await fetch("model");
+  if (!answer.ok) throw new TypeError(SILENT);
+  model = await answer.json().catch(() => { throw new TypeError(SILENT); });
   const how = model.by_window ? `, ${model.window_seconds.toFixed(1)} s at a time` : "";
   $("#model").textContent = `${model.run === model.model ? model.run : `${model.run} (${model.model})`} tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
   $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server for as long as they are judged.`;
+  listenToMicrophone();
 }
 
 start();

@@ -1,16 +1,17 @@
 // Sound in the browser: the microphone, and files that only the browser can decode, as WAV.
 
-const RATE = 44100, MOST_SECONDS = 60;
+const MOST_SECONDS = 60;
 
-// Decodes what the browser knows (its own recordings, m4a, webm) to a mono 16-bit WAV file.
-export async function toWav(blob) {
-  const buffer = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await blob.arrayBuffer());
+// Decodes what the browser knows (its own recordings, m4a, webm) to a mono 16-bit WAV file, at the rate that the model
+// hears: more would only be sent for nothing.
+export async function toWav(blob, rate) {
+  const buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(await blob.arrayBuffer());
   const channels = Array.from({length: buffer.numberOfChannels}, (_, i) => buffer.getChannelData(i));
   const view = new DataView(new ArrayBuffer(44 + 2 * buffer.length));
   const text = (at, value) => [...value].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
   text(0, "RIFF"); view.setUint32(4, 36 + 2 * buffer.length, true);
   text(8, "WAVEfmt "); view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, 1, true);
-  view.setUint32(24, RATE, true); view.setUint32(28, 2 * RATE, true); view.setUint16(32, 2, true); view.setUint16(34, 16, true);
+  view.setUint32(24, rate, true); view.setUint32(28, 2 * rate, true); view.setUint16(32, 2, true); view.setUint16(34, 16, true);
   text(36, "data"); view.setUint32(40, 2 * buffer.length, true);
   for (let i = 0; i < buffer.length; i++) {
     let sum = 0;
