@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.grow import Job, OnlyWrittenError, Outcome, counts, grow
 from transforms import console
+from transforms.arguments import number
 from transforms.config import DatasetConfig, validate
 from transforms.errors import UsageError
 from transforms.failures import REASONS
@@ -42,12 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="the dataset's folder; an existing dataset grows")
     parser.add_argument("--split", default="official", choices=("official", "artist"), help="where splits come from")
     parser.add_argument("--features", help=f"kinds to write (default {','.join(defaults.features)})")
+    count = number(int, 1)
     for name in SETTINGS:
         default = getattr(defaults, name)
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=type(default), metavar="N", help=f"default {default}")
-    parser.add_argument("--shards", type=_positive, metavar="N", help="for each split; default: by amount of data")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="local worker processes; default: all cores")
+    parser.add_argument("--shards", type=count, metavar="N", help="for each split; default: by amount of data")
+    parser.add_argument("--workers", type=count, metavar="N", help="local worker processes; default: all cores")
     parser.add_argument(
         "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="give up above this share; default 5"
     )
@@ -55,15 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed", nargs="?", const="", choices=("", *REASONS), metavar="REASON", help="try failed tracks again"
     )
+    parser.add_argument("--commit-every", type=count, metavar="N", help="tracks; default 8000, on a cluster all")
+    limits = Limits()
+    seconds, megabytes = number(float, 0, above=True, below=1e6), number(int, 1, below=1e8)
+    parser.add_argument("--track-timeout", type=seconds, default=limits.seconds, metavar="S", help="for each track")
+    parser.add_argument("--track-memory", type=megabytes, default=limits.megabytes, metavar="MB", help="likewise")
     parser.add_argument(
-        "--commit-every", type=_positive, metavar="N", help="tracks; default: about ten minutes of local work"
+        "--estimate",
+        nargs="?",
+        const=SAMPLE,
+        type=number(int, 1),
+        metavar="N",
+        help=f"only measure N ({SAMPLE}) tracks",
     )
-    parser.add_argument("--track-timeout", type=float, default=Limits().seconds, metavar="S", help="for each track")
-    parser.add_argument("--track-memory", type=_positive, default=Limits().megabytes, metavar="MB", help="likewise")
-    parser.add_argument(
-        "--estimate", nargs="?", const=SAMPLE, type=_positive, metavar="N", help=f"only measure N ({SAMPLE}) tracks"
-    )
-    parser.add_argument("--price", type=float, metavar="X", help="of a core-hour, for --estimate")
+    parser.add_argument("--price", type=number(float, 0), metavar="X", help="of a core-hour, for --estimate")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")
 
 
@@ -225,13 +232,6 @@ def _as_json(args: argparse.Namespace, manifest: Manifest, growth: Growth, outco
 
 def _some(ids: list[int]) -> str:
     return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5:,} more" if len(ids) > 5 else "")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def _percent(text: str) -> float:

@@ -7,6 +7,7 @@ import os
 import sys
 
 from transforms import console, storage
+from transforms.arguments import number
 from transforms.growth import locked
 from transforms.manifest import Manifest, commit, load
 from transforms.quiet import notes_kept_back
@@ -32,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "example: fma statistics data/small"
     parser.add_argument("dataset", metavar="DATASET")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="local worker processes; default: all cores")
+    parser.add_argument(
+        "--workers", type=number(int, 1), metavar="N", help="local worker processes; default: all cores"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -160,13 +163,6 @@ def _prepare_tensorflow() -> None:
 
 def _saved_model(dataset: str, path: str, kind: str) -> str:
     return storage.join(dataset, path, kind, "transform_fn", "saved_model.pb")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

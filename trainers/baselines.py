@@ -5,8 +5,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from trainers.settings import number
 from transforms import console
+from transforms.arguments import number
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from trainers.runs import (
     write_evaluation,
     write_metrics,
 )
-from trainers.settings import number
 from transforms import console, storage
+from transforms.arguments import number
 from transforms.config import DatasetConfig, differences
 from transforms.errors import UsageError
 from transforms.manifest import Manifest, load

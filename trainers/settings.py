@@ -1,12 +1,12 @@
 """A user's options for training, over a model's own settings."""
 
 import argparse
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from trainers.models.spec import CLASS_WEIGHTS, ModelOptions, ModelSpec, Phase
+from transforms.arguments import number, numbers
 from transforms.errors import UsageError
 
 MIXUP_ALPHA = 0.2
@@ -35,31 +35,6 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dropout", type=number(float, 0, below=1), metavar="X", help="before the last layer")
     parser.add_argument("--width", type=number(float, 0, above=True), metavar="X", help="multiplies the channels")
     parser.add_argument("--image-size", type=number(int, 32), metavar="N", help="pixels that mobilenet_v2 sees")
-
-
-def number(kind: Callable[[str], Any], least: float, *, above: bool = False, below: float = math.inf) -> Callable:
-    """An argparse type: a number that is at least `least` (above it where `above`) and below `below`."""
-
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not (value > least if above else value >= least) or not value < below:
-            top = f", below {below:g}" if below < math.inf else ""
-            raise argparse.ArgumentTypeError(f"must be {'above' if above else 'at least'} {least:g}{top}")
-        return value
-
-    parse.__name__ = "number"  # argparse names it where the text is no number
-    return parse
-
-
-def numbers(kind: Callable[[str], Any], least: float, *, above: bool = False) -> Callable:
-    """An argparse type: numbers with commas between them, as a tuple."""
-    one = number(kind, least, above=above)
-
-    def parse(text: str) -> tuple:
-        return tuple(map(one, text.split(",")))
-
-    parse.__name__ = "number"
-    return parse
 
 
 def choose_options(spec: ModelSpec, args: argparse.Namespace) -> ModelOptions:

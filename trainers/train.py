@@ -20,8 +20,9 @@ from trainers.runs import (
     remove_leftovers,
     versions,
 )
-from trainers.settings import add_settings, choose_options, choose_phases, describe_phase, number
+from trainers.settings import add_settings, choose_options, choose_phases, describe_phase
 from transforms import console, storage
+from transforms.arguments import number
 from transforms.errors import UsageError
 from transforms.manifest import Manifest, load
 

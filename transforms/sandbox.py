@@ -31,12 +31,15 @@ from transforms.records import frame
 from transforms.schema import Record, digest, serialize
 from transforms.tracks import Track
 
-BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""One for each track: work is spread over processes."""
+BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process a core
 
 SAME_KERNELS = {"OPENBLAS_CORETYPE": "Haswell"} if platform.machine() in ("x86_64", "AMD64") else {}
 """OpenBLAS picks its kernels by the CPU's name, and two of them round differently: a dataset's digest must not tell on
 which machines it was made. These run on every x86-64 CPU that TensorFlow runs on."""
+
+_MEGABYTES = {"MMAP_THRESHOLD": 32, "TRIM_THRESHOLD": 256, "TOP_PAD": 16}
+HEAP_KEPT = {f"MALLOC_{name}_": str(size << 20) for name, size in _MEGABYTES.items()}
+"""For glibc: by default it gives each block's memory back to the system, whose fresh pages cost a tenth of a track."""
 
 GRACE = 60.0
 """Seconds beyond its limit after which a track's process ends by itself."""
@@ -75,11 +78,11 @@ class TrackProcess:
         self._process: subprocess.Popen | None = None
         self._guard = threading.Lock()
         self._user: int | None = None  # the thread that is in `extract`
-        self._ended = False  # whether another thread called `close` meanwhile
+        self._ended = False  # whether another one called `close` meanwhile
 
     @property
     def running(self) -> bool:
-        """Whether there is a child; the first track of a new one waits for what it imports."""
+        """Whether there is a child."""
         return self._process is not None and self._process.poll() is None
 
     def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
@@ -155,9 +158,8 @@ class TrackProcess:
         ours, theirs = _socket_pair()
         code = "from transforms.sandbox import serve; serve()"
         arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
-        variables = BLAS_THREADS | SAME_KERNELS
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        environment = os.environ | variables | {"PYTHONPATH": path}
+        environment = os.environ | BLAS_THREADS | SAME_KERNELS | HEAP_KEPT | {"PYTHONPATH": path}
         # libmpg123 remarks on every damaged frame: such notes are kept for the case that the process dies of one.
         self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         stderr = None if debugging() else self._notes
@@ -239,7 +241,7 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Bounds private memory on Linux, which counts anonymous maps towards RLIMIT_DATA; other systems go without."""
+    """Bounds private memory on Linux, which counts anonymous maps towards RLIMIT_DATA."""
     if not os.path.exists("/proc/self/statm"):
         return
     with open("/proc/self/statm") as file:

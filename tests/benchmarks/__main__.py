@@ -21,6 +21,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks import bench_waiting as waiting
 from tests.benchmarks.harness import Row
+from trainers.quiet import import_tensorflow
 from transforms import console
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
@@ -70,7 +71,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
     args.folder.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are no figures
+    import_tensorflow()  # first, and quietly: its start-up notes are no figures
     runs = {name: partial(BENCHMARKS[name], args.folder) for name in args.names or BENCHMARKS}
     rows: list[Row] = []
     for name, run in runs.items():

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tests.benchmarks import clips
-from tests.benchmarks.harness import Row, cpu_ms, interleave, ratio_of_medians, spread
+from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, ratio_of_medians, spread
 from transforms.config import DatasetConfig
 from transforms.extract import extract
 from transforms.records import frame
@@ -80,6 +80,7 @@ def measure_clips(name: str, paths: list[Path], repeats: int, targets: tuple[flo
     }
     if shutil.which("mpg123"):
         ways["mpg123 alone"] = lambda i: mpg123_ms(paths[i])
+    allocate_as_decoders_do()
     with threadpool_limits(1):
         found = interleave(ways, len(paths), repeats)
     rows = [spread(f"front end, {name}: {way}", values, "ms") for way, values in found.items()]

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from tests.benchmarks import clips
 from tests.benchmarks.bench_front_end import CONFIG
-from tests.benchmarks.harness import Row, cpu_ms, interleave, spread
+from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, spread
 from transforms.audio import BLOCK_VALUES, AudioFacts, check_finite, mix_to_mono, resample
 from transforms.features import KINDS
 from transforms.features.kind import Feature
@@ -124,6 +124,7 @@ def measure(folder: Path, *, count: int = 12, repeats: int = 3) -> list[Row]:
             total += ms
         return total
 
+    allocate_as_decoders_do()
     with threadpool_limits(1):
         sums = interleave({way: lambda i, way=way: run(way, paths[i]) for way in ways}, len(paths), repeats)
     rows = [spread(f"{name}: {way}", values[1:], "ms") for (way, name), values in taken.items()]  # the first warms up

@@ -6,7 +6,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tests.benchmarks.clips import real
-from tests.benchmarks.harness import Row, cpu_ms, interleave, ratio_of_medians, spread
+from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, ratio_of_medians, spread
 from tests.transforms.test_statistics import computed, music, reference_statistics
 from transforms.audio import AudioFacts, read_mono, resample
 
@@ -35,6 +35,7 @@ def measure(folder: Path, *, count: int = 12, repeats: int = 3) -> list[Row]:
         "FMA's way, plain librosa": lambda i: cpu_ms(lambda: reference_statistics(samples[i], SAMPLE_RATE)),
         "ours": lambda i: cpu_ms(lambda: computed(samples[i], SAMPLE_RATE)),
     }
+    allocate_as_decoders_do()
     with threadpool_limits(1):
         found = interleave(ways, len(samples), repeats)
     rows = [spread(f"518 statistics of a clip: {way}", values, "ms") for way, values in found.items()]

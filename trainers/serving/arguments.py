@@ -3,7 +3,7 @@
 import argparse
 
 from trainers.serving.answers import THRESHOLD
-from trainers.settings import number
+from transforms.arguments import number
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

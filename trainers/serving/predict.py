@@ -16,8 +16,8 @@ from trainers.serving.names import printable
 from trainers.serving.scoring import Scorer, open_scorer
 from trainers.serving.sources import Song, find_songs, on_disk
 from trainers.serving.timeline import check_picture, draw_timeline
-from trainers.settings import number
 from transforms import console
+from transforms.arguments import number
 from transforms.errors import TrackError, UsageError
 from transforms.sandbox import Limits
 

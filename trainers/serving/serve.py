@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from trainers.serving.arguments import add_judging, add_limits, add_model
 from trainers.serving.engine import Engine
 from trainers.serving.scoring import open_scorer
-from trainers.settings import number
 from transforms import console
+from transforms.arguments import number
 from transforms.errors import FmaError, TrackError, UsageError
 from transforms.sandbox import Limits
 
