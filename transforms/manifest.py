@@ -108,8 +108,8 @@ class Manifest:
             if shard.kind == kind and split in (None, shard.split)
         ]
 
-    def records_digest(self, kinds: Iterable[str], split: str) -> str:
-        """64 hex digits: equal for equal records of the kinds in a split, whatever shards and generations hold them."""
+    def records_digest(self, kinds: Iterable[str], split: str | None = None) -> str:
+        """64 hex digits: equal for equal records of the kinds in a split (or in all), whatever shards they are in."""
         shards = [shard for kind in kinds for shard in self.shards(kind, split)]
         return f"{add_digests(*(int(shard.digest, 16) for shard in shards)):064x}"
 
@@ -148,8 +148,8 @@ class Manifest:
     @property
     def digest(self) -> str:
         """64 hex digits: equal for datasets with equal settings and equal records, however they were made."""
-        total = add_digests(*(int(shard.digest, 16) for kind in self.config.features for shard in self.shards(kind)))
-        return hashlib.sha256(f"{self.config.digest} {total:064x}".encode()).hexdigest()
+        records = self.records_digest(self.config.features)
+        return hashlib.sha256(f"{self.config.digest} {records}".encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """dataset.json's content."""

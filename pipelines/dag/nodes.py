@@ -103,8 +103,8 @@ def _trainer(work: Work, model: str) -> Node:
 
 def _trainer_inputs(work: Work, model: str) -> dict[str, Any]:
     manifest = load(work.dataset)
-    statistics = {} if model == BASELINES else {**(manifest.transform_fn or {})}
-    statistics.pop("path", None)  # other records that are not trained on may change where it lies
+    found = {} if model == BASELINES else manifest.transform_fn or {}
+    statistics = {key: value for key, value in found.items() if key != "path"}  # what they are of, not where they lie
     return {
         "dataset": manifest.digest,
         "statistics": statistics,
