@@ -149,7 +149,9 @@ def wait_for_slots(home: Path, port: int, slots: int, seconds: float = 120) -> N
         dead = [name for name, pid in pids(home).items() if not alive(pid)]
         if dead:
             stop(home)
-            sys.exit(f"{dead[0]} has ended: see {home / 'log' / dead[0]}.log")
+            log = home / "log" / f"{dead[0]}.log"
+            last = log.read_text(errors="replace").splitlines()[-1:]
+            sys.exit(": ".join([f"{dead[0]} has ended (see {log})", *last]))
         try:
             with urllib.request.urlopen(f"http://localhost:{port}/overview", timeout=5) as answer:
                 if json.load(answer)["slots-total"] >= slots:
@@ -169,10 +171,12 @@ def pids(home: Path) -> dict[str, int]:
 def alive(pid: int) -> bool:
     """Whether a process of a cluster runs under this number, which the system may have given to another since."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_text()  # of a zombie: nothing
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return "org.apache.flink" in command or "worker_pool.py" in command
+    # It has no command line in the moment in which it begins, nor when it has ended and nobody has asked how.
+    return "org.apache.flink" in command or "worker_pool.py" in command or (not command and state not in "ZX")
 
 
 def stop(home: Path, seconds: float = 15) -> None:
