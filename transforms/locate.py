@@ -95,7 +95,10 @@ def open_track(track: Track) -> BinaryIO:
         if not storage.is_no_file(error):
             raise
         raise TrackError("missing_audio", f"{track.path}: {(error.strerror or 'no such file').lower()}") from None
-    data = file.read(IN_MEMORY + 1)
+    wanted = min(track.size or IN_MEMORY, IN_MEMORY) + 1  # memory for all that is asked for is taken at first
+    data = file.read(wanted)
+    if len(data) == wanted:  # it is large, or has grown
+        data += file.read(IN_MEMORY + 1 - wanted)
     if len(data) > IN_MEMORY:
         file.seek(0)
         return file if storage.is_local(track.path) else _spooled(file)

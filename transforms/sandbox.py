@@ -8,15 +8,12 @@ replaced. One child serves a worker for as long as it behaves.
 import os
 import pickle
 import platform
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import traceback
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -24,11 +21,8 @@ from typing import Any
 
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError, UnreachableError
-from transforms.extract import TrackFacts, extract
-from transforms.locate import checksum, open_track
+from transforms.extract import TrackFacts
 from transforms.quiet import debugging
-from transforms.records import frame
-from transforms.schema import Record, digest, serialize
 from transforms.tracks import Track
 
 BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process a core
@@ -118,18 +112,12 @@ class TrackProcess:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                     raise TrackError("timeout", f"not done within {seconds:g} s")
                 what, *rest = pickle.loads(self._connection.recv_bytes())
-                if what == "record":
-                    write(*rest)
-                elif what == "done":
-                    return rest[0], rest[1]
-                elif what == "failed":
-                    raise TrackError(*rest)
-                elif what == "unreadable":
-                    message, may_pass = rest
-                    message = message if track.path in message else f"{track.locator}: {message}"
-                    raise (UnreachableError if may_pass else FmaError)(message)
-                else:
-                    raise RuntimeError(rest[0])
+                if what not in ("records", "done"):
+                    raise _failure(track, what, *rest)
+                for record in rest[0]:
+                    write(*record)
+                if what == "done":
+                    return rest[1], rest[2]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise self._how_it_died() from error
         except BaseException as error:
@@ -156,7 +144,7 @@ class TrackProcess:
     def _start(self) -> None:
         self.close()
         ours, theirs = _socket_pair()
-        code = "from transforms.sandbox import serve; serve()"
+        code = "from transforms.sandboxed import serve; serve()"
         arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | BLAS_THREADS | SAME_KERNELS | HEAP_KEPT | {"PYTHONPATH": path}
@@ -186,6 +174,17 @@ class TrackProcess:
         return ProcessDiedError("decoder_crashed", f"the decoder's process ended by {name}{last}")
 
 
+def _failure(track: Track, what: str, *facts: Any) -> Exception:
+    """What the child says of a track that it could not finish."""
+    if what == "failed":
+        return TrackError(*facts)
+    if what == "unreadable":
+        message, may_pass = facts
+        message = message if track.path in message else f"{track.locator}: {message}"
+        return UnreachableError(message) if may_pass else FmaError(message)
+    return RuntimeError(facts[0])
+
+
 def _socket_pair() -> tuple[int, int]:
     import socket
 
@@ -194,57 +193,3 @@ def _socket_pair() -> tuple[int, int]:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             end.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
     return ours.detach(), theirs.detach()
-
-
-def serve() -> None:
-    """The child's whole life: tracks in, records out, until the parent is gone."""
-    connection = Connection(int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    config = connection.recv()
-    _limit_memory(int(sys.argv[2]))
-    while True:
-        try:
-            track, label, seconds = connection.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        # The parent ends a track that takes too long; where the parent is gone, this alarm ends the process.
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            _serve_track(connection, track, label, config)
-        except (BrokenPipeError, ConnectionResetError):
-            return
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _serve_track(connection: Connection, track: Track, label: int, config: DatasetConfig) -> None:
-    def send(*message: Any) -> None:
-        connection.send_bytes(pickle.dumps(message, protocol=5))
-
-    def write(kind: str, record: Record) -> None:
-        send("record", kind, frame(serialize(record)), digest(kind, record, track.split, track.genre))
-
-    try:
-        with open_track(track) as file:
-            crc32 = checksum(file)
-            facts = extract(track, file, label, config, write)
-        send("done", facts, crc32)
-    except TrackError as error:
-        send("failed", error.reason, error.message)
-    except MemoryError as error:
-        send("failed", "out_of_memory", f"more than the limit for a track: {error}")
-    except (BrokenPipeError, ConnectionResetError):
-        raise
-    except (OSError, zipfile.BadZipFile) as error:
-        send("unreadable", str(error), isinstance(error, UnreachableError))
-    except Exception:  # noqa: BLE001 - passed on to the parent, which raises it
-        send("error", traceback.format_exc())
-
-
-def _limit_memory(megabytes: int) -> None:
-    """Bounds private memory on Linux, which counts anonymous maps towards RLIMIT_DATA."""
-    if not os.path.exists("/proc/self/statm"):
-        return
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[5]) * resource.getpagesize()
-    limit = used + (megabytes << 20)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

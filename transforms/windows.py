@@ -34,8 +34,9 @@ class WindowCutter:
 
     def __init__(self, window: int, hop: int, context: int = 0):
         self._window, self._hop, self._context = window, hop, context
-        # The buffer starts `context` samples before the next window; before the track there is silence.
-        self._buffer = np.zeros(context, np.float32)
+        # What is held starts `context` samples before the next window; before the track there is silence.
+        self._held = [np.zeros(context, np.float32)]
+        self._length = context
         self._skip = 0
         self._next = 0
 
@@ -43,21 +44,29 @@ class WindowCutter:
         """Adds float32 [n]; yields the segments that are complete now, context included."""
         skipped = min(self._skip, len(samples))
         self._skip -= skipped
-        self._buffer = np.concatenate((self._buffer, samples[skipped:]))
+        self._add(samples[skipped:])
         yield from self._cut()
 
     def finish(self) -> Iterator[Segment]:
         """Yields what is left, with silence after the end of the track."""
-        self._buffer = np.concatenate((self._buffer, np.zeros(self._context, np.float32)))
+        self._add(np.zeros(self._context, np.float32))
         yield from self._cut()
+
+    def _add(self, samples: np.ndarray) -> None:
+        self._held.append(samples)
+        self._length += len(samples)
 
     def _cut(self) -> Iterator[Segment]:
         lead = self._window + 2 * self._context
-        while len(self._buffer) >= lead:
+        if self._length < lead:
+            return
+        buffer = np.concatenate(self._held)
+        while len(buffer) >= lead:
             # Windows that leave a gap between them are cut one by one: the gap is nobody's work.
-            count = 1 if self._hop > self._window else (len(self._buffer) - lead) // self._hop + 1
-            yield Segment(self._next, count, self._buffer[: (count - 1) * self._hop + lead])
+            count = 1 if self._hop > self._window else (len(buffer) - lead) // self._hop + 1
+            yield Segment(self._next, count, buffer[: (count - 1) * self._hop + lead])
             self._next += count
             used = count * self._hop
-            self._skip += max(0, used - len(self._buffer))
-            self._buffer = self._buffer[used:]
+            self._skip += max(0, used - len(buffer))
+            buffer = buffer[used:]
+        self._held, self._length = [buffer], len(buffer)

@@ -30,17 +30,25 @@ class ZeroedStretches:
 
     def push(self, block: np.ndarray) -> None:
         """Takes the next piece of the signal, [n] with n > 0; the count does not depend on how it is cut."""
-        zero = block == 0
+        lengths = self._ended_in(block)
+        self.samples += int(lengths[lengths >= self._shortest].sum())
+
+    def _ended_in(self, block: np.ndarray) -> np.ndarray:
+        """Lengths of the stretches that end in the block; of those that lie inside it, the short ones may be absent."""
+        lengths = np.array([self._open])
         if not self._heard:
-            if zero.all():
-                return
-            self._heard = True
-            zero = zero[zero.argmin() :]
+            sounds = block != 0
+            self._heard = bool(sounds.any())
+            block = block[sounds.argmax() :] if self._heard else block[:0]
+        # A stretch that counts covers one of these samples, or an end of the block.
+        if not len(block) or (block[0] and block[-1] and block[:: self._shortest].all()):
+            self._open = 0
+            return lengths
+        zero = block == 0
         edges = np.flatnonzero(np.diff(zero, prepend=False, append=False))
-        lengths = np.concatenate(([self._open], edges[1::2] - edges[::2]))
+        lengths = np.concatenate((lengths, edges[1::2] - edges[::2]))
         if zero[0]:  # the open stretch goes on
             lengths[1] += lengths[0]
             lengths[0] = 0
         self._open = int(lengths[-1]) if zero[-1] else 0
-        ended = lengths[:-1] if zero[-1] else lengths
-        self.samples += int(ended[ended >= self._shortest].sum())
+        return lengths[:-1] if zero[-1] else lengths

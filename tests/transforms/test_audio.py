@@ -61,13 +61,17 @@ def test_resampling_does_not_depend_on_how_the_stream_is_cut():
         np.testing.assert_array_equal(found, whole)
 
 
-def test_audio_longer_than_a_block_decodes_like_the_whole(monkeypatch):
-    file = encoded(tone(3, 44_100, 2), 44_100)
-    whole, _ = decode(file)
-    monkeypatch.setattr("transforms.audio.BLOCK_VALUES", 10_000)
-    file.seek(0)
-    in_blocks, _ = decode(file)
-    np.testing.assert_array_equal(in_blocks, whole)
+@pytest.mark.parametrize("file_format", ["MP3", "OGG", "FLAC"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_do_not_depend_on_the_size_of_the_blocks(monkeypatch, channels, file_format):
+    file = encoded(tone(6, 44_100, channels), 44_100, file_format)
+    found = []
+    for block_values in (1 << 24, 1 << 16, 30_001):
+        monkeypatch.setattr("transforms.audio.BLOCK_VALUES", block_values)
+        file.seek(0)
+        found.append(np.concatenate(list(read_mono(file, AudioFacts()))))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 def test_digital_silence_is_decoded_and_flagged():

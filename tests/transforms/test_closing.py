@@ -16,7 +16,7 @@ CONFIG = DatasetConfig(features=("mel",))
 
 @pytest.fixture
 def track(tmp_path) -> Track:
-    soundfile.write(tmp_path / "track.wav", tone(120, 22_050), 22_050)
+    soundfile.write(tmp_path / "track.wav", tone(600, 22_050), 22_050)
     return Track(1, "Rock", "training", str(tmp_path / "track.wav"))
 
 

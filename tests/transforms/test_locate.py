@@ -183,6 +183,14 @@ def test_a_zip_that_is_gone_fails_loudly(tmp_path):
         open_track(Track(2, "Rock", "test", "000/000002.mp3", archive=str(tmp_path / "gone.zip")))
 
 
+@pytest.mark.parametrize("size", [1, 499, 500, 501, 2000, None])
+def test_a_file_is_read_whole_whatever_size_it_had_when_it_was_found(tmp_path, size):
+    (tmp_path / "song.mp3").write_bytes(bytes(range(250)) * 2)
+    with open_track(Track(1, "Rock", "training", str(tmp_path / "song.mp3"), size=size)) as file:
+        assert isinstance(file, io.BytesIO)
+        assert file.read() == bytes(range(250)) * 2
+
+
 def test_long_audio_is_not_read_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "IN_MEMORY", 1000)
     long, short = os.urandom(5000), os.urandom(1000)

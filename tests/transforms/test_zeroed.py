@@ -46,6 +46,17 @@ def test_stretches_are_counted_however_the_stream_is_cut(pieces):
     assert count(signal, pieces) == 882 + 2000
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_any_signal_has_the_stretches_that_a_plain_loop_finds(seed):
+    chance = np.random.default_rng(seed)
+    lengths = chance.choice([0, 1, 5, 440, 881, 882, 883, 1764, 5000], 60)
+    signal = np.concatenate([np.full(length, i % 2, np.float32) for i, length in enumerate(lengths)])
+    sounding = np.flatnonzero(signal)
+    gaps = np.diff(sounding) - 1
+    for pieces in (1, 3, 17, 400):
+        assert count(signal, pieces) == gaps[gaps >= 882].sum()
+
+
 def test_zeros_before_the_first_sound_and_after_the_last_do_not_count():
     padded = np.concatenate([np.zeros(5000), np.ones(10), np.zeros(5000)]).astype(np.float32)
     assert count(padded) == count(padded, 9) == count(np.zeros(9999, np.float32), 3) == 0
