@@ -27,6 +27,8 @@ TRUNCATED_BELOW = 0.9
 HIGHEST_RATE = 1_000_000
 """Hz. A header that says more is damaged: a song would else seem to last no time, and be too short."""
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 SILENCE = 1 / 32768
 """A track whose peak stays below this, one step of 16-bit audio, counts as digital silence."""
 
@@ -91,9 +93,8 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
             block = _read(sound, block_frames)
             if len(block):
                 mono = mix_to_mono(block)
-                check_finite(mono, facts)
+                facts.peak = max(facts.peak, find_peak(mono, facts))
                 facts.frames += len(mono)
-                facts.peak = max(facts.peak, float(mono.max()), -float(mono.min()))
                 stretches.push(mono)
                 facts.zeroed = stretches.samples
                 yield mono
@@ -170,11 +171,16 @@ def _read(sound: soundfile.SoundFile, frames: int) -> np.ndarray:
         raise TrackError("corrupt_audio", f"the decoder gives up: {error.error_string}") from error
 
 
-def check_finite(mono: np.ndarray, facts: AudioFacts) -> None:
-    """Raises TrackError corrupt_audio where a sample is infinite or not a number."""
-    # A dot product is the cheapest full pass; it is finite only if every sample is (and is of a sane size).
-    if not np.isfinite(np.dot(mono, mono)):
+def find_peak(mono: np.ndarray, facts: AudioFacts) -> float:
+    """Largest absolute sample of float32 [n].
+
+    Raises:
+      TrackError: corrupt_audio, where a sample is infinite, not a number, or so large that its power is infinite.
+    """
+    peak = max(float(mono.max()), -float(mono.min()))
+    if not peak * peak * len(mono) < FLOAT32_MAX:  # nor is it where the peak is not a number
         raise TrackError("corrupt_audio", f"a sample after {facts.seconds:.1f} s is infinite or not a number")
+    return peak
 
 
 def _not_audio(file: BinaryIO, error: soundfile.LibsndfileError) -> TrackError:

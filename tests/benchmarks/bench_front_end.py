@@ -8,13 +8,13 @@ import io
 import resource
 import shutil
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from tests.benchmarks import clips
-from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, ratio_of_medians, spread
+from tests.benchmarks.harness import Row, interleave, median_ratio, own_process, spread
 from transforms.config import DatasetConfig
 from transforms.extract import extract
 from transforms.records import frame
@@ -73,21 +73,21 @@ def measure(folder: Path, *, count: int = 12, repeats: int = 3) -> list[Row]:
 
 def measure_clips(name: str, paths: list[Path], repeats: int, targets: tuple[float, float | None]) -> list[Row]:
     """The rows for some clips; targets are against the usual way and against the floor."""
-    ways = {
-        "usual way": lambda i: cpu_ms(lambda: usual(paths[i])),
-        "ours": lambda i: cpu_ms(lambda: ours(paths[i])),
-        "libsndfile alone": lambda i: cpu_ms(lambda: decode_only(paths[i])),
-    }
-    if shutil.which("mpg123"):
-        ways["mpg123 alone"] = lambda i: mpg123_ms(paths[i])
-    allocate_as_decoders_do()
-    with threadpool_limits(1):
-        found = interleave(ways, len(paths), repeats)
+    with ExitStack() as stack:
+        ways = {
+            "usual way": stack.enter_context(own_process(usual, as_decoder=False)),
+            "ours": stack.enter_context(own_process(ours, as_decoder=True)),
+            "libsndfile alone": stack.enter_context(own_process(decode_only, as_decoder=True)),
+        }
+        if shutil.which("mpg123"):
+            ways["mpg123 alone"] = mpg123_ms
+        turns = {way: lambda i, run=run: run(paths[i]) for way, run in ways.items()}
+        found = interleave(turns, len(paths), repeats)
     rows = [spread(f"front end, {name}: {way}", values, "ms") for way, values in found.items()]
-    against_usual = ratio_of_medians(found, "ours", "usual way")
+    against_usual = median_ratio(found, "ours", "usual way")
     rows.append(Row(f"front end, {name}: ours / usual way", against_usual, "ratio", target=targets[0]))
     for floor in ("mpg123 alone", "libsndfile alone"):
         if floor in found:
-            ratio = ratio_of_medians(found, "ours", floor)
+            ratio = median_ratio(found, "ours", floor)
             rows.append(Row(f"front end, {name}: ours / {floor}", ratio, "ratio", target=targets[1]))
     return rows

@@ -1,18 +1,20 @@
 """What the benchmarks share: interleaved measurement, the row of the table, CPU time and memory of whole processes."""
 
 import ctypes
+import multiprocessing
 import os
 import resource
 import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transforms.sandbox import HEAP_KEPT
+from transforms.sandbox import BLAS_THREADS, HEAP_KEPT, SAME_KERNELS
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -70,6 +72,35 @@ def cpu_ms(function: Callable[[], object]) -> float:
     return 1000 * (time.process_time() - start)
 
 
+@contextmanager
+def own_process(function: Callable[[Path], object], *, as_decoder: bool) -> Iterator[Callable[[Path], float]]:
+    """Gives what measures CPU ms of `function` with a path, in a process that does nothing else, on one thread.
+
+    In one process, what one way leaves in the heap and the caches is at the other ways' cost. Each call is made twice,
+    and the second one counts: between two turns, another process has had the core.
+
+    Args:
+      function: of a module's top level.
+      as_decoder: whether the process has the environment of those that decode.
+    """
+    wanted = BLAS_THREADS | (SAME_KERNELS | HEAP_KEPT if as_decoder else {})
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(os.getpid).result()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        yield lambda path: pool.submit(_second_cpu_ms, function, path).result()
+
+
+def _second_cpu_ms(function: Callable[[Path], object], path: Path) -> float:
+    function(path)
+    return cpu_ms(lambda: function(path))
+
+
 def interleave(ways: Mapping[str, Callable[[int], float]], cases: int, repeats: int) -> dict[str, list[float]]:
     """Measures each way on each case by turns, so that what else the machine does falls on all alike.
 
@@ -86,6 +117,11 @@ def interleave(ways: Mapping[str, Callable[[int], float]], cases: int, repeats: 
             for name, way in ways.items():
                 found[name].append(way(case))
     return found
+
+
+def median_ratio(found: Mapping[str, Sequence[float]], one: str, other: str) -> float:
+    """Median of one way over another in the same turn, where each turn is another case."""
+    return statistics.median(a / b for a, b in zip(found[one], found[other], strict=True))
 
 
 def ratio_of_medians(found: Mapping[str, Sequence[float]], one: str, other: str) -> float:

@@ -105,7 +105,7 @@ def test_what_is_not_audio_is_corrupt_audio(data):
     assert reason(io.BytesIO(data)) == "corrupt_audio"
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e20])
 def test_samples_that_are_not_numbers_are_corrupt_audio(value):
     samples = tone(1)
     samples[500] = value
