@@ -29,7 +29,7 @@ demo: $(STAMP)
 	@$(BIN)/fma show demo/work/dataset --sheet demo/mels.png >/dev/null
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Prism and a Flink cluster, built and fetched into .runners/ the first time; needs Go, Java and Maven.
 test-runners: $(STAMP)

@@ -140,11 +140,10 @@ def measure(sample: Sample, seconds: float, model: str | None, weights: str | No
             from trainers.bench_step import bench_step
 
             progress.advance(0, TRAINING)
-            together, alone = bench_step(model, weights, sample, stage, seconds)
-            stages.append(_stage(TRAINING, together, stages))
-            idle = max(0.0, 1 - alone / together)
-            step_ms = 1000 * alone * sample.batch_size
-            facts = {"name": model, "records_per_s": 1 / alone, "step_ms": step_ms, "idle": idle}
+            step = bench_step(model, weights, sample, stage, seconds)
+            stages.append(_stage(TRAINING, step.fed, stages))
+            step_ms = 1000 * step.alone * sample.batch_size
+            facts = {"name": model, "records_per_s": 1 / step.alone, "step_ms": step_ms, "idle": step.idle}
             progress.advance()
     rate = facts["records_per_s"] if facts else None
     return {"stages": [asdict(stage) for stage in stages], "bottleneck": find_bottleneck(stages, rate), "model": facts}

@@ -49,9 +49,10 @@ class Sample:
 
 def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]:
     """(name, pipeline up to there, records in one epoch of it) for each stage; the last one gives (input, target)."""
-    from trainers.data.pipeline import arrange, parse, read_serialized
+    from trainers.data.pipeline import arrange, options, parse, read_serialized
 
     serialized = read_serialized(sample.dataset, sample.shards, seed=0, shuffle=True, ordered=False)
+    serialized = serialized.with_options(options())
     yield "reading", serialized, sample.records
     batches = arrange(serialized, Budget(False, sample.records), seed=0).batch(sample.batch_size, drop_remainder=True)
     yield "shuffling and batching", batches, sample.batched_records
@@ -66,6 +67,7 @@ def augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
     import tensorflow as tf
 
     from trainers.augment import Augmentation, seed_stream
+    from trainers.data import ahead
 
     normalize, augment = _normalizer(sample), Augmentation().augment
     classes = len(sample.manifest.labels)
@@ -73,7 +75,7 @@ def augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
     def prepare(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(normalize(batch), tf.one_hot(batch["label"], classes), seed)
 
-    return tf.data.Dataset.zip(parsed, seed_stream(0)).map(prepare, tf.data.AUTOTUNE, False).prefetch(tf.data.AUTOTUNE)
+    return ahead(tf.data.Dataset.zip(parsed, seed_stream(0)).map(prepare, tf.data.AUTOTUNE, False))
 
 
 def _normalizer(sample: Sample) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor]":

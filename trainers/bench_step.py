@@ -1,11 +1,10 @@
 """The training step of a model, timed for `fma bench-input`: fed by the input pipeline, and alone."""
 
-import math
+import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from trainers.bench_stages import epochs_for
 
 if TYPE_CHECKING:
     import keras
@@ -16,45 +15,71 @@ if TYPE_CHECKING:
 
 Epoch = Callable[["tf.data.Dataset"], object]
 
+ROUNDS = 3
+SHORT = 4
+"""Steps of a short run: what a pipeline has made in advance is then used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """A training step's time for each of its records, in seconds.
+
+    Attributes:
+      fed: by the input pipeline.
+      alone: with the same batch again and again.
+      idle: share of the step's time that it is longer by where it is fed.
+    """
+
+    fed: float
+    alone: float
+    idle: float
+
 
 def bench_step(
     name: str, weights: str | None, sample: "Sample", batches: "tf.data.Dataset", seconds: float
-) -> tuple[float, float]:
-    """Times a model's training step on one device, the one that TensorFlow chooses.
+) -> StepTimes:
+    """Times a model's training step on one device, the one that TensorFlow chooses: medians of some rounds.
+
+    Each round times both ways one after the other, since a machine's speed changes; of each, a short run is subtracted
+    from a long one, since a run's start is not a step's.
 
     Args:
       name: of the model.
       weights: None for random ones, which cost the same.
       sample: what the batches come from.
       batches: (input, target).
-      seconds: least time.
-
-    Returns:
-      seconds for each record: fed by the pipeline (at least one epoch), and with the same batch again and again.
+      seconds: least time of a long run.
 
     Raises:
       UsageError: the model cannot be built for this dataset.
     """
     epoch = _make_epoch(name, weights, sample)
-    alone = _time_alone(epoch, batches, seconds) / sample.batch_size
-    epochs = epochs_for(math.ceil(seconds / alone), sample.batched_records)
-    start = time.perf_counter()
-    epoch(batches.repeat(epochs))
-    return (time.perf_counter() - start) / (epochs * sample.batched_records), alone
+    fed, alone = batches.repeat(), batches.take(1).cache().repeat()
+    steps = _steps_within(epoch, alone, seconds)
+    rounds = [(_time_step(epoch, fed, steps), _time_step(epoch, alone, steps)) for _ in range(ROUNDS)]
+    idle = statistics.median(1 - least / taken for taken, least in rounds)
+    together, least = (statistics.median(times) / sample.batch_size for times in zip(*rounds, strict=True))
+    return StepTimes(together, least, max(0.0, idle))
 
 
-def _time_alone(epoch: Epoch, batches: "tf.data.Dataset", seconds: float) -> float:
-    """Seconds for a step, over as many steps as it takes to fill the time."""
-    one = batches.take(1).cache()
-    epoch(one)  # builds, compiles and fills the cache
+def _steps_within(epoch: Epoch, batches: "tf.data.Dataset", seconds: float) -> int:
+    """So many steps that they fill the time."""
+    epoch(batches.take(1))  # builds, compiles and fills the cache
     steps = 1
     while True:
         steps *= 2
-        start = time.perf_counter()
-        epoch(one.repeat(steps))
-        taken = time.perf_counter() - start
-        if taken >= seconds:
-            return taken / steps
+        if _time(epoch, batches.take(steps)) >= seconds:
+            return steps
+
+
+def _time_step(epoch: Epoch, batches: "tf.data.Dataset", steps: int) -> float:
+    return (_time(epoch, batches.take(SHORT + steps)) - _time(epoch, batches.take(SHORT))) / steps
+
+
+def _time(epoch: Epoch, batches: "tf.data.Dataset") -> float:
+    start = time.perf_counter()
+    epoch(batches)
+    return time.perf_counter() - start
 
 
 def _make_epoch(name: str, weights: str | None, sample: "Sample") -> Epoch:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.augment import Augmentation, mix, seed_stream, split_seed
-from trainers.data import count_records, read_split, smaller_batch
+from trainers.data import ahead, count_records, read_split, smaller_batch
 from trainers.fit import class_weights, smooth
 from trainers.inputs import Inputs
 from trainers.models.spec import Phase
@@ -86,7 +86,7 @@ def record_examples(
             lambda batch: (batch["input"], tf.one_hot(batch["label"], classes), batch["weight"] * scale)
         )
     steps = count_records(manifest, kind, "training") // batch_size
-    return Examples(training.prefetch(tf.data.AUTOTUNE), validation, steps)
+    return Examples(ahead(training), validation, steps)
 
 
 def _augmentation(phase: Phase, inputs: Inputs) -> Augmentation:
@@ -146,7 +146,7 @@ def feature_examples(
     batches = tf.data.Dataset.zip(drawn, seed_stream(seed + 2)).map(prepare)
     held_out = validation.by_track() if validation is not None and by_track else validation
     return Examples(
-        batches.prefetch(tf.data.AUTOTUNE),
+        ahead(batches),
         None if held_out is None else _in_batches(held_out, batch_size),
         examples // batch_size,
     )
@@ -194,4 +194,4 @@ def _in_batches(features: "Embedded", batch_size: int) -> "tf.data.Dataset":
         return tf.gather(values, kept), target, tf.where(rows < count, scale, 0.0)
 
     rows = tf.data.Dataset.range(-(-count // batch_size) * batch_size)
-    return rows.batch(batch_size, drop_remainder=True).map(fetch)  # no remainder: for shapes that are static
+    return ahead(rows.batch(batch_size, drop_remainder=True).map(fetch))  # no remainder: for shapes that are static

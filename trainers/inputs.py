@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainers.augment import units_per_db
-from trainers.data import read_split
+from trainers.data import ahead, read_split
 from trainers.data.budget import Cache
 from transforms.manifest import Manifest
 
@@ -41,7 +41,7 @@ class Inputs:
         import tensorflow as tf
 
         batches = read_split(self.dataset, self.manifest, self.kind, split, batch_size, pad=True, cache=cache)
-        return batches.map(self._with_input, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return ahead(batches.map(self._with_input, tf.data.AUTOTUNE))
 
     def _with_input(self, batch: dict[str, "tf.Tensor"]) -> dict[str, "tf.Tensor"]:
         return {"input": self.normalize(batch)} | {key: value for key, value in batch.items() if key != self.kind}

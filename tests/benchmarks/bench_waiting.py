@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.benchmarks.bench_reading import make_dataset
 from tests.benchmarks.harness import Row, spread
 
-SECONDS = 10
-"""Enough steps that the pipeline's start, a tenth of a second, is small beside them."""
+SECONDS = 6
+"""Of each run; `fma bench-input` makes three rounds of them, fed and alone by turns."""
 
 
 def measure(folder: Path, *, model: str = "mobilenet_v2", repeats: int = 3) -> list[Row]:

@@ -65,6 +65,13 @@ def test_mixed_records_weigh_what_their_labels_weigh(inputs):
         np.testing.assert_allclose(weight, target.numpy() @ (20 / 3 / COUNTS), rtol=1e-5)
 
 
+def test_no_pipeline_is_tuned_by_a_thread_that_its_end_has_to_wait_for(inputs):
+    records = record_examples(inputs, PLAIN, 6, COUNTS, seed=0, reproducible=False)
+    stored = feature_examples(features(), features(2), PLAIN, batch_size=3, by_track=True, seed=0)
+    pipelines = (records.training, records.validation, stored.training, stored.validation, inputs.read("validation", 2))
+    assert [pipeline.options().autotune.enabled for pipeline in pipelines] == [False] * 5
+
+
 def test_every_epoch_and_every_seed_gives_other_batches_and_the_same_seed_the_same(inputs):
     def epoch(seed: int, skip: int = 0) -> np.ndarray:
         found = record_examples(inputs, tiny.phase(gain=True), 10, COUNTS, seed=seed, reproducible=True).training

@@ -58,7 +58,7 @@ def read_split(
       shuffle: False: shards and records in no particular order, but not shuffled. Training only.
       reproducible: the seed alone gives the order, where otherwise the record that is ready first comes first.
       pad: fill up the last batch with zeros, so that shapes are static; adds `weight`, see below. Evaluation only.
-      prefetch: batches that are made in advance, or None to leave it to tf.data.
+      prefetch: see `ahead`.
       memory: free bytes to plan with, instead of asking this machine.
       replicas: that share a batch; for the advice where there are too few records.
 
@@ -70,7 +70,6 @@ def read_split(
       UsageError: no such records, or fewer than one batch for training.
       FmaError: a shard is missing or has another size than dataset.json says.
     """
-    import tensorflow as tf
 
     shards = find_shards(dataset, manifest, kind, split)
     records, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
@@ -86,7 +85,7 @@ def read_split(
     batches = parse(serialized.batch(batch_size, drop_remainder=training), manifest, kind, ordered)
     if pad and not training:
         batches = batches.map(lambda batch: fill_up(batch, batch_size))
-    return batches.with_options(_options()).prefetch(tf.data.AUTOTUNE if prefetch is None else prefetch)
+    return ahead(batches, prefetch)
 
 
 def smaller_batch(examples: int, replicas: int) -> str:
@@ -158,10 +157,24 @@ def fill_up(batch: dict[str, "tf.Tensor"], batch_size: int) -> dict[str, "tf.Ten
     return filled | {"weight": tf.cast(tf.range(batch_size) < count, tf.float32)}
 
 
-def _options() -> "tf.data.Options":
+def ahead(batches: "tf.data.Dataset", prefetch: int | None = None) -> "tf.data.Dataset":
+    """The end of every pipeline: batches are made in advance, `prefetch` of them or as many as it takes."""
     import tensorflow as tf
 
-    options = tf.data.Options()
+    return batches.prefetch(tf.data.AUTOTUNE if prefetch is None else prefetch).with_options(options())
+
+
+def options() -> "tf.data.Options":
+    """Of every pipeline.
+
+    tf.data's autotuning is off: AUTOTUNE stands for a number that depends on the cores. Where it is on, an iterator has
+    a thread that looks at it after 10 ms, 20 ms, 40 ms and so on up to a minute, and an iterator that is done sometimes
+    waits for the next look: some epochs of 13 s took 20.5 s (TensorFlow 2.21; docs/performance.md).
+    """
+    import tensorflow as tf
+
+    found = tf.data.Options()
+    found.autotune.enabled = False
     # By records: by files, a process would not see the number of records that dataset.json promises.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return options
+    found.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return found
