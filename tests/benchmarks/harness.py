@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.workers import descendants
 from transforms.sandbox import BLAS_THREADS, HEAP_KEPT, SAME_KERNELS
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -153,6 +154,7 @@ def run_measured(arguments: Sequence[str], log: Path, *, every: float = 0.1) -> 
       subprocess.CalledProcessError: it failed; its output is in `log`.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    others = set(descendants(os.getpid()))
     before, started = _children_cpu(), time.monotonic()
     usage = Usage()
     with log.open("wb") as output:
@@ -164,9 +166,10 @@ def run_measured(arguments: Sequence[str], log: Path, *, every: float = 0.1) -> 
         usage.wall_s = time.monotonic() - started
         done.set()
         watcher.join()
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, 0):
-            pass
+    while left := set(descendants(os.getpid())) - others:
+        for pid in left:
+            with suppress(ChildProcessError):  # of a child's child, until that has ended
+                os.waitpid(pid, 0)
     usage.cpu_s = _children_cpu() - before
     if code:
         raise subprocess.CalledProcessError(code, list(arguments), output=log.read_bytes()[-2000:])

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from trainers.serving.timeline import check_picture, draw_timeline
 from transforms import console
 from transforms.arguments import number
 from transforms.errors import TrackError, UsageError
+from transforms.parallel import cores
 from transforms.sandbox import Limits
 
 Judged = tuple[Song, Answer | TrackError]
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _judge_all(args: argparse.Namespace, scorer: Scorer, songs: Sequence[Song]) -> list[Judged]:
-    jobs = min(len(songs), args.jobs or os.cpu_count() or 1)
+    jobs = min(len(songs), args.jobs or cores())
     engine = Engine(scorer, Limits(args.timeout, args.memory), jobs)
     try:
         if len(songs) == 1:

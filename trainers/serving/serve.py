@@ -13,6 +13,7 @@ from trainers.serving.scoring import open_scorer
 from transforms import console
 from transforms.arguments import number
 from transforms.errors import FmaError, TrackError, UsageError
+from transforms.parallel import cores
 from transforms.sandbox import Limits
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def make_app(args: argparse.Namespace) -> tuple[Engine, "FastAPI"]:
 
     scorer = open_scorer(args.run, args.model, args.device)
     neighbours = open_neighbours(args.run, scorer, args.data) if args.data else None
-    decoders = args.concurrency or os.cpu_count() or 1
+    decoders = args.concurrency or cores()
     engine = Engine(scorer, Limits(args.timeout, args.memory), decoders, spectrograms=True)
     try:
         warm_up(engine, decoders)
