@@ -73,7 +73,9 @@ def _steps_within(epoch: Epoch, batches: "tf.data.Dataset", seconds: float) -> i
 
 
 def _time_step(epoch: Epoch, batches: "tf.data.Dataset", steps: int) -> float:
-    return (_time(epoch, batches.take(SHORT + steps)) - _time(epoch, batches.take(SHORT))) / steps
+    short, long = _time(epoch, batches.take(SHORT)), _time(epoch, batches.take(SHORT + steps))
+    # Runs of a few milliseconds may differ the wrong way round.
+    return (long - short) / steps if long > short else long / (SHORT + steps)
 
 
 def _time(epoch: Epoch, batches: "tf.data.Dataset") -> float:
