@@ -47,12 +47,17 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
         connection.send_bytes(pickle.dumps(message, protocol=5))
 
     held: list[tuple[str, bytes, int]] = []
+    size = 0
 
     def write(kind: str, record: Record) -> None:
-        held.append((kind, frame(serialize(record)), digest(kind, record, track.split, track.genre)))
-        if sum(len(framed) for _, framed, _ in held) >= TOGETHER:
+        nonlocal size
+        framed = frame(serialize(record))
+        held.append((kind, framed, digest(kind, record, track.split, track.genre)))
+        size += len(framed)
+        if size >= TOGETHER:
             send("records", held)
             held.clear()
+            size = 0
 
     try:
         with open_track(track) as file:
