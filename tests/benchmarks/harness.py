@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 from pipelines.workers import descendants
 from transforms.sandbox import BLAS_THREADS, HEAP_KEPT, SAME_KERNELS
@@ -85,15 +86,9 @@ def own_process(function: Callable[[Path], object], *, as_decoder: bool) -> Iter
       as_decoder: whether the process has the environment of those that decode.
     """
     wanted = BLAS_THREADS | (SAME_KERNELS | HEAP_KEPT if as_decoder else {})
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(os.getpid).result()
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        with patch.dict(os.environ, wanted):
+            pool.submit(os.getpid).result()  # starts the process
         yield lambda path: pool.submit(_second_cpu_ms, function, path).result()
 
 
@@ -189,16 +184,8 @@ def _watch_memory(root: int, peaks: dict[str, float], done: threading.Event, eve
 
 def _processes_below(root: int) -> list[tuple[int, str]]:
     """(pid, role) of a process and all below it."""
-    children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with suppress(OSError, IndexError, ValueError):
-                fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-                children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, left = [], [root]
-    while left:
-        pid = left.pop()
-        left += children.get(pid, [])
+    found = []
+    for pid in (root, *descendants(root)):
         with suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
             role = "decoder" if b"sandbox" in command else "worker" if b"sdk_worker" in command else "launcher"

@@ -1,6 +1,5 @@
 """deploy/dataflow: the worker image, the Flex Template's parameters and what submit.sh asks of gcloud."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -28,14 +27,6 @@ INGEST = (
 )
 CONFIG = DEPLOY / "dataflow" / "cloudbuild.yaml"
 IMAGE = "r-docker.pkg.dev/p/fma/worker:1a2b3c"
-
-
-@pytest.fixture(scope="module")
-def template_main():
-    spec = importlib.util.spec_from_file_location("template_main", DEPLOY / "dataflow" / "template_main.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

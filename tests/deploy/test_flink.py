@@ -1,21 +1,10 @@
 """Which processes of a Flink cluster count as alive; the cluster itself is what `make test-runners` runs."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 
 import pytest
-
-from tests.deploy.recording import DEPLOY
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    spec = importlib.util.spec_from_file_location("cluster", DEPLOY / "flink" / "cluster.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
