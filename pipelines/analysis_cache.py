@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, replace
 
 from transforms import console, storage
 from transforms.errors import FmaError
-from transforms.manifest import Generation, Manifest
+from transforms.manifest import Generation, Manifest, ShardFile
 from transforms.records import frame, read_records
 from transforms.schema import add_digests
-from transforms.shard_files import ShardFile
 
 FILE = "cache.json"
 

@@ -22,7 +22,7 @@ from pipelines.tft_import import DatasetCache, DatasetKey, get_analysis_cache_en
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
-from transforms.shard_files import ShardFile
+from transforms.manifest import ShardFile
 
 
 @dataclass(frozen=True)

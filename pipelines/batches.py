@@ -16,8 +16,9 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 from transforms.features import KINDS
+from transforms.manifest import ShardFile
 from transforms.schema import decode_payload, deserialize
-from transforms.shard_files import ShardFile, read_shard
+from transforms.shard_files import read_shard
 
 BATCH_BYTES = 16 << 20
 """What the values of one batch may take as float64."""

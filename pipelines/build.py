@@ -7,7 +7,6 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.grow import OnlyWrittenError
 from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
 from pipelines.options import LOCAL_RUNNERS, make_pipeline, runner_name
 from pipelines.portable import wait
@@ -15,11 +14,12 @@ from pipelines.progress import ticking
 from pipelines.runners import told
 from transforms import console, storage
 from transforms.config import DatasetConfig
-from transforms.errors import FmaError, UnreachableError
+from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
 from transforms.growth import ELSEWHERE
+from transforms.manifest import ShardResult
 from transforms.plan import ShardPlan
 from transforms.sandbox import Limits
-from transforms.shards import ShardBuilder, ShardResult
+from transforms.shards import ShardBuilder
 from transforms.version import code_digest
 
 OTHER_CODE = (
@@ -133,7 +133,7 @@ def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) ->
 
     Raises:
       FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
-      OnlyWrittenError: the options ask for a template.
+      TemplateWrittenError: the options ask for a template.
     """
     planned = {shard.name for shard in plan}
     if storage.exists(job.elsewhere_path) and storage.read_bytes(job.elsewhere_path) == job.code.encode():
@@ -164,7 +164,7 @@ def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions)
 
     Raises:
       FmaError: it failed.
-      OnlyWrittenError: the options ask for a template.
+      TemplateWrittenError: the options ask for a template.
     """
     write_lines((shard.to_line() for shard in plan), job.plan_path)
     if runner_name(options) not in LOCAL_RUNNERS:
@@ -176,7 +176,7 @@ def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions)
         running = pipeline.run()
         template = options.get_all_options().get("template_location")
         if template:
-            raise OnlyWrittenError(
+            raise TemplateWrittenError(
                 f"written to {template}, and not run. When the job has been run from there, the same command "
                 "without --template_location takes up what it has built"
             )

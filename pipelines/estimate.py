@@ -10,11 +10,12 @@ from typing import Any
 from transforms import console
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
+from transforms.manifest import ShardResult
 from transforms.parallel import cores
 from transforms.plan import ShardPlan, shard_of
 from transforms.progress import human_bytes, human_seconds
 from transforms.sandbox import Limits
-from transforms.shards import ShardBuilder, ShardResult
+from transforms.shards import ShardBuilder
 from transforms.tracks import Track
 
 STARTERS = 10

@@ -16,12 +16,8 @@ from transforms.sandbox import Limits
 from transforms.tracks import Track
 
 if TYPE_CHECKING:
+    from transforms.manifest import ShardResult
     from transforms.metadata import Catalog
-    from transforms.shards import ShardResult
-
-
-class OnlyWrittenError(FmaError):
-    """The job was written to a template, as --template_location asks, and not run; the message says what comes next."""
 
 
 COMMIT_EVERY = 8000

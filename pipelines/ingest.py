@@ -5,11 +5,11 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipelines.grow import Job, OnlyWrittenError, Outcome, counts, grow
+from pipelines.grow import Job, Outcome, counts, grow
 from transforms import console
 from transforms.arguments import number
 from transforms.config import DatasetConfig, validate
-from transforms.errors import UsageError
+from transforms.errors import TemplateWrittenError, UsageError
 from transforms.failures import REASONS
 from transforms.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
 from transforms.manifest import Manifest, is_dataset, load
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_unfit(args, ("--audio", args.audio), ("--out", args.out))
     try:
         manifest, growth, outcome = _grow(args)
-    except OnlyWrittenError as written:
+    except TemplateWrittenError as written:
         console.log(str(written))
         return 0
     _report(args, manifest, growth, outcome)

@@ -9,9 +9,8 @@ import sys
 from transforms import console, storage
 from transforms.arguments import number
 from transforms.growth import locked
-from transforms.manifest import Manifest, commit, load
+from transforms.manifest import Manifest, ShardFile, commit, load
 from transforms.quiet import notes_kept_back
-from transforms.shard_files import ShardFile
 
 TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")

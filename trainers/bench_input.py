@@ -10,8 +10,7 @@ from trainers.bench_stages import Sample, build_stages, epochs_for, exhaust, tim
 from trainers.data.source import find_shards
 from transforms import console
 from transforms.errors import UsageError
-from transforms.manifest import load
-from transforms.shard_files import ShardFile
+from transforms.manifest import ShardFile, load
 from transforms.tracks import SPLITS
 
 TRAINING = "training step"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainers.data.budget import Budget
 from transforms import console
-from transforms.manifest import Manifest
-from transforms.shard_files import ShardFile
+from transforms.manifest import Manifest, ShardFile
 
 if TYPE_CHECKING:
     import tensorflow as tf

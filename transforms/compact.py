@@ -11,12 +11,12 @@ from typing import Any
 
 from transforms import console, storage
 from transforms.growth import jobs_elsewhere, locked, remove_orphans
-from transforms.manifest import LEDGERS, Generation, Manifest, commit, load, read_ledger
+from transforms.manifest import LEDGERS, Generation, Manifest, ShardFile, commit, load, read_ledger
 from transforms.parallel import in_processes
 from transforms.plan import ShardPlan, generation_name, make_plan
 from transforms.rewrite import read_framed, recount
 from transforms.schema import add_digests
-from transforms.shard_files import ShardFile, ShardFileWriter
+from transforms.shard_files import ShardFileWriter
 from transforms.shards import write_line
 from transforms.tracks import Track
 

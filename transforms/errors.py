@@ -25,6 +25,10 @@ class NoPermissionError(StorageError, PermissionError):
     """Cloud storage does not let this account do it."""
 
 
+class TemplateWrittenError(FmaError):
+    """The job was written to a template, as --template_location asks, and not run; the message says what comes next."""
+
+
 class TrackError(Exception):
     """One track cannot be ingested; it is counted under `reason` and the others go on.
 

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from transforms import storage
-from transforms.manifest import Generation, Manifest, read_ledger_file
+from transforms.manifest import Generation, Manifest, ShardFile, read_ledger_file
 from transforms.records import OVERHEAD, read_records
 from transforms.rewrite import shard_name
 from transforms.schema import deserialize
-from transforms.shard_files import ShardFile
 
 
 @dataclass(frozen=True, slots=True)

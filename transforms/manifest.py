@@ -11,13 +11,69 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
 from transforms.schema import add_digests
-from transforms.shard_files import ShardFile
-from transforms.shards import ShardResult
 from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"
 LEDGERS = ("tracks", "failures")
+
+
+@dataclass(slots=True)
+class ShardFile:
+    """A finished file as the manifest lists it.
+
+    Attributes:
+      path: relative to the dataset.
+      kind: a feature kind, or `tracks` or `failures` for the ledgers.
+      split: of all its records.
+      records: of them, or lines of a ledger.
+      tracks: that have records in it.
+      bytes: of the file.
+      sha256: of the file, hexadecimal.
+      digest: of its records' content, independent of their order, 64 hexadecimal digits.
+    """
+
+    path: str
+    kind: str
+    split: str
+    records: int = 0
+    tracks: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class ShardResult:
+    """What building a shard came to; small, so that it can travel through a runner.
+
+    Attributes:
+      name: the shard's.
+      files: one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept.
+      genres: tracks by genre.
+      failures: tracks by reason.
+      silent: tracks that are digital silence.
+      zeroed: tracks with stretches of exact zeros inside, as lost frames leave them.
+      error: why the shard could not be built, where that is something a user can mend (a full disk, say).
+    """
+
+    name: str
+    files: list[ShardFile] = field(default_factory=list)
+    genres: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    silent: int = 0
+    zeroed: int = 0
+    error: str = ""
+
+    def to_line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> "ShardResult":
+        """The inverse of `to_line`."""
+        fields = json.loads(line)
+        return cls(**fields | {"files": [ShardFile(**file) for file in fields["files"]]})
 
 
 @dataclass(slots=True)

@@ -15,11 +15,10 @@ import numpy as np
 from transforms import console, storage
 from transforms.fingerprint import EMPTY, bit_error_rate, fingerprint
 from transforms.leaks import Leak
-from transforms.manifest import Manifest, read_ledger
-from transforms.parallel import map_files
+from transforms.manifest import Manifest, ShardFile, read_ledger
 from transforms.records import read_records
 from transforms.schema import Record, decode_payload, deserialize
-from transforms.shard_files import ShardFile
+from transforms.shard_files import map_files
 from transforms.tracks import SPLITS
 
 STEP = 4  # frames between indexed words; looked up is every frame, so that cuts may lie anywhere

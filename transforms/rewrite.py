@@ -10,10 +10,10 @@ from typing import Any
 
 from transforms import storage
 from transforms.errors import FmaError
-from transforms.manifest import Generation, Manifest, read_ledger_file
+from transforms.manifest import Generation, Manifest, ShardFile, read_ledger_file
 from transforms.records import frame
 from transforms.schema import add_digests, deserialize, digest
-from transforms.shard_files import ShardFile, ShardFileWriter, read_shard
+from transforms.shard_files import ShardFileWriter, read_shard
 from transforms.shards import write_line
 
 

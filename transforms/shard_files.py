@@ -3,38 +3,17 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from transforms import storage
 from transforms.errors import FmaError
+from transforms.manifest import ShardFile
+from transforms.parallel import in_processes
 from transforms.records import read_records
 from transforms.schema import add_digests
 
-
-@dataclass(slots=True)
-class ShardFile:
-    """A finished file as the manifest lists it.
-
-    Attributes:
-      path: relative to the dataset.
-      kind: a feature kind, or `tracks` or `failures` for the ledgers.
-      split: of all its records.
-      records: of them, or lines of a ledger.
-      tracks: that have records in it.
-      bytes: of the file.
-      sha256: of the file, hexadecimal.
-      digest: of its records' content, independent of their order, 64 hexadecimal digits.
-    """
-
-    path: str
-    kind: str
-    split: str
-    records: int = 0
-    tracks: int = 0
-    bytes: int = 0
-    sha256: str = ""
-    digest: str = ""
+Result = TypeVar("Result")
 
 
 def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
@@ -120,3 +99,20 @@ class ShardFileWriter:
             self._file.close()
         if os.path.exists(self._staged):
             os.unlink(self._staged)
+
+
+IN_PROCESS_UP_TO = 64 << 20
+"""Bytes below which starting processes costs more than they save."""
+
+
+def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:
+    """`function` of each file, in order; in processes of their own where there is much to read.
+
+    Args:
+      function: picklable.
+      files: of a manifest.
+    """
+    if sum(file.bytes for file in files) <= IN_PROCESS_UP_TO:
+        yield from map(function, files)
+        return
+    yield from in_processes(function, files)

@@ -6,7 +6,7 @@ and the audio goes in: a shard that is built twice has the same bytes.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from transforms import storage
@@ -14,47 +14,15 @@ from transforms.config import DatasetConfig
 from transforms.console import os_message
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.extract import TrackFacts
+from transforms.manifest import ShardResult
 from transforms.plan import ShardPlan
 from transforms.sandbox import Limits, ProcessDiedError, TrackProcess
 from transforms.schema import add_digests
-from transforms.shard_files import ShardFile, ShardFileWriter
+from transforms.shard_files import ShardFileWriter
 from transforms.tracks import Track
 
 OnTrack = Callable[[str], None]
 """Called after each track with its failure reason, or "" for one that was ingested."""
-
-
-@dataclass(slots=True)
-class ShardResult:
-    """What building a shard came to; small, so that it can travel through a runner.
-
-    Attributes:
-      name: the shard's.
-      files: one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept.
-      genres: tracks by genre.
-      failures: tracks by reason.
-      silent: tracks that are digital silence.
-      zeroed: tracks with stretches of exact zeros inside, as lost frames leave them.
-      error: why the shard could not be built, where that is something a user can mend (a full disk, say).
-    """
-
-    name: str
-    files: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-    silent: int = 0
-    zeroed: int = 0
-    error: str = ""
-
-    def to_line(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_line(cls, line: str) -> "ShardResult":
-        """The inverse of `to_line`."""
-        fields = json.loads(line)
-        return cls(**fields | {"files": [ShardFile(**file) for file in fields["files"]]})
 
 
 class ShardBuilder:

@@ -12,11 +12,10 @@ from transforms import console, storage
 from transforms.audit import audit, unsought
 from transforms.errors import FmaError
 from transforms.leaks import Leak
-from transforms.manifest import LEDGERS, Manifest, load, read_ledger
-from transforms.parallel import map_files
+from transforms.manifest import LEDGERS, Manifest, ShardFile, load, read_ledger
 from transforms.records import read_records
 from transforms.schema import KINDS, Record, add_digests, deserialize, digest
-from transforms.shard_files import ShardFile
+from transforms.shard_files import map_files
 
 
 @dataclass(slots=True)

@@ -20,9 +20,8 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.extract import TrackFacts
 from transforms.locate import fma_path
-from transforms.manifest import Generation, Manifest, commit
+from transforms.manifest import Generation, Manifest, ShardFile, commit
 from transforms.plan import ShardPlan, generation_name, make_plan
-from transforms.shard_files import ShardFile
 from transforms.tracks import Track
 
 GENRES = ("Electronic", "Experimental", "Folk", "Hip-Hop", "Instrumental", "International", "Pop", "Rock")

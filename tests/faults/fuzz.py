@@ -19,11 +19,12 @@ from tests.faults.mutations import damaged_file
 from transforms import console
 from transforms.config import DatasetConfig
 from transforms.failures import REASONS
+from transforms.manifest import ShardResult
 from transforms.plan import ShardPlan
 from transforms.records import read_records
 from transforms.sandbox import Limits
 from transforms.schema import deserialize
-from transforms.shards import ShardBuilder, ShardResult
+from transforms.shards import ShardBuilder
 from transforms.tracks import Track
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=20, window_hop_frames=20)

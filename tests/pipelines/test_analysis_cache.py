@@ -1,7 +1,6 @@
 from pipelines.analysis_cache import Part, make_part, reusable
-from transforms.manifest import Generation
+from transforms.manifest import Generation, ShardFile
 from transforms.schema import add_digests
-from transforms.shard_files import ShardFile
 
 KEYS = {"mel": ["aa", "bb"], "stats": ["cc"]}
 

@@ -5,8 +5,8 @@ import pytest
 from pipelines.build import BuildJob, BuildShard
 from transforms.config import DatasetConfig
 from transforms.errors import UnreachableError
+from transforms.manifest import ShardResult
 from transforms.plan import ShardPlan
-from transforms.shards import ShardResult
 from transforms.tracks import Track
 
 PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.mp3"),))

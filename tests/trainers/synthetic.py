@@ -16,11 +16,10 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.extract import TrackFacts
 from transforms.features import KINDS
-from transforms.manifest import Generation, Manifest, commit
+from transforms.manifest import Generation, Manifest, ShardFile, commit
 from transforms.plan import ShardPlan, make_plan
 from transforms.records import frame
 from transforms.schema import Record, add_digests, digest, serialize
-from transforms.shard_files import ShardFile
 from transforms.tracks import SPLITS, Track
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)

@@ -3,8 +3,7 @@ import pytest
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
 from transforms.growth import append_labels, locked, open_or_create, plan_growth, remove_orphans
-from transforms.manifest import Generation, Manifest, commit
-from transforms.shard_files import ShardFile
+from transforms.manifest import Generation, Manifest, ShardFile, commit
 from transforms.tracks import Track
 
 

@@ -5,8 +5,8 @@ import pytest
 from transforms import manifest as manifests
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Generation, Manifest, commit, load
-from transforms.shards import ShardFile, ShardResult
+from transforms.manifest import Generation, Manifest, ShardResult, commit, load
+from transforms.shards import ShardFile
 
 
 def shard_result(name: str, tracks: int, digest: int, genre: str = "Rock") -> ShardResult:

@@ -12,11 +12,12 @@ import soundfile
 from tests.conftest import tone
 from transforms import storage
 from transforms.config import DatasetConfig
+from transforms.manifest import ShardResult
 from transforms.plan import ShardPlan
 from transforms.records import read_records
 from transforms.sandbox import Limits, TrackProcess
 from transforms.schema import deserialize
-from transforms.shards import ShardBuilder, ShardResult
+from transforms.shards import ShardBuilder
 from transforms.tracks import Track
 
 LIMITS = Limits()

@@ -7,9 +7,9 @@ import numpy as np
 
 from transforms import console, storage
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest, read_ledger
+from transforms.manifest import Manifest, ShardFile, read_ledger
 from transforms.schema import decode_payload, deserialize
-from transforms.shard_files import ShardFile, read_shard
+from transforms.shard_files import read_shard
 from transforms.statistics import COLUMNS
 
 

@@ -10,9 +10,8 @@ from trainers.data.budget import Budget, Cache, available_memory, plan_memory
 from trainers.data.source import find_shards
 from transforms import storage
 from transforms.errors import UsageError
-from transforms.manifest import Manifest
+from transforms.manifest import Manifest, ShardFile
 from transforms.schema import parse_example
-from transforms.shard_files import ShardFile
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -2,8 +2,7 @@
 
 from transforms import storage
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest
-from transforms.shard_files import ShardFile
+from transforms.manifest import Manifest, ShardFile
 from transforms.tracks import SPLITS
 
 

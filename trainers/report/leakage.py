@@ -8,11 +8,10 @@ import numpy as np
 from trainers.metrics import RESAMPLES, bootstrap
 from transforms import console, storage
 from transforms.errors import UsageError
-from transforms.manifest import Manifest
+from transforms.manifest import Manifest, ShardFile
 from transforms.mel import LogMel, dequantize
 from transforms.records import read_records
 from transforms.schema import decode_payload, deserialize
-from transforms.shard_files import ShardFile
 
 MODEL = "logistic regression on standardised features, C = 1"
 MOST_TRACKS = 1000

@@ -16,9 +16,8 @@ from pipelines.lines import WriteLines
 from pipelines.options import make_pipeline
 from transforms.config import DatasetConfig
 from transforms.features import KINDS
+from transforms.manifest import ShardFile, ShardResult
 from transforms.plan import make_plan
-from transforms.shard_files import ShardFile
-from transforms.shards import ShardResult
 from transforms.tracks import Track
 
 TRACKS = 106_574
