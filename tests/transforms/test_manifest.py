@@ -5,8 +5,7 @@ import pytest
 from transforms import manifest as manifests
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Generation, Manifest, ShardResult, commit, load
-from transforms.shards import ShardFile
+from transforms.manifest import Generation, Manifest, ShardFile, ShardResult, commit, load
 
 
 def shard_result(name: str, tracks: int, digest: int, genre: str = "Rock") -> ShardResult:
