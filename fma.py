@@ -7,12 +7,15 @@ import sys
 import types
 
 COMMANDS = {
-    "sample": ("transforms.sample", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
-    "download": ("transforms.download", "fetch FMA's official archives, resumable and SHA-1 checked"),
+    "sample": (
+        "transforms.commands.sample",
+        "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken",
+    ),
+    "download": ("transforms.commands.download", "fetch FMA's official archives, resumable and SHA-1 checked"),
     "ingest": ("pipelines.ingest", "read audio and metadata, write sharded TFRecords"),
-    "verify": ("transforms.verify", "re-read a whole dataset: counts, checksums, digest, split leaks"),
-    "compact": ("transforms.compact", "rewrite the generations of a dataset into one"),
-    "show": ("transforms.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
+    "verify": ("transforms.commands.verify", "re-read a whole dataset: counts, checksums, digest, split leaks"),
+    "compact": ("transforms.commands.compact", "rewrite the generations of a dataset into one"),
+    "show": ("transforms.commands.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
     "statistics": ("pipelines.statistics", "analyse the training split: the normalisation that training uses"),
     "train": ("trainers.train", "train a model on a dataset; carries on where a run was broken off"),
     "baselines": ("trainers.baselines", "classical models on the tracks' statistics, tuned and scored"),
@@ -43,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, "1")
-    from transforms.console import main_guard
+    from transforms.runtime.console import main_guard
 
     return main_guard(_run, command, arguments[1:])
 

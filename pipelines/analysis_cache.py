@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from transforms import console, storage
+from transforms import storage
+from transforms.dataset.manifest import Generation, Manifest, ShardFile
 from transforms.errors import FmaError
-from transforms.manifest import Generation, Manifest, ShardFile
-from transforms.records import frame, read_records
-from transforms.schema import add_digests
+from transforms.records.schema import add_digests
+from transforms.records.tfrecord import frame, read_records
+from transforms.runtime import console
 
 FILE = "cache.json"
 

@@ -21,8 +21,8 @@ from pipelines.runners import told
 from pipelines.tft_import import DatasetCache, DatasetKey, get_analysis_cache_entry_keys, tft_beam
 from transforms import storage
 from transforms.config import DatasetConfig
+from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
-from transforms.manifest import ShardFile
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
 from pipelines.progress import ticking
 from transforms import storage
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
+from transforms.dataset.manifest import ShardFile
+from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
-from transforms.features import KINDS
-from transforms.manifest import ShardFile
-from transforms.schema import decode_payload, deserialize
-from transforms.shard_files import read_shard
+from transforms.records.schema import decode_payload, deserialize
 
 BATCH_BYTES = 16 << 20
 """What the values of one batch may take as float64."""

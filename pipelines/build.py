@@ -12,15 +12,16 @@ from pipelines.options import LOCAL_RUNNERS, make_pipeline, runner_name
 from pipelines.portable import wait
 from pipelines.progress import ticking
 from pipelines.runners import told
-from transforms import console, storage
+from transforms import storage
+from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
+from transforms.dataset.build import ShardBuilder
+from transforms.dataset.growth import ELSEWHERE
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
-from transforms.growth import ELSEWHERE
-from transforms.manifest import ShardResult
-from transforms.plan import ShardPlan
-from transforms.sandbox import Limits
-from transforms.shards import ShardBuilder
-from transforms.version import code_digest
+from transforms.runtime import console
+from transforms.runtime.version import code_digest
 
 OTHER_CODE = (
     "the workers run another version of this program than the one that began the job; build their image anew "

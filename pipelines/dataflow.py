@@ -10,8 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.dataflow_errors import failure, on_one_line, refusal, silence
 from pipelines.options import runner_name
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import FmaError, UsageError
+from transforms.runtime import console
 
 THREADS = 2
 """Shards that a core of a worker builds at a time: while one waits for the bucket, the other computes. Each has a

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transforms import console
+from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
+from transforms.dataset.build import ShardBuilder
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan, shard_of
 from transforms.errors import FmaError
-from transforms.manifest import ShardResult
-from transforms.parallel import cores
-from transforms.plan import ShardPlan, shard_of
-from transforms.progress import human_bytes, human_seconds
-from transforms.sandbox import Limits
-from transforms.shards import ShardBuilder
+from transforms.runtime import console
+from transforms.runtime.console import human_bytes, human_seconds
+from transforms.runtime.parallel import cores
 from transforms.tracks import Track
 
 STARTERS = 10

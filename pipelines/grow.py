@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from transforms import storage
+from transforms.audio.decoder_process import Limits
+from transforms.dataset.growth import Growth
+from transforms.dataset.manifest import Generation, Manifest, commit, read_ledger_file
+from transforms.dataset.plan import generation_name, make_plan
 from transforms.errors import FmaError
-from transforms.growth import Growth
-from transforms.manifest import Generation, Manifest, commit, read_ledger_file
-from transforms.plan import generation_name, make_plan
-from transforms.quiet import notes_kept_back
-from transforms.sandbox import Limits
+from transforms.runtime.stderr import notes_kept_back
 from transforms.tracks import Track
 
 if TYPE_CHECKING:
-    from transforms.manifest import ShardResult
-    from transforms.metadata import Catalog
+    from transforms.catalog.metadata import Catalog
+    from transforms.dataset.manifest import ShardResult
 
 
 COMMIT_EVERY = 8000
@@ -115,7 +115,7 @@ def _take_out(job: Job, manifest: Manifest, tracks: set[int], failures: set[int]
     """Takes tracks out of the manifest's generations; returns the bytes that were written again for it."""
     if not tracks | failures:
         return 0
-    from transforms.rewrite import without_tracks
+    from transforms.dataset.rewrite import without_tracks
 
     manifest.generations, rewritten = without_tracks(job.dataset, manifest, tracks, failures, name)
     return rewritten

@@ -6,17 +6,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pipelines.grow import Job, Outcome, counts, grow
-from transforms import console
-from transforms.arguments import number
+from transforms.audio.decoder_process import Limits
+from transforms.commands.arguments import number
 from transforms.config import DatasetConfig, validate
-from transforms.errors import TemplateWrittenError, UsageError
-from transforms.failures import REASONS
-from transforms.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
-from transforms.manifest import Manifest, is_dataset, load
-from transforms.sandbox import Limits
+from transforms.dataset.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
+from transforms.dataset.manifest import Manifest, is_dataset, load
+from transforms.errors import REASONS, TemplateWrittenError, UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
-    from transforms.metadata import Catalog
+    from transforms.catalog.metadata import Catalog
 
 TAKES_BEAM_OPTIONS = True
 SAMPLE = 200
@@ -167,7 +166,7 @@ def _refuse_mixed_lengths(dataset: str, manifest: Manifest, subset: str) -> None
 
 def choose_config(args: argparse.Namespace) -> DatasetConfig:
     """The settings: those that were given, then those of the existing dataset, then the defaults."""
-    from transforms.features import KINDS
+    from transforms.audio.features import KINDS
 
     base = load(args.out).config if is_dataset(args.out) else DatasetConfig()
     given = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
@@ -181,8 +180,8 @@ def choose_config(args: argparse.Namespace) -> DatasetConfig:
 def _read_catalog(args: argparse.Namespace) -> "Catalog":
     from dataclasses import replace
 
-    from transforms.locate import locate
-    from transforms.metadata import read_catalog
+    from transforms.catalog.locate import locate
+    from transforms.catalog.metadata import read_catalog
 
     catalog = read_catalog(args.metadata, args.subset, args.split)
     if not catalog.tracks:
@@ -194,7 +193,7 @@ def _report(args: argparse.Namespace, manifest: Manifest, growth: Growth, outcom
     if args.json:
         console.say(json.dumps(_as_json(args, manifest, growth, outcome)))
         return
-    from transforms.show import summarize
+    from transforms.commands.show import summarize
 
     summarize(manifest)
     if outcome.failed:

@@ -68,7 +68,7 @@ NORMALIZERS: dict[str, Callable[[DatasetConfig, int], Preprocess]] = {"mel": nor
 
 
 def _decibels(steps: tf.Tensor, config: DatasetConfig, dtype: tf.DType) -> tf.Tensor:
-    """As `transforms.mel.dequantize`, in the graph."""
+    """As `transforms.audio.mel.dequantize`, in the graph."""
     return tf.cast(steps, dtype) * config.db_step + config.db_min
 
 

@@ -8,7 +8,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import UsageError
-from transforms.parallel import cores
+from transforms.runtime.parallel import cores
 
 LOCAL_RUNNER = "FnApiRunner"
 

@@ -16,9 +16,9 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipelines.flink import FlinkCluster
 from pipelines.options import runner_name
-from transforms import console
 from transforms.errors import FmaError, UsageError
-from transforms.parallel import cores
+from transforms.runtime import console
+from transforms.runtime.parallel import cores
 
 CLUSTERS = ("flink", "portable")
 PRISMS = ("direct", "switchingdirect", "prism")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from transforms import console
+from transforms.runtime import console
 
 POLL_SECONDS = 0.5
 

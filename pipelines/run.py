@@ -8,8 +8,9 @@ from pipelines.dag.execute import Step, execute
 from pipelines.dag.graph import Result, plan
 from pipelines.dag.memory import Memory
 from pipelines.dag.nodes import DATASET, Work, make_nodes
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 TAKES_BEAM_OPTIONS = True
 DEFAULT_MODELS = "mel_cnn,baselines"

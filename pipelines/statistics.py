@@ -6,11 +6,12 @@ import json
 import os
 import sys
 
-from transforms import console, storage
-from transforms.arguments import number
-from transforms.growth import locked
-from transforms.manifest import Manifest, ShardFile, commit, load
-from transforms.quiet import notes_kept_back
+from transforms import storage
+from transforms.commands.arguments import number
+from transforms.dataset.growth import locked
+from transforms.dataset.manifest import Manifest, ShardFile, commit, load
+from transforms.runtime import console
+from transforms.runtime.stderr import notes_kept_back
 
 TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")

@@ -5,9 +5,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from transforms import console
-from transforms.arguments import number
+from transforms.commands.arguments import number
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     from trainers.classical.data import Table
@@ -113,7 +113,7 @@ def read_table(args: argparse.Namespace) -> "Table":
         if getattr(args, option):
             raise UsageError(f"--{option} belongs to --features-csv: a dataset knows its tracks")
     from trainers.classical.data import read_stats
-    from transforms.manifest import load
+    from transforms.dataset.manifest import load
 
     return read_stats(args.data, load(args.data))
 
@@ -124,7 +124,7 @@ def make_config(args: argparse.Namespace, table: "Table", models: list[str], gro
     from trainers.classical.saving import LIBRARIES
     from trainers.classical.scoring import KIND_OF_RUN
     from trainers.runs import RunConfig, versions
-    from transforms.manifest import load
+    from transforms.dataset.manifest import load
 
     spaces = json.dumps({model: candidates(model, len(table.columns), len(table.labels)) for model in models})
     options: dict[str, Any] = {

@@ -8,9 +8,9 @@ from typing import Any
 
 from trainers.bench_stages import Sample, build_stages, epochs_for, exhaust, time_passes
 from trainers.data.source import find_shards
-from transforms import console
+from transforms.dataset.manifest import ShardFile, load
 from transforms.errors import UsageError
-from transforms.manifest import ShardFile, load
+from transforms.runtime import console
 from transforms.tracks import SPLITS
 
 TRAINING = "training step"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainers.data.budget import Budget
-from transforms import console
-from transforms.manifest import Manifest, ShardFile
+from transforms.dataset.manifest import Manifest, ShardFile
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -17,9 +17,10 @@ import tensorflow as tf
 from trainers import backup
 from trainers.models.spec import Phase
 from trainers.run_state import HISTORY_COLUMNS, RunState, advance, read_history, save_state, write_history
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import FmaError
-from transforms.progress import Progress
+from transforms.runtime import console
+from transforms.runtime.console import Progress
 
 
 class Watch(keras.callbacks.Callback):

@@ -9,7 +9,8 @@ import numpy as np
 from trainers.data import count_records, reading
 from trainers.inputs import Inputs
 from trainers.runs import FEATURES
-from transforms import console, storage
+from transforms import storage
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import tensorflow as tf

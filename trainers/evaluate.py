@@ -18,11 +18,12 @@ from trainers.runs import (
     write_evaluation,
     write_metrics,
 )
-from transforms import console, storage
-from transforms.arguments import number
+from transforms import storage
+from transforms.commands.arguments import number
 from transforms.config import DatasetConfig, differences
+from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
-from transforms.manifest import Manifest, load
+from transforms.runtime import console
 from transforms.tracks import SPLITS
 
 IRRELEVANT = {

@@ -9,10 +9,11 @@ import numpy as np
 
 from trainers.run_predictions import read_run_predictions
 from trainers.runs import CONFIG
-from transforms import console, storage
+from transforms import storage
+from transforms.dataset.ledger import Found, find_track
+from transforms.dataset.manifest import Manifest, load
 from transforms.errors import FmaError, UsageError
-from transforms.lookup import Found, find_track
-from transforms.manifest import Manifest, load
+from transforms.runtime import console
 
 HIDDEN = ("track_id", "reason", "message", "digest")
 """Cells of a ledger line that are shown elsewhere, or tell a person nothing."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trainers.models.spec import Phase
-from transforms.features import KINDS
-from transforms.manifest import Manifest, read_ledger
+from transforms.audio.features import KINDS
+from transforms.dataset.manifest import Manifest, read_ledger
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainers.augment import units_per_db
 from trainers.data import ahead, read_split
 from trainers.data.budget import Cache
-from transforms.manifest import Manifest
+from transforms.dataset.manifest import Manifest
 
 if TYPE_CHECKING:
     import tensorflow as tf

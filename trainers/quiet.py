@@ -3,7 +3,7 @@
 import os
 import sys
 
-from transforms.quiet import notes_kept_back
+from transforms.runtime.stderr import notes_kept_back
 
 LOG_LEVEL = "3"
 """Fatal errors only: others are raised, and the search for a GPU reports its absence as one."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from trainers.models.spec import CLASS_WEIGHTS, ModelOptions, ModelSpec, Phase
-from transforms.arguments import number, numbers
+from transforms.commands.arguments import number, numbers
 from transforms.errors import UsageError
 
 MIXUP_ALPHA = 0.2

@@ -21,10 +21,11 @@ from trainers.runs import (
     versions,
 )
 from trainers.settings import add_settings, choose_options, choose_phases, describe_phase
-from transforms import console, storage
-from transforms.arguments import number
+from transforms import storage
+from transforms.commands.arguments import number
+from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
-from transforms.manifest import Manifest, load
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import keras

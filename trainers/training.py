@@ -14,7 +14,8 @@ from trainers.inputs import Inputs
 from trainers.models.spec import ModelSpec, Phase, front_of, head_of, standardise
 from trainers.run_state import RunState, next_phase, read_history, write_history
 from trainers.runs import LOGS
-from transforms import console, storage
+from transforms import storage
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import keras

@@ -6,8 +6,8 @@
 from typing import TYPE_CHECKING
 
 from transforms import storage
+from transforms.dataset.manifest import Manifest, is_dataset, load
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest, is_dataset, load
 
 if TYPE_CHECKING:
     from trainers.transform_graph import TransformGraph

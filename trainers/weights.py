@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import keras

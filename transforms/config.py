@@ -13,7 +13,7 @@ class DatasetConfig:
     """Settings that every record of a dataset shares.
 
     Attributes:
-      features: names of the feature kinds to write, in the order of `transforms.features.KINDS`.
+      features: names of the feature kinds to write, in the order of `transforms.audio.features.KINDS`.
       sample_rate: Hz, of the mono signal that all features are computed from.
       n_fft: samples in an STFT frame.
       hop_length: samples from one frame to the next.

@@ -1,4 +1,7 @@
-"""Errors that a user can act on. Anything else that is raised is a programming error and keeps its traceback."""
+"""Errors that a user can act on, and the reasons for which a track is left out.
+
+Anything else that is raised is a programming error and keeps its traceback.
+"""
 
 
 class FmaError(Exception):
@@ -33,7 +36,7 @@ class TrackError(Exception):
     """One track cannot be ingested; it is counted under `reason` and the others go on.
 
     Args:
-      reason: one of `transforms.failures.REASONS`.
+      reason: one of `transforms.errors.REASONS`.
       message: what was found, for the failures file.
     """
 
@@ -44,3 +47,22 @@ class TrackError(Exception):
 
     def __reduce__(self):
         return type(self), (self.reason, self.message)
+
+
+REASONS = {
+    "missing_audio": "the metadata names the track, but there is no such file",
+    "unreadable_audio": "the file is there, but may not be read",
+    "empty_audio": "0 bytes, or tags without audio",
+    "corrupt_audio": "not audio, or audio that the decoder gives up on",
+    "too_large": "in a zip, and unpacks to more than 2 GiB",
+    "truncated_audio": "decoded much shorter than declared",
+    "too_short": "shorter than one window",
+    "timeout": "not done within the time limit for a track",
+    "out_of_memory": "more memory than the limit for a track",
+    "decoder_crashed": "the decoder's process died, twice",
+}
+
+SKIPPED = {
+    "no_genre": "the metadata gives the track no genre",
+    "not_in_subset": "the track belongs to a larger subset",
+}

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 
 from pipelines.dag.graph import Node, Result, hindrance
-from transforms import console
 from transforms.errors import FmaError
-from transforms.progress import human_seconds
+from transforms.runtime import console
+from transforms.runtime.console import human_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pipelines.dag.memory import Memory, changed, key_of
 from pipelines.ingest import examine
 from pipelines.statistics import nothing_to_do
 from transforms import storage
-from transforms.manifest import load
+from transforms.dataset.manifest import load
 
 Inputs = Callable[[], dict[str, Any]]
 Command = Callable[[], list[str]]

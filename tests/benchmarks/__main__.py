@@ -22,7 +22,7 @@ from tests.benchmarks import (
 from tests.benchmarks import bench_waiting as waiting
 from tests.benchmarks.harness import Row
 from trainers.quiet import import_tensorflow
-from transforms import console
+from transforms.runtime import console
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "front-end": bench_front_end.measure,

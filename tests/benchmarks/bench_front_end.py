@@ -15,10 +15,10 @@ import numpy as np
 
 from tests.benchmarks import clips
 from tests.benchmarks.harness import Row, interleave, median_ratio, own_process, spread
+from transforms.audio.extract import extract
 from transforms.config import DatasetConfig
-from transforms.extract import extract
-from transforms.records import frame
-from transforms.schema import Record, serialize
+from transforms.records.schema import Record, serialize
+from transforms.records.tfrecord import frame
 from transforms.tracks import Track
 
 CONFIG = DatasetConfig(features=("mel",))

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 import requests
 
-from transforms import console
+from transforms.runtime import console
 
 
 @dataclass

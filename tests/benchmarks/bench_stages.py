@@ -17,13 +17,10 @@ from threadpoolctl import threadpool_limits
 from tests.benchmarks import clips
 from tests.benchmarks.bench_front_end import CONFIG
 from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, spread
-from transforms.audio import BLOCK_VALUES, AudioFacts, find_peak, mix_to_mono, resample
-from transforms.features import KINDS
-from transforms.features.kind import Feature
-from transforms.features.raw import to_pcm16
-from transforms.records import frame
-from transforms.schema import Record, serialize
-from transforms.zeroed import ZeroedStretches
+from transforms.audio.decode import BLOCK_VALUES, AudioFacts, ZeroedStretches, find_peak, mix_to_mono, resample
+from transforms.audio.features import KINDS, Feature, to_pcm16
+from transforms.records.schema import Record, serialize
+from transforms.records.tfrecord import frame
 
 Stage = tuple[str, Callable[[Any], Any]]
 """Its name, and what it makes of what the stage before it made; the first one gets a file's bytes."""
@@ -54,7 +51,7 @@ def usual_stages() -> list[Stage]:
 
 
 def our_stages() -> list[Stage]:
-    """What `transforms.extract` does; its checks, which the usual way has none of, are stages of their own."""
+    """What `transforms.audio.extract` does; its checks, which the usual way has none of, are stages of their own."""
 
     def checked(blocks: list[np.ndarray]) -> list[np.ndarray]:
         facts = AudioFacts()

@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from pipelines.workers import descendants
-from transforms.sandbox import BLAS_THREADS, HEAP_KEPT, SAME_KERNELS
+from transforms.audio.decoder_process import BLAS_THREADS, HEAP_KEPT, SAME_KERNELS
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

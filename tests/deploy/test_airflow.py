@@ -15,7 +15,7 @@ import pytest
 from tests.deploy.recording import DEPLOY, ROOT
 from transforms.corpus.options import CorpusOptions
 from transforms.corpus.writer import write_corpus
-from transforms.manifest import load
+from transforms.dataset.manifest import load
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 PYTHON = AIRFLOW.with_name("python")

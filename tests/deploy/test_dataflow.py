@@ -11,7 +11,7 @@ import yaml
 
 import fma
 from tests.deploy.recording import DEPLOY, ROOT, value
-from transforms import sandbox
+from transforms.audio.decode import decoder_process
 
 OPTIONS = ("--project", "p", "--region", "r", "--bucket", "gs://b", "--tag", "1a2b3c")
 INGEST = (
@@ -45,7 +45,7 @@ def test_the_image_has_the_beam_of_the_pins(dockerfile):
 
 def test_the_image_computes_as_a_track_s_process_does(dockerfile):
     set_there = dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile[dockerfile.index("ENV OMP") :]))
-    wanted = sandbox.BLAS_THREADS | {"OPENBLAS_CORETYPE": "Haswell"}
+    wanted = decoder_process.BLAS_THREADS | {"OPENBLAS_CORETYPE": "Haswell"}
     assert {name: set_there.get(name) for name in wanted} == wanted
 
 
@@ -58,8 +58,9 @@ def test_what_the_image_takes_in_is_there_and_is_let_through(dockerfile):
 
 
 def test_a_worker_imports_no_numba():
-    modules = "pipelines.analyze, pipelines.build, transforms.extract, transforms.features, transforms.sandbox"
-    script = f"import sys, {modules}; found = {{'numba', 'librosa'}} & set(sys.modules); assert not found, found"
+    audio = "transforms.audio.extract, transforms.audio.features, transforms.audio.decoder_process"
+    check = "found = {'numba', 'librosa'} & set(sys.modules); assert not found, found"
+    script = f"import sys, pipelines.analyze, pipelines.build, {audio}; {check}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
 
 

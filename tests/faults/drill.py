@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.workers import descendants
-from transforms import manifest as manifests
-from transforms.verify import verify
+from transforms.commands.verify import verify
+from transforms.dataset import manifest as manifests
 
 FMA = [sys.executable, "-m", "fma"]
 DONE = "nothing (it was done)"

@@ -16,15 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.faults.mutations import damaged_file
-from transforms import console
+from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
-from transforms.failures import REASONS
-from transforms.manifest import ShardResult
-from transforms.plan import ShardPlan
-from transforms.records import read_records
-from transforms.sandbox import Limits
-from transforms.schema import deserialize
-from transforms.shards import ShardBuilder
+from transforms.dataset.build import ShardBuilder
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan
+from transforms.errors import REASONS
+from transforms.records.schema import deserialize
+from transforms.records.tfrecord import read_records
+from transforms.runtime import console
 from transforms.tracks import Track
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=20, window_hop_frames=20)

@@ -6,8 +6,8 @@ from functools import cache
 
 from tests.conftest import encoded, tone
 from tests.faults.mp3 import after_id3, frames_of
-from transforms.corpus.encode import encode_mp3
 from transforms.corpus.synth import synthesise
+from transforms.corpus.writer import encode_mp3
 
 SECONDS = 1.0
 XING = (b"Xing", b"Info")

@@ -11,8 +11,8 @@ import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.models import MODELS
-from transforms import manifest as manifests
-from transforms.records import frame, read_records
+from transforms.dataset import manifest as manifests
+from transforms.records.tfrecord import frame, read_records
 
 SHARD = "training-00001-of-00002"
 Damage = Callable[[Path], None]
@@ -142,8 +142,8 @@ def test_a_damaged_or_newer_manifest_stops_every_reader(sound, dataset, capsys, 
 
 @pytest.mark.parametrize("damage", [*SHARD_DAMAGES, repeat_a_record], ids=lambda damage: damage.__name__)
 def test_an_update_that_would_copy_from_a_damaged_shard_stops_and_the_dataset_stays(dataset, damage):
+    from transforms.dataset.rewrite import without_tracks
     from transforms.errors import FmaError
-    from transforms.rewrite import without_tracks
 
     path = path_of(dataset, "raw")
     damage(path)

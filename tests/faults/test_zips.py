@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.mutations import sound_mp3s
-from transforms import manifest as manifests
-from transforms.zips import LARGEST_MEMBER
+from transforms.catalog.zips import LARGEST_MEMBER
+from transforms.dataset import manifest as manifests
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel", "--track-memory", "100"]
 ENCRYPTED = 1

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import fma
-from transforms import manifest as manifests
 from transforms import storage
 from transforms.corpus.options import CorpusOptions
 from transforms.corpus.writer import write_corpus
+from transforms.dataset import manifest as manifests
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "32", "--features", "mel,stats", "--max-failures", "40"]
 

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from transforms import storage
-from transforms.storage import blobs, gcs
-from transforms.storage import client as clients
+from transforms.storage import gcs
+from transforms.storage import gcs_client as clients
 
 KINDS = ("429", "503", "reset", "lost", "cut", "slow")
 
@@ -15,7 +15,7 @@ KINDS = ("429", "503", "reset", "lost", "cut", "slow")
 def quick(monkeypatch) -> None:
     """The second try after a moment."""
     retry = clients.RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2.0)
-    monkeypatch.setitem(blobs.PATIENCE, "retry", retry)
+    monkeypatch.setitem(gcs.PATIENCE, "retry", retry)
 
 
 @pytest.mark.parametrize("kind", KINDS)

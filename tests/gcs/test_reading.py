@@ -11,7 +11,7 @@ from tests.pipelines.test_ingest import make_music
 from tests.trainers.test_fma_tables import features_csv, tracks_csv
 from trainers.classical.fma_tables import read_fma_table
 from transforms import storage
-from transforms.locate import open_track
+from transforms.catalog.locate import open_track
 from transforms.tracks import Track
 
 
@@ -93,7 +93,7 @@ def test_a_long_song_comes_by_way_of_a_file_of_this_machine(folder, cloud, tmp_p
     import soundfile
 
     from tests.conftest import tone
-    from transforms import locate
+    from transforms.catalog import locate
 
     monkeypatch.setattr(locate, "IN_MEMORY", 1 << 20)
     soundfile.write(tmp_path / "song.wav", tone(60, 22_050), 22_050)

@@ -5,9 +5,10 @@ import pytest
 import fma
 from tests.transforms.archive_server import BODY, QUICK, archive, get, serving
 from tests.transforms.test_sample import TINY, TINY_ARGUMENTS
-from transforms import parts, storage
+from transforms import storage
+from transforms.catalog import fetch
+from transforms.commands.download import download
 from transforms.corpus.writer import write_corpus
-from transforms.download import download
 from transforms.errors import FmaError
 
 
@@ -35,7 +36,7 @@ def server():
 
 
 def test_an_archive_goes_to_a_bucket_in_pieces_and_survives_broken_connections(server, folder, cloud, monkeypatch):
-    monkeypatch.setattr(parts, "PIECE", 1 << 16)
+    monkeypatch.setattr(fetch, "PIECE", 1 << 16)
     server.cuts = [70_000, 1, 0, 70_000]
     path = get(server, folder)
     assert path == f"{folder}/fma_small.zip"
@@ -50,7 +51,7 @@ def test_an_archive_goes_to_a_bucket_in_pieces_and_survives_broken_connections(s
 
 
 def test_the_next_run_goes_on_from_the_pieces_and_hashes_them(server, folder, monkeypatch):
-    monkeypatch.setattr(parts, "PIECE", 1 << 16)
+    monkeypatch.setattr(fetch, "PIECE", 1 << 16)
     server.cuts = [100_000, 0, 0, 0]
     with pytest.raises(FmaError, match="gave up after 3 tries; run again to go on from"):
         get(server, folder)
@@ -61,7 +62,7 @@ def test_the_next_run_goes_on_from_the_pieces_and_hashes_them(server, folder, mo
 
 
 def test_more_pieces_than_can_be_joined_at_once(server, folder, monkeypatch):
-    monkeypatch.setattr(parts, "PIECE", 1)  # so that every chunk of 64 KiB, and what a broken connection left, is one
+    monkeypatch.setattr(fetch, "PIECE", 1)  # so that every chunk of 64 KiB, and what a broken connection left, is one
     server.body = BODY * 16
     assert storage.read_bytes(get(server, folder, archive(server.body))) == server.body
 

@@ -9,7 +9,7 @@ import pytest
 
 from transforms import storage
 from transforms.errors import FmaError, UsageError
-from transforms.storage import staging
+from transforms.storage import local
 from transforms.storage.ranged import FIRST
 
 PLACES = ("here", "bucket")
@@ -154,7 +154,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder):
 
 
 def test_empty_objects_that_stand_for_folders_are_no_files(folder, cloud):
-    from transforms.storage.client import client
+    from transforms.storage.gcs_client import client
 
     bucket, _, name = folder.removeprefix("gs://").partition("/")
     for marker in ("run/", "run/logs/", "empty/"):
@@ -183,8 +183,8 @@ def test_an_upload_is_in_pieces_with_a_checksum(folder, cloud):
 
 def test_what_killed_processes_left_staged_is_removed_after_a_while(cloud, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    staging._remove_abandoned.cache_clear()
-    folder = os.path.dirname(staging.new_path("any"))
+    local._remove_abandoned.cache_clear()
+    folder = os.path.dirname(local.new_path("any"))
     old, gone = time.time() - 7200, 2**22 + 1
     for name, age in ((f"{gone}-1-old", old), (f"{gone}-2-new", None), (f"{os.getpid()}-3-mine", old), ("other", old)):
         path = os.path.join(folder, name)
@@ -192,7 +192,7 @@ def test_what_killed_processes_left_staged_is_removed_after_a_while(cloud, tmp_p
             pass
         if age:
             os.utime(path, (age, age))
-    staging._remove_abandoned.cache_clear()
+    local._remove_abandoned.cache_clear()
     storage.staging_path("gs://music/any")
     assert sorted(os.listdir(folder)) == sorted([f"{gone}-2-new", f"{os.getpid()}-3-mine", "other"])
 

@@ -9,13 +9,13 @@ import pytest
 
 from tests.gcs.corpus import arguments, digest_of, ingest, start
 from tests.gcs.stack import Cloud
-from transforms import manifest as manifests
 from transforms import storage
 from transforms.config import DatasetConfig
+from transforms.dataset import manifest as manifests
+from transforms.dataset.growth import locked
+from transforms.dataset.manifest import Manifest, commit, load
 from transforms.errors import FmaError
-from transforms.growth import locked
-from transforms.manifest import Manifest, commit, load
-from transforms.storage import lease, processes
+from transforms.storage import lease, local
 
 
 def wait_for(cloud: Cloud, path: str, method: str = "POST") -> None:
@@ -26,7 +26,7 @@ def wait_for(cloud: Cloud, path: str, method: str = "POST") -> None:
 
 
 def is_sound(dataset: str) -> bool:
-    from transforms.verify import verify
+    from transforms.commands.verify import verify
 
     return not verify(dataset, manifests.load(dataset)).problems
 
@@ -107,7 +107,7 @@ def quick(monkeypatch) -> None:
 
 def hold(folder: str, **others: object) -> bytes:
     """A hold of some other process' on the folder."""
-    data = json.dumps(processes.identity() | {"key": "other"} | others).encode()
+    data = json.dumps(local.identity() | {"key": "other"} | others).encode()
     storage.write_bytes(f"{folder}/.lock", data)
     return data
 

@@ -7,8 +7,8 @@ import pytest
 import fma
 from tests.gcs.corpus import SETTINGS, digest_of, ingest, upload
 from tests.gcs.stack import BUCKET
-from transforms import manifest as manifests
 from transforms import storage
+from transforms.dataset import manifest as manifests
 
 pytestmark = pytest.mark.usefixtures("cloud")
 

@@ -1,6 +1,6 @@
 from pipelines.analysis_cache import Part, make_part, reusable
-from transforms.manifest import Generation, ShardFile
-from transforms.schema import add_digests
+from transforms.dataset.manifest import Generation, ShardFile
+from transforms.records.schema import add_digests
 
 KEYS = {"mel": ["aa", "bb"], "stats": ["cc"]}
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.estimate import Estimate, choose_sample, show
 from tests.pipelines.test_ingest import SMALL, ingest, make_music
-from transforms.manifest import load
+from transforms.dataset.manifest import load
 from transforms.tracks import Track
 
 

@@ -11,7 +11,7 @@ import soundfile
 import fma
 from tests.conftest import tone
 from tests.pipelines.test_ingest import digest_of, ingest, make_music
-from transforms import manifest as manifests
+from transforms.dataset import manifest as manifests
 
 
 def last_line(capsys) -> str:
@@ -192,14 +192,14 @@ def test_a_reader_that_started_before_a_commit_keeps_its_list(music):
     manifest = manifests.load(str(music / "out"))
     soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
     assert ingest(music, "out", "--update") == 0
-    from transforms.verify import verify
+    from transforms.commands.verify import verify
 
     assert verify(str(music / "out"), manifest).problems == []
 
 
 def test_fma_clips_and_whole_songs_are_not_mixed(tmp_path, capsys):
     from transforms.config import DatasetConfig
-    from transforms.manifest import Generation, Manifest, commit
+    from transforms.dataset.manifest import Generation, Manifest, commit
 
     commit(str(tmp_path / "out"), Manifest(DatasetConfig(), [], [Generation("0001-a", "small")]))
     (tmp_path / "000").mkdir()

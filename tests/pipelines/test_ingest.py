@@ -14,7 +14,7 @@ import soundfile
 import fma
 from tests.conftest import tone
 from tests.faults.mp3 import frames_of
-from transforms import manifest as manifests
+from transforms.dataset import manifest as manifests
 
 GENRES = ("Rock", "Folk")
 SMALL = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,raw"]
@@ -72,7 +72,7 @@ def test_a_plain_csv_with_every_format_becomes_a_dataset(music):
 def test_tf_data_reads_every_record_back_through_the_parser(music):
     import tensorflow as tf
 
-    from transforms.schema import parse_example
+    from transforms.records.schema import parse_example
 
     manifest = manifests.load(str(music / "out"))
     for kind, shape in (("mel", [32, 20]), ("raw", [20 * 512])):
@@ -263,7 +263,7 @@ def test_a_target_that_may_not_be_written_is_one_line_and_exit_code_1(tmp_path, 
 
 
 def test_two_ingests_at_once_do_not_mix(music, capsys):
-    from transforms.growth import locked
+    from transforms.dataset.growth import locked
 
     with locked(str(music / "out")):
         assert ingest(music) == 1
@@ -272,7 +272,7 @@ def test_two_ingests_at_once_do_not_mix(music, capsys):
 
 def test_an_unexpected_exception_fails_the_job_with_the_track_named(tmp_path, monkeypatch):
     make_music(tmp_path, 4)
-    monkeypatch.setattr("transforms.sandbox.TrackProcess.extract", lambda *args: 1 / 0)
+    monkeypatch.setattr("transforms.audio.decoder_process.TrackProcess.extract", lambda *args: 1 / 0)
     with pytest.raises(Exception, match=r"track \d \(.*\): ZeroDivisionError"):
         ingest(tmp_path)
     assert not (tmp_path / "out" / "dataset.json").exists()

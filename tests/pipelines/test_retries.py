@@ -10,10 +10,10 @@ from pipelines.build import BuildJob, BuildShard, run_build
 from pipelines.options import beam_options
 from tests.pipelines.test_growth import files_of
 from tests.pipelines.test_ingest import digest_of, ingest, make_music
-from transforms import manifest as manifests
-from transforms.manifest import Generation
-from transforms.plan import make_plan
-from transforms.schema import add_digests
+from transforms.dataset import manifest as manifests
+from transforms.dataset.manifest import Generation
+from transforms.dataset.plan import make_plan
+from transforms.records.schema import add_digests
 from transforms.tracks import Track
 
 RETRYING_RUNNER = "--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"

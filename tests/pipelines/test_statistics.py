@@ -15,10 +15,10 @@ import fma
 from pipelines.statistics import nothing_to_do
 from tests.trainers import synthetic
 from tests.trainers.synthetic import write_dataset
-from transforms import manifest as manifests
-from transforms.mel import dequantize
-from transforms.records import read_records
-from transforms.schema import decode_payload, deserialize
+from transforms.audio.mel import dequantize
+from transforms.dataset import manifest as manifests
+from transforms.records.schema import decode_payload, deserialize
+from transforms.records.tfrecord import read_records
 
 CONSTANT_BAND, CONSTANT_COLUMN = 3, 7
 EXACT = 1e-12
@@ -299,7 +299,7 @@ def test_a_path_without_a_dataset_is_one_line_and_exit_code_2(tmp_path, capsys):
 
 
 def test_two_writers_do_not_mix(tmp_path, capsys):
-    from transforms.growth import locked
+    from transforms.dataset.growth import locked
 
     dataset = make(tmp_path / "dataset", ("mel",))
     with locked(str(dataset)):

@@ -15,8 +15,8 @@ import fma
 from pipelines.analysis_cache import load_parts
 from tests.pipelines.test_ingest import ingest, make_music
 from tests.pipelines.test_statistics import constants
-from transforms import manifest as manifests
-from transforms.manifest import LEDGERS
+from transforms.dataset import manifest as manifests
+from transforms.dataset.manifest import LEDGERS
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,stats"]
 SAME = 1e-6

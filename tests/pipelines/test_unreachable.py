@@ -4,9 +4,9 @@ import pytest
 
 from pipelines.build import BuildJob, BuildShard
 from transforms.config import DatasetConfig
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan
 from transforms.errors import UnreachableError
-from transforms.manifest import ShardResult
-from transforms.plan import ShardPlan
 from transforms.tracks import Track
 
 PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.mp3"),))
@@ -28,7 +28,7 @@ def silence(monkeypatch):
     def extract(*_):
         raise UnreachableError("gs://music/1.mp3: did not answer for 120 s")
 
-    monkeypatch.setattr("transforms.sandbox.TrackProcess.extract", extract)
+    monkeypatch.setattr("transforms.audio.decoder_process.TrackProcess.extract", extract)
 
 
 def test_a_runner_that_begins_work_again_gets_to_see_it(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runners import tools
-from transforms.console import format_table
+from transforms.runtime.console import format_table
 
 ROWS: dict[str, list[str]] = {}
 COLUMNS = ("runner", "ingest", "statistics", "digest", "")

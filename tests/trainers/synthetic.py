@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from transforms import storage
+from transforms.audio.extract import TrackFacts
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.extract import TrackFacts
-from transforms.features import KINDS
-from transforms.manifest import Generation, Manifest, ShardFile, commit
-from transforms.plan import ShardPlan, make_plan
-from transforms.records import frame
-from transforms.schema import Record, add_digests, digest, serialize
+from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
+from transforms.dataset.plan import ShardPlan, make_plan
+from transforms.records.schema import Record, add_digests, digest, serialize
+from transforms.records.tfrecord import frame
 from transforms.tracks import SPLITS, Track
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)

@@ -13,9 +13,9 @@ from trainers.classical.data import read_stats
 from trainers.classical.saving import load_model
 from trainers.classical.scoring import evaluate_baselines
 from trainers.run_predictions import read_predictions
+from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import load
-from transforms.statistics import COLUMNS
+from transforms.fma_statistics.columns import COLUMNS
 
 NAMES = tuple("/".join(column) for column in COLUMNS)
 TRACKS = {"training": 40, "validation": 12, "test": 12}

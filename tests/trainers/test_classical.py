@@ -14,7 +14,7 @@ from trainers.classical.models import MODELS, build, candidates
 from trainers.classical.search import Trial, best
 from trainers.classical.splits import artist_groups, make_rounds, stratified_sample
 from transforms.errors import FmaError, UsageError
-from transforms.statistics import COLUMNS
+from transforms.fma_statistics.columns import COLUMNS
 
 NAMES = tuple("/".join(column) for column in COLUMNS)
 

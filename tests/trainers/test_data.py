@@ -9,12 +9,12 @@ from tests.trainers.synthetic import CONFIG, TRACKS, write_dataset
 from trainers.data import count_records, read_split, reading, steps_per_epoch
 from trainers.data.budget import MIN_SHUFFLE, Budget, available_memory, plan_memory
 from trainers.data.pipeline import read_serialized
+from transforms.audio.features import KINDS
+from transforms.commands.verify import verify
+from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
-from transforms.features import KINDS
-from transforms.manifest import load
-from transforms.records import read_records
-from transforms.schema import decode_payload, deserialize
-from transforms.verify import verify
+from transforms.records.schema import decode_payload, deserialize
+from transforms.records.tfrecord import read_records
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import fma
 from tests.pipelines.test_ingest import ingest, make_music
 from trainers.run_predictions import one_model, write_predictions
-from transforms.manifest import load
-from transforms.records import frame
-from transforms.schema import deserialize
+from transforms.dataset.manifest import load
+from transforms.records.schema import deserialize
+from transforms.records.tfrecord import frame
 
 SMALL = ("--n-mels", "32", "--window-frames", "20", "--features", "mel,raw", "--max-failures", "50")
 

@@ -16,7 +16,7 @@ from trainers.classical.scoring import evaluate_baselines
 from trainers.run_predictions import read_predictions
 from trainers.runs import read_metrics
 from transforms.errors import FmaError, UsageError
-from transforms.statistics import COLUMNS
+from transforms.fma_statistics.columns import COLUMNS
 
 GENRES = ("Folk", "Rock")
 SPLITS = ("training", "training", "training", "validation", "test")

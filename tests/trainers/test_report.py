@@ -18,9 +18,9 @@ from trainers.report.leaderboard import standings, verdicts
 from trainers.report.mistakes import confused_pairs, hard_rows, mistakes
 from trainers.runs import RunConfig, create_run
 from transforms import storage
+from transforms.dataset.leaks import Leak
+from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
-from transforms.leaks import Leak
-from transforms.manifest import load
 
 EVIL = '<script>alert("1")</script> & Söhne'
 

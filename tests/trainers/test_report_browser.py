@@ -8,7 +8,7 @@ import fma
 from tests.browser import CHROMIUM, browser
 from tests.trainers.finished_runs import GENRES, write_run
 from tests.trainers.synthetic import write_dataset
-from transforms.manifest import load
+from transforms.dataset.manifest import load
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 

@@ -7,8 +7,8 @@ from tests.trainers.synthetic import write_dataset
 from trainers.report.intervals import difference, holm, mcnemar, wilson
 from trainers.report.leakage import REPEATS, Windows, by_track, by_window, claims_of, measure, read_windows
 from trainers.report.overfitting import judge
+from transforms.dataset.manifest import load
 from transforms.errors import UsageError
-from transforms.manifest import load
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def validation_loss(dataset: Path, run: Path) -> float:
     from trainers.backup import load_model
     from trainers.inputs import open_inputs
     from trainers.predictions import Predictor
-    from transforms.manifest import load
+    from transforms.dataset.manifest import load
 
     inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(run))
     predictor = Predictor(tiny.TINY, load_model(str(run)), tf.distribute.get_strategy())

@@ -12,7 +12,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.run_state import load_state, read_history
 from trainers.runs import load_config, read_metrics
-from transforms.manifest import commit, load
+from transforms.dataset.manifest import commit, load
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
 

@@ -12,10 +12,10 @@ import pytest
 import fma
 from tests.trainers.synthetic import write_dataset
 from trainers.transform import copy_transform, find_transform, load_transform
-from transforms import manifest as manifests
 from transforms import storage
+from transforms.dataset import manifest as manifests
+from transforms.dataset.manifest import Manifest
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import soxr
 
 from tests.conftest import encoded, tone
-from transforms.audio import AudioFacts, check_length, mix_to_mono, read_mono, resample
+from transforms.audio.decode import AudioFacts, check_length, mix_to_mono, read_mono, resample
 from transforms.errors import TrackError
 
 
@@ -67,7 +67,7 @@ def test_samples_do_not_depend_on_the_size_of_the_blocks(monkeypatch, channels, 
     file = encoded(tone(6, 44_100, channels), 44_100, file_format)
     found = []
     for block_values in (1 << 24, 1 << 16, 30_001):
-        monkeypatch.setattr("transforms.audio.BLOCK_VALUES", block_values)
+        monkeypatch.setattr("transforms.audio.decode.BLOCK_VALUES", block_values)
         file.seek(0)
         found.append(np.concatenate(list(read_mono(file, AudioFacts()))))
     np.testing.assert_array_equal(found[0], found[1])

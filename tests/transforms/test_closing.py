@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from tests.conftest import tone
+from transforms.audio.decoder_process import ProcessDiedError, TrackProcess
 from transforms.config import DatasetConfig
-from transforms.sandbox import ProcessDiedError, TrackProcess
 from transforms.tracks import Track
 
 CONFIG = DatasetConfig(features=("mel",))

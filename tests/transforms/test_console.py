@@ -10,8 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transforms.console import format_table, human_bytes, human_seconds, log, main_guard, naming, progress, say, table
 from transforms.errors import FmaError, UsageError
+from transforms.runtime.console import (
+    format_table,
+    human_bytes,
+    human_seconds,
+    log,
+    main_guard,
+    naming,
+    progress,
+    say,
+    table,
+)
 
 END = "<the end>"
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +246,8 @@ def python(code, **options):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_a_reader_that_leaves_ends_the_command_quietly(size, unbuffered):
-    code = f"import sys; from transforms.console import *; sys.exit(main_guard(lambda: sys.stdout.write('x' * {size})))"
+    write = f"lambda: sys.stdout.write('x' * {size})"
+    code = f"import sys; from transforms.runtime.console import *; sys.exit(main_guard({write}))"
     reader, writer = os.pipe()
     os.close(reader)
     process = python(code, stdout=writer, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})
@@ -246,5 +257,6 @@ def test_a_reader_that_leaves_ends_the_command_quietly(size, unbuffered):
 
 
 def test_the_helpers_and_the_command_are_light_to_import():
-    code = "import sys, transforms.console, transforms.download; print({'rich', 'requests', 'numpy'} & {*sys.modules})"
+    modules = "transforms.runtime.console, transforms.commands.download"
+    code = f"import sys, {modules}; print({{'rich', 'requests', 'numpy'}} & {{*sys.modules}})"
     assert python(code, stdout=subprocess.PIPE).communicate() == ("set()\n", "")

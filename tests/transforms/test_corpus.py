@@ -10,19 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from transforms.audio import AudioFacts, check_length, read_mono
+from transforms.audio.decode import AudioFacts, check_length, read_mono
+from transforms.catalog.metadata import read_catalog
 from transforms.corpus.broken import KINDS
-from transforms.corpus.clips import clip_bytes
-from transforms.corpus.encode import encode_mp3
-from transforms.corpus.names import SMALL_GENRES
 from transforms.corpus.options import CorpusOptions, fit_bitrate
-from transforms.corpus.plan import plan_songs
+from transforms.corpus.plan import SMALL_GENRES, plan_songs
 from transforms.corpus.summary import CorpusSummary
 from transforms.corpus.synth import synthesise
 from transforms.corpus.tables import declared_seconds
-from transforms.corpus.writer import write_corpus
+from transforms.corpus.writer import clip_bytes, encode_mp3, write_corpus
 from transforms.errors import TrackError
-from transforms.metadata import read_catalog
 from transforms.tracks import SPLITS
 
 QUICK = CorpusOptions(tracks_per_genre=3, clip_seconds=3, sample_rate=22_050, channels=1, bitrate=32, archives=True)

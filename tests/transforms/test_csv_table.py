@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from transforms.csv_table import read_rows
+from transforms.catalog.metadata import read_rows
 from transforms.errors import UsageError
 
 FMA_HEADER = (

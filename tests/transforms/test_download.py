@@ -7,10 +7,10 @@ import resource
 import pytest
 
 from tests.transforms.archive_server import BODY, OTHER, QUICK, archive, content, get, leave_part, names, serving
-from transforms import download as command
-from transforms.console import main_guard
-from transforms.download import Archive, download
+from transforms.commands import download as command
+from transforms.commands.download import Archive, download
 from transforms.errors import FmaError, UsageError
+from transforms.runtime.console import main_guard
 
 
 @pytest.fixture

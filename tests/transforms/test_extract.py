@@ -5,11 +5,11 @@ import pytest
 import soundfile
 
 from tests.conftest import encoded, tone
+from transforms.audio.extract import extract
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
-from transforms.extract import extract
-from transforms.features import KINDS
-from transforms.schema import Record, decode_payload
+from transforms.records.schema import Record, decode_payload
 from transforms.tracks import Track
 
 

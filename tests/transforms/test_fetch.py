@@ -3,9 +3,9 @@
 import pytest
 
 from tests.transforms.archive_server import BODY, OTHER, QUICK, archive, content, get, leave_part, names, serving
-from transforms.download import download
+from transforms.catalog.fetch import open_part
+from transforms.commands.download import download
 from transforms.errors import FmaError
-from transforms.parts import open_part
 
 
 @pytest.fixture

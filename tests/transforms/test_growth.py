@@ -1,9 +1,9 @@
 import pytest
 
 from transforms.config import DatasetConfig
+from transforms.dataset.growth import append_labels, locked, open_or_create, plan_growth, remove_orphans
+from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
 from transforms.errors import FmaError, UsageError
-from transforms.growth import append_labels, locked, open_or_create, plan_growth, remove_orphans
-from transforms.manifest import Generation, Manifest, ShardFile, commit
 from transforms.tracks import Track
 
 

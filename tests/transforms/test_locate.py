@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from transforms import locate as module
+from transforms.catalog import locate as module
+from transforms.catalog.locate import fma_path, locate, open_track
+from transforms.catalog.metadata import read_catalog
 from transforms.errors import TrackError, UsageError
-from transforms.locate import fma_path, locate, open_track
-from transforms.metadata import read_catalog
 from transforms.tracks import Track
 
 

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from transforms import manifest as manifests
 from transforms.config import DatasetConfig
+from transforms.dataset import manifest as manifests
+from transforms.dataset.manifest import Generation, Manifest, ShardFile, ShardResult, commit, load
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Generation, Manifest, ShardFile, ShardResult, commit, load
 
 
 def shard_result(name: str, tracks: int, digest: int, genre: str = "Rock") -> ShardResult:

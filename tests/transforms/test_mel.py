@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import tone
+from transforms.audio.features import KINDS
+from transforms.audio.mel import LogMel, dequantize, mel_filters, quantize
 from transforms.config import DatasetConfig
-from transforms.features import KINDS
-from transforms.mel import LogMel, dequantize, mel_filters, quantize
 
 GOLDEN = {(0, 0): -13.1966, (100, 20): -13.6778, (100, 33): -10.8172, (100, 70): -12.4587}  # by librosa 0.11
 
@@ -40,7 +40,7 @@ def test_log_mel_agrees_with_librosa_within_a_hundredth_of_a_decibel(sample_rate
 def test_log_mel_of_real_clips_agrees_with_librosa(fma_sample):
     import soundfile
 
-    from transforms.audio import AudioFacts, read_mono, resample
+    from transforms.audio.decode import AudioFacts, read_mono, resample
 
     for name in ("000/000003.mp3", "000/000012.mp3"):
         facts = AudioFacts()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from transforms.catalog.metadata import artist_split, read_catalog
 from transforms.errors import UsageError
-from transforms.metadata import artist_split, read_catalog
 
 FMA = """\
 ,album,artist,set,set,track,track,track,track

@@ -8,11 +8,9 @@ import pytest
 import soundfile
 
 import fma
-from transforms.audit import audit, unsought
 from transforms.config import DatasetConfig
-from transforms.fingerprint import bit_error_rate, fingerprint
-from transforms.leaks import Leak, find_leaks
-from transforms.manifest import Manifest, load
+from transforms.dataset.leaks import Leak, audit, bit_error_rate, find_leaks, fingerprint, unsought
+from transforms.dataset.manifest import Manifest, load
 
 RATE = 22_050
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from transforms.config import DatasetConfig
-from transforms.plan import ShardPlan, choose_shards, generation_name, make_plan, shard_of
+from transforms.dataset.plan import ShardPlan, choose_shards, generation_name, make_plan, shard_of
 from transforms.tracks import Track
 
 

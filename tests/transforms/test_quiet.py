@@ -7,7 +7,7 @@ import pytest
 SCRIPT = """
 import os, subprocess, sys
 from transforms.errors import FmaError
-from transforms.quiet import notes_kept_back
+from transforms.runtime.stderr import notes_kept_back
 try:
     with notes_kept_back():
         print("our own line", file=sys.stderr)

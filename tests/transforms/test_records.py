@@ -3,7 +3,7 @@ import io
 import pytest
 
 from transforms.errors import FmaError
-from transforms.records import frame, read_records
+from transforms.records.tfrecord import frame, read_records
 
 DATA = [b"", b"one", bytes(range(256)) * 40]
 FILE = b"".join(map(frame, DATA))

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import fma
+from transforms.commands.sample import next_command
 from transforms.corpus.options import CorpusOptions, validate
 from transforms.corpus.plan import plan_songs
 from transforms.corpus.summary import CorpusSummary
 from transforms.corpus.writer import COMPLETE, STARTED, write_corpus
 from transforms.errors import UsageError
-from transforms.sample import next_command
 
 TINY = CorpusOptions(tracks_per_genre=1, subset="small", clip_seconds=3, sample_rate=22_050, channels=1, bitrate=32)
 TINY_ARGUMENTS = [

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from tests.conftest import tone
-from transforms import sandbox
+from transforms.audio.decode import decoder_process
 from transforms.config import DatasetConfig
 from transforms.tracks import Track
 
@@ -22,7 +22,7 @@ def content(path: Path) -> dict[str, int]:
     def write(kind: str, framed: bytes, digest: int) -> None:
         found[f"{kind}{len(found)}"] = digest
 
-    process = sandbox.TrackProcess(DatasetConfig())
+    process = decoder_process.TrackProcess(DatasetConfig())
     process.extract(Track(1, "Rock", "training", str(path), size=path.stat().st_size), 0, write)
     process.close()
     return found
@@ -35,7 +35,7 @@ def test_features_do_not_depend_on_the_kernels_that_openblas_picks_for_a_cpu(tmp
     here = content(path)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Sandybridge")  # as a CPU of 2011 would have it
     assert content(path) == here
-    monkeypatch.setattr(sandbox, "SAME_KERNELS", {})
+    monkeypatch.setattr(decoder_process, "SAME_KERNELS", {})
     assert content(path) != here, "these kernels round alike: the test above shows nothing"
 
 
@@ -44,7 +44,7 @@ import os, sys
 from transforms import sandbox
 from transforms.config import DatasetConfig
 from transforms.tracks import Track
-process = sandbox.TrackProcess(DatasetConfig())
+process = decoder_process.TrackProcess(DatasetConfig())
 process._start()
 print(process._process.pid, flush=True)
 process._connection.send((Track(1, "Rock", "training", sys.argv[1]), 0, 1.0))

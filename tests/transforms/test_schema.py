@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.features import KINDS
-from transforms.schema import Record, add_digests, decode_payload, deserialize, digest, parse_example, serialize
+from transforms.records.schema import Record, add_digests, decode_payload, deserialize, digest, parse_example, serialize
 
 CONFIG = DatasetConfig(n_mels=8, window_frames=6, window_hop_frames=6)
 

@@ -11,13 +11,13 @@ import soundfile
 
 from tests.conftest import tone
 from transforms import storage
+from transforms.audio.decoder_process import Limits, TrackProcess
 from transforms.config import DatasetConfig
-from transforms.manifest import ShardResult
-from transforms.plan import ShardPlan
-from transforms.records import read_records
-from transforms.sandbox import Limits, TrackProcess
-from transforms.schema import deserialize
-from transforms.shards import ShardBuilder
+from transforms.dataset.build import ShardBuilder
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan
+from transforms.records.schema import deserialize
+from transforms.records.tfrecord import read_records
 from transforms.tracks import Track
 
 LIMITS = Limits()

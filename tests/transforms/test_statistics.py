@@ -16,15 +16,14 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from transforms.audio import AudioFacts, read_mono, resample
+from transforms.audio.decode import AudioFacts, read_mono, resample
 from transforms.errors import TrackError
-from transforms.statistics import COLUMNS, Statistics, accumulate
-from transforms.statistics.accumulate import FramePool
-from transforms.statistics.columns import FEATURE_SIZES, N_FRAME_FEATURES
-from transforms.statistics.constant_q import octave_count
-from transforms.statistics.frames import frame_features
-from transforms.statistics.framing import Framing
-from transforms.statistics.moments import moments, statistics
+from transforms.fma_statistics import accumulate
+from transforms.fma_statistics.accumulate import FramePool, Statistics, moments, statistics
+from transforms.fma_statistics.chroma import octave_count
+from transforms.fma_statistics.columns import COLUMNS, FEATURE_SIZES, N_FRAME_FEATURES
+from transforms.fma_statistics.frames import frame_features
+from transforms.fma_statistics.spectral import Framing
 
 # Largest difference of mean, std, median, min and max, in the feature's own unit.
 TOLERANCE = {
@@ -234,7 +233,7 @@ def test_audio_without_statistics_is_a_track_error():
 
 def test_librosa_and_numba_are_never_loaded():
     code = (
-        "import sys, numpy; from transforms.statistics import Statistics; s = Statistics(22050);"
+        "import sys, numpy; from transforms.fma_statistics.accumulate import Statistics; s = Statistics(22050);"
         "s.push(numpy.ones(9999, 'f4')); s.finish(); sys.exit(bool({'librosa', 'numba'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,8 +6,8 @@ import pytest
 
 import fma
 from tests.pipelines.test_ingest import ingest, make_music
-from transforms.leaks import find_leaks
-from transforms.manifest import load
+from transforms.dataset.leaks import find_leaks
+from transforms.dataset.manifest import load
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_shard_cut_short_is_found(dataset, capsys):
 
 
 def test_a_shard_cut_between_two_records_is_found(dataset, capsys):
-    from transforms.records import frame, read_records
+    from transforms.records.tfrecord import frame, read_records
 
     path = first_shard(dataset)
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transforms.windows import WindowCutter
+from transforms.audio.windows import WindowCutter
 
 
 def windows_of(signal: np.ndarray, window: int, hop: int, context: int, blocks: list[int]) -> list[np.ndarray]:

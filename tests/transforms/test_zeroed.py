@@ -7,8 +7,7 @@ import soundfile
 
 from tests.conftest import encoded, tone
 from tests.faults.mp3 import frames_of
-from transforms.audio import AudioFacts, read_mono
-from transforms.zeroed import ZeroedStretches
+from transforms.audio.decode import AudioFacts, ZeroedStretches, read_mono
 
 RATE = 44_100
 FRAME = 1152

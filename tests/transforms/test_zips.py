@@ -7,10 +7,10 @@ import zlib
 
 import pytest
 
+from transforms.catalog.locate import locate, open_track
+from transforms.catalog.zips import DamagedZipError, damage_as_one_error, list_members, open_cached
 from transforms.errors import TrackError, UsageError
-from transforms.locate import locate, open_track
 from transforms.tracks import Track
-from transforms.zips import DamagedZipError, damage_as_one_error, list_members, open_cached
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transforms import console, storage
+from transforms import storage
+from transforms.dataset.manifest import Manifest, ShardFile, read_ledger
+from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest, ShardFile, read_ledger
-from transforms.schema import decode_payload, deserialize
-from transforms.shard_files import read_shard
-from transforms.statistics import COLUMNS
+from transforms.fma_statistics.columns import COLUMNS
+from transforms.records.schema import decode_payload, deserialize
+from transforms.runtime import console
 
 
 @dataclass(frozen=True)

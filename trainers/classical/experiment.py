@@ -11,7 +11,7 @@ from trainers.classical.models import MODELS
 from trainers.classical.search import Data, Fitted, Job, Pool, best, fit_final, make_job, search
 from trainers.classical.splits import Round
 from trainers.data.budget import available_memory
-from transforms import console
+from transforms.runtime import console
 
 COPIES = 6
 """Of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own."""

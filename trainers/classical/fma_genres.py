@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from trainers.classical.fma_files import open_table, split_address
 from transforms import storage
+from transforms.catalog.metadata import read_catalog
 from transforms.errors import UsageError
-from transforms.metadata import read_catalog
 
 BESIDE = ("tracks.csv", "fma_tracks_genres.csv", "fma_tracks_genres.csv.xz")
 """Where the metadata is not named: the first of these that lies in the folder of the features."""

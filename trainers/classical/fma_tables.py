@@ -21,8 +21,8 @@ import numpy as np
 from trainers.classical.data import Table, check_finite
 from trainers.classical.fma_files import open_table
 from trainers.classical.fma_genres import Facts, read_facts
-from transforms import console
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import pandas as pd

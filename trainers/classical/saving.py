@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import FmaError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -21,8 +21,8 @@ from trainers.classical.scores import class_scores, log_probabilities
 from trainers.classical.search import Fitted, Job
 from trainers.run_predictions import RunPredictions, write_predictions
 from trainers.runs import RunConfig, load_config, read_metrics, write_metrics
+from transforms.dataset.manifest import load
 from transforms.errors import UsageError
-from transforms.manifest import load
 
 KIND_OF_RUN = "baselines"
 """`model` in the run's config.json."""

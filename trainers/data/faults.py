@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from transforms import console, storage
+from transforms import storage
+from transforms.dataset.manifest import load
 from transforms.errors import FmaError
-from transforms.manifest import load
-from transforms.records import read_records
+from transforms.records.tfrecord import read_records
+from transforms.runtime import console
 
 LOOK_UP_TO = 4 << 30
 """Bytes of a dataset that are read again to find out which shard is damaged; TensorFlow does not say it."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from trainers.data.budget import Budget, Cache, available_memory, plan_memory
 from trainers.data.source import find_shards
 from transforms import storage
+from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import UsageError
-from transforms.manifest import Manifest, ShardFile
-from transforms.schema import parse_example
+from transforms.records.schema import parse_example
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -1,8 +1,8 @@
 """What there is to read: a split's shards and their counts, as dataset.json lists them."""
 
 from transforms import storage
+from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest, ShardFile
 from transforms.tracks import SPLITS
 
 

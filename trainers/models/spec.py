@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.features import KINDS
 
 if TYPE_CHECKING:
     import keras

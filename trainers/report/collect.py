@@ -11,8 +11,8 @@ from trainers.metrics import LOWEST, describe
 from trainers.run_predictions import TrackPredictions, read_run_predictions
 from trainers.run_state import RunState, load_state, read_history
 from trainers.runs import RunConfig, load_config
-from transforms import console
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 SPLIT = "test"
 

@@ -3,8 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     from trainers.report.collect import Comparison
@@ -64,8 +65,8 @@ def read_background(args: argparse.Namespace, comparison: "Comparison") -> "Back
     from trainers.report.leakage import measure
     from trainers.report.mistakes import named_rows
     from trainers.report.page import Background
-    from transforms.audit import audit
-    from transforms.manifest import is_dataset, load
+    from transforms.dataset.leaks import audit
+    from transforms.dataset.manifest import is_dataset, load
 
     dataset = args.data or comparison.runs[0].config.dataset["path"]
     if not args.data and not is_dataset(dataset):

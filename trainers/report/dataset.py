@@ -7,7 +7,7 @@ from typing import Any
 
 from trainers.report.collect import Comparison
 from trainers.report.markup import Content, Html, element, fragment, paragraph, percent, section, table
-from transforms.manifest import Manifest, read_ledger
+from transforms.dataset.manifest import Manifest, read_ledger
 from transforms.tracks import SPLITS
 
 LICENCES = 12

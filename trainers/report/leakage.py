@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.metrics import RESAMPLES, bootstrap
-from transforms import console, storage
+from transforms import storage
+from transforms.audio.mel import LogMel, dequantize
+from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import UsageError
-from transforms.manifest import Manifest, ShardFile
-from transforms.mel import LogMel, dequantize
-from transforms.records import read_records
-from transforms.schema import decode_payload, deserialize
+from transforms.records.schema import decode_payload, deserialize
+from transforms.records.tfrecord import read_records
+from transforms.runtime import console
 
 MODEL = "logistic regression on standardised features, C = 1"
 MOST_TRACKS = 1000

@@ -19,7 +19,7 @@ from trainers.report.markup import (
     section,
     table,
 )
-from transforms.leaks import Leak
+from transforms.dataset.leaks import Leak
 
 KINDS = {
     "artist": ("artists", "a model may know the artist rather than the genre"),

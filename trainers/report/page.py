@@ -13,9 +13,8 @@ from trainers.report.leakage import Leakage
 from trainers.report.markup import Html, count, element, paragraph, section
 from trainers.report.mistakes import mistakes
 from trainers.report.style import STYLE
-from transforms.audit import unsought
-from transforms.leaks import Leak
-from transforms.manifest import Manifest
+from transforms.dataset.leaks import Leak, unsought
+from transforms.dataset.manifest import Manifest
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Of what the page may load: nothing but its own style sheet."""

@@ -3,7 +3,7 @@
 import argparse
 
 from trainers.serving.answers import THRESHOLD
-from transforms.arguments import number
+from transforms.commands.arguments import number
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,9 @@ from trainers.serving.calibration import Calibration
 from trainers.serving.damage import reading
 from transforms import storage
 from transforms.config import DatasetConfig
+from transforms.dataset.manifest import is_dataset, load
 from transforms.errors import UsageError
-from transforms.manifest import is_dataset, load
-from transforms.statistics import COLUMNS
+from transforms.fma_statistics.columns import COLUMNS
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
+from transforms.audio.extract import TrackFacts
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError
-from transforms.extract import TrackFacts
-from transforms.features import KINDS
-from transforms.records import read_records
-from transforms.sandbox import Limits, ProcessDiedError, TrackProcess
-from transforms.schema import decode_payload, deserialize
+from transforms.records.schema import decode_payload, deserialize
+from transforms.records.tfrecord import read_records
 from transforms.tracks import Track
 
 OnPayload = Callable[[str, np.ndarray], None]

@@ -11,7 +11,7 @@ from trainers.serving.batching import Batcher
 from trainers.serving.decoding import Decoder, OnPayload
 from trainers.serving.pictures import Spectrogram
 from trainers.serving.scoring import Scorer
-from transforms.sandbox import Limits
+from transforms.audio.decoder_process import Limits
 
 WINDOWS = 32
 """Of one song that go through the model at once; a song's memory does not grow beyond them."""

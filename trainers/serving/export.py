@@ -7,8 +7,9 @@ from trainers.runs import load_config
 from trainers.serving.arguments import add_model
 from trainers.serving.bundles import is_bundle, write_bundle
 from trainers.serving.scoring import open_scorer
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     from trainers.serving.keras_scorer import KerasScorer

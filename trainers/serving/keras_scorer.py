@@ -13,9 +13,9 @@ from trainers.serving.calibration import calibrate
 from trainers.serving.damage import check_labels, reading
 from trainers.serving.network import Network
 from transforms import storage
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.features import KINDS
-from transforms.manifest import Manifest
+from transforms.dataset.manifest import Manifest
 
 
 class KerasScorer:

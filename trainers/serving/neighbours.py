@@ -12,9 +12,10 @@ import numpy as np
 
 from trainers.evaluate import record_differences
 from trainers.serving.scoring import Scorer
-from transforms import console, storage
+from transforms import storage
+from transforms.dataset.manifest import Manifest, load, read_ledger
 from transforms.errors import FmaError, UsageError
-from transforms.manifest import Manifest, load, read_ledger
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     import tensorflow as tf

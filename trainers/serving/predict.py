@@ -15,11 +15,11 @@ from trainers.serving.names import printable
 from trainers.serving.scoring import Scorer, open_scorer
 from trainers.serving.sources import Song, find_songs, on_disk
 from trainers.serving.timeline import check_picture, draw_timeline
-from transforms import console
-from transforms.arguments import number
+from transforms.audio.decoder_process import Limits
+from transforms.commands.arguments import number
 from transforms.errors import TrackError, UsageError
-from transforms.parallel import cores
-from transforms.sandbox import Limits
+from transforms.runtime import console
+from transforms.runtime.parallel import cores
 
 Judged = tuple[Song, Answer | TrackError]
 SHOWN = 3

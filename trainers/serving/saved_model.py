@@ -22,9 +22,9 @@ from trainers.runs import RunConfig, versions
 from trainers.serving.keras_scorer import KerasScorer
 from trainers.serving.waveform import SIGNATURES, WAVEFORM, WaveformModel
 from transforms import storage
+from transforms.audio.features import KINDS
 from transforms.errors import FmaError
-from transforms.features import KINDS
-from transforms.quiet import notes_kept_back
+from transforms.runtime.stderr import notes_kept_back
 
 FACTS, TFLITE, LABELS = "export.json", "model.tflite", "labels.txt"
 SAVED_MODEL, GRAPH = "SavedModel", "saved_model.pb"

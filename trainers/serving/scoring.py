@@ -7,9 +7,10 @@ import numpy as np
 from trainers.run_state import load_state
 from trainers.runs import MODEL, RunConfig, load_config
 from trainers.serving.calibration import Calibration
-from transforms import console, storage
+from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 BASELINES = "baselines"
 """What config.json of a `fma baselines` run has for a model."""

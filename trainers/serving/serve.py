@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from trainers.serving.arguments import add_judging, add_limits, add_model
 from trainers.serving.engine import Engine
 from trainers.serving.scoring import open_scorer
-from transforms import console
-from transforms.arguments import number
+from transforms.audio.decoder_process import Limits
+from transforms.commands.arguments import number
 from transforms.errors import FmaError, TrackError, UsageError
-from transforms.parallel import cores
-from transforms.sandbox import Limits
+from transforms.runtime import console
+from transforms.runtime.parallel import cores
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

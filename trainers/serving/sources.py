@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from trainers.serving.names import printable
 from trainers.serving.streams import copy_standard_input, copy_to_temporary, is_stream
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import TrackError, UsageError
+from transforms.runtime import console
 
 STANDARD_INPUT = "-"
 

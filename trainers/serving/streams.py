@@ -8,8 +8,8 @@ import tempfile
 import time
 from typing import IO
 
-from transforms import console
 from transforms.errors import TrackError, UsageError
+from transforms.runtime import console
 
 MOST_BYTES = 4 << 30
 """A stream without an end must not fill the disk."""

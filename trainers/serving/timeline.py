@@ -8,8 +8,9 @@ import numpy as np
 
 from trainers.serving.answers import Answer
 from trainers.serving.names import printable
-from transforms import console, storage
+from transforms import storage
 from transforms.errors import UsageError
+from transforms.runtime import console
 
 MOST_SONGS = 40
 ROW_INCHES = 1.7

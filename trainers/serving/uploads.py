@@ -11,7 +11,7 @@ from typing import IO
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from transforms import console
+from transforms.runtime import console
 
 UPLOAD_SECONDS = 60.0
 PATIENCE, LEAST_RATE = 10.0, 8 << 10

@@ -10,8 +10,8 @@ import tensorflow as tf
 from trainers import metrics
 from trainers.serving.keras_scorer import KerasScorer
 from trainers.serving.network import Network
+from transforms.audio.mel import AMIN, mel_filters
 from transforms.config import DatasetConfig
-from transforms.mel import AMIN, mel_filters
 
 WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
 WINDOWS = 16
@@ -145,7 +145,7 @@ class WaveformModel(tf.Module):
 
 
 class MelImages:
-    """`transforms.features.mel` in a graph.
+    """`transforms.audio.features` in a graph.
 
     Args:
       config: of the dataset.
@@ -171,5 +171,5 @@ class MelImages:
 
 
 def _pcm(samples: tf.Tensor) -> tf.Tensor:
-    """`transforms.features.raw` in a graph: float32 [b, samples] -> int16 [b, samples]."""
+    """`transforms.audio.features` in a graph: float32 [b, samples] -> int16 [b, samples]."""
     return tf.cast(tf.clip_by_value(tf.round(samples * 32768), -32768, 32767), tf.int16)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from transforms.corpus.options import SHORT_SECONDS
-from transforms.corpus.seeds import generator
+from transforms.corpus.options import SHORT_SECONDS, generator
 
 CUT_TO = 0.2  # of the bytes of a whole clip
 
@@ -15,7 +14,7 @@ class Kind:
     Attributes:
       name: how.
       track_id: the row that is broken so; all but the last two are ids whose audio is unusable in the real FMA too.
-      reason: why ingest should refuse the track, a key of `transforms.failures.REASONS`.
+      reason: why ingest should refuse the track, a key of `transforms.errors.REASONS`.
       seconds: audio to make the file from; 0 for the whole clip, None where no audio is needed.
     """
 

@@ -1,9 +1,23 @@
-"""What a user can choose about a synthetic corpus."""
+"""What a user can choose about a synthetic corpus, and its seeded random numbers."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from transforms.errors import UsageError
+
+
+def generator(*key: str | int) -> np.random.Generator:
+    """A PCG64 stream of its own for each key, the same on every machine.
+
+    Args:
+      key: what the numbers are for, the seed first, e.g. (seed, "Rock", 3, 1482).
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
+
 
 # Bit rates of MPEG-1 layer III (32 kHz and up), kb/s: ISO/IEC 11172-3, table of bit_rate_index.
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

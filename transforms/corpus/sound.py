@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transforms.corpus.seeds import generator
+from transforms.corpus.options import generator
 from transforms.corpus.styles import ASPECTS, RANGES, STYLES, Range, Style
 from transforms.corpus.voices import VOICES, Voice, vary
 

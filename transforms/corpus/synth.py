@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.corpus.options import generator
 from transforms.corpus.parts import bass, chords, drums, lead, write_score
-from transforms.corpus.seeds import generator
 from transforms.corpus.sound import Sound, draw_sound
 from transforms.corpus.voices import SAMPLE_RATE, Samples
 

@@ -6,9 +6,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable
 
-from transforms.corpus.names import CHILDREN, GENRES, LICENSES, album_title, track_title
 from transforms.corpus.options import CorpusOptions
-from transforms.corpus.plan import Song
+from transforms.corpus.plan import CHILDREN, GENRES, LICENSES, Song, album_title, track_title
 
 # As in FMA's tracks.csv, in its order.
 COLUMNS = {

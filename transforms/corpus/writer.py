@@ -1,21 +1,163 @@
-"""Writes a corpus to a folder, by one thread or several; an interrupted one is made again by the same command."""
+"""Writes a corpus to a folder or to zips; an interrupted one is completed by the same command."""
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from transforms import console, storage
-from transforms.corpus.archives import write_archives
-from transforms.corpus.options import CorpusOptions, validate
-from transforms.corpus.plan import plan_songs
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from transforms import storage
+from transforms.corpus.broken import BY_NAME, broken_bytes
+from transforms.corpus.options import SUBSETS, CorpusOptions, bitrate_range, validate
+from transforms.corpus.plan import Song, plan_songs
 from transforms.corpus.summary import CorpusSummary
+from transforms.corpus.synth import synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
-from transforms.errors import UsageError
+from transforms.corpus.voices import SAMPLE_RATE
+from transforms.errors import FmaError, UsageError
+from transforms.runtime import console
+from transforms.runtime.console import naming
+
+
+def encode_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bitrate: int) -> bytes:
+    """An mp3 file with a constant bit rate.
+
+    Args:
+      samples: [n, 2] float32 at 44.1 kHz.
+      sample_rate: of the file, Hz; another one than 44.1 kHz is resampled to.
+      channels: 1 for the mean of both, 2.
+      bitrate: kb/s, one that `transforms.corpus.options.fit_bitrate` returns.
+
+    Raises:
+      FmaError: libsndfile has no LAME, or no room.
+    """
+    if channels == 1:
+        samples = samples.mean(axis=1, keepdims=True)
+    if sample_rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, SAMPLE_RATE, sample_rate, "HQ")
+    try:
+        return _encode(np.clip(samples, -1, 1), sample_rate, bitrate)
+    except soundfile.LibsndfileError as error:
+        raise FmaError(f"libsndfile writes no mp3 here ({error.error_string}): soundfile's own wheels can") from error
+
+
+def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> bytes:
+    options: dict[str, Any] = {
+        "format": "MP3",
+        "subtype": "MPEG_LAYER_III",
+        "compression_level": _compression_level(bitrate, sample_rate),
+        "bitrate_mode": "CONSTANT",
+    }
+    if not hasattr(os, "memfd_create"):
+        file = io.BytesIO()
+        soundfile.write(file, samples, sample_rate, **options)
+        return file.getvalue()
+    # A file in memory, where there is such a thing: LAME's thousand small writes then need not wait for Python's lock.
+    with open(os.memfd_create("mp3"), "w+b") as memory:
+        soundfile.write(memory.fileno(), samples, sample_rate, closefd=False, **options)
+        memory.seek(0)
+        return memory.read()
+
+
+def _compression_level(bitrate: int, sample_rate: int) -> float:
+    """What libsndfile turns into that bit rate: the whole part of a line from the highest (0) to the lowest (1).
+
+    So in mpeg_l3_encode.c of libsndfile 1.1 and later; aiming half a kb/s higher keeps the whole part where it belongs.
+    """
+    lowest, highest = bitrate_range(sample_rate)
+    return max(0.0, (highest - bitrate - 0.5) / (highest - lowest))
+
+
+def write_clip(song: Song, folder: str, options: CorpusOptions) -> None:
+    """Makes a song's file and writes it to its place under `folder`, whose subfolder is there; an absent one is not."""
+    content = clip_bytes(song, options)
+    if content is None:
+        return
+    path = os.path.join(folder, song.member)
+    with naming(path), open(path, "wb") as file:
+        file.write(content)
+
+
+def clip_bytes(song: Song, options: CorpusOptions) -> bytes | None:
+    """The file's bytes, or None where the corpus has a row without a file. They depend on the arguments alone."""
+    if not song.broken:
+        return _mp3(song, options, options.clip_seconds)
+    seconds = BY_NAME[song.broken].seconds
+    mp3 = b"" if seconds is None else _mp3(song, options, seconds or options.clip_seconds)
+    return broken_bytes(song.broken, mp3, options.seed)
+
+
+def _mp3(song: Song, options: CorpusOptions, seconds: float) -> bytes:
+    if song.silent:
+        samples = np.zeros((round(seconds * SAMPLE_RATE), 2), np.float32)
+    else:
+        samples = synthesise(song.genre, song.artist, song.track_id, seconds, options.seed)
+    return encode_mp3(samples, song.sample_rate, song.channels, song.bitrate)
+
+
+DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
+README = b"""A synthetic corpus in the form of FMA, a dataset for music analysis (https://arxiv.org/abs/1612.01840).
+Made by `fma sample`: every sound, name and licence in it is made up.
+"""
+
+
+def write_archives(out: str, songs: Iterable[Song], largest: str) -> list[str]:
+    """Packs what is under `out`; returns the paths written.
+
+    Args:
+      out: the corpus, with audio/ and fma_metadata/ complete.
+      songs: its rows; those without a file are left out.
+      largest: the largest subset it holds. There is an archive for small and, if it is there, for medium.
+    """
+    songs = list(songs)
+    paths = []
+    for place, subset in enumerate(SUBSETS[:2]):
+        if place <= SUBSETS.index(largest):
+            members = [song.member for song in songs if song.subset in SUBSETS[: place + 1]]
+            files = {f"fma_{subset}/{member}": os.path.join(out, "audio", member) for member in members}
+            paths.append(_write_zip(out, f"fma_{subset}", files, zipfile.ZIP_STORED))
+    tables = [f"fma_metadata/{name}" for name in ("tracks.csv", "genres.csv")]
+    files = {table: os.path.join(out, table) for table in tables}
+    return [*paths, _write_zip(out, "fma_metadata", files, zipfile.ZIP_BZIP2)]
+
+
+def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> str:
+    """One archive: a README, SHA-1 sums as `sha1sum -c` reads them, and the files, in this order."""
+    path = os.path.join(out, f"{name}.zip")
+    present = {member: source for member, source in files.items() if os.path.exists(source)}
+    sums = "".join(f"{_sha1(source)}  {member.partition('/')[2]}\n" for member, source in present.items())
+    with naming(path), zipfile.ZipFile(path, "w") as archive:
+        for member, content in ((f"{name}/README.txt", README), (f"{name}/checksums", sums.encode())):
+            archive.writestr(_entry(member, compression), content)
+        for member, source in present.items():
+            with open(source, "rb") as file:
+                archive.writestr(_entry(member, compression), file.read())
+    return path
+
+
+def _entry(member: str, compression: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(member, DATE)
+    entry.compress_type = compression
+    entry.external_attr = 0o644 << 16  # else unzip makes files that nobody may read
+    return entry
+
+
+def _sha1(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
+
 
 FORMAT = 1  # goes up when equal options give other bytes
 COMPLETE = "corpus.json"  # written last: what it lies beside is a whole corpus
@@ -106,8 +248,6 @@ def _write(summary: CorpusSummary, jobs: int, progress: bool) -> None:
 
 def _write_clips(summary: CorpusSummary, jobs: int) -> Iterator[None]:
     """Yields after each clip. Threads do: nine tenths of the time is LAME's, which runs without Python's lock."""
-    from transforms.corpus.clips import write_clip
-
     write = partial(write_clip, folder=summary.audio, options=summary.options)
     if jobs == 1:
         yield from map(write, summary.songs)

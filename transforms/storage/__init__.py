@@ -12,7 +12,7 @@ from typing import BinaryIO
 from transforms.errors import UsageError
 from transforms.storage import local
 from transforms.storage.local import is_no_file
-from transforms.storage.slices import Slice, read_ahead
+from transforms.storage.ranged import Slice, read_ahead
 
 __all__ = ["Slice", "is_no_file"]  # and all that is defined here
 

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from transforms import console
 from transforms.errors import FmaError
-from transforms.storage import blobs, processes
+from transforms.runtime import console
+from transforms.storage import gcs, local
 
 NAME = ".lock"
 RENEW_EVERY = 15.0
@@ -35,7 +35,7 @@ class Lease:
     def __init__(self, folder: str, busy: str):
         self._folder, self._busy = folder, busy
         self._path = f"{folder}/{NAME}"
-        self._data = json.dumps(processes.identity() | {"key": os.urandom(8).hex()}).encode()
+        self._data = json.dumps(local.identity() | {"key": os.urandom(8).hex()}).encode()
         self._lock = threading.Lock()
         self._version = self._take()
         self._over = threading.Event()
@@ -45,13 +45,13 @@ class Lease:
     def _take(self) -> int:
         while True:
             try:
-                return blobs.replace_version(self._path, self._data, 0)
-            except blobs.ChangedError:
+                return gcs.replace_version(self._path, self._data, 0)
+            except gcs.ChangedError:
                 lapsed = self._wait_until_lapsed()
             if lapsed is not None:
                 try:
-                    return blobs.replace_version(self._path, self._data, lapsed)
-                except blobs.ChangedError as error:
+                    return gcs.replace_version(self._path, self._data, lapsed)
+                except gcs.ChangedError as error:
                     raise FmaError(self._busy) from error
 
     def _wait_until_lapsed(self) -> int | None:
@@ -64,14 +64,14 @@ class Lease:
         until = time.monotonic() + LAPSES_AFTER
         while True:
             try:
-                data, version = blobs.read_version(self._path)
+                data, version = gcs.read_version(self._path)
             except FileNotFoundError:
                 return None
             holder = _holder(data)
             if not holder:
                 return version  # a local dataset's lock file, which was copied along
-            if processes.is_here(holder):
-                if processes.is_alive(holder):
+            if local.is_here(holder):
+                if local.is_alive(holder):
                     raise FmaError(self._busy)
                 return version
             if first is None:
@@ -89,13 +89,13 @@ class Lease:
     def renew(self) -> None:
         """Writes the object anew; ChangedError where another process has taken over."""
         with self._lock:
-            self._version = blobs.replace_version(self._path, self._data, self._version)
+            self._version = gcs.replace_version(self._path, self._data, self._version)
 
     def _keep(self) -> None:
         while not self._over.wait(RENEW_EVERY):
             try:
                 self.renew()
-            except blobs.ChangedError:
+            except gcs.ChangedError:
                 return  # `confirm` says so when it matters
             except (FmaError, OSError):
                 continue  # the network is away; the hold lapses only if that lasts
@@ -106,7 +106,7 @@ class Lease:
         self._thread.join()
         # Where that fails, the hold lapses by itself; what the command has done is done.
         with contextlib.suppress(FmaError, OSError):
-            blobs.remove_version(self._path, self._version)
+            gcs.remove_version(self._path, self._version)
 
 
 def _holder(data: bytes) -> dict:
@@ -140,7 +140,7 @@ def confirm(folder: str) -> None:
         return
     try:
         lease.renew()
-    except blobs.ChangedError as error:
+    except gcs.ChangedError as error:
         raise FmaError(
             f"{folder} was taken over by another command after {LAPSES_AFTER:.0f} s without a sign of life of this "
             "one; run it again, it carries on from there"

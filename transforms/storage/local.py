@@ -1,15 +1,88 @@
-"""Files of this machine. `transforms.storage` says what each function promises."""
+"""Files of this machine, and which process wrote one. `transforms.storage` says what each function promises."""
 
+import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
+import socket
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from transforms.errors import FmaError
-from transforms.storage.slices import Slice
+from transforms.storage.ranged import Slice
+
+
+def identity() -> dict[str, Any]:
+    """This process, so that no other one at any time or place has the same."""
+    return _place() | {"pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def is_here(other: dict[str, Any]) -> bool:
+    """Whether an identity is of a process of this machine (or container), running or not."""
+    return {key: other.get(key) for key in _place()} == _place()
+
+
+def is_alive(other: dict[str, Any]) -> bool:
+    """Whether the process of an identity that `is_here` still runs."""
+    pid = other.get("pid")
+    return isinstance(pid, int) and is_running(pid) and other.get("started") == _started(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _place() -> dict[str, str]:
+    space = boot = ""
+    with contextlib.suppress(OSError):  # only Linux has such names; there containers may share a host's
+        space = os.readlink("/proc/self/ns/pid")
+    # Machines of one image may have the same name, and the same number for their first name space.
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip()
+    return {"host": socket.gethostname(), "space": space, "boot": boot}
+
+
+def _started(pid: int) -> int:
+    """When a process began, in ticks since the machine did: numbers of processes are given out again."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+    return 0
+
+
+ABANDONED_AFTER = 3600.0
+"""Seconds without a write after which a file whose process is gone was left by one that was killed."""
+
+
+def new_path(name: str) -> str:
+    """A path for a new file, in a folder of this user's below the system's folder for temporary files (TMPDIR)."""
+    folder = os.path.join(tempfile.gettempdir(), f"fma-uploads-{os.getuid()}")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    _remove_abandoned(folder)
+    return os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}-{name}")
+
+
+@functools.cache
+def _remove_abandoned(folder: str) -> None:
+    """Once in each process, removes what killed ones have left."""
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            process = entry.name.partition("-")[0]
+            idle = time.time() - entry.stat().st_mtime
+            if idle > ABANDONED_AFTER and process.isdecimal() and not is_running(int(process)):
+                os.unlink(entry.path)
+
 
 LOCK = ".lock"
 _NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}

@@ -1,7 +1,43 @@
-"""A file that is read over a network, by ranges of bytes: a file object that asks for little and seldom."""
+"""Files read over a network by ranges of bytes: a file object that asks for little and seldom, and read-ahead."""
 
 import io
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AT_ONCE = 8
+"""Requests at a time; the client keeps ten connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of a file: its path, the first byte and how many."""
+
+    path: str
+    offset: int
+    length: int
+
+
+def read_ahead(work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 2 * AT_ONCE) -> Iterator[Result]:
+    """work(item) of each item, in order; threads are up to `ahead` items before the one that is asked for."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="storage") as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
 
 FIRST = 3 << 19
 """Bytes that are asked for when a file is opened: the whole of a clip of 30 s (1.2 MB at 320 kb/s)."""

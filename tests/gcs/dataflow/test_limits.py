@@ -14,10 +14,10 @@ from pipelines.build import BuildJob, BuildShards
 from pipelines.dataflow import complete
 from pipelines.lines import WriteLines
 from pipelines.options import make_pipeline
+from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.features import KINDS
-from transforms.manifest import ShardFile, ShardResult
-from transforms.plan import make_plan
+from transforms.dataset.manifest import ShardFile, ShardResult
+from transforms.dataset.plan import make_plan
 from transforms.tracks import Track
 
 TRACKS = 106_574

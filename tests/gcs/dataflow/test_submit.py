@@ -12,9 +12,10 @@ from pipelines.dataflow import told
 from tests.gcs.corpus import arguments, digest_of, upload
 from tests.gcs.dataflow.service import pipeline_of
 from tests.gcs.stack import BUCKET
-from transforms import manifest as manifests
-from transforms import storage, version
+from transforms import storage
+from transforms.dataset import manifest as manifests
 from transforms.errors import FmaError
+from transforms.runtime import version
 
 IMAGE = "us-central1-docker.pkg.dev/my-project/fma/worker:1"
 

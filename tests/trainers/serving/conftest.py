@@ -14,8 +14,8 @@ from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scoring import open_scorer
 from trainers.serving.uploads import UploadLimits
-from transforms.manifest import Manifest
-from transforms.sandbox import Limits
+from transforms.audio.decoder_process import Limits
+from transforms.dataset.manifest import Manifest
 from transforms.tracks import Track
 
 KINDS = ("mel_cnn", "tiny_transfer", "waveform_cnn", "yamnet")

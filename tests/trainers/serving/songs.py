@@ -21,9 +21,9 @@ from trainers.run_state import RunState, save_state
 from trainers.runs import MODEL, TRANSFORM, RunConfig, create_run
 from trainers.serving.network import Network
 from transforms import storage
-from transforms.manifest import Generation, Manifest, commit, load
-from transforms.plan import make_plan
-from transforms.shards import ShardBuilder
+from transforms.dataset.build import ShardBuilder
+from transforms.dataset.manifest import Generation, Manifest, commit, load
+from transforms.dataset.plan import make_plan
 from transforms.tracks import Track
 
 SETTINGS = replace(CONFIG, features=("mel", "raw", "stats"))

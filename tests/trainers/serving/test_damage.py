@@ -17,8 +17,8 @@ from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scoring import open_scorer
 from transforms import storage
+from transforms.audio.decoder_process import Limits
 from transforms.errors import FmaError
-from transforms.sandbox import Limits
 
 
 def change(file: Path, **values) -> None:

@@ -21,8 +21,8 @@ from trainers.serving.decoding import Decoder
 from trainers.serving.engine import WINDOWS, Engine
 from trainers.serving.pictures import COLUMNS, Spectrogram
 from trainers.serving.scoring import open_scorer
+from transforms.audio.decoder_process import Limits
 from transforms.errors import TrackError
-from transforms.sandbox import Limits
 
 
 @pytest.mark.parametrize("model", [*KINDS, "baselines"])

@@ -16,7 +16,7 @@ from tests.trainers.serving.songs import SETTINGS, write_run
 from trainers.serving.saved_model import FACTS, TFLITE, convert, pipeline_probabilities, run_tflite
 from trainers.serving.scoring import open_scorer
 from trainers.serving.waveform import WINDOWS
-from transforms.audio import AudioFacts, read_mono, resample
+from transforms.audio.decode import AudioFacts, read_mono, resample
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scoring import open_scorer
 from trainers.serving.uploads import UploadLimits
-from transforms.sandbox import Limits
+from transforms.audio.decoder_process import Limits
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 

@@ -30,8 +30,8 @@ from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scoring import open_scorer
 from trainers.serving.serve import listen
 from trainers.serving.uploads import UploadLimits
+from transforms.audio.decoder_process import Limits
 from transforms.errors import FmaError, UsageError
-from transforms.sandbox import Limits
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -1,0 +1,1 @@
+"""One track: its bytes in, its records out."""

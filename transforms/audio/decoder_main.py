@@ -1,0 +1,86 @@
+"""The life of a process that `transforms.audio.decoder_process` starts: tracks in, records out."""
+
+import os
+import pickle
+import resource
+import signal
+import sys
+import traceback
+import zipfile
+from multiprocessing.connection import Connection
+from typing import Any
+
+from transforms.audio.extract import extract
+from transforms.catalog.locate import checksum, open_track
+from transforms.config import DatasetConfig
+from transforms.errors import TrackError, UnreachableError
+from transforms.records.schema import Record, digest, serialize
+from transforms.records.tfrecord import frame
+from transforms.tracks import Track
+
+TOGETHER = 1 << 20
+"""Bytes of records in a message, about: each message wakes the parent, which costs more than to copy a record."""
+
+
+def serve() -> None:
+    """The child's whole life: tracks in, records out, until the parent is gone."""
+    connection = Connection(int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    config = connection.recv()
+    _limit_memory(int(sys.argv[2]))
+    while True:
+        try:
+            track, label, seconds = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        # The parent ends a track that takes too long; where the parent is gone, this alarm ends the process.
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            _serve_track(connection, track, label, config)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _serve_track(connection: Connection, track: Track, label: int, config: DatasetConfig) -> None:
+    def send(*message: Any) -> None:
+        connection.send_bytes(pickle.dumps(message, protocol=5))
+
+    held: list[tuple[str, bytes, int]] = []
+    size = 0
+
+    def write(kind: str, record: Record) -> None:
+        nonlocal size
+        framed = frame(serialize(record))
+        held.append((kind, framed, digest(kind, record, track.split, track.genre)))
+        size += len(framed)
+        if size >= TOGETHER:
+            send("records", held)
+            held.clear()
+            size = 0
+
+    try:
+        with open_track(track) as file:
+            crc32 = checksum(file)
+            facts = extract(track, file, label, config, write)
+        send("done", held, facts, crc32)
+    except TrackError as error:
+        send("failed", error.reason, error.message)
+    except MemoryError as error:
+        send("failed", "out_of_memory", f"more than the limit for a track: {error}")
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except (OSError, zipfile.BadZipFile) as error:
+        send("unreadable", str(error), isinstance(error, UnreachableError))
+    except Exception:  # noqa: BLE001 - passed on to the parent, which raises it
+        send("error", traceback.format_exc())
+
+
+def _limit_memory(megabytes: int) -> None:
+    """Bounds private memory on Linux, which counts anonymous maps towards RLIMIT_DATA."""
+    if not os.path.exists("/proc/self/statm"):
+        return
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[5]) * resource.getpagesize()
+    limit = used + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -1,0 +1,195 @@
+"""Tracks are decoded in a process of their own, so that one that hangs, crashes or eats memory costs itself alone.
+
+libsndfile and the codecs below it are C code that reads whatever people upload; no Python thread can stop them. The
+parent hands over a track, the child sends back its records, and a child that overruns its time or memory is killed and
+replaced. One child serves a worker for as long as it behaves.
+"""
+
+import os
+import pickle
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from transforms.audio.extract import TrackFacts
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError, TrackError, UnreachableError
+from transforms.runtime.stderr import debugging
+from transforms.tracks import Track
+
+BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process a core
+
+SAME_KERNELS = {"OPENBLAS_CORETYPE": "Haswell"} if platform.machine() in ("x86_64", "AMD64") else {}
+"""OpenBLAS picks its kernels by the CPU's name, and two of them round differently: a dataset's digest must not tell on
+which machines it was made. These run on every x86-64 CPU that TensorFlow runs on."""
+
+_MEGABYTES = {"MMAP_THRESHOLD": 32, "TRIM_THRESHOLD": 256, "TOP_PAD": 16}
+HEAP_KEPT = {f"MALLOC_{name}_": str(size << 20) for name, size in _MEGABYTES.items()}
+"""For glibc: by default it gives each block's memory back to the system, whose fresh pages cost a tenth of a track."""
+
+GRACE = 60.0
+"""Seconds beyond its limit after which a track's process ends by itself."""
+
+WriteFramed = Callable[[str, bytes, int], None]
+"""Called with (kind, the record as it stands in a TFRecord file, its content digest)."""
+
+
+class ProcessDiedError(TrackError):
+    """The track's process ended under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one track may cost.
+
+    Attributes:
+      seconds: of wall time.
+      megabytes: of memory beyond what the program itself needs.
+    """
+
+    seconds: float = 600.0
+    megabytes: int = 2048
+
+
+class TrackProcess:
+    """Runs `extract` in a child process.
+
+    Args:
+      config: the dataset's.
+      limits: for each track.
+    """
+
+    def __init__(self, config: DatasetConfig, limits: Limits = Limits()):
+        self._config, self._limits = config, limits
+        self._process: subprocess.Popen | None = None
+        self._guard = threading.Lock()
+        self._user: int | None = None  # the thread that is in `extract`
+        self._ended = False  # whether another one called `close` meanwhile
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a child."""
+        return self._process is not None and self._process.poll() is None
+
+    def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
+        """Hands every record of the track to `write`; returns its facts and the crc32 of its file. The track may take
+        `seconds`, or what the limits say.
+
+        Raises:
+          TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.
+          FmaError: a disk or a network failed, which is no fault of the track's.
+          RuntimeError: the child met a programming error, whose traceback is in the message.
+        """
+        with self._guard:
+            self._user, self._ended = threading.get_ident(), False
+        try:
+            return self._extract(track, label, write, seconds or self._limits.seconds)
+        finally:
+            with self._guard:
+                self._user = None
+            if self._ended:
+                self.close()
+
+    def _extract(self, track: Track, label: int, write: WriteFramed, seconds: float) -> tuple[TrackFacts, int]:
+        try:
+            if not self.running:
+                self._start()
+            deadline = time.monotonic() + seconds
+            self._notes.seek(0)
+            self._notes.truncate()
+            if self._ended:  # before there was a child to kill
+                raise EOFError
+            self._connection.send((track, label, seconds + GRACE))
+            while True:
+                if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                    raise TrackError("timeout", f"not done within {seconds:g} s")
+                what, *rest = pickle.loads(self._connection.recv_bytes())
+                if what not in ("records", "done"):
+                    raise _failure(track, what, *rest)
+                for record in rest[0]:
+                    write(*record)
+                if what == "done":
+                    return rest[1], rest[2]
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            raise self._how_it_died() from error
+        except BaseException as error:
+            # Whatever the child was about to send belongs to this track: the next one gets a fresh child.
+            if not isinstance(error, TrackError) or error.reason in ("timeout", "out_of_memory"):
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the child; from any thread, and again. A track that another thread is at fails with ProcessDiedError."""
+        with self._guard:
+            process, elsewhere = self._process, self._user not in (None, threading.get_ident())
+            self._ended = self._ended or elsewhere
+            if process is None:
+                return
+            process.kill()
+            if elsewhere:
+                return  # that thread meets the end of its pipe and tidies up: files must not be closed under it
+            process.wait()
+            self._connection.close()
+            self._notes.close()
+            self._process = None
+
+    def _start(self) -> None:
+        self.close()
+        ours, theirs = _socket_pair()
+        code = "from transforms.audio.decoder_main import serve; serve()"
+        arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        environment = os.environ | BLAS_THREADS | SAME_KERNELS | HEAP_KEPT | {"PYTHONPATH": path}
+        # libmpg123 remarks on every damaged frame: such notes are kept for the case that the process dies of one.
+        self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        stderr = None if debugging() else self._notes
+        self._process = subprocess.Popen(
+            arguments, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, stderr=stderr
+        )
+        os.close(theirs)
+        self._connection = Connection(ours)
+        self._connection.send(self._config)
+
+    def _how_it_died(self) -> ProcessDiedError:
+        assert self._process is not None
+        if self._ended:
+            self.close()
+            return ProcessDiedError("decoder_crashed", "the decoder's process was closed")
+        code = self._process.wait()
+        self._notes.seek(0)
+        lines = self._notes.read().decode(errors="replace").split("\n")
+        last = next((f": {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
+        self.close()
+        if code == -signal.SIGKILL:
+            return ProcessDiedError("out_of_memory", "the system killed the decoder's process")
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ProcessDiedError("decoder_crashed", f"the decoder's process ended by {name}{last}")
+
+
+def _failure(track: Track, what: str, *facts: Any) -> Exception:
+    """What the child says of a track that it could not finish."""
+    if what == "failed":
+        return TrackError(*facts)
+    if what == "unreadable":
+        message, may_pass = facts
+        message = message if track.path in message else f"{track.locator}: {message}"
+        return UnreachableError(message) if may_pass else FmaError(message)
+    return RuntimeError(facts[0])
+
+
+def _socket_pair() -> tuple[int, int]:
+    import socket
+
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+    return ours.detach(), theirs.detach()

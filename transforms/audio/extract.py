@@ -1,0 +1,74 @@
+"""One track: its bytes in, its records out, every kind from one decode."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from transforms.audio.decode import AudioFacts, check_length, read_mono, resample
+from transforms.audio.features import KINDS, Feature, to_pcm16
+from transforms.config import DatasetConfig
+from transforms.errors import TrackError
+from transforms.records.schema import Record
+from transforms.tracks import Track
+
+Write = Callable[[str, Record], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFacts:
+    """What ingestion found out about a track that it ingested.
+
+    Attributes:
+      seconds: decoded length.
+      windows: whole windows in it.
+      silent: whether it is digital silence.
+      audio_sha256: of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name.
+      zeroed_share: of the track, in stretches of exact zeros inside it (see `transforms.audio.decode`), 0 to 1.
+    """
+
+    seconds: float
+    windows: int
+    silent: bool
+    audio_sha256: str
+    zeroed_share: float = 0.0
+
+
+def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write) -> TrackFacts:
+    """Computes every feature of a track and hands each record on, in window order for each kind.
+
+    Records are handed on while the track is decoded, so `write` has to be able to take them back if the track turns
+    out to be bad.
+
+    Args:
+      track: whose records they are.
+      file: its bytes, seekable.
+      label: its class id.
+      config: the dataset's.
+      write: called as write(kind, record).
+
+    Raises:
+      TrackError: with its reason.
+    """
+    facts = AudioFacts()
+    extractors = {name: KINDS[name].extractor(config) for name in config.features}
+    hashed = hashlib.sha256()
+    samples = 0
+
+    def hand_on(kind: str, features: Iterable[Feature]) -> None:
+        for feature in features:
+            write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload))
+
+    for block in resample(read_mono(file, facts), facts, config.sample_rate, config.resampler):
+        hashed.update(to_pcm16(block).data)
+        samples += len(block)
+        for kind, extractor in extractors.items():
+            hand_on(kind, extractor.push(block))
+    check_length(facts, track.duration)
+    windows = config.count_windows(samples)
+    if not windows:
+        raise TrackError("too_short", f"{facts.seconds:.2f} s, and a window has {config.window_seconds:.2f} s")
+    for kind, extractor in extractors.items():
+        hand_on(kind, extractor.finish())
+    share = round(facts.zeroed_share, 6)
+    return TrackFacts(round(facts.seconds, 3), windows, facts.silent, hashed.hexdigest(), share)

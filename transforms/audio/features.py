@@ -1,0 +1,185 @@
+"""The feature kinds: what each one's payload is, and how it is computed from a stream of samples.
+
+| kind | payload |
+|---|---|
+| mel | log-mel images [n_mels, window_frames] in uint8 steps of `db_step` above `db_min`, lowest band first |
+| raw | the window's mono samples as int16 PCM [window_samples] |
+| stats | FMA's 518 statistics of the whole track, float32 [518], columns as in its features.csv |
+
+Readers of a dataset import this module too, so what computes (scipy, soxr) is imported where a track is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from transforms.audio.windows import Segment, WindowCutter
+from transforms.config import DatasetConfig
+from transforms.fma_statistics.columns import COLUMNS
+
+if TYPE_CHECKING:
+    from transforms.audio.mel import LogMel
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One payload: `window` is its index in the track, `start` its first sample at the dataset's rate."""
+
+    window: int
+    start: int
+    payload: bytes
+
+
+class Extractor(Protocol):
+    """Computes one kind's features of one track from its samples, block by block."""
+
+    def push(self, samples: np.ndarray) -> Iterator[Feature]:
+        """Adds mono float32 [n] at the dataset's sample rate; yields the features that are complete."""
+
+    def finish(self) -> Iterator[Feature]:
+        """Yields the features that waited for the end of the track."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureKind:
+    """A record family.
+
+    Attributes:
+      name: as in `--features` and in shard paths.
+      per: whether there is a record for each window or one for each track.
+      dtype: of the payload, little-endian.
+      shape: payload shape for a config.
+      extractor: makes the object that computes the features of one track.
+    """
+
+    name: str
+    per: Literal["window", "track"]
+    dtype: np.dtype
+    shape: Callable[[DatasetConfig], tuple[int, ...]]
+    extractor: Callable[[DatasetConfig], Extractor]
+
+    def payload_bytes(self, config: DatasetConfig) -> int:
+        """Bytes of one payload."""
+        return int(np.prod(self.shape(config))) * self.dtype.itemsize
+
+
+class WindowExtractor(ABC):
+    """An `Extractor` that computes segment by segment.
+
+    Args:
+      config: the dataset's.
+      context: samples that a segment needs on each side.
+    """
+
+    def __init__(self, config: DatasetConfig, context: int = 0):
+        self._config = config
+        self._cutter = WindowCutter(config.window_samples, config.window_hop_samples, context)
+
+    def push(self, samples: np.ndarray) -> Iterator[Feature]:
+        """See `Extractor`."""
+        for segment in self._cutter.push(samples):
+            yield from self._features(segment)
+
+    def finish(self) -> Iterator[Feature]:
+        """See `Extractor`."""
+        for segment in self._cutter.finish():
+            yield from self._features(segment)
+
+    def _features(self, segment: Segment) -> Iterator[Feature]:
+        for i, payload in enumerate(self._payloads(segment)):
+            window = segment.first + i
+            yield Feature(window, window * self._config.window_hop_samples, payload)
+
+    @abstractmethod
+    def _payloads(self, segment: Segment) -> Iterator[bytes]:
+        """The payload of each of the segment's windows, in order."""
+
+
+@lru_cache(maxsize=4)
+def _log_mel(sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> "LogMel":
+    from transforms.audio.mel import LogMel
+
+    return LogMel(sample_rate, n_fft, hop_length, n_mels)
+
+
+class MelExtractor(WindowExtractor):
+    """Frames are those of a centred STFT of the whole track, so a window's image does not depend on how it is read."""
+
+    def __init__(self, config: DatasetConfig):
+        super().__init__(config, context=config.n_fft // 2)
+        self._log_mel = _log_mel(config.sample_rate, config.n_fft, config.hop_length, config.n_mels)
+
+    def _payloads(self, segment: Segment) -> Iterator[bytes]:
+        from transforms.audio.mel import quantize
+
+        config = self._config
+        steps = quantize(self._log_mel(segment.samples), config.db_min, config.db_step)
+        for i in range(segment.count):
+            yield steps[i * config.window_hop_frames :][: config.window_frames].T.tobytes()
+
+
+MEL = FeatureKind(
+    name="mel",
+    per="window",
+    dtype=np.dtype("u1"),
+    shape=lambda config: (config.n_mels, config.window_frames),
+    extractor=MelExtractor,
+)
+
+
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1) to int16 in steps of 1/32768, as 16-bit files hold it; what lies outside is clipped."""
+    scaled = samples * np.float32(32768)
+    return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype("<i2")
+
+
+class RawExtractor(WindowExtractor):
+    """Cuts and quantizes; the same windows as the mel kind."""
+
+    def _payloads(self, segment: Segment) -> Iterator[bytes]:
+        config = self._config
+        pcm = to_pcm16(segment.samples)
+        for i in range(segment.count):
+            yield pcm[i * config.window_hop_samples :][: config.window_samples].tobytes()
+
+
+RAW = FeatureKind(
+    name="raw",
+    per="window",
+    dtype=np.dtype("<i2"),
+    shape=lambda config: (config.window_samples,),
+    extractor=RawExtractor,
+)
+
+
+class StatsExtractor:
+    """One record for each track, at its end."""
+
+    def __init__(self, config: DatasetConfig):
+        from transforms.fma_statistics.accumulate import Statistics
+
+        self._statistics = Statistics(config.sample_rate)
+
+    def push(self, samples: np.ndarray) -> Iterator[Feature]:
+        self._statistics.push(samples)
+        yield from ()
+
+    def finish(self) -> Iterator[Feature]:
+        yield Feature(0, 0, self._statistics.finish().astype("<f4").tobytes())
+
+
+STATS = FeatureKind(
+    name="stats",
+    per="track",
+    dtype=np.dtype("<f4"),
+    shape=lambda config: (len(COLUMNS),),
+    extractor=StatsExtractor,
+)
+
+
+KINDS: dict[str, FeatureKind] = {kind.name: kind for kind in (MEL, RAW, STATS)}
+"""Every feature kind, by name."""

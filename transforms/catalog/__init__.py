@@ -1,0 +1,1 @@
+"""What there is to ingest: metadata, and where each track's bytes lie."""

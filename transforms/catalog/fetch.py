@@ -1,0 +1,349 @@
+"""One file over HTTP into a part file that survives broken connections and runs, hashed while it arrives."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from transforms import storage
+from transforms.errors import FmaError
+from transforms.runtime.console import Progress, human_bytes, human_seconds, log, progress
+
+if TYPE_CHECKING:
+    from requests import Response
+
+
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+PIECE = 64 << 20
+"""Bytes of a download that wait on this machine before they go to a bucket."""
+
+
+class Part(Protocol):
+    """What is there so far of a file.
+
+    Attributes:
+      path: where it lies.
+      size: bytes so far.
+    """
+
+    path: str
+    size: int
+
+    def sha1(self) -> str:
+        """SHA-1 of the bytes so far, in hexadecimal."""
+
+    def version(self) -> str:
+        """The ETag or date of the file that the bytes come from, or "" where the server gave none."""
+
+    def restart(self, version: str) -> None:
+        """Drops the bytes; those that follow come from `version` of the file."""
+
+    def append(self, chunk: bytes) -> None:
+        """Adds bytes to the end."""
+
+    def keep_as(self, path: str) -> None:
+        """Gives the finished file its name, once its bytes are safe."""
+
+    def remove(self) -> None:
+        """Deletes what is left of the part and its version."""
+
+
+class LocalPart:
+    """A file of this machine; in `PATH.etag` stands which version it comes from."""
+
+    def __init__(self, path: str, file: BinaryIO):
+        self.path = path
+        self.size = os.path.getsize(path)
+        self._file = file
+        self._digest = sha1_of(path)
+
+    def sha1(self) -> str:
+        return self._digest.hexdigest()
+
+    def version(self) -> str:
+        if not os.path.exists(f"{self.path}.etag"):
+            return ""
+        with open(f"{self.path}.etag", encoding="latin-1") as file:  # the encoding of HTTP headers
+            return file.read()
+
+    def restart(self, version: str) -> None:
+        self._file.truncate(0)  # before the version, so that no bytes ever stand beside one they are not from
+        self._digest, self.size = _sha1(), 0
+        with open(f"{self.path}.etag", "w", encoding="latin-1") as file:
+            file.write(version)
+
+    def append(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._digest.update(chunk)
+        self.size += len(chunk)
+
+    def keep_as(self, path: str) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        os.replace(self.path, path)
+        self.remove()
+
+    def remove(self) -> None:
+        for path in (self.path, f"{self.path}.etag"):
+            if os.path.exists(path):
+                os.remove(path)
+
+
+class BucketPart:
+    """A folder in a bucket with the pieces that have arrived, joined in the end; nothing else grows on this machine."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self._digest = _sha1()
+        self.size = 0
+        self._pieces = sorted(piece for piece, _ in storage.list_files(path) if piece.rpartition("/")[2].isdecimal())
+        for piece in self._pieces:
+            self._digest = sha1_of(piece, self._digest)
+            self.size += storage.size(piece)
+        self._staged = storage.staging_path(path)
+        self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by `close`
+        self._held = 0
+
+    def sha1(self) -> str:
+        return self._digest.hexdigest()
+
+    def version(self) -> str:
+        etag = storage.join(self.path, "etag")
+        return storage.read_bytes(etag).decode("latin-1") if storage.exists(etag) else ""
+
+    def restart(self, version: str) -> None:
+        storage.remove_all(self._pieces)
+        self._pieces, self._held, self.size, self._digest = [], 0, 0, _sha1()
+        self._file.truncate(0)
+        self._file.seek(0)
+        storage.write_bytes(storage.join(self.path, "etag"), version.encode("latin-1"))
+
+    def append(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._digest.update(chunk)
+        self._held += len(chunk)
+        self.size += len(chunk)
+        if self._held >= PIECE:
+            self._send()
+
+    def _send(self) -> None:
+        """Uploads what waits here as the next piece."""
+        if not self._held:
+            return
+        piece = storage.join(self.path, f"{len(self._pieces):06d}")
+        self._file.close()
+        storage.publish(self._staged, piece)
+        self._pieces.append(piece)
+        self._held = 0
+        self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by `close`
+
+    def keep_as(self, path: str) -> None:
+        self._send()
+        storage.concatenate(self._pieces, path)
+        self.remove()
+
+    def remove(self) -> None:
+        self._held = 0
+        storage.remove_tree(self.path)
+
+    def close(self) -> None:
+        """Uploads what has arrived, for the next run."""
+        try:
+            self._send()
+        finally:
+            self._file.close()
+            os.unlink(self._staged)
+
+
+@contextlib.contextmanager
+def open_part(path: str) -> Iterator[Part]:
+    """Opens the part at `path`, making it where it is absent; FmaError where another process writes to it."""
+    busy = f"{path}: another download is writing to it; wait for that one or stop it"
+    if not storage.is_local(path):
+        with storage.locked(path, busy), contextlib.closing(BucketPart(path)) as part:
+            yield part
+        return
+    with open(path, "ab") as file:
+        _lock(file, busy)
+        local = LocalPart(path, file)
+        try:
+            yield local
+        finally:
+            if local.size == 0:
+                local.remove()
+
+
+def _lock(file: BinaryIO, busy: str) -> None:
+    """Two processes that append to one part would spoil it unseen: each hashes only what it wrote itself."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FmaError(busy) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:  # some network folders cannot lock: there the user has to take care
+            raise
+
+
+def _sha1() -> Any:
+    return hashlib.sha1(usedforsecurity=False)  # FMA publishes SHA-1 sums
+
+
+def sha1_of(path: str, begun: Any = None) -> Any:
+    """The hashlib object of a file's bytes, after those that it was begun with, with progress shown."""
+    digest, size = begun or _sha1(), storage.size(path)
+    if size == 0:
+        return digest
+    with storage.open_read(path) as file, progress(f"hash {os.path.basename(path)}", size, "bytes") as bar:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+            bar.advance(len(chunk))
+    return digest
+
+
+CHUNK = 1 << 16  # bytes; at most this much is lost where a connection breaks off
+LONGEST_PAUSE = 60.0  # seconds
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class BrokenTransferError(Exception):
+    """The transfer broke off in a way that another try may mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How patient to be with a server.
+
+    Attributes:
+      tries: tries in a row that may bring no new byte; each new byte starts the count again.
+      pause: seconds before the second try; doubles with each further one, up to a minute.
+      timeout: seconds without an answer or a byte after which a connection counts as broken.
+    """
+
+    tries: int = 8
+    pause: float = 1.0
+    timeout: float = 60.0
+
+
+def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Retry) -> None:
+    """Adds to `part` what it lacks of the file at `url`, over as many connections as it takes.
+
+    Args:
+      url: http:// or https:// address.
+      part: filled up to the file's end; started again where the server has another version or cannot resume.
+      size: approximate bytes of the file, where the server does not tell.
+      free: bytes that the disk can still take.
+      retry: when to give up.
+
+    Raises:
+      FmaError: the server refuses, cannot be reached, or the disk is too small. The part stays as far as it came.
+    """
+    name, furthest, failures = url.rpartition("/")[2], part.size, 0
+    with progress(f"download {name}", None, "bytes", initial=part.size) as bar:
+        while True:
+            try:
+                return _transfer(url, part, bar, size=size, free=free, timeout=retry.timeout)
+            except BrokenTransferError as error:
+                # Further than ever: else a server that breaks off and cannot resume would be tried for ever.
+                failures = 0 if part.size > furthest else failures + 1
+                furthest = max(furthest, part.size)
+                if failures >= retry.tries:
+                    there = f" to go on from {human_bytes(part.size)}" if part.size else ""
+                    raise FmaError(f"{url}: {error}; gave up after {failures} tries; run again{there}") from error
+                wait = min(LONGEST_PAUSE, retry.pause * 2 ** max(0, failures - 1))
+                log(f"{name}: {error}; at {human_bytes(part.size)}, trying again in {human_seconds(wait)}")
+            time.sleep(wait)
+
+
+def _transfer(url: str, part: Part, bar: Progress, *, size: int, free: Callable[[], int], timeout: float) -> None:
+    """One connection: asks for what the part lacks and appends what comes."""
+    import requests
+
+    headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file, not of a compressed form
+    if part.size:
+        headers["Range"] = f"bytes={part.size}-"
+        if part.version():
+            headers["If-Range"] = part.version()
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+            _refuse(response, url)
+            total = _total(response, part)
+            _check_space((total or size) - part.size, free(), part.path)
+            if response.status_code == 200:
+                part.restart(_version(response))
+            bar.total = total or size
+            for chunk in response.iter_content(CHUNK):
+                part.append(chunk)
+                bar.update(part.size)
+    except requests.RequestException as error:
+        raise _judge(error, url) from error
+    if total is not None and part.size < total:
+        raise BrokenTransferError("the connection broke off")
+
+
+def _refuse(response: "Response", url: str) -> None:
+    """Raises for an answer that holds no bytes of the file."""
+    code, kind = response.status_code, response.headers.get("Content-Type", "")
+    if code in TRY_AGAIN:
+        raise BrokenTransferError(f"HTTP {code} {response.reason}")
+    if code not in (200, 206, 416):
+        raise FmaError(f"{url}: HTTP {code} {response.reason}; check --base-url, or whether the archive has moved")
+    if code == 200 and kind.startswith("text/html"):
+        # Stops before the part is dropped in favour of a network's sign-in page.
+        raise FmaError(f"{url}: the answer is a web page, not an archive; check --base-url and the network's sign-in")
+
+
+def _total(response: "Response", part: Part) -> int | None:
+    """Bytes of the whole file, None where the server does not tell; drops the part where it cannot be continued."""
+    length = response.headers.get("Content-Length", "")
+    if response.status_code == 200:
+        return int(length) if length.isdecimal() else None
+    found = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    same = _same_version(part.version(), _version(response))
+    if response.status_code == 416 or found is None or int(found[1]) != part.size or not same:
+        part.restart("")
+        raise BrokenTransferError("the server's file is not the one that was begun, starting again")
+    if found[2] != "*":
+        return int(found[2])
+    return part.size + int(length) if length.isdecimal() else None
+
+
+def _version(response: "Response") -> str:
+    """What If-Range takes: a strong ETag, else the date of the last change, else "" (RFC 9110, 13.1.5)."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _same_version(one: str, other: str) -> bool:
+    """False where both are known, of one kind, and different."""
+    comparable = one and other and one.startswith('"') == other.startswith('"')
+    return not comparable or one == other
+
+
+def _check_space(needed: int, free: int, path: str) -> None:
+    if needed > free:
+        raise FmaError(
+            f"{path}: {human_bytes(needed)} more needed, {human_bytes(free)} free on that disk; "
+            "free some space or choose another folder"
+        )
+
+
+def _judge(error: BaseException, url: str) -> Exception:
+    """BrokenTransferError where another try may help, else FmaError; the message is that of the first cause."""
+    import requests
+
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return BrokenTransferError("the connection broke off")
+    cause = error
+    while cause.__context__ is not None:
+        cause = cause.__context__
+    lost = isinstance(error, (requests.ConnectionError, requests.Timeout))
+    if lost and not isinstance(cause, ssl.SSLCertVerificationError):
+        return BrokenTransferError(getattr(cause, "strerror", "") or str(cause) or type(cause).__name__)
+    return FmaError(f"{url}: {cause}")

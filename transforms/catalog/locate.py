@@ -1,0 +1,243 @@
+"""Where a track's bytes lie, found once by the planner, and how a worker opens them."""
+
+import io
+import posixpath
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import IO, BinaryIO
+
+from transforms import storage
+from transforms.catalog.zips import (
+    LARGEST_MEMBER,
+    DamagedZipError,
+    Member,
+    damage_as_one_error,
+    find_member,
+    list_members,
+    open_cached,
+    prepare_reading,
+)
+from transforms.errors import TrackError, UsageError
+from transforms.tracks import Track
+
+IN_MEMORY = 32 << 20  # bytes; every clip of 30 s, and most songs
+FMA_NAME = re.compile(r"((?:[^/]+/)*)\d{3}/(\d{6,})\.mp3")
+FMA_FOLDER = re.compile(r"\d{3}")
+
+
+def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
+    """Finds each track's audio.
+
+    Args:
+      tracks: from the catalog; with form "csv" each has the path that the csv names.
+      audio: a folder or a zip. With form "fma" it holds FMA's NNN/NNNNNN.mp3, or folders of which one does. With form
+        "csv" relative paths are below it; absolute paths and addresses are taken as they are.
+      form: "fma" or "csv".
+
+    Returns:
+      The tracks in the same order with path, archive and size set. Where there is no file, or none that may be looked
+      at, the path is where it should be and size is None: opening it tells the reason.
+
+    Raises:
+      UsageError: there is no such folder or zip, it cannot be read, a path leaves it, or it holds none of the tracks.
+    """
+    try:
+        if storage.is_dir(audio):
+            located = _in_fma_folder(tracks, audio) if form == "fma" else _in_folder(tracks, audio)
+        else:
+            members = list_members(audio)
+            located = _in_fma_zip(tracks, audio, members) if form == "fma" else _in_zip(tracks, audio, members)
+    except DamagedZipError as error:
+        raise UsageError(f"--audio {audio}: neither a folder nor a zip that can be read ({error})") from None
+    except PermissionError:
+        raise UsageError(f"--audio {audio}: no permission to read it") from None
+    except OSError as error:
+        if not storage.is_no_file(error):
+            raise
+        raise UsageError(f"--audio {audio}: no such folder or zip") from None
+    if located and all(track.size is None for track in located):
+        raise UsageError(
+            f"--audio {audio} holds none of the {len(located):,} tracks: looked for {located[0].locator} and so on; "
+            + ("give FMA's zip or the folder with 000/, 001/, ..." if form == "fma" else "paths in the csv start there")
+        )
+    return located
+
+
+def fma_path(track_id: int) -> str:
+    """`000/000002.mp3`: where FMA keeps a track."""
+    name = f"{track_id:06d}"
+    return f"{name[:3]}/{name}.mp3"
+
+
+def open_track(track: Track) -> BinaryIO:
+    """Opens a located track's audio, as a seekable file at its beginning.
+
+    Up to 32 MiB are read into memory. A longer file is handed over open, a longer zip member by way of a temporary
+    file, so memory does not grow with the track. Zips stay open, so that one is parsed once in each process.
+
+    Raises:
+      TrackError: missing_audio, unreadable_audio, too_large, or corrupt_audio where a zip member is damaged.
+      OSError, zipfile.BadZipFile: the zip itself is gone, or the disk or network fails: no fault of this track's.
+    """
+    if track.archive:
+        return _open_member(open_cached(track.archive), track)
+    try:
+        file = storage.open_read(track.path)
+    except PermissionError:
+        raise TrackError("unreadable_audio", f"{track.path}: no permission to read it") from None
+    except OSError as error:
+        if not storage.is_no_file(error):
+            raise
+        raise TrackError("missing_audio", f"{track.path}: {(error.strerror or 'no such file').lower()}") from None
+    wanted = min(track.size or IN_MEMORY, IN_MEMORY) + 1  # memory for all that is asked for is taken at first
+    data = file.read(wanted)
+    if len(data) == wanted:  # it is large, or has grown
+        data += file.read(IN_MEMORY + 1 - wanted)
+    if len(data) > IN_MEMORY:
+        file.seek(0)
+        return file if storage.is_local(track.path) else _spooled(file)
+    file.close()
+    return io.BytesIO(data)
+
+
+def checksum(file: BinaryIO) -> int:
+    """crc32 of a file, as zips keep it; the file is at its beginning before and after."""
+    crc32 = 0
+    while block := file.read(1 << 20):
+        crc32 = zlib.crc32(block, crc32)
+    file.seek(0)
+    return crc32
+
+
+def _in_folder(tracks: list[Track], audio: str) -> list[Track]:
+    paths = [track.path if _is_absolute(track.path) else storage.join(audio, _below(track)) for track in tracks]
+    sizes = storage.sizes(paths)
+    return [replace(track, path=path, size=size) for track, path, size in zip(tracks, paths, sizes, strict=True)]
+
+
+def _in_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> list[Track]:
+    outside = [track.path for track in tracks if _is_absolute(track.path)]
+    sizes = dict(zip(outside, storage.sizes(outside), strict=True))
+    return [
+        replace(track, size=sizes[track.path])
+        if _is_absolute(track.path)
+        else _as_member(track, audio, _below(track), members)
+        for track in tracks
+    ]
+
+
+def _in_fma_folder(tracks: list[Track], audio: str) -> list[Track]:
+    """One listing for each folder NNN that a track should be in, rather than a look for each track."""
+    wanted = {fma_path(track.track_id) for track in tracks}
+    best_root = audio
+    best: dict[str, int] = {}
+    for root in _fma_roots(audio):
+        held = _held(root, wanted)
+        if len(held) > len(best):
+            best_root, best = root, held
+    return [
+        replace(track, path=storage.join(best_root, fma_path(track.track_id)), size=best.get(fma_path(track.track_id)))
+        for track in tracks
+    ]
+
+
+def _held(root: str, wanted: set[str]) -> dict[str, int]:
+    """Sizes of the wanted files below `root`, by their path from there."""
+    sizes = {}
+    for folder in sorted({path.partition("/")[0] for path in wanted}):
+        with _tolerating_locked_folders():
+            for path, size in storage.list_files(storage.join(root, folder)):
+                name = "/".join(path.rsplit("/", 2)[1:])
+                if name in wanted:
+                    sizes[name] = size
+    return sizes
+
+
+def _fma_roots(audio: str) -> list[str]:
+    """The folders that hold folders NNN: `audio` itself or else those directly below it."""
+    names = storage.list_folders(audio)
+    if any(FMA_FOLDER.fullmatch(name) for name in names):
+        return [audio]
+    below = [storage.join(audio, name) for name in names]
+    roots = []
+    for folder in below:
+        with _tolerating_locked_folders():
+            if any(FMA_FOLDER.fullmatch(name) for name in storage.list_folders(folder)):
+                roots.append(folder)
+    return roots
+
+
+def _in_fma_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> list[Track]:
+    """FMA's zips hold all tracks below one folder; where there are several such, the one with most tracks counts."""
+    wanted = {fma_path(track.track_id) for track in tracks}
+    held: dict[str, int] = {}
+    for name in members:
+        matched = FMA_NAME.fullmatch(name)
+        if matched and name[len(matched[1]) :] in wanted:
+            held[matched[1]] = held.get(matched[1], 0) + 1
+    root = min(held, key=lambda root: (-held[root], root), default="")
+    return [_as_member(track, audio, root + fma_path(track.track_id), members) for track in tracks]
+
+
+def _as_member(track: Track, archive: str, path: str, members: Mapping[str, Member]) -> Track:
+    member = members.get(path)
+    if member is None:
+        return replace(track, path=path, archive=archive)
+    return replace(track, path=path, archive=archive, size=member.size, crc32=member.crc32)
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") or "://" in path
+
+
+def _below(track: Track) -> str:
+    """The track's relative path without `.` and `..`."""
+    path = posixpath.normpath(track.path)
+    if path == ".." or path.startswith("../"):
+        raise UsageError(f"track {track.track_id}: the path {track.path} leads out of the audio folder")
+    return path
+
+
+@contextmanager
+def _tolerating_locked_folders() -> Iterator[None]:
+    """A folder that may not be looked into has no files for the planner; opening each of its tracks tells why."""
+    try:
+        yield
+    except PermissionError:
+        return
+
+
+def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
+    """The member's bytes, in memory or in a temporary file."""
+    try:
+        info = find_member(archive, track.path)
+    except KeyError:
+        raise TrackError("missing_audio", f"{track.locator}: no such file in the zip") from None
+    except DamagedZipError as error:
+        raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
+    if info.flag_bits & 1:
+        raise TrackError("unreadable_audio", f"{track.locator}: encrypted")
+    if info.file_size > LARGEST_MEMBER:
+        raise TrackError(
+            "too_large", f"{track.locator}: unpacks to {info.file_size:,} bytes, {LARGEST_MEMBER:,} may be"
+        )
+    try:
+        prepare_reading(archive, info)
+        with damage_as_one_error(), archive.open(info) as member:
+            # Asked for a number of bytes, zipfile does not unpack more than the member claims to have.
+            return io.BytesIO(member.read(max(1, info.file_size))) if info.file_size <= IN_MEMORY else _spooled(member)
+    except DamagedZipError as error:
+        raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
+
+
+def _spooled(member: IO[bytes]) -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    shutil.copyfileobj(member, file, 1 << 20)
+    file.seek(0)
+    return file

@@ -1,0 +1,1 @@
+"""The commands of `fma` that need neither Beam nor Keras: `fma X` is `commands/X.py`."""

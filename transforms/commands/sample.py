@@ -1,0 +1,86 @@
+"""`fma sample`: an FMA-shaped synthetic corpus, made of real mp3 files, for a first look and for the tests."""
+
+import argparse
+import shlex
+from collections import Counter
+
+from transforms import storage
+from transforms.corpus.options import BITRATES, SUBSETS, CorpusOptions, validate
+from transforms.corpus.summary import CorpusSummary
+from transforms.errors import UsageError
+from transforms.runtime.console import human_bytes, say, table
+from transforms.runtime.parallel import cores
+from transforms.tracks import SPLITS
+
+DEFAULT_MAX_FAILURES = 5.0  # percent, of fma ingest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `fma sample`."""
+    defaults = CorpusOptions()
+    parser.description = (
+        "Writes an FMA-shaped synthetic corpus: mp3 files of 8 genres that sound different (Jazz joins in medium), "
+        "fma_metadata tables, artist-disjoint splits, and files broken as some of FMA's are. "
+        "Equal options give equal bytes; a corpus that is there already is left as it is."
+    )
+    parser.epilog = "example: fma sample --out corpus"
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    numbers = (
+        ("--tracks-per-genre", defaults.tracks_per_genre, "intact tracks of each of the 8 genres in subset small"),
+        ("--clip-seconds", defaults.clip_seconds, "length of a clip"),
+        ("--seed", defaults.seed, "another seed gives other music"),
+        ("--bitrate", defaults.bitrate, f"kb/s, constant: {', '.join(map(str, BITRATES))}"),
+        ("--sample-rate", defaults.sample_rate, "Hz, of most clips"),
+        ("--channels", defaults.channels, "1 or 2, of most clips"),
+    )
+    for name, default, text in numbers:
+        parser.add_argument(name, type=int, default=default, metavar="N", help=f"{text} (default: %(default)s)")
+    parser.add_argument(
+        "--subset", choices=SUBSETS, default=defaults.subset, help="the largest to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--broken", action=argparse.BooleanOptionalAction, default=True, help="add 8 broken files (default: yes)"
+    )
+    parser.add_argument("--song-durations", action="store_true", help="declare whole songs' lengths, as FMA does")
+    parser.add_argument("--zip", action="store_true", help="also pack fma_small.zip, fma_medium.zip, fma_metadata.zip")
+    parser.add_argument("--jobs", type=int, metavar="N", help="clips made at a time (default: one for each core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the corpus and says what it holds and which command comes next."""
+    from transforms.corpus.writer import write_corpus
+
+    names = CorpusOptions().to_json().keys() - {"archives"}
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError("--jobs must be at least 1")
+    options = validate(CorpusOptions(archives=args.zip, **{name: getattr(args, name) for name in names}))
+    summary = write_corpus(args.out, options, jobs=cores() if args.jobs is None else args.jobs, progress=True)
+    _report(summary)
+    return 0
+
+
+def _report(summary: CorpusSummary) -> None:
+    counts = Counter((song.genre_top, song.split) for song in summary.intact)
+    genres = sorted({genre for genre, _ in counts}, key=lambda name: (not name, name))
+    rows = [(genre or "(no top genre)", *(counts[genre, split] for split in SPLITS)) for genre in genres]
+    if not summary.written:
+        say(f"{summary.out} is already there, with the same options")
+    table(f"{summary.out}: {len(summary.intact)} clips, {human_bytes(_size(summary))}", ("genre", *SPLITS), rows)
+    if summary.broken:
+        say(f"and {len(summary.broken)} rows of subset small that are broken on purpose")
+    say("next: " + next_command(summary))
+
+
+def next_command(summary: CorpusSummary) -> str:
+    """The ingest command for the corpus; it allows for the broken rows where they are more than ingest puts up with."""
+    out, audio, metadata = map(shlex.quote, (summary.out.rstrip("/") + "-small", summary.audio, summary.metadata))
+    expected = summary.expected("small")
+    share = 100 * len(expected.failures) / (len(expected.failures) + len(expected.tracks))
+    allowed = f" --max-failures {int(share) + 1}" if share > DEFAULT_MAX_FAILURES else ""
+    return f"fma ingest --audio {audio} --metadata {metadata} --subset small --out {out}{allowed}"
+
+
+def _size(summary: CorpusSummary) -> int:
+    return sum(
+        size or 0 for size in storage.sizes([storage.join(summary.audio, song.member) for song in summary.songs])
+    )

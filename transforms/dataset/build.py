@@ -1,0 +1,132 @@
+"""Building one shard: the tracks of a plan line in, one TFRecord file for each kind out.
+
+Files are written under a temporary name and then renamed, records are in track order, and nothing but the plan line
+and the audio goes in: a shard that is built twice has the same bytes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from transforms import storage
+from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
+from transforms.audio.extract import TrackFacts
+from transforms.config import DatasetConfig
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan
+from transforms.dataset.shard_io import ShardFileWriter
+from transforms.errors import FmaError, TrackError, UnreachableError
+from transforms.records.schema import add_digests
+from transforms.runtime.console import os_message
+from transforms.tracks import Track
+
+OnTrack = Callable[[str], None]
+"""Called after each track with its failure reason, or "" for one that was ingested."""
+
+
+class ShardBuilder:
+    """Builds the shards of one generation.
+
+    Args:
+      dataset: path of the dataset.
+      generation: name of the generation to write.
+      labels: genre names; a label id is an index into them.
+      config: the dataset's.
+      limits: what one track may cost.
+      on_track: told of each finished track.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        generation: str,
+        labels: Sequence[str],
+        config: DatasetConfig,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        on_track: OnTrack = lambda _: None,
+    ):
+        self._dataset, self._generation, self._config = dataset, generation, config
+        self._labels = {genre: label for label, genre in enumerate(labels)}
+        self._process = TrackProcess(config, limits)
+        self._on_track = on_track
+
+    def close(self) -> None:
+        """Ends the process that decodes."""
+        self._process.close()
+
+    def build(self, plan: ShardPlan) -> ShardResult:
+        """Ingests the plan's tracks in order; what a user can mend comes back as `error`, anything else is raised.
+
+        Raises:
+          UnreachableError: cloud storage did not answer; the shard can be built again.
+          RuntimeError: a programming error.
+        """
+        writers: dict[str, ShardFileWriter] = {}
+        try:
+            for kind, ending in self._kinds():
+                path = storage.join(kind, self._generation, f"{plan.name}.{ending}")
+                writers[kind] = ShardFileWriter(self._dataset, path, kind, plan.split)
+            result = ShardResult(plan.name)
+            for track in plan.tracks:
+                self._ingest(track, writers, result)
+            result.files = [facts for writer in writers.values() if (facts := writer.publish())]
+            return result
+        except UnreachableError:
+            raise
+        except FmaError as error:
+            return ShardResult(plan.name, error=f"{plan.name}: {error}")
+        except OSError as error:
+            return ShardResult(plan.name, error=f"{plan.name}: {os_message(error)}")
+        finally:
+            for writer in writers.values():
+                writer.discard()
+
+    def _kinds(self) -> list[tuple[str, str]]:
+        return [*((kind, "tfrecord") for kind in self._config.features), ("tracks", "jsonl"), ("failures", "jsonl")]
+
+    def _ingest(self, track: Track, writers: dict[str, ShardFileWriter], result: ShardResult) -> None:
+        try:
+            facts, crc32 = self._write_records(track, writers)
+        except TrackError as error:
+            write_line(writers["failures"], track.to_json() | {"reason": error.reason, "message": error.message})
+            result.failures[error.reason] = result.failures.get(error.reason, 0) + 1
+            self._on_track(error.reason)
+            return
+        except (FmaError, OSError):
+            raise
+        except Exception as error:
+            # A new exception, since runners pass on an exception's message and not its notes.
+            raise RuntimeError(f"track {track.track_id} ({track.locator}): {error!r}") from error
+        track_digest = add_digests(*(writers[kind].keep() for kind in self._config.features))
+        found = asdict(facts) | {"crc32": crc32, "digest": f"{track_digest:064x}"}
+        write_line(writers["tracks"], track.to_json() | found)
+        result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
+        result.silent += facts.silent
+        result.zeroed += facts.zeroed_share > 0
+        self._on_track("")
+
+    def _write_records(self, track: Track, writers: dict[str, ShardFileWriter]) -> tuple[TrackFacts, int]:
+        def write(kind: str, framed: bytes, content_digest: int) -> None:
+            writers[kind].write(framed, content_digest)
+
+        def attempt() -> tuple[TrackFacts, int]:
+            try:
+                return self._process.extract(track, self._labels[track.genre], write)
+            except TrackError:
+                for writer in writers.values():
+                    writer.take_back()
+                raise
+
+        try:
+            return attempt()
+        except ProcessDiedError:
+            # Not the track's fault if somebody else's signal did it: one that kills two processes is to blame.
+            return attempt()
+
+
+def write_line(writer: ShardFileWriter, line: dict[str, Any]) -> None:
+    """Writes a ledger's line for one track."""
+    writer.write((json.dumps(line) + "\n").encode())
+    writer.keep()

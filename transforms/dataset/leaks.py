@@ -1,0 +1,246 @@
+"""The leak audit: what stands on both sides of a split, where a model could learn the answer instead of the genre.
+
+Artists, albums and equal audio are found in the ledger; near duplicates (the same recording under another encoding,
+cut or level) by acoustic fingerprints of the stored mel spectrograms."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from transforms import storage
+from transforms.dataset.manifest import Manifest, ShardFile, read_ledger
+from transforms.dataset.shard_io import map_files
+from transforms.records.schema import Record, decode_payload, deserialize
+from transforms.records.tfrecord import read_records
+from transforms.runtime import console
+from transforms.tracks import SPLITS, artist_key
+
+BANDS = 17  # one more than bits in a word
+SPAN = 8  # frames; .19 s at 22,050 Hz
+GROWTH = 8  # frames over which a difference grows
+EMPTY = (0x0000, 0xFFFF)
+"""Words of silence and of sounds that do not change: equal to each other, whatever the recording."""
+
+
+def has_bands(n_mels: int) -> bool:
+    """Whether so many mel bands are enough for a fingerprint: 26 or more."""
+    return n_mels * 2 // 3 >= BANDS
+
+
+def fingerprint(mel: np.ndarray) -> np.ndarray:
+    """Words of 16 bits for a stretch of a track.
+
+    Args:
+      mel: quantised log-mel, uint8 [n_mels, frames], of which there must be enough (`has_bands`).
+
+    Returns:
+      uint16 [frames - SPAN - GROWTH + 1]; none for a shorter stretch.
+    """
+    if not has_bands(len(mel)):
+        raise ValueError(f"{len(mel)} mel bands are too few for a fingerprint")
+    rows = len(mel) * 2 // 3 // BANDS * BANDS
+    energy = mel[:rows].reshape(BANDS, -1, mel.shape[1]).mean(axis=1)
+    sums = np.cumsum(np.pad(energy, ((0, 0), (1, 0))), axis=1)
+    difference = np.diff(sums[:, SPAN:] - sums[:, :-SPAN], axis=0)
+    # Sums of floats may differ in their last bit where the energies are equal: that is not growth.
+    bits = difference[:, GROWTH:] - difference[:, :-GROWTH] > 1e-6
+    return np.tensordot(1 << np.arange(BANDS - 1), bits, 1).astype(np.uint16)
+
+
+def bit_error_rate(one: np.ndarray, other: np.ndarray, least: int) -> float:
+    """Share of bits that differ where two fingerprints fit best, over all shifts; .5 is chance.
+
+    Args:
+      one, other: uint16 words, equally spaced.
+      least: words that have to overlap and not be empty in both, else a shift does not count.
+
+    Returns:
+      in [0, 1]; 1 where they never overlap enough.
+    """
+    best = 1.0
+    for shift in range(least - len(one), len(other) - least + 1):
+        first, second = one[max(0, -shift) :], other[max(0, shift) :]
+        length = min(len(first), len(second))
+        first, second = first[:length], second[:length]
+        told = ~(np.isin(first, EMPTY) & np.isin(second, EMPTY))
+        words = int(told.sum())
+        if words >= least:
+            best = min(best, int(np.bitwise_count(first ^ second)[told].sum()) / (16 * words))
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One thing in more than one split.
+
+    Attributes:
+      what: `artist`, `album`, `audio` (decoded samples that are exactly equal) or `recording` (the mel spectrograms
+        sound alike, see `transforms.dataset.leaks`).
+      name: the artist, the album, or a short form of what was compared.
+      where: track ids by split.
+    """
+
+    what: str
+    name: str
+    where: dict[str, list[int]]
+
+    def __str__(self) -> str:
+        places = ", ".join(f"{split} ({_some(ids)})" for split, ids in self.where.items())
+        return f"the same {self.what} {self.name!r} in {places}"
+
+
+def find_leaks(tracks: Iterable[dict[str, Any]]) -> list[Leak]:
+    """Artists, albums, and exactly equal decoded audio, in more than one split.
+
+    Artists are told apart by their names, blind to case and spacing; albums by their id where the metadata has one,
+    else by their title.
+
+    Args:
+      tracks: ledger lines with track_id, split, silent, audio_sha256 and, where known, artist, album and album_id.
+    """
+    found: dict[str, dict[str, tuple[str, dict[str, list[int]]]]] = {"artist": {}, "album": {}, "audio": {}}
+    for track in tracks:
+        artist, album = track.get("artist", ""), track.get("album", "")
+        keys = {"artist": artist_key(artist), "album": track.get("album_id") or album}
+        names = {"artist": " ".join(artist.split()), "album": album}
+        # Silence is equal to all other silence of its length, and tells nothing.
+        keys["audio"] = "" if track["silent"] else track["audio_sha256"]
+        names["audio"] = track["audio_sha256"][:12]
+        for what, key in keys.items():
+            if key:
+                _, places = found[what].setdefault(key, (names[what], {}))
+                places.setdefault(track["split"], []).append(track["track_id"])
+    return [
+        Leak(what, name, {split: where[split] for split in SPLITS if split in where})
+        for what, things in found.items()
+        for name, where in sorted(things.values(), key=lambda found: found[0])
+        if len(where) > 1
+    ]
+
+
+def _some(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+STEP = 4  # frames between indexed words; looked up is every frame, so that cuts may lie anywhere
+APART = 16  # frames between the two words of a key
+KEYS_IN_COMMON = 2
+SAME = 0.3
+"""Share of bits below which two fingerprints are of one recording: other pairs of a corpus stay above .4, and copies
+that are re-encoded at low bit rates, cut and made softer below .25."""
+
+OWNER_BITS = np.uint64(32)
+LAST_OWNER = np.uint64((1 << 32) - 1)
+
+LEAST_WORDS = 40  # words, STEP frames apart, that have to overlap: 3.7 s at 22,050 Hz
+
+
+def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
+    """Recordings in more than one split; exactly equal audio is left to `find_leaks`.
+
+    Args:
+      dataset: path.
+      manifest: its manifest; without mel records nothing can be found.
+
+    Raises:
+      FmaError: a shard is damaged.
+    """
+    ledger = {line["track_id"]: line for line in read_ledger(dataset, manifest, "tracks") if not line["silent"]}
+    words = _read_fingerprints(dataset, manifest, set(ledger))
+    asked = [track_id for track_id in words if ledger[track_id]["split"] != SPLITS[0]]
+    found: dict[int, set[int]] = {}
+    for one, other in _candidates(words, asked):
+        different = all(ledger[one][key] != ledger[other][key] for key in ("split", "audio_sha256"))
+        if different and _apart(words[one], words[other]) <= SAME:
+            group = found.get(one, {one}) | found.get(other, {other})
+            found.update(dict.fromkeys(group, group))
+    groups = {min(group): sorted(group) for group in found.values()}
+    return [_leak(ledger, groups[first]) for first in sorted(groups)]
+
+
+def _leak(ledger: dict[int, dict], group: list[int]) -> Leak:
+    first = ledger[group[0]]
+    name = ": ".join(text for text in (first.get("artist"), first.get("title")) if text) or f"track {group[0]}"
+    where = {split: [i for i in group if ledger[i]["split"] == split] for split in SPLITS}
+    return Leak("recording", name, {split: ids for split, ids in where.items() if ids})
+
+
+def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> dict[int, np.ndarray]:
+    """Words uint16 [n] of each wanted track, by track id in order."""
+    shards = manifest.shards("mel")
+    read = partial(_of_shard, dataset, manifest)
+    words: dict[int, np.ndarray] = {}
+    with console.progress("fingerprints", sum(shard.bytes for shard in shards), "bytes") as progress:
+        for shard, found in zip(shards, map_files(read, shards), strict=True):
+            words |= found
+            progress.advance(shard.bytes)
+    return {track_id: words[track_id] for track_id in sorted(wanted & set(words))}
+
+
+def _of_shard(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
+    with storage.open_read(storage.join(dataset, shard.path)) as file:
+        records = map(deserialize, read_records(file, shard.path))
+        tracks = groupby(records, key=lambda record: record.track_id)
+        return {track_id: fingerprint(_whole(windows, manifest)) for track_id, windows in tracks}
+
+
+def _whole(windows: Iterator[Record], manifest: Manifest) -> np.ndarray:
+    """The windows of a track side by side, uint8 [n_mels, frames], without what they overlap."""
+    config = manifest.config
+    mels = [decode_payload("mel", record.payload, config) for record in windows]
+    return np.concatenate([*(mel[:, : config.window_hop_frames] for mel in mels[:-1]), mels[-1]], axis=1)
+
+
+def _keys(words: np.ndarray) -> np.ndarray:
+    """uint32 [n - APART]: each word with the one after the next frames; empty words make no key."""
+    first, second = words[:-APART], words[APART:]
+    told = ~(np.isin(first, EMPTY) | np.isin(second, EMPTY))
+    return (first[told].astype(np.uint32) << 16) | second[told]
+
+
+def _candidates(words: dict[int, np.ndarray], asked: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs (asked, other) with enough keys in common."""
+    ids = list(words)
+    # Key and owner in one number: to sort these takes half of the memory of sorting two arrays.
+    entries = [
+        (_keys(words[one])[::STEP].astype(np.uint64) << OWNER_BITS) | np.uint64(at) for at, one in enumerate(ids)
+    ]
+    index = np.concatenate([np.empty(0, np.uint64), *entries])
+    del entries
+    index.sort()
+    for track_id in asked:
+        wanted = np.unique(_keys(words[track_id])).astype(np.uint64) << OWNER_BITS
+        starts, ends = np.searchsorted(index, wanted), np.searchsorted(index, wanted | LAST_OWNER, "right")
+        common: Counter[int] = Counter()
+        for start, end in zip(starts[ends > starts], ends[ends > starts], strict=True):
+            common.update({ids[at] for at in (index[start:end] & LAST_OWNER).tolist()})
+        yield from ((track_id, other) for other, n in common.items() if other != track_id and n >= KEYS_IN_COMMON)
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    return min(bit_error_rate(one[phase::STEP], other[::STEP], LEAST_WORDS) for phase in range(STEP))
+
+
+def audit(dataset: str, manifest: Manifest) -> list[Leak]:
+    """Artists, albums, equal audio and, where there are mel records, near-duplicate recordings.
+
+    Args:
+      dataset: path.
+      manifest: its manifest.
+
+    Raises:
+      FmaError: a file of the dataset is damaged.
+    """
+    leaks = find_leaks(read_ledger(dataset, manifest, "tracks"))
+    return leaks if unsought(manifest) else leaks + find_near_duplicates(dataset, manifest)
+
+
+def unsought(manifest: Manifest) -> tuple[str, ...]:
+    """Kinds of leaks that cannot be found in this dataset: near duplicates take mel records with enough bands."""
+    config = manifest.config
+    return () if "mel" in config.features and has_bands(config.n_mels) else ("recording",)

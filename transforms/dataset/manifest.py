@@ -1,0 +1,296 @@
+"""dataset.json: the one commit point of a dataset. Readers trust only what it lists, never a glob."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from transforms import storage
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError, UsageError
+from transforms.records.schema import add_digests
+from transforms.tracks import SPLITS
+
+FORMAT_VERSION = 1
+FILE_NAME = "dataset.json"
+LEDGERS = ("tracks", "failures")
+
+
+@dataclass(slots=True)
+class ShardFile:
+    """A finished file as the manifest lists it.
+
+    Attributes:
+      path: relative to the dataset.
+      kind: a feature kind, or `tracks` or `failures` for the ledgers.
+      split: of all its records.
+      records: of them, or lines of a ledger.
+      tracks: that have records in it.
+      bytes: of the file.
+      sha256: of the file, hexadecimal.
+      digest: of its records' content, independent of their order, 64 hexadecimal digits.
+    """
+
+    path: str
+    kind: str
+    split: str
+    records: int = 0
+    tracks: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class ShardResult:
+    """What building a shard came to; small, so that it can travel through a runner.
+
+    Attributes:
+      name: the shard's.
+      files: one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept.
+      genres: tracks by genre.
+      failures: tracks by reason.
+      silent: tracks that are digital silence.
+      zeroed: tracks with stretches of exact zeros inside, as lost frames leave them.
+      error: why the shard could not be built, where that is something a user can mend (a full disk, say).
+    """
+
+    name: str
+    files: list[ShardFile] = field(default_factory=list)
+    genres: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    silent: int = 0
+    zeroed: int = 0
+    error: str = ""
+
+    def to_line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> "ShardResult":
+        """The inverse of `to_line`."""
+        fields = json.loads(line)
+        return cls(**fields | {"files": [ShardFile(**file) for file in fields["files"]]})
+
+
+@dataclass(slots=True)
+class Generation:
+    """What one run added to the dataset.
+
+    Attributes:
+      name: of its folders.
+      subset: FMA subset that was ingested, or "" for a plain csv.
+      job: facts of the Beam job (runner, versions).
+      shards: the record files.
+      ledgers: the files with one JSON line for each track: kind `tracks` (ingested) or `failures`.
+      genres: ingested tracks by genre.
+      failures: failed tracks by reason.
+      skipped: tracks of the metadata that the run left out, by reason.
+      silent: ingested tracks that are digital silence.
+      zeroed: ingested tracks with stretches of exact zeros inside, as lost frames leave them.
+    """
+
+    name: str
+    subset: str
+    job: dict[str, str] = field(default_factory=dict)
+    shards: list[ShardFile] = field(default_factory=list)
+    ledgers: list[ShardFile] = field(default_factory=list)
+    genres: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    silent: int = 0
+    zeroed: int = 0
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Generation":
+        """From dataset.json's values."""
+        files = {key: [ShardFile(**file) for file in values[key]] for key in ("shards", "ledgers")}
+        return cls(**values | files)
+
+    @classmethod
+    def from_results(
+        cls, name: str, subset: str, job: dict[str, str], skipped: dict[str, int], results: list[ShardResult]
+    ) -> "Generation":
+        """From what the shards of a run came to, in any order."""
+        files = sorted((file for result in results for file in result.files), key=lambda file: file.path)
+        genres: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
+        for result in results:
+            genres.update(result.genres)
+            failures.update(result.failures)
+        return cls(
+            name,
+            subset,
+            job,
+            shards=[file for file in files if file.kind not in LEDGERS],
+            ledgers=[file for file in files if file.kind in LEDGERS],
+            genres=dict(sorted(genres.items())),
+            failures=dict(sorted(failures.items())),
+            skipped=dict(sorted(skipped.items())),
+            silent=sum(result.silent for result in results),
+            zeroed=sum(result.zeroed for result in results),
+        )
+
+
+@dataclass(slots=True)
+class Manifest:
+    """A dataset as its dataset.json describes it.
+
+    Attributes:
+      config: the settings that all records share.
+      labels: genre names; a record's label is an index into them. Append-only.
+      generations: in the order in which they were committed.
+      transform_fn: the full-pass statistics of the training split, or None where there are none: `path` (relative to
+        the dataset), `kinds`, `records` (`records_digest` of what was analysed) and `graph_version`. Not part of the
+        digest.
+      version: of the dataset.json that this was read from, or that it was committed as; 0 where there was none.
+    """
+
+    config: DatasetConfig
+    labels: list[str] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
+    transform_fn: dict[str, Any] | None = None
+    version: int = field(default=0, compare=False)
+
+    def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:
+        """The record files of a kind, of one split or of all."""
+        return [
+            shard
+            for generation in self.generations
+            for shard in generation.shards
+            if shard.kind == kind and split in (None, shard.split)
+        ]
+
+    def records_digest(self, kinds: Iterable[str], split: str | None = None) -> str:
+        """64 hex digits: equal for equal records of the kinds in a split (or in all), whatever shards they are in."""
+        shards = [shard for kind in kinds for shard in self.shards(kind, split)]
+        return f"{add_digests(*(int(shard.digest, 16) for shard in shards)):064x}"
+
+    def ledgers(self, kind: str) -> list[ShardFile]:
+        """The files with a JSON line for each track: kind `tracks` or `failures`."""
+        return [file for generation in self.generations for file in generation.ledgers if file.kind == kind]
+
+    def files(self) -> list[ShardFile]:
+        """Every file that the dataset consists of."""
+        return [file for generation in self.generations for file in (*generation.shards, *generation.ledgers)]
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Counts over all generations, as stored in dataset.json."""
+        by_split = dict.fromkeys(SPLITS, 0)
+        for ledger in self.ledgers("tracks"):
+            by_split[ledger.split] += ledger.tracks
+        records = {kind: sum(shard.records for shard in self.shards(kind)) for kind in self.config.features}
+        genres: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
+        for generation in self.generations:
+            genres.update(generation.genres)
+            failures.update(generation.failures)
+        return {
+            "tracks": sum(by_split.values()),
+            "records": records,
+            "bytes": {kind: sum(shard.bytes for shard in self.shards(kind)) for kind in self.config.features},
+            "by_split": by_split,
+            "by_genre": dict(sorted(genres.items())),
+            "failures": dict(sorted(failures.items())),
+            "skipped": self.generations[-1].skipped if self.generations else {},
+            "silent": sum(generation.silent for generation in self.generations),
+            "zeroed": sum(generation.zeroed for generation in self.generations),
+        }
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits: equal for datasets with equal settings and equal records, however they were made."""
+        records = self.records_digest(self.config.features)
+        return hashlib.sha256(f"{self.config.digest} {records}".encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """dataset.json's content."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "digest": self.digest,
+            "config": self.config.to_json(),
+            "config_digest": self.config.digest,
+            "labels": self.labels,
+            "totals": self.totals,
+            "generations": [asdict(generation) for generation in self.generations],
+            "transform_fn": self.transform_fn,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Manifest":
+        """The inverse of `to_json`; KeyError, TypeError or ValueError where the values are not ours."""
+        return cls(
+            DatasetConfig.from_json(values["config"]),
+            list(values["labels"]),
+            [Generation.from_json(generation) for generation in values["generations"]],
+            values.get("transform_fn"),
+        )
+
+
+def is_dataset(dataset: str) -> bool:
+    """Whether there is a dataset.json."""
+    return storage.exists(storage.join(dataset, FILE_NAME))
+
+
+def load(dataset: str) -> Manifest:
+    """Reads a dataset's manifest.
+
+    Raises:
+      UsageError: there is no dataset at that path.
+      FmaError: its dataset.json is damaged or from a newer version.
+    """
+    path = storage.join(dataset, FILE_NAME)
+    try:
+        data, file_version = storage.read_version(path)
+        values = json.loads(data)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with fma ingest)") from error
+    except ValueError as error:
+        raise FmaError(f"{path} is damaged: {error}") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
+    try:
+        manifest = Manifest.from_json(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error
+    if manifest.digest != values.get("digest"):
+        raise FmaError(f"{path} is damaged: its digest does not match its shard list")
+    manifest.version = file_version
+    return manifest
+
+
+def commit(dataset: str, manifest: Manifest) -> None:
+    """Replaces dataset.json atomically: readers see the old dataset or the new one.
+
+    Raises:
+      FmaError: another command has committed since this manifest was read; only in a bucket (see `storage.replace`).
+    """
+    data = json.dumps(manifest.to_json(), indent=1) + "\n"
+    manifest.version = storage.replace(storage.join(dataset, FILE_NAME), data.encode(), manifest.version)
+
+
+def read_ledger(dataset: str, manifest: Manifest, kind: str) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a ledger (`tracks` or `failures`), generation by generation; see `read_ledger_file`."""
+    for ledger in manifest.ledgers(kind):
+        yield from read_ledger_file(dataset, ledger)
+
+
+def read_ledger_file(dataset: str, ledger: ShardFile) -> Iterator[dict[str, Any]]:
+    """The JSON lines of one ledger file.
+
+    Raises:
+      FmaError: it is missing or damaged.
+    """
+    path = storage.join(dataset, ledger.path)
+    try:
+        data = storage.read_bytes(path)
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+    if hashlib.sha256(data).hexdigest() != ledger.sha256:
+        raise FmaError(f"{path} is damaged: run fma verify {dataset}")
+    yield from map(json.loads, data.splitlines())

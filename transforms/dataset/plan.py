@@ -1,0 +1,123 @@
+"""The plan: which tracks a run ingests, and which shard each one belongs to.
+
+A plan is a file of JSON lines, one for each shard, so that a runner moves small lines and neither its job graph nor a
+side input grows with the corpus.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from transforms.audio.features import KINDS
+from transforms.config import DatasetConfig
+from transforms.tracks import SPLITS, Track
+
+SHARD_MEL_BYTES = 64 << 20
+"""Upper bound for a shard's mel images (or what they would take), so that a shard is minutes of work."""
+
+MIN_SHARDS = 8
+"""Shards of a split that has enough tracks: what a laptop's workers and tf.data's parallel reads can use."""
+
+TRACKS_FOR_MIN_SHARDS = 4
+"""A shard has at least about this many tracks before MIN_SHARDS is reached."""
+
+TYPICAL_SECONDS = 30.0
+"""Assumed for a track whose length nobody declares."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One unit of work: the tracks of one shard, sorted by id.
+
+    Attributes:
+      split: of all its tracks.
+      index: of the shard within its split, from 0.
+      of: shards in the split.
+      tracks: at least one.
+    """
+
+    split: str
+    index: int
+    of: int
+    tracks: tuple[Track, ...]
+
+    @property
+    def name(self) -> str:
+        """`training-00000-of-00025`, the shard's file name without its ending."""
+        return f"{self.split}-{self.index:05d}-of-{self.of:05d}"
+
+    def to_line(self) -> str:
+        """The plan's line for this shard."""
+        tracks = [track.to_json() for track in self.tracks]
+        return json.dumps({"split": self.split, "index": self.index, "of": self.of, "tracks": tracks})
+
+    @classmethod
+    def from_line(cls, line: str) -> "ShardPlan":
+        """The inverse of `to_line`."""
+        fields = json.loads(line)
+        tracks = tuple(Track.from_json(track) for track in fields.pop("tracks"))
+        return cls(**fields, tracks=tracks)
+
+
+def shard_of(track_id: int, shards: int) -> int:
+    """The shard of a track: a hash that is the same in every process and on every machine."""
+    return int.from_bytes(hashlib.sha256(str(track_id).encode()).digest()[:8], "big") % shards
+
+
+def choose_shards(tracks: list[Track], config: DatasetConfig) -> int:
+    """How many shards a split gets; depends on the tracks and the config alone, never on the machine."""
+    windows = sum(
+        max(1, config.count_windows(int((track.duration or TYPICAL_SECONDS) * config.sample_rate))) for track in tracks
+    )
+    by_size = math.ceil(windows * KINDS["mel"].payload_bytes(config) / SHARD_MEL_BYTES)
+    return max(1, by_size, min(MIN_SHARDS, len(tracks) // TRACKS_FOR_MIN_SHARDS))
+
+
+def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None = None) -> list[ShardPlan]:
+    """Groups tracks into shards by split and stable hash.
+
+    Args:
+      tracks: in any order.
+      config: the dataset's.
+      shards: for each split, instead of a number chosen from the amount of data.
+
+    Returns:
+      the shards that have tracks, in order.
+    """
+    by_split: dict[str, list[Track]] = {}
+    for track in sorted(tracks, key=lambda track: track.track_id):
+        by_split.setdefault(track.split, []).append(track)
+    plan = []
+    for split in SPLITS:
+        members = by_split.get(split, [])
+        of = shards or choose_shards(members, config)
+        buckets: dict[int, list[Track]] = {}
+        for track in members:
+            buckets.setdefault(shard_of(track.track_id, of), []).append(track)
+        plan += [ShardPlan(split, index, of, tuple(buckets[index])) for index in sorted(buckets)]
+    return plan
+
+
+GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
+"""What `generation_name` gives, and nobody else is likely to call a folder."""
+
+
+def generation_name(
+    number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], labels: Sequence[str], config: DatasetConfig
+) -> str:
+    """`0002-3fa9c1d2`: the same records have the same name on any machine, wherever their audio lies.
+
+    Args:
+      number: of the generation, from 1.
+      plan: its shards.
+      dropped: ids of tracks that it takes out of earlier generations.
+      labels: the dataset's, whose order decides the records' label ids.
+      config: the dataset's.
+    """
+    hashed = hashlib.sha256(json.dumps([config.digest, list(dropped), list(labels)]).encode())
+    for shard in plan:
+        hashed.update(json.dumps([shard.name, [(track.track_id, track.genre) for track in shard.tracks]]).encode())
+    return f"{number:04d}-{hashed.hexdigest()[:8]}"

@@ -1,0 +1,118 @@
+"""Writing a file of a shard, so that a track's part can be taken back; and what the manifest keeps of it."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from transforms import storage
+from transforms.dataset.manifest import ShardFile
+from transforms.errors import FmaError
+from transforms.records.schema import add_digests
+from transforms.records.tfrecord import read_records
+from transforms.runtime.parallel import in_processes
+
+Result = TypeVar("Result")
+
+
+def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
+    """The serialized records of a shard: to the end, they are as many as the manifest lists, and each is sound.
+
+    Raises:
+      FmaError: the file is missing or damaged, or has another number of records.
+    """
+    path = storage.join(dataset, shard.path)
+    advice = f"run fma verify {dataset}"
+    count = 0
+    try:
+        with storage.open_read(path) as file:
+            for data in read_records(file, path):
+                yield data
+                count += 1
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: {advice}") from error
+    except FmaError as error:
+        raise FmaError(f"{error}: {advice}") from error
+    if count != shard.records:
+        raise FmaError(f"{path} has {count:,} records, where dataset.json lists {shard.records:,}: {advice}")
+
+
+class ShardFileWriter:
+    """Writes one file under a temporary name.
+
+    Args:
+      dataset: path of the dataset.
+      path: of the file, relative to the dataset.
+      kind: see `ShardFile`.
+      split: see `ShardFile`.
+    """
+
+    def __init__(self, dataset: str, path: str, kind: str, split: str):
+        self.facts = ShardFile(path, kind, split)
+        self._target = storage.join(dataset, path)
+        self._staged = storage.staging_path(self._target)
+        self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by publish or discard
+        self._hash = hashlib.sha256()
+        self._sum = 0
+        self._mark()
+
+    def _mark(self) -> None:
+        self._marked = (self._file.tell(), self._hash.copy(), self.facts.records, self._sum)
+
+    def write(self, data: bytes, content_digest: int = 0, records: int = 1) -> None:
+        """Appends a record (or several in one piece) as it stands in the file."""
+        self._file.write(data)
+        self._hash.update(data)
+        self._sum += content_digest
+        self.facts.records += records
+
+    def keep(self) -> int:
+        """Ends a track; returns the digest of its records."""
+        _, _, records, total = self._marked
+        self.facts.tracks += self.facts.records > records
+        self._mark()
+        return self._sum - total
+
+    def take_back(self) -> None:
+        """Removes what was written since the last track ended."""
+        offset, self._hash, self.facts.records, self._sum = self._marked
+        self._file.seek(offset)
+        self._file.truncate()
+        self._mark()
+
+    def publish(self) -> ShardFile | None:
+        """Gives the file its name and returns its facts; None, and no file, where nothing was written."""
+        if not self.facts.records:
+            self.discard()
+            return None
+        self.facts.bytes = self._file.tell()
+        self.facts.sha256 = self._hash.hexdigest()
+        self.facts.digest = f"{add_digests(self._sum):064x}"
+        self._file.close()
+        storage.publish(self._staged, self._target)
+        return self.facts
+
+    def discard(self) -> None:
+        """Removes the temporary file, if it is still there."""
+        with contextlib.suppress(OSError):  # what a full disk did not take is thrown away here
+            self._file.close()
+        if os.path.exists(self._staged):
+            os.unlink(self._staged)
+
+
+IN_PROCESS_UP_TO = 64 << 20
+"""Bytes below which starting processes costs more than they save."""
+
+
+def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:
+    """`function` of each file, in order; in processes of their own where there is much to read.
+
+    Args:
+      function: picklable.
+      files: of a manifest.
+    """
+    if sum(file.bytes for file in files) <= IN_PROCESS_UP_TO:
+        yield from map(function, files)
+        return
+    yield from in_processes(function, files)

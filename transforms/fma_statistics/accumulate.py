@@ -1,0 +1,152 @@
+"""From a stream of samples to its 518 statistics, in bounded memory: seven moments of each frame feature."""
+
+import numpy as np
+
+from transforms.errors import TrackError
+from transforms.fma_statistics.columns import FEATURE_SIZES, FRAME_COLUMNS, MOMENTS
+from transforms.fma_statistics.spectral import Framing
+
+BLOCK_VALUES = 1 << 18
+# A feature whose standard deviation is below this share of its mean is constant but for rounding: no shape to speak of.
+CONSTANT_BELOW = 1e-6
+
+
+def statistics(frames: np.ndarray) -> np.ndarray:
+    """Moments of frame features in the order of `COLUMNS`.
+
+    Args:
+      frames: float32 [frames, 74], at least one frame.
+
+    Returns:
+      float32 [518].
+    """
+    columns = max(1, BLOCK_VALUES // len(frames))
+    blocks = [moments(frames[:, start : start + columns]) for start in range(0, frames.shape[1], columns)]
+    table = np.concatenate(blocks, axis=1)
+    return np.concatenate([table[:, FRAME_COLUMNS[name]].ravel() for name in FEATURE_SIZES]).astype(np.float32)
+
+
+def moments(frames: np.ndarray) -> np.ndarray:
+    """Kurtosis, max, mean, median, min, skew, std of each column, as numpy and scipy.stats (biased) define them.
+
+    Skew and kurtosis (excess) of a constant column are 0, where scipy.stats gives nan: digital silence has a shape
+    too, the flat one.
+
+    Args:
+      frames: float32 [frames, columns].
+
+    Returns:
+      float64 [7, columns], rows as in `MOMENTS`.
+    """
+    values = np.ascontiguousarray(frames.T)
+    mean = values.mean(axis=1, dtype=np.float64)
+    deviation = values - mean[:, np.newaxis]
+    squares = deviation * deviation
+    variance = squares.mean(axis=1)
+    constant = np.sqrt(variance) <= CONSTANT_BELOW * np.abs(mean)
+    third = np.einsum("ij,ij->i", squares, deviation) / len(frames)
+    fourth = np.einsum("ij,ij->i", squares, squares) / len(frames)
+    scale = np.where(constant, 1.0, variance)
+    found = {
+        "mean": mean,
+        "std": np.sqrt(variance),
+        "skew": np.where(constant, 0.0, third / scale**1.5),
+        "kurtosis": np.where(constant, 0.0, fourth / scale**2 - 3),
+        "median": np.median(values, axis=1),
+        "min": values.min(axis=1),
+        "max": values.max(axis=1),
+    }
+    return np.stack([found[name] for name in MOMENTS])
+
+
+SEGMENT_SECONDS = 60
+# What is left of a track after its last whole segment belongs to that segment if it is shorter than this.
+SHORTEST_SECONDS = 1
+MAX_FRAMES = 65_536
+
+
+class FramePool:
+    """Keeps every frame of a track, or every 2nd, 4th, ... once there are more than `limit`.
+
+    Which frames are kept depends on nothing but their number: those whose index is a multiple of the smallest power of
+    two that leaves at most `limit`.
+    """
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._stride = 1
+        self._seen = 0
+        self._kept: list[np.ndarray] = []
+
+    def push(self, frames: np.ndarray) -> None:
+        """Adds [frames, features]."""
+        self._kept.append(frames[-self._seen % self._stride :: self._stride].copy())  # a view would keep all frames
+        self._seen += len(frames)
+        while sum(map(len, self._kept)) > self._limit:
+            self._kept = [np.concatenate(self._kept)[::2].copy()]
+            self._stride *= 2
+
+    def frames(self) -> np.ndarray:
+        """The kept frames in order, [at most limit, features]."""
+        return np.concatenate(self._kept)
+
+
+class Statistics:
+    """Computes the statistics of one track from its samples, block by block; the blocks do not change the result.
+
+    A track of up to 61 s is one segment, and its values are those of FMA's features.py on the whole signal. A longer
+    one is cut into segments of 60 s, each tuned by itself; a rest of less than 1 s stays with the last. The moments are
+    those of all their frames; of more than 65,536 frames (25 minutes at the default settings) every 2nd, 4th, ... is
+    kept.
+
+    Where FMA's script gives nan or fails, this does not: skew and kurtosis of a feature that never changes are 0, so
+    digital silence is 0 in every column but mfcc number 01 (-100 dB in each band); below 8,486 Hz the seventh octave of
+    the constant-Q transform lies beyond Nyquist, and its chroma add up six.
+
+    Args:
+      sample_rate: Hz, 8,000 to 96,000.
+      n_fft: samples in a frame of the short-time spectrum and of the zero-crossing rate, even.
+      hop_length: samples from one frame to the next.
+    """
+
+    def __init__(self, sample_rate: int, n_fft: int = 2048, hop_length: int = 512):
+        self._framing = Framing(sample_rate, n_fft, hop_length)
+        self._segment = SEGMENT_SECONDS * sample_rate
+        self._longest = self._segment + SHORTEST_SECONDS * sample_rate
+        self._pool = FramePool(MAX_FRAMES)
+        self._waiting: list[np.ndarray] = []
+
+    def push(self, samples: np.ndarray) -> None:
+        """Adds mono float32 samples [n] in [-1, 1]; they must not be written to afterwards."""
+        self._waiting.append(samples)
+        if sum(map(len, self._waiting)) < self._longest:
+            return
+        waiting = np.concatenate(self._waiting)
+        while len(waiting) >= self._longest:
+            self._add(waiting[: self._segment])
+            waiting = waiting[self._segment :]
+        self._waiting = [waiting.copy()]
+
+    def finish(self) -> np.ndarray:
+        """The statistics of all samples.
+
+        Returns:
+          float32 [518], in the order of `COLUMNS`; finite.
+
+        Raises:
+          TrackError: empty_audio or corrupt_audio.
+        """
+        samples = np.concatenate([np.empty(0, np.float32), *self._waiting])
+        if not len(samples):
+            raise TrackError("empty_audio", "no samples to compute statistics of")
+        self._waiting = []
+        self._add(samples)
+        found = statistics(self._pool.frames())
+        if not np.isfinite(found).all():
+            raise TrackError("corrupt_audio", "samples too large for statistics")
+        return found
+
+    def _add(self, samples: np.ndarray) -> None:
+        from transforms.fma_statistics.frames import frame_features
+
+        self._pool.push(frame_features(samples, self._framing))
