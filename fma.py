@@ -11,22 +11,28 @@ COMMANDS = {
         "transforms.commands.sample",
         "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken",
     ),
-    "download": ("transforms.commands.download", "fetch FMA's official archives, resumable and SHA-1 checked"),
-    "ingest": ("pipelines.ingest", "read audio and metadata, write sharded TFRecords"),
-    "verify": ("transforms.commands.verify", "re-read a whole dataset: counts, checksums, digest, split leaks"),
-    "compact": ("transforms.commands.compact", "rewrite the generations of a dataset into one"),
-    "show": ("transforms.commands.show", "what a dataset holds, and a contact sheet of its mel spectrograms"),
-    "statistics": ("pipelines.statistics", "analyse the training split: the normalisation that training uses"),
-    "train": ("trainers.train", "train a model on a dataset; carries on where a run was broken off"),
-    "baselines": ("trainers.baselines", "classical models on the tracks' statistics, tuned and scored"),
-    "evaluate": ("trainers.evaluate", "how good a run's model is on a split of a dataset, by window and by track"),
-    "predict": ("trainers.serving.predict", "the genre of songs, from their files"),
-    "export": ("trainers.serving.export", "a model that takes waveforms: SavedModel and TFLite, or a classical bundle"),
-    "serve": ("trainers.serving.serve", "a web page and an HTTP API that say which genre a song has"),
-    "run": ("pipelines.run", "all of it: ingest, statistics, models, report; only what has changed"),
-    "report": ("trainers.report.command", "one page that compares runs on the same test tracks, for any browser"),
-    "explain": ("trainers.explain", "all about one track: metadata, records or failure, predictions"),
-    "bench-input": ("trainers.bench_input", "records a second of the input pipeline, and what holds it up"),
+    "download": ("transforms", "fetch FMA's official archives, resumable and SHA-1 checked"),
+    "ingest": ("pipelines", "read audio and metadata, write sharded TFRecords"),
+    "verify": ("transforms", "re-read a whole dataset: counts, checksums, digest, split leaks"),
+    "compact": ("transforms", "rewrite the generations of a dataset into one"),
+    "show": ("transforms", "what a dataset holds, and a contact sheet of its mel spectrograms"),
+    "statistics": ("pipelines", "analyse the training split: the normalisation that training uses"),
+    "train": ("trainers", "train a model on a dataset; carries on where a run was broken off"),
+    "baselines": ("trainers", "classical models on the tracks' statistics, tuned and scored"),
+    "evaluate": (
+        "trainers",
+        "how good a run's model is on a split of a dataset, by window and by track",
+    ),
+    "predict": ("trainers", "the genre of songs, from their files"),
+    "export": (
+        "trainers",
+        "a model that takes waveforms: SavedModel and TFLite, or a classical bundle",
+    ),
+    "serve": ("trainers", "a web page and an HTTP API that say which genre a song has"),
+    "run": ("pipelines", "all of it: ingest, statistics, models, report; only what has changed"),
+    "report": ("trainers", "one page that compares runs on the same test tracks, for any browser"),
+    "explain": ("trainers", "all about one track: metadata, records or failure, predictions"),
+    "bench-input": ("trainers", "records a second of the input pipeline, and what holds it up"),
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -56,6 +62,11 @@ def _run(command: str, arguments: list[str]) -> int:
     return module.run(args)
 
 
+def module_name(command: str) -> str:
+    """Return where a command lives: `fma X` is `<package>/commands/X.py`."""
+    return f"{COMMANDS[command][0]}.commands.{command.replace('-', '_')}"
+
+
 def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argparse.Namespace]:
     """A command's module and its arguments; options it does not know are for Beam, where it takes such.
 
@@ -63,7 +74,7 @@ def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argpars
       UsageError: an argument names something that does not exist.
       SystemExit: with code 2, and the reason on standard error, for arguments that do not fit; with 0 after --help.
     """
-    module = importlib.import_module(COMMANDS[command][0])
+    module = importlib.import_module(module_name(command))
     parser = argparse.ArgumentParser(prog=f"fma {command}", allow_abbrev=False)
     module.add_arguments(parser)
     if not getattr(module, "TAKES_BEAM_OPTIONS", False):

@@ -66,9 +66,9 @@ def test_every_command_has_an_example_in_its_help():
 
     import fma
 
-    for name, (module, _) in fma.COMMANDS.items():
+    for name in fma.COMMANDS:
         parser = argparse.ArgumentParser()
-        importlib.import_module(module).add_arguments(parser)
+        importlib.import_module(fma.module_name(name)).add_arguments(parser)
         assert f"fma {name}" in (parser.epilog or ""), name
         assert parser.description, name
 

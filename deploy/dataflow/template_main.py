@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from pipelines.ingest import add_arguments
+from pipelines.commands.ingest import add_arguments
 
 NOT_IN_A_TEMPLATE = {
     "help": "the launcher's log is no place for it",

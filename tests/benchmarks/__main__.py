@@ -21,7 +21,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks import bench_waiting as waiting
 from tests.benchmarks.harness import Row
-from trainers.quiet import import_tensorflow
+from trainers.training.devices import import_tensorflow
 from transforms.runtime import console
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {

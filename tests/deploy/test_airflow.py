@@ -75,7 +75,7 @@ def test_in_the_cloud_each_step_is_a_build_that_could_be_run_by_hand(home):
     assert {one["operator"] for name, one in tasks.items() if name != "state"} == {"CloudBuildCreateBuildOperator"}
     ingest, train = (builds[name]["args"][-1] for name in ("ingest", "mel_cnn"))
     from fma import parse
-    from pipelines.options import refuse_unknown
+    from pipelines.runners.options import refuse_unknown
 
     for name in ("ingest", "statistics", "baselines", "report"):
         words = builds[name]["args"][-1].replace("{{ ti.xcom_pull(task_ids='state') }}", "1a2b").split()

@@ -60,7 +60,7 @@ def test_what_the_image_takes_in_is_there_and_is_let_through(dockerfile):
 def test_a_worker_imports_no_numba():
     audio = "transforms.audio.extract, transforms.audio.features, transforms.audio.decoder_process"
     check = "found = {'numba', 'librosa'} & set(sys.modules); assert not found, found"
-    script = f"import sys, pipelines.analyze, pipelines.build, {audio}; {check}"
+    script = f"import sys, pipelines.statistics.analyze, pipelines.ingest.beam, {audio}; {check}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
 
 
@@ -122,7 +122,7 @@ def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcl
     command, *words = shlex.split(given["_COMMAND"])
     _, args = fma.parse(command, words)
     assert (args.audio, args.update, args.track_memory) == ("gs://b/a b.zip", True, 1024)
-    from pipelines.options import refuse_unknown
+    from pipelines.runners.options import refuse_unknown
 
     refuse_unknown(args.beam_options)
     assert value(args.beam_options, "--sdk_container_image") == IMAGE

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.workers import descendants
+from pipelines.runners.local import descendants
 from transforms.commands.verify import verify
 from transforms.dataset import manifest as manifests
 

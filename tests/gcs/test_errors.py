@@ -15,8 +15,7 @@ from tests.gcs.corpus import SETTINGS, arguments, upload
 from transforms import storage
 from transforms.catalog.locate import open_track
 from transforms.errors import FmaError, TrackError
-from transforms.storage import gcs
-from transforms.storage import gcs_client as clients
+from transforms.storage import gcs_client
 from transforms.tracks import Track
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,8 +131,8 @@ def test_a_bucket_that_may_only_be_read_is_noticed_before_any_work(locked, corpu
 
 
 def test_a_storage_that_stays_away_is_one_line(cloud, folder, monkeypatch):
-    monkeypatch.setattr(clients, "RETRY", clients.RETRY.with_timeout(0.2))
-    monkeypatch.setitem(gcs.PATIENCE, "retry", clients.RETRY)
+    monkeypatch.setattr(clients, "RETRY", gcs_client.RETRY.with_timeout(0.2))
+    monkeypatch.setitem(gcs_client.PATIENCE, "retry", gcs_client.RETRY)
     advice = "check the network and run the command again"
     with cloud.faults(every=1, kinds=["503"]), pytest.raises(FmaError) as caught:
         storage.read_bytes(f"{folder}/file")

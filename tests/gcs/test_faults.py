@@ -5,8 +5,7 @@ import os
 import pytest
 
 from transforms import storage
-from transforms.storage import gcs
-from transforms.storage import gcs_client as clients
+from transforms.storage import gcs, gcs_client
 
 KINDS = ("429", "503", "reset", "lost", "cut", "slow")
 
@@ -14,8 +13,8 @@ KINDS = ("429", "503", "reset", "lost", "cut", "slow")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch) -> None:
     """The second try after a moment."""
-    retry = clients.RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2.0)
-    monkeypatch.setitem(gcs.PATIENCE, "retry", retry)
+    retry = gcs_client.RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2.0)
+    monkeypatch.setitem(gcs_client.PATIENCE, "retry", retry)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-from pipelines.analysis_cache import Part, make_part, reusable
+from pipelines.statistics.cache import Part, make_part, reusable
 from transforms.dataset.manifest import Generation, ShardFile
 from transforms.records.schema import add_digests
 

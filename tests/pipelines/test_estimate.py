@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.estimate import Estimate, choose_sample, show
+from pipelines.ingest.estimate import Estimate, choose_sample, show
 from tests.pipelines.test_ingest import SMALL, ingest, make_music
 from transforms.dataset.manifest import load
 from transforms.tracks import Track

@@ -309,7 +309,7 @@ def test_ingest_runs_as_a_module_too(tmp_path):
     make_music(tmp_path, 4)
     paths = ["--audio", str(tmp_path), "--metadata", str(tmp_path / "tracks.csv"), "--out", str(tmp_path / "out")]
     ran = subprocess.run(
-        [sys.executable, "-m", "pipelines.ingest", *paths, *SMALL, "--json"],
+        [sys.executable, "-m", "pipelines.commands.ingest", *paths, *SMALL, "--json"],
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipelines.moments import Coder, MergeFn, Moments
+from pipelines.statistics.preprocess import Coder, MergeFn, Moments
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((200, 6)) * [1, 10, 1e-3, 1, 1, 0] + [0, 1e6, 5, 0, 0, 0.5]
@@ -62,7 +62,7 @@ def test_the_coder_gives_back_every_bit():
 
 
 def test_tft_names_its_sums_alike_in_every_process_and_keeps_all_of_them():
-    from pipelines.analyze import cache_keys
+    from pipelines.statistics.analyze import cache_keys
     from transforms.config import DatasetConfig
 
     script = inspect.getsource(print_keys) + "print_keys()"
@@ -75,18 +75,18 @@ def test_tft_names_its_sums_alike_in_every_process_and_keeps_all_of_them():
 def print_keys() -> None:
     import json
 
-    from pipelines.analyze import cache_keys
+    from pipelines.statistics.analyze import cache_keys
     from transforms.config import DatasetConfig
 
     print(json.dumps(cache_keys(DatasetConfig(), ["mel", "stats"])))
 
 
 def test_tfts_own_principal_components_of_z_scores_would_not_be_kept():
-    """The reason for `pipelines.moments`: what takes a second pass is not in TFT's cache."""
+    """The reason for `pipelines.statistics.preprocess`: what takes a second pass is not in TFT's cache."""
     import tensorflow as tf
 
-    from pipelines.batches import tensors_of
-    from pipelines.tft_import import DatasetKey, get_analysis_cache_entry_keys, tft
+    from pipelines.statistics.analyze import tensors_of
+    from pipelines.statistics.tft_import import DatasetKey, get_analysis_cache_entry_keys, tft
     from transforms.config import DatasetConfig
 
     def preprocess(inputs):

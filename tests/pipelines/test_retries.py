@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import fma
-from pipelines.build import BuildJob, BuildShard, run_build
-from pipelines.options import beam_options
+from pipelines.ingest.beam import BuildJob, BuildShard, run_build
+from pipelines.runners.options import beam_options
 from tests.pipelines.test_growth import files_of
 from tests.pipelines.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests

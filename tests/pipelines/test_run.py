@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 import fma
-from pipelines.dag.graph import Decision, Node, Result, hindrance, plan
-from pipelines.dag.memory import Memory, changed, key_of
+from pipelines.workflow import Decision, Memory, Node, Result, changed, hindrance, key_of, plan
 from tests.pipelines.test_ingest import make_music
 
 SMALL = ("--n-mels", "32", "--window-frames", "24", "--features", "raw", "--direct_running_mode", "in_memory")

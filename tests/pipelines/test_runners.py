@@ -9,10 +9,11 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import fma
-from pipelines import portable, runners
-from pipelines.flink import FlinkCluster
-from pipelines.options import beam_options, is_local, runner_name
+from pipelines import runners
 from pipelines.progress import count_ticks, ticking
+from pipelines.runners import portable
+from pipelines.runners.options import beam_options, is_local, runner_name
+from pipelines.runners.portable import FlinkCluster
 from tests.pipelines.test_ingest import make_music
 from transforms.errors import FmaError, UsageError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fma
-from pipelines.statistics import nothing_to_do
+from pipelines.commands.statistics import nothing_to_do
 from tests.trainers import synthetic
 from tests.trainers.synthetic import write_dataset
 from transforms.audio.mel import dequantize
@@ -177,7 +177,7 @@ def test_a_generation_without_training_records_leaves_the_statistics_up_to_date(
 
 
 def test_another_version_of_the_graph_is_made_anew(analysed, monkeypatch):
-    monkeypatch.setattr("pipelines.statistics.GRAPH_VERSION", 99)
+    monkeypatch.setattr("pipelines.commands.statistics.GRAPH_VERSION", 99)
     assert nothing_to_do(str(analysed), manifests.load(str(analysed))) == ""
 
 
@@ -252,7 +252,7 @@ def test_shards_that_cannot_be_read_are_one_line_and_the_dataset_stays(tmp_path,
 
 def read_first_shard(dataset: Path, kind: str, missing: int = 0) -> list:
     """What the reader yields for a kind's first training shard, when the plan lists so many records more."""
-    from pipelines.batches import ReadBatches
+    from pipelines.statistics.analyze import ReadBatches
 
     manifest = manifests.load(str(dataset))
     shard = manifest.shards(kind, "training")[0]
@@ -310,7 +310,10 @@ def test_two_writers_do_not_mix(tmp_path, capsys):
 
 def test_statistics_runs_as_a_module_too(analysed):
     ran = subprocess.run(
-        [sys.executable, "-m", "pipelines.statistics", str(analysed)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipelines.commands.statistics", str(analysed)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert "up to date" in ran.stdout

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fma
-from pipelines.analysis_cache import load_parts
+from pipelines.statistics.cache import load_parts
 from tests.pipelines.test_ingest import ingest, make_music
 from tests.pipelines.test_statistics import constants
 from transforms.dataset import manifest as manifests

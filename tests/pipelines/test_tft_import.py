@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 def test_two_threads_may_trace_a_graph_at_the_same_time():
     import tensorflow as tf
 
-    from pipelines.tft_import import saved_transform_io_v2
+    from pipelines.statistics.tft_import import saved_transform_io_v2
 
     def trace(number: int) -> float:
         @tf.function(input_signature=[])

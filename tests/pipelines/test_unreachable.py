@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.build import BuildJob, BuildShard
+from pipelines.ingest.beam import BuildJob, BuildShard
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan

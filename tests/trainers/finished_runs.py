@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers.run_predictions import RunPredictions, write_predictions
-from trainers.run_state import RunState, save_state, write_history
-from trainers.runs import RunConfig, create_run
+from trainers.runs.directory import RunConfig, create_run
+from trainers.runs.predictions import RunPredictions, write_predictions
+from trainers.runs.state import RunState, save_state, write_history
 
 GENRES = ("Folk", "Jazz", "Rock")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.synthetic import CONFIG
-from trainers.augment import Augmentation, seed_stream, units_per_db
+from trainers.data.augment import Augmentation, seed_stream, units_per_db
 from transforms.errors import UsageError
 
 OFF = {"gain_db": 0.0, "mixup": 0.0, "spec_augment": False}
@@ -81,7 +81,7 @@ def test_the_shares_of_mixup_are_beta_distributed(alpha):
     import tensorflow as tf
     from scipy.stats import beta
 
-    from trainers.augment import mix
+    from trainers.data.augment import mix
 
     records = tf.one_hot(tf.range(4000) % 2, 2)
     shares = np.asarray(mix(records, records, tf.constant([1, 2]), alpha)[1])[:, 0]

@@ -8,11 +8,10 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers import baselines
-from trainers.classical.data import read_stats
-from trainers.classical.saving import load_model
-from trainers.classical.scoring import evaluate_baselines
-from trainers.run_predictions import read_predictions
+from trainers.classical.results import evaluate_baselines, load_model
+from trainers.classical.table import read_stats
+from trainers.commands import baselines
+from trainers.runs.predictions import read_predictions
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics.columns import COLUMNS

@@ -4,8 +4,8 @@ import pytest
 
 from fma import main
 from tests.trainers.synthetic import write_dataset
-from trainers.bench_input import TRAINING, Stage, explain, find_bottleneck
-from trainers.bench_stages import epochs_for
+from trainers.commands.bench_input import TRAINING, Stage, explain, find_bottleneck
+from trainers.training.throughput import epochs_for
 
 INPUT_STAGES = ["reading", "shuffling and batching", "parsing", "normalising and augmenting"]
 

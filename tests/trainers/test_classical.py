@@ -6,13 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from trainers.classical import scores
-from trainers.classical.data import Table, check_finite
-from trainers.classical.experiment import make_jobs, run_jobs
-from trainers.classical.groups import group_columns
 from trainers.classical.models import MODELS, build, candidates
-from trainers.classical.search import Trial, best
-from trainers.classical.splits import artist_groups, make_rounds, stratified_sample
+from trainers.classical.search import Trial, artist_groups, best, make_jobs, make_rounds, run_jobs, stratified_sample
+from trainers.classical.table import Table, check_finite, group_columns
+from trainers.evaluation import calibration
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics.columns import COLUMNS
 
@@ -143,7 +140,7 @@ def test_every_candidate_of_every_model_can_be_fitted(model):
     for params in candidates(model, 8, 24):
         assert json.loads(json.dumps(params)) == params
         pipeline = build(model, params).fit(table.values, table.labels)
-        found = scores.class_scores(pipeline, MODELS[model].scores, table.values, 3)
+        found = calibration.class_scores(pipeline, MODELS[model].scores, table.values, 3)
         assert np.isfinite(found).all()
 
 
@@ -201,11 +198,11 @@ def test_temperature_leaves_the_prediction_and_mends_overconfidence():
     labels = rng.integers(0, 3, 500)
     found = rng.standard_normal((500, 3))
     found[np.arange(500), labels] += 1.0
-    temperature = scores.fit_temperature(found * 50, labels)
+    temperature = calibration.fit_score_temperature(found * 50, labels)
     assert 30 < temperature < 90
-    calibrated = scores.log_probabilities(found * 50, temperature)
+    calibrated = calibration.log_probabilities(found * 50, temperature)
     np.testing.assert_array_equal(calibrated.argmax(axis=1), found.argmax(axis=1))
-    assert scores.log_loss(found * 50, labels, temperature) < scores.log_loss(found * 50, labels, 1.0)
+    assert calibration.log_loss(found * 50, labels, temperature) < calibration.log_loss(found * 50, labels, 1.0)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6, 1e9])
@@ -215,8 +212,8 @@ def test_temperature_follows_the_scale_of_the_scores(scale):
     found = rng.standard_normal((500, 3))
     found[np.arange(500), labels] += 1.0
     found[:, 2] = np.where(labels == 2, found[:, 2], -np.inf)  # a genre that some rows have no score for
-    assert scores.fit_temperature(found * scale, labels) / scale == pytest.approx(
-        scores.fit_temperature(found, labels), rel=2e-3
+    assert calibration.fit_score_temperature(found * scale, labels) / scale == pytest.approx(
+        calibration.fit_score_temperature(found, labels), rel=2e-3
     )
 
 
@@ -224,14 +221,14 @@ def test_temperature_does_not_mind_rows_whose_genre_has_no_score():
     rng = np.random.default_rng(0)
     found = np.c_[rng.standard_normal((40, 2)), np.full(40, -np.inf)]
     labels = rng.integers(0, 2, 40)
-    more = scores.fit_temperature(np.r_[found, found[:5]], np.r_[labels, np.full(5, 2)])
-    assert more == scores.fit_temperature(found, labels)
-    assert scores.fit_temperature(found, np.full(40, 2)) == 1.0
+    more = calibration.fit_score_temperature(np.r_[found, found[:5]], np.r_[labels, np.full(5, 2)])
+    assert more == calibration.fit_score_temperature(found, labels)
+    assert calibration.fit_score_temperature(found, np.full(40, 2)) == 1.0
 
 
 def test_a_genre_that_the_fitted_rows_lack_is_possible_but_unlikely():
     table = a_table((20, 0, 0), genres=2)
     pipeline = build("logreg", {"pca": None, "C": 1.0}).fit(table.values, table.labels * 2)
-    found = scores.log_probabilities(scores.class_scores(pipeline, "predict_log_proba", table.values, 4), 1.0)
-    assert found.shape == (20, 4) and (found[:, [1, 3]] == scores.UNKNOWN_GENRE).all()
+    found = calibration.log_probabilities(calibration.class_scores(pipeline, "predict_log_proba", table.values, 4), 1.0)
+    assert found.shape == (20, 4) and (found[:, [1, 3]] == calibration.UNKNOWN_GENRE).all()
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-5)

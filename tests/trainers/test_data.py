@@ -7,8 +7,7 @@ import pytest
 
 from tests.trainers.synthetic import CONFIG, TRACKS, write_dataset
 from trainers.data import count_records, read_split, reading, steps_per_epoch
-from trainers.data.budget import MIN_SHUFFLE, Budget, available_memory, plan_memory
-from trainers.data.pipeline import read_serialized
+from trainers.data.pipeline import MIN_SHUFFLE, Budget, available_memory, plan_memory, read_serialized
 from transforms.audio.features import KINDS
 from transforms.commands.verify import verify
 from transforms.dataset.manifest import load

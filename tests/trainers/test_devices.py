@@ -1,10 +1,10 @@
-"""trainers/devices.py: which device is taken, and what is said where it is absent."""
+"""trainers/training/devices.py: which device is taken, and what is said where it is absent."""
 
 import keras
 import pytest
 import tensorflow as tf
 
-from trainers.devices import Device, gpu_precision, open_device
+from trainers.training.devices import Device, gpu_precision, open_device
 from transforms.errors import FmaError, UsageError
 
 HAS_GPU = bool(tf.config.list_physical_devices("GPU"))

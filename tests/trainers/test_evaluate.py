@@ -14,9 +14,9 @@ import pytest
 import fma
 from tests.trainers.synthetic import CONFIG, write_dataset
 from trainers import models
-from trainers.evaluate import record_differences
-from trainers.predictions import Predictions, log_softmax
-from trainers.runs import create_run, load_config, read_metrics
+from trainers.commands.evaluate import record_differences
+from trainers.evaluation.predict import Predictions, log_softmax
+from trainers.runs.directory import create_run, load_config, read_metrics
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
 
@@ -125,7 +125,7 @@ def test_all_layers_of_the_models_are_known_when_a_model_is_loaded():
     assert own
     assert all(name.endswith("layers") for name in own)
     script = (
-        "import keras\nfrom trainers.backup import know_layers\nknow_layers()\n"
+        "import keras\nfrom trainers.training.checkpoint import know_layers\nknow_layers()\n"
         "print(*keras.saving.get_custom_objects())"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,10 +5,10 @@ import pytest
 
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.embedding import COLUMNS, Embedded, embed_split, sort_rows
-from trainers.examples import feature_examples, record_examples
-from trainers.fit import trainable_view
-from trainers.inputs import open_inputs
+from trainers.data.examples import feature_examples, record_examples
+from trainers.data.pipeline import open_inputs
+from trainers.training.embeddings import COLUMNS, Embedded, embed_split, sort_rows
+from trainers.training.objective import trainable_view
 from transforms.errors import UsageError
 
 GENRES = ("Folk", "Rock", "Jazz")

@@ -6,7 +6,7 @@ import pytest
 
 import fma
 from tests.pipelines.test_ingest import ingest, make_music
-from trainers.run_predictions import one_model, write_predictions
+from trainers.runs.predictions import one_model, write_predictions
 from transforms.dataset.manifest import load
 from transforms.records.schema import deserialize
 from transforms.records.tfrecord import frame

@@ -5,9 +5,9 @@ import pytest
 
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.fit import class_weights, cosine_schedule, count_by_label, smooth, trainable_view
 from trainers.models.spec import CLASS_WEIGHTS, ModelInput, ModelOptions
-from trainers.training import epoch_seed
+from trainers.training.loop import epoch_seed
+from trainers.training.objective import class_weights, cosine_schedule, count_by_label, smooth, trainable_view
 
 COUNTS = np.array([100, 10, 0, 30])
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import DATA
-from trainers import baselines
 from trainers.classical.fma_tables import FLAT_COLUMNS, read_fma_table
-from trainers.classical.groups import group_columns
-from trainers.classical.saving import load_model
-from trainers.classical.scoring import evaluate_baselines
-from trainers.run_predictions import read_predictions
-from trainers.runs import read_metrics
+from trainers.classical.results import evaluate_baselines, load_model
+from trainers.classical.table import group_columns
+from trainers.commands import baselines
+from trainers.runs.directory import read_metrics
+from trainers.runs.predictions import read_predictions
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics.columns import COLUMNS
 

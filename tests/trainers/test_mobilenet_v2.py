@@ -1,4 +1,4 @@
-"""trainers/models/mobilenet_v2.py and trainers/weights.py: what is trained when, and which weights are taken."""
+"""trainers/models/mobilenet_v2.py and trainers/training/pretrained.py: what is trained when, with which weights."""
 
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import DATA
-from trainers import weights
 from trainers.models import mobilenet_v2
 from trainers.models.layers import MelImage
 from trainers.models.spec import ModelInput, ModelOptions, front_of, head_of
+from trainers.training import pretrained
 from transforms.errors import UsageError
 
 INPUT = ModelInput((32, 20))
@@ -96,17 +96,17 @@ def test_weights_come_from_a_file(model, weights_file):
 
 def test_imagenet_weights_are_fetched_once(model, weights_file, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "IMAGENET_URL", weights_file.as_uri())
-    first = weights.imagenet_file()
+    monkeypatch.setattr(pretrained, "IMAGENET_URL", weights_file.as_uri())
+    first = pretrained.imagenet_file()
     assert first == str(tmp_path / "models" / weights_file.name)
-    monkeypatch.setattr(weights, "IMAGENET_URL", f"file:///nowhere/{weights_file.name}")
-    assert weights.imagenet_file() == first
+    monkeypatch.setattr(pretrained, "IMAGENET_URL", f"file:///nowhere/{weights_file.name}")
+    assert pretrained.imagenet_file() == first
     np.testing.assert_allclose(front_of(build("imagenet"))(mels()), front_of(model)(mels()), rtol=1e-5)
 
 
 def test_unreachable_imagenet_weights_name_the_file_option(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "IMAGENET_URL", "http://127.0.0.1:9/weights.h5")
+    monkeypatch.setattr(pretrained, "IMAGENET_URL", "http://127.0.0.1:9/weights.h5")
     with pytest.raises(UsageError, match=r"--weights FILE.*--weights none"):
         build("imagenet")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -129,9 +129,9 @@ def test_imagenet_weights_that_do_not_arrive_as_a_whole_are_not_kept(monkeypatch
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with HTTPServer(("127.0.0.1", 0), Hasty) as server:
         Thread(target=server.handle_request, daemon=True).start()
-        monkeypatch.setattr(weights, "IMAGENET_URL", f"http://127.0.0.1:{server.server_port}/weights.h5")
+        monkeypatch.setattr(pretrained, "IMAGENET_URL", f"http://127.0.0.1:{server.server_port}/weights.h5")
         with pytest.raises(UsageError, match=r"cannot be fetched \(300 of 1,000 bytes arrived\)"):
-            weights.imagenet_file()
+            pretrained.imagenet_file()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

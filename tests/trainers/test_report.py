@@ -11,12 +11,12 @@ import pytest
 import fma
 from tests.trainers.finished_runs import GENRES, guesses, write_run
 from tests.trainers.synthetic import write_dataset
-from trainers.report import leaks, markup
+from trainers.report import html, leaks
 from trainers.report.collect import compare, model_names, read_runs
 from trainers.report.dataset import read_facts
 from trainers.report.leaderboard import standings, verdicts
 from trainers.report.mistakes import confused_pairs, hard_rows, mistakes
-from trainers.runs import RunConfig, create_run
+from trainers.runs.directory import RunConfig, create_run
 from transforms import storage
 from transforms.dataset.leaks import Leak
 from transforms.dataset.manifest import load
@@ -251,7 +251,7 @@ def test_what_users_wrote_stays_text(tmp_path):
     assert not {"script", "img"} & set(found.tags)
     leak = Leak("artist", EVIL, {"training": [1], "test": [2]})
     assert "script" not in Parsed(leaks.leaks([leak], None)).tags
-    assert markup.element("a", EVIL, title=EVIL).count("<") == 2
+    assert html.element("a", EVIL, title=EVIL).count("<") == 2
 
 
 def test_without_its_dataset_the_page_says_what_is_missing(tmp_path, capsys):
@@ -370,9 +370,9 @@ def test_the_page_is_written_through_storage(runs, tmp_path, monkeypatch):
 
 
 def test_markup_closes_and_escapes():
-    assert markup.element("p", "a < b", None, ["c", markup.element("br")]) == "<p>a &lt; bc<br></p>"
-    assert markup.element("rect", x=1.23456, hidden=True, class_=None, y=0.0) == '<rect x="1.23" hidden y="0"/>'
-    assert markup.points(-0.2049) == "−20.5" and markup.points(0.0001) == "0.0" and markup.points(0.05) == "+5.0"
-    assert markup.p_value(0.0004) == "< .001" and markup.p_value(0.0433) == ".043" and markup.p_value(1.0) == "1.000"
-    assert markup.listing(list("abcdefgh")) == "a, b, c, d, e and 3 more"
+    assert html.element("p", "a < b", None, ["c", html.element("br")]) == "<p>a &lt; bc<br></p>"
+    assert html.element("rect", x=1.23456, hidden=True, class_=None, y=0.0) == '<rect x="1.23" hidden y="0"/>'
+    assert html.points(-0.2049) == "−20.5" and html.points(0.0001) == "0.0" and html.points(0.05) == "+5.0"
+    assert html.p_value(0.0004) == "< .001" and html.p_value(0.0433) == ".043" and html.p_value(1.0) == "1.000"
+    assert html.listing(list("abcdefgh")) == "a, b, c, d, e and 3 more"
     assert guesses(np.array([0]), 2, 1.0, 0).dtype == np.float32

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.trainers.synthetic import write_dataset
-from trainers.report.intervals import difference, holm, mcnemar, wilson
-from trainers.report.leakage import REPEATS, Windows, by_track, by_window, claims_of, measure, read_windows
-from trainers.report.overfitting import judge
+from trainers.evaluation.metrics import difference, holm, mcnemar, wilson
+from trainers.report.curves import judge
+from trainers.report.leaks import REPEATS, Windows, by_track, by_window, claims_of, measure, read_windows
 from transforms.dataset.manifest import load
 from transforms.errors import UsageError
 
@@ -169,7 +169,7 @@ def test_the_experiment_reads_what_the_dataset_has(tmp_path, kind):
 
 def test_large_datasets_are_sampled_by_shard(tmp_path, monkeypatch):
     manifest = write_dataset(tmp_path / "d", ("mel",), tracks={"training": 40, "test": 20}, shards=10)
-    monkeypatch.setattr("trainers.report.leakage.MOST_TRACKS", 30)
+    monkeypatch.setattr("trainers.report.leaks.MOST_TRACKS", 30)
     windows = read_windows(str(tmp_path / "d"), manifest)
     assert 20 <= len(np.unique(windows.track_id)) <= 40
 

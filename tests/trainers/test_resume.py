@@ -14,8 +14,8 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.run_state import load_state, read_history
-from trainers.runs import read_metrics
+from trainers.runs.directory import read_metrics
+from trainers.runs.state import load_state, read_history
 from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,18 +52,22 @@ def epochs(run: Path) -> list[int]:
 @pytest.mark.parametrize(
     "kill",  # where, at which call, epochs that are committed then
     [
-        ("trainers.callbacks.advance", 2, 1),  # in an epoch
-        ("trainers.backup.model_bytes", 1, 0),  # while the first epoch's files are written
-        ("trainers.callbacks.save_state", 2, 1),  # the history has a row too many
-        ("trainers.backup.settle", 3, 2),  # 1 at the start: committed, but the best model is not in its place
-        ("trainers.finish.save_state", 1, 3),
-        ("trainers.finish.remove_leftovers", 1, 3),  # finished, but not tidied up
+        ("trainers.training.callbacks.advance", 2, 1),  # in an epoch
+        ("trainers.training.checkpoint.model_bytes", 1, 0),  # while the first epoch's files are written
+        ("trainers.training.callbacks.save_state", 2, 1),  # the history has a row too many
+        (
+            "trainers.training.checkpoint.settle",
+            3,
+            2,
+        ),  # 1 at the start: committed, the best model is not in place
+        ("trainers.training.loop.save_state", 1, 3),
+        ("trainers.training.loop.remove_leftovers", 1, 3),  # finished, but not tidied up
     ],
 )
 def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, monkeypatch, kill):
-    import trainers.callbacks
-    import trainers.finish  # noqa: F401 - so that it can be patched
-    from trainers.fit import cosine_schedule
+    import trainers.training.callbacks
+    import trainers.training.loop  # noqa: F401 - so that it can be patched
+    from trainers.training.objective import cosine_schedule
 
     place, call, done = kill
     run = tmp_path / "run"
@@ -89,9 +93,9 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
 def validation_loss(dataset: Path, run: Path) -> float:
     import tensorflow as tf
 
-    from trainers.backup import load_model
-    from trainers.inputs import open_inputs
-    from trainers.predictions import Predictor
+    from trainers.data.pipeline import open_inputs
+    from trainers.evaluation.predict import Predictor
+    from trainers.training.checkpoint import load_model
     from transforms.dataset.manifest import load
 
     inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(run))
@@ -101,7 +105,7 @@ def validation_loss(dataset: Path, run: Path) -> float:
 
 
 def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
-    import trainers.callbacks  # noqa: F401 - so that it can be patched
+    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
 
     options = ("--epochs", "30", "--learning-rate", "0.3", "--patience", "3")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -109,7 +113,7 @@ def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
     best = load_state(str(whole)).best_epoch
     assert validation_loss(dataset, whole) == pytest.approx(load_state(str(whole)).best, abs=1e-5)
     with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.callbacks.advance", best + 3)  # two epochs without improvement are used up
+        kill_at(patch, "trainers.training.callbacks.advance", best + 3)  # two epochs without improvement are used up
         with pytest.raises(Killed):
             train(dataset, broken, *options)
     state = load_state(str(broken))
@@ -121,11 +125,11 @@ def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
 
 
 def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypatch):
-    from trainers import backup, callbacks
-    from trainers.fit import trainable_view
+    from trainers.training import callbacks, checkpoint
+    from trainers.training.objective import trainable_view
 
     written: dict[str, list] = {}
-    original = backup.write
+    original = checkpoint.write
 
     def spy(run, name, model, optimizer, best):
         written[name] = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
@@ -136,23 +140,23 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.backup, "write", spy)
-        kill_at(patch, "trainers.callbacks.advance", 2)
+        kill_at(patch, "trainers.training.callbacks.advance", 2)
         with pytest.raises(Killed):
             train(dataset, run, "--epochs", "3")
     model = tiny.build(tiny.ModelInput((32, 32)), 2, tiny.ModelOptions())
     optimizer = trainable_view(model, tiny.phase(), 4, "off").optimizer
-    backup.restore(str(run), load_state(str(run)), model, optimizer)
+    checkpoint.restore(str(run), load_state(str(run)), model, optimizer)
     for variable, value in zip([*model.variables, *optimizer.variables], written["epoch-0001"], strict=True):
         np.testing.assert_array_equal(np.asarray(variable), value)
     assert int(optimizer.iterations) == 4
 
 
 def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path, monkeypatch):
-    import trainers.callbacks  # noqa: F401 - so that it can be patched
+    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.callbacks.advance", 4)
+        kill_at(patch, "trainers.training.callbacks.advance", 4)
         with pytest.raises(Killed):
             train(dataset, run, model="two_phases")
     state = load_state(str(run))
@@ -164,11 +168,11 @@ def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path,
 
 
 def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, monkeypatch):
-    import trainers.training  # noqa: F401 - so that it can be patched
+    import trainers.training.loop  # noqa: F401 - so that it can be patched
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.training.train_phase", 2)
+        kill_at(patch, "trainers.training.loop.train_phase", 2)
         with pytest.raises(Killed):
             train(dataset, run, model="two_phases")
     assert load_state(str(run)).phase_done
@@ -177,11 +181,11 @@ def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, mo
 
 
 def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path, monkeypatch, capsys):
-    import trainers.callbacks  # noqa: F401 - so that it can be patched
+    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.callbacks.advance", 3)
+        kill_at(patch, "trainers.training.callbacks.advance", 3)
         with pytest.raises(Killed):
             train(dataset, run, model="tiny_transfer")
     capsys.readouterr()
@@ -193,8 +197,8 @@ def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path
 def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
     import tensorflow as tf
 
-    from trainers.devices import Device
-    from trainers.train import check_device
+    from trainers.commands.train import check_device
+    from trainers.training.devices import Device
 
     strategy = tf.distribute.get_strategy()
     check_device(str(finished), Device("cpu", strategy, "float32"))
@@ -207,11 +211,11 @@ def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
 
 
 def test_a_lost_backup_is_one_line(dataset, tmp_path, monkeypatch, capsys):
-    import trainers.callbacks  # noqa: F401 - so that it can be patched
+    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.callbacks.advance", 2)
+        kill_at(patch, "trainers.training.callbacks.advance", 2)
         with pytest.raises(Killed):
             train(dataset, run)
     (run / "backup" / "epoch-0001" / "state.npz").write_bytes(b"damaged")

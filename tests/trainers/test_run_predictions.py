@@ -9,15 +9,15 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers.metrics import calibration_error
-from trainers.run_predictions import (
+from trainers.evaluation.metrics import calibration_error
+from trainers.runs.directory import create_run, load_config, read_metrics
+from trainers.runs.predictions import (
     RunPredictions,
     predictions_path,
     read_predictions,
     read_run_predictions,
     write_predictions,
 )
-from trainers.runs import create_run, load_config, read_metrics
 from transforms.errors import FmaError, UsageError
 
 pytestmark = pytest.mark.usefixtures("tiny_models")

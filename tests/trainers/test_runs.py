@@ -6,9 +6,10 @@ from importlib import metadata
 
 import pytest
 
-from trainers import runs
 from trainers.models.spec import Phase
-from trainers.run_state import (
+from trainers.runs import directory
+from trainers.runs.directory import RunConfig, create_run, load_config, locked, open_run, versions
+from trainers.runs.state import (
     RunState,
     advance,
     load_state,
@@ -17,7 +18,6 @@ from trainers.run_state import (
     save_state,
     write_history,
 )
-from trainers.runs import RunConfig, create_run, load_config, locked, open_run, versions
 from transforms.errors import FmaError, UsageError
 
 PHASE = Phase("train", epochs=5, learning_rate=1e-3, patience=2)
@@ -193,10 +193,10 @@ def test_the_best_of_all_phases_is_kept_and_each_has_its_own_patience():
 
 def test_metrics_of_other_datasets_do_not_mix_with_the_runs_own(tmp_path):
     run = str(tmp_path)
-    assert runs.read_metrics(run) == {}
-    runs.write_metrics(run, {"test": {"a": 1}})
-    path = runs.write_evaluation(run, "f" * 64, "test", {"a": 2})
-    assert runs.read_metrics(run) == {"test": {"a": 1}}
+    assert directory.read_metrics(run) == {}
+    directory.write_metrics(run, {"test": {"a": 1}})
+    path = directory.write_evaluation(run, "f" * 64, "test", {"a": 2})
+    assert directory.read_metrics(run) == {"test": {"a": 1}}
     assert json.loads((tmp_path / "evaluations" / "ffffffffffff-test.json").read_text()) == {"a": 2}
     assert path.endswith("evaluations/ffffffffffff-test.json")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.trainers import tiny
 from trainers.models.spec import ModelOptions
-from trainers.settings import add_settings, choose_options, choose_phases, describe_phase
+from trainers.training.settings import add_settings, choose_options, choose_phases, describe_phase
 from transforms.errors import UsageError
 
 

@@ -10,8 +10,8 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.run_state import load_state, read_history
-from trainers.runs import load_config, read_metrics
+from trainers.runs.directory import load_config, read_metrics
+from trainers.runs.state import load_state, read_history
 from transforms.dataset.manifest import commit, load
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
@@ -64,8 +64,8 @@ def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
     import keras
     import tensorflow as tf
 
-    from trainers.inputs import open_inputs
-    from trainers.predictions import Predictor
+    from trainers.data.pipeline import open_inputs
+    from trainers.evaluation.predict import Predictor
 
     inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(finished))
     model = keras.saving.load_model(finished / "model.keras", compile=False)
@@ -160,7 +160,7 @@ def explode_at(monkeypatch, step: int) -> None:
         def __call__(self, now):
             return keras.ops.where(now < step, 1e-3, float("inf"))
 
-    monkeypatch.setattr("trainers.fit.cosine_schedule", lambda phase, steps: Explosive())
+    monkeypatch.setattr("trainers.training.objective.cosine_schedule", lambda phase, steps: Explosive())
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_model(dataset, tmp_path, capsys, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers.transform import copy_transform, find_transform, load_transform
+from trainers.runs.normalization import copy_transform, find_transform, load_transform
 from transforms import storage
 from transforms.dataset import manifest as manifests
 from transforms.dataset.manifest import Manifest
@@ -173,7 +173,7 @@ def test_a_damaged_graph_is_one_line(dataset, tmp_path, name):
 def test_a_graph_works_in_a_process_that_never_saw_tensorflow_transform(dataset):
     script = (
         "import sys, tensorflow as tf\n"
-        "from trainers.transform import load_transform\n"
+        "from trainers.runs.normalization import load_transform\n"
         "transform = load_transform(sys.argv[1], 'mel')\n"
         "print(transform({'mel': tf.zeros([2, 32, 32], tf.uint8)})['mel'].shape)\n"
         "assert not {'tensorflow_transform', 'tf_keras', 'apache_beam'} & set(sys.modules)\n"

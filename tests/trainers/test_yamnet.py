@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.conftest import DATA
 from tests.trainers.small_models import fake_yamnet
 from trainers.models import yamnet
-from trainers.models.audio_layers import LogMelPatches, Resample, count_patches, mel_matrix
+from trainers.models.layers import LogMelPatches, Resample, count_patches, mel_matrix
 from trainers.models.spec import ModelInput, ModelOptions, front_of
 from transforms.errors import UsageError
 

@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
-from trainers.devices import Device
-from trainers.embedding import inference
+from trainers.training.devices import Device
+from trainers.training.embeddings import inference
 
 STEPS = 3
 MODELS = ("waveform_cnn", "mel_cnn", "yamnet")

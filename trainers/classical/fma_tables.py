@@ -1,31 +1,132 @@
-"""FMA's own tables, features.csv and echonest.csv, read in place: from fma_metadata.zip, a folder or a single file.
+"""FMA's own tables, features.csv and echonest.csv, read in place: from fma_metadata.zip, a folder or a single file."""
 
-| file | header rows | columns that are read |
-|---|---|---|
-| features.csv | feature, statistics, number, then track_id | all 518, named feature/statistic/number |
-| echonest.csv | echonest, group, name, then track_id | those of `NUMERIC_GROUPS`, named group/name |
-| echonest.csv, flattened | track_id and the names | the same, as far as their names are known |
-
-Genre, split and artist come from tracks.csv by track id, or from a csv with the columns track_id and genre_top.
-"""
-
+import bz2
 import csv
+import gzip
 import hashlib
 import io
+import lzma
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from trainers.classical.data import Table, check_finite
-from trainers.classical.fma_files import open_table
-from trainers.classical.fma_genres import Facts, read_facts
+from trainers.classical.table import Table, check_finite
+from transforms import storage
+from transforms.catalog.metadata import read_catalog
 from transforms.errors import UsageError
 from transforms.runtime import console
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DECOMPRESSORS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+_DAMAGE = (zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)
+
+
+def split_address(path: str) -> tuple[str, str]:
+    """(file, member) of "fma_metadata.zip!echonest.csv"; the member is "" where none is named."""
+    head, separator, member = path.rpartition("!")
+    return (head, member) if separator and head.endswith(".zip") else (path, "")
+
+
+@contextmanager
+def open_table(path: str, member: str) -> Iterator[tuple[BinaryIO, str]]:
+    """The csv's bytes, and what to call it in messages.
+
+    Args:
+      path: a file, a zip, or zip!member.
+      member: the one to take from a zip where the path names none; with or without its folder.
+
+    Raises:
+      UsageError: there is no such file or member, or it is damaged.
+    """
+    path, named = split_address(path)
+    try:
+        with storage.open_read(path) as file:
+            if path.endswith(".zip"):
+                with zipfile.ZipFile(file) as archive:
+                    name = _find(archive, path, named or member)
+                    with archive.open(name) as inside:
+                        yield io.BufferedReader(cast(Any, inside), 1 << 20), f"{path}!{name}"
+                return
+            ending = next((ending for ending in DECOMPRESSORS if path.endswith(ending)), None)
+            yield (DECOMPRESSORS[ending](file) if ending else file), path
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UsageError(f"{path}: no such file (name the csv, or the zip that holds it)") from None
+    except _DAMAGE as error:
+        raise UsageError(f"{path} is damaged ({error}); download it again") from error
+
+
+def _find(archive: zipfile.ZipFile, path: str, member: str) -> str:
+    names = [name for name in archive.namelist() if name == member or name.endswith("/" + member)]
+    if not names:
+        raise UsageError(f"{path} holds no {member}")
+    return min(names, key=len)
+
+
+BESIDE = ("tracks.csv", "fma_tracks_genres.csv", "fma_tracks_genres.csv.xz")
+"""Where the metadata is not named: the first of these that lies in the folder of the features."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a track; split and artist may be ""."""
+
+    genre: str
+    split: str
+    artist: str
+
+
+def read_facts(features: str, metadata: str | None, subset: str | None) -> dict[int, Facts]:
+    """The tracks that have a genre, by id.
+
+    Args:
+      features: address of the features, to look beside.
+      metadata: fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a csv (also .xz, .gz, .bz2) with the
+        columns track_id and genre_top, which has no split; None: look beside the features.
+      subset: of FMA's tracks.csv; the other form has none.
+
+    Raises:
+      UsageError: there is no metadata, or it has another form.
+    """
+    metadata = metadata or _beside(features)
+    flat = None if metadata.endswith(".zip") or storage.is_dir(metadata) else _read_flat(metadata)
+    if flat is None:
+        catalog = read_catalog(metadata, subset)
+        return {track.track_id: Facts(track.genre, track.split, track.artist) for track in catalog.tracks}
+    if subset:
+        raise UsageError(f"--subset {subset}: {metadata} does not say which track is in which of FMA's subsets")
+    return flat
+
+
+def _beside(features: str) -> str:
+    path, _ = split_address(features)
+    if path.endswith(".zip"):
+        return path
+    places = [storage.join(storage.parent(path), name) for name in BESIDE]
+    found = next((place for place in places if storage.exists(place)), None)
+    if found is None:
+        raise UsageError(f"{path}: no {BESIDE[0]} lies beside it, which has the genres; name one with --metadata")
+    return found
+
+
+def _read_flat(metadata: str) -> dict[int, Facts] | None:
+    """None where the file has not that form; tracks without a genre are left out."""
+    with open_table(metadata, "tracks.csv") as (file, name):
+        rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+        try:
+            if not {"track_id", "genre_top"} <= set(rows.fieldnames or ()):
+                return None
+            return {int(row["track_id"]): Facts(row["genre_top"], "", "") for row in rows if row["genre_top"]}
+        except (ValueError, csv.Error) as error:
+            raise UsageError(f"{name}: {error}") from error
+
 
 NUMERIC_GROUPS = ("audio_features", "social_features", "temporal_features")
 """Of echonest.csv; the other two, metadata and ranks, are text and mostly empty."""

@@ -1,20 +1,148 @@
-"""tf.data pipelines: shards -> serialized records -> (cache) -> (shuffle) -> batches -> tensors.
+"""tf.data pipelines: shards -> serialized records -> (cache) -> (shuffle) -> batches -> tensors."""
 
-Records are batched as bytes and parsed by the batch: a payload is copied once, into its place in the batch. Against
-parsing one by one that takes three quarters of the CPU time for mel, half for statistics, and the same for raw.
-"""
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from typing import TYPE_CHECKING
-
-from trainers.data.budget import Budget, Cache, available_memory, plan_memory
-from trainers.data.source import find_shards
+from trainers.data.augment import units_per_db
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
-from transforms.errors import UsageError
+from transforms.errors import FmaError, UsageError
 from transforms.records.schema import parse_example
+from transforms.tracks import SPLITS
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+def count_records(manifest: Manifest, kind: str, split: str) -> int:
+    """Records of a kind in a split."""
+    return sum(shard.records for shard in manifest.shards(kind, split))
+
+
+def steps_per_epoch(manifest: Manifest, kind: str, split: str, batch_size: int) -> int:
+    """Batches that training takes from a split in one epoch; the records left over are not a batch."""
+    return count_records(manifest, kind, split) // batch_size
+
+
+def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list[ShardFile]:
+    """The shards of a split, known to be whole as far as their sizes tell; those of an address are not asked.
+
+    Raises:
+      UsageError: the dataset has no records of that kind, or none in that split.
+      FmaError: a shard is missing or does not have the size that it was written with.
+    """
+    if not manifest.shards(kind):
+        held = ", ".join(name for name in manifest.config.features if manifest.shards(name)) or "nothing"
+        raise UsageError(
+            f"{dataset} has no {kind} records (it holds {held}): ingest into a new dataset with --features {kind}"
+        )
+    shards = manifest.shards(kind, split)
+    if not any(shard.records for shard in shards):
+        counts = ", ".join(f"{name} {count_records(manifest, kind, name):,}" for name in SPLITS)
+        raise UsageError(f"{dataset} has no {kind} records in its {split} split (records by split: {counts})")
+    if storage.is_local(dataset):
+        _check_sizes(dataset, shards)
+    return shards
+
+
+def _check_sizes(dataset: str, shards: list[ShardFile]) -> None:
+    # TensorFlow takes a file that ends inside a record's header for one that ends before it, and says nothing.
+    for shard in shards:
+        path = storage.join(dataset, shard.path)
+        try:
+            size = storage.size(path)
+        except FileNotFoundError as error:
+            raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+        if size != shard.bytes:
+            raise FmaError(f"{path} has {size:,} bytes, not {shard.bytes:,}: run fma verify {dataset}")
+
+
+Cache = Literal["auto", "on", "off"]
+
+CACHE_SHARE = 1 / 3
+"""Of the free memory, for one split: training and validation may both be cached and leave room for the model."""
+
+SHUFFLE_SHARE = 1 / 8
+"""Of the free memory, for records that wait to be drawn."""
+
+MIN_SHUFFLE = 256
+"""Records that are shuffled among each other even where memory is short."""
+
+_CGROUPS = (
+    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat"),
+    (
+        "sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "sys/fs/cgroup/memory/memory.stat",
+    ),
+)
+"""(limit, use, details) of this process's control group, version 2 and 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What `plan_memory` decided: whether to cache, and records in the shuffle buffer (0: no shuffling)."""
+
+    cache: bool
+    shuffle: int
+
+
+def plan_memory(records: int, size: int, memory: int, cache: Cache, shuffle: bool) -> Budget:
+    """Decides what of a split to keep in memory.
+
+    Args:
+      records: in the split.
+      size: bytes of its shards.
+      memory: free bytes.
+      cache: "auto" caches a split that fits into its share of the memory.
+      shuffle: whether records are shuffled: all of them among each other where the split is cached (the buffer then
+        holds the cache's own bytes) or fits, else as many as fit.
+    """
+    cached = cache == "on" or (cache == "auto" and size <= memory * CACHE_SHARE)
+    if not shuffle:
+        return Budget(cached, 0)
+    fit = int(memory * SHUFFLE_SHARE * records / max(1, size))
+    return Budget(cached, records if cached else min(records, max(MIN_SHUFFLE, fit)))
+
+
+def available_memory(root: str = "/") -> int:
+    """Bytes that this process can still take: what the kernel calls available, within its control group's limit.
+
+    Args:
+      root: folder that holds proc/ and sys/.
+    """
+    amounts = [_control_group(root, *names) for names in _CGROUPS] + [_kernel_estimate(root)]
+    known = [amount for amount in amounts if amount is not None]
+    # Where there is neither (macOS), half of what is built in.
+    return min(known) if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _read_text(root: str, name: str) -> str:
+    try:
+        with open(os.path.join(root, name), encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _kernel_estimate(root: str) -> int | None:
+    for line in _read_text(root, "proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) -> int | None:
+    limit, use = _read_text(root, limit_name).strip(), _read_text(root, use_name).strip()
+    if not limit.isdigit() or not use.isdigit():
+        return None  # no such group, or "max"
+    fields = dict(line.split(maxsplit=1) for line in _read_text(root, stat_name).splitlines())
+    # File pages that nobody uses are counted as used, and are given up when memory is asked for.
+    idle = int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
+    return max(0, int(limit) - max(0, int(use) - idle))
+
 
 PARALLEL_SHARDS = 16
 """Shards that are read at once. A constant, since the order of an evaluation depends on it."""
@@ -177,3 +305,57 @@ def options() -> "tf.data.Options":
     # By records: by files, a process would not see the number of records that dataset.json promises.
     found.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return found
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A kind of records of a dataset, and how they become a model's input.
+
+    Attributes:
+      dataset: its path.
+      manifest: its manifest.
+      kind: feature kind.
+      normalize: a batch of records -> float32 [batch, ...].
+      units_per_db: what 1 dB comes to in each band of a normalised mel; () for raw.
+    """
+
+    dataset: str
+    manifest: Manifest
+    kind: str
+    normalize: Callable[[dict[str, "tf.Tensor"]], "tf.Tensor"]
+    units_per_db: tuple[float, ...] = ()
+
+    def read(self, split: str, batch_size: int, cache: Cache = "off") -> "tf.data.Dataset":
+        """Every record of a split once, always in the same order, in batches that are filled up to the same size.
+
+        Returns:
+          dicts of {input: float32 [batch, ...]; label, track_id, window: int64 [batch]; weight: float32 [batch], 0 for
+          what fills up the last batch}.
+        """
+        import tensorflow as tf
+
+        batches = read_split(self.dataset, self.manifest, self.kind, split, batch_size, pad=True, cache=cache)
+        return ahead(batches.map(self._with_input, tf.data.AUTOTUNE))
+
+    def _with_input(self, batch: dict[str, "tf.Tensor"]) -> dict[str, "tf.Tensor"]:
+        return {"input": self.normalize(batch)} | {key: value for key, value in batch.items() if key != self.kind}
+
+
+def open_inputs(dataset: str, manifest: Manifest, kind: str, run: str) -> Inputs:
+    """The inputs that a run's model gets from a dataset.
+
+    Raises:
+      UsageError, FmaError: the run's graph is missing or damaged.
+    """
+    if kind == "raw":
+        return Inputs(dataset, manifest, kind, _scale_raw)
+    from trainers.runs.normalization import load_transform
+
+    graph = load_transform(run, kind)
+    return Inputs(dataset, manifest, kind, lambda batch: graph(batch)[kind], units_per_db(graph, manifest.config))
+
+
+def _scale_raw(batch: dict[str, "tf.Tensor"]) -> "tf.Tensor":
+    import tensorflow as tf
+
+    return tf.cast(batch["raw"], tf.float32) / 32768

@@ -54,13 +54,15 @@ def _backbone(options: ModelOptions) -> "keras.Model":
     """MobileNetV2 up to its pooling: images [batch, size, size, 3] -> the activations at `DEPTHS`."""
     import keras
 
-    from trainers import weights
+    from trainers.training import pretrained
 
     shape = (options.image_size, options.image_size, 3)
     network = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
     if options.weights != "none":
         given = options.weights not in ("", "imagenet")
-        weights.load_into(network, options.weights if given else weights.imagenet_file(), "MobileNetV2 1.0 without top")
+        pretrained.load_into(
+            network, options.weights if given else pretrained.imagenet_file(), "MobileNetV2 1.0 without top"
+        )
     return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
 
 

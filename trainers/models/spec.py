@@ -87,7 +87,7 @@ class Phase:
       batch_size: examples for each replica.
       weight_decay: AdamW's, for kernels only (biases, batch norm's scale and offset are left alone).
       label_smoothing: in [0, 1).
-      class_weights: one of `CLASS_WEIGHTS`; see `trainers.fit.class_weights`.
+      class_weights: one of `CLASS_WEIGHTS`; see `trainers.training.objective.class_weights`.
       warmup_epochs: linear warm-up before the cosine; may be a fraction.
       patience: epochs without a lower validation loss after which the phase ends; its best weights are kept.
       mixup: alpha of the Beta distribution, 0 for none. In a phase that trains the head, features are mixed.

@@ -36,7 +36,7 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     import keras
     from keras import ops
 
-    from trainers.models.audio_layers import BANDS, PATCH, LogMelPatches, Resample
+    from trainers.models.layers import BANDS, PATCH, LogMelPatches, Resample
 
     _check_rate(model_input.sample_rate)
     network = load_yamnet(options.weights)
@@ -49,7 +49,7 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
 
 
 def _check_rate(rate: int) -> None:
-    from trainers.models.audio_layers import YAMNET_RATE, resampling_size
+    from trainers.models.layers import YAMNET_RATE, resampling_size
 
     if resampling_size(rate, YAMNET_RATE) > LARGEST_KERNEL:
         raise UsageError(f"yamnet cannot resample from {rate} Hz: ingest with --sample-rate 22050, 16000 or 44100")
@@ -63,12 +63,12 @@ def load_yamnet(path: str) -> "keras.Model":
     """
     import keras
 
-    from trainers import weights
-    from trainers.models.audio_layers import BANDS, PATCH
+    from trainers.models.layers import BANDS, PATCH
+    from trainers.training import pretrained
 
     if path in ("", "none", "imagenet"):
         raise UsageError("yamnet needs the network's weights: --weights FILE, YAMNet as a .keras file")
-    network = weights.load_network(path, "YAMNet")
+    network = pretrained.load_network(path, "YAMNet")
     shapes = {layer.name: layer.output.shape for layer in network.layers}
     if network.input_shape != (None, PATCH, BANDS) or shapes.get(EMBEDDING) != (None, DIMENSIONS):
         raise UsageError(

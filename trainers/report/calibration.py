@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from trainers.metrics import CALIBRATION_BINS
+from trainers.evaluation.metrics import CALIBRATION_BINS
 from trainers.report.collect import Comparison, Model
-from trainers.report.markup import Html, element, gallery, paragraph, section
-from trainers.report.plot import Frame, axes, drawing, line
+from trainers.report.html import Frame, Html, axes, drawing, element, gallery, line, paragraph, section
 
 SIZE = (270.0, 250.0)
 SHOWN = 6

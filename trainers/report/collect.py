@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from trainers.metrics import LOWEST, describe
-from trainers.run_predictions import TrackPredictions, read_run_predictions
-from trainers.run_state import RunState, load_state, read_history
-from trainers.runs import RunConfig, load_config
+from trainers.evaluation.metrics import LOWEST, describe
+from trainers.runs.directory import RunConfig, load_config
+from trainers.runs.predictions import TrackPredictions, read_run_predictions
+from trainers.runs.state import RunState, load_state, read_history
 from transforms.errors import UsageError
 from transforms.runtime import console
 

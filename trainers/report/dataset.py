@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainers.report.collect import Comparison
-from trainers.report.markup import Content, Html, element, fragment, paragraph, percent, section, table
+from trainers.report.html import Content, Html, element, fragment, paragraph, percent, section, table
 from transforms.dataset.manifest import Manifest, read_ledger
 from transforms.tracks import SPLITS
 

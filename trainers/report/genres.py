@@ -3,7 +3,7 @@
 import numpy as np
 
 from trainers.report.collect import Comparison, Model
-from trainers.report.markup import Html, element, folded, gallery, paragraph, scrolling, section, table
+from trainers.report.html import Html, element, folded, gallery, paragraph, scrolling, section, table
 
 SHOWN, MANY = 6, 8
 """Confusion matrices that are shown at once, those of further models are folded; with more genres than that, one."""

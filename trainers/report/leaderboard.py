@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainers.evaluation.metrics import difference, holm, mcnemar, wilson
 from trainers.report.collect import Comparison, Model
-from trainers.report.intervals import difference, holm, mcnemar, wilson
-from trainers.report.markup import (
+from trainers.report.html import (
     Html,
     bullets,
     count,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from trainers.report.collect import Comparison
-from trainers.report.markup import Content, Html, count, element, folded, paragraph, percent, section, table
+from trainers.report.html import Content, Html, count, element, folded, paragraph, percent, section, table
 
 PAIRS, TRACKS, HARD = 8, 5, 20
 """Pairs of genres; tracks named for each; tracks that every model gets wrong."""

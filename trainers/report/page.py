@@ -8,9 +8,9 @@ from trainers.report.calibration import calibration
 from trainers.report.collect import Comparison, Run
 from trainers.report.dataset import Facts, card, no_card
 from trainers.report.genres import confusions, genres
+from trainers.report.html import Html, count, element, paragraph, section
 from trainers.report.leaderboard import leaderboard, standings
-from trainers.report.leakage import Leakage
-from trainers.report.markup import Html, count, element, paragraph, section
+from trainers.report.leaks import Leakage
 from trainers.report.mistakes import mistakes
 from trainers.report.style import STYLE
 from transforms.dataset.leaks import Leak, unsought

@@ -1,21 +1,90 @@
 """The model of an `fma train` run as a `Scorer`. Imports TensorFlow."""
 
+import json
+import re
+
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
-from trainers import metrics
-from trainers.backup import load_model
-from trainers.inputs import Inputs, open_inputs
+from trainers.data.pipeline import Inputs, open_inputs
+from trainers.evaluation import metrics
+from trainers.evaluation.calibration import calibrate
+from trainers.evaluation.predict import log_softmax
 from trainers.models import find
-from trainers.predictions import log_softmax
-from trainers.runs import CONFIG, MODEL, RunConfig
-from trainers.serving.calibration import calibrate
-from trainers.serving.damage import check_labels, reading
-from trainers.serving.network import Network
+from trainers.models.layers import OverCrops
+from trainers.models.spec import ModelSpec, front_of, head_of
+from trainers.runs.directory import CONFIG, MODEL, RunConfig
+from trainers.runs.state import report_damage
+from trainers.training.checkpoint import load_model
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import Manifest
+from transforms.errors import FmaError
+
+
+class Network:
+    """Calls a model.
+
+    Args:
+      spec: the model's row.
+      model: trained.
+
+    Attributes:
+      pooled: whether a song's logits are the head's for the mean of its windows' features.
+      width: of the features, d.
+      classes: outputs that it has.
+      variables: all weights, as TensorFlow's own variables.
+    """
+
+    def __init__(self, spec: ModelSpec, model: keras.Model):
+        self.pooled = spec.pool == "track"
+        self.classes: int = model.outputs[0].shape[-1]
+        self._spec, self._model = spec, model
+        self.variables: list[tf.Variable] = [variable.value for variable in model.variables]
+        self._transfer = any(layer.name == "front" for layer in model.layers)
+        self._crops = next((layer for layer in model.layers if isinstance(layer, OverCrops)), None)
+        if self._transfer:
+            self._head = head_of(model)
+            self._standardise = self._head.get_layer("standardise")
+        elif self._crops:
+            network = self._crops.network
+            self._twin = keras.Model(network.inputs, [network.outputs[0], network.layers[-1].input])
+        else:
+            self._twin = keras.Model(model.inputs, [model.outputs[0], model.get_layer("logits").input])
+        self.width: int = (self._head.inputs if self._transfer else self._twin.outputs)[-1].shape[-1]
+
+    def in_float32(self) -> "Network":
+        """The network for devices that have no half precision: itself, or a copy that computes in float32."""
+        text = json.dumps(keras.saving.serialize_keras_object(self._model))
+        plain = re.sub(r'"mixed_b?float16"', '"float32"', text)
+        if plain == text:
+            return self
+        copy = keras.saving.deserialize_keras_object(json.loads(plain))
+        copy.set_weights(self._model.get_weights())
+        return Network(self._spec, copy)
+
+    def windows(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Normalised records float32 [b, ...] -> logits float32 [b, classes] and features float32 [b, d]."""
+        if self._transfer:
+            features = tf.cast(front_of(self._model)(values, training=False), tf.float32)
+            return self.head(features), features
+        if self._crops:
+            logits, features = self._twin(self._crops.fixed_crops(values), training=False)
+            log_probabilities = ops.log_softmax(tf.cast(logits, tf.float32))
+            return tuple(self._crops.mean(tf.cast(part, tf.float32)) for part in (log_probabilities, features))
+        logits, features = self._twin(values, training=False)
+        return tf.cast(logits, tf.float32), tf.cast(features, tf.float32)
+
+    def head(self, features: tf.Tensor) -> tf.Tensor:
+        """A transfer model's logits float32 [b, classes] for features float32 [b, d], of windows or of songs."""
+        return tf.cast(self._head(features, training=False), tf.float32)
+
+    def embedding(self, features: tf.Tensor) -> tf.Tensor:
+        """What songs are compared by: float32 [b, e] for the mean features of songs, float32 [b, d]."""
+        return self._standardise(features) if self._transfer else features
 
 
 class KerasScorer:
@@ -37,7 +106,7 @@ class KerasScorer:
         self.name, self.labels = spec.name, config.labels
         self.kind: str = spec.kind
         path = storage.join(run, CONFIG)
-        with reading(path):
+        with report_damage(path):
             self.config = DatasetConfig.from_json(config.dataset["config"])
         self.calibration = calibrate(run, spec.name)
         self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)
@@ -65,3 +134,9 @@ class KerasScorer:
         nothing = np.zeros(len(rows), np.int64)
         values = metrics.checked(log_softmax(rows), nothing, len(self.labels))
         return metrics.by_track(values, nothing, nothing).log_probabilities[0], embedding
+
+
+def check_labels(path: str, labels: list[str], outputs: int) -> None:
+    """Refuses labels that are not those of a network's outputs."""
+    if len(labels) != outputs:
+        raise FmaError(f"{path} is damaged: it has {len(labels)} labels, and the network has {outputs} outputs")

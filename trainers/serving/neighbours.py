@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.evaluate import record_differences
-from trainers.serving.scoring import Scorer
+from trainers.commands.evaluate import record_differences
+from trainers.serving.scorers import Scorer
 from transforms import storage
 from transforms.dataset.manifest import Manifest, load, read_ledger
 from transforms.errors import FmaError, UsageError
@@ -20,8 +20,8 @@ from transforms.runtime import console
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from trainers.serving.classical_scorer import ClassicalScorer
     from trainers.serving.keras_scorer import KerasScorer
+    from trainers.serving.scorers import ClassicalScorer
 
 FOLDER = "neighbours"
 BATCH = 32
@@ -89,9 +89,8 @@ def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarr
 def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     import tensorflow as tf
 
-    from trainers.data.source import find_shards
-    from trainers.embedding import run_over
-    from trainers.inputs import Inputs
+    from trainers.data.pipeline import Inputs, find_shards
+    from trainers.training.embeddings import run_over
 
     find_shards(dataset, manifest, scorer.kind, "training")
     different = record_differences(scorer.config, manifest.config, scorer.kind)
@@ -108,7 +107,7 @@ def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tupl
 
 
 def _of_statistics(scorer: "ClassicalScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    from trainers.classical.data import read_stats
+    from trainers.classical.table import read_stats
 
     if manifest.config.sample_rate != scorer.config.sample_rate:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""A song that is sent as a request's body: into a file, within limits."""
+"""A song that is sent as a request's body: into a file, within limits, and how many songs the server has at once."""
 
 import asyncio
 import errno
@@ -9,9 +9,44 @@ from dataclasses import dataclass
 from typing import IO
 
 from fastapi import Request
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from starlette.requests import ClientDisconnect
 
 from transforms.runtime import console
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Meters:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()
+        to = self._registry = CollectorRegistry()
+        self.requests = Counter("fma_http_requests", "answers by path and status", ["path", "status"], registry=to)
+        self.verdicts = Counter("fma_verdicts", "songs that were judged", ["verdict"], registry=to)
+        self.refusals = Counter("fma_refusals", "songs without an answer", ["reason"], registry=to)
+        self.seconds = Histogram(
+            "fma_predict_seconds", "from the first byte of a song to its answer", buckets=SECONDS, registry=to
+        )
+        self.music = Counter("fma_music_seconds", "length of the songs that were judged", registry=to)
+        self.sent = Gauge("fma_songs_sent", "songs that are on their way", registry=to)
+        self.inside = Gauge("fma_songs_inside", "songs that are being judged or wait for it", registry=to)
+        ProcessCollector(registry=to)
+
+    def render(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)
+
 
 UPLOAD_SECONDS = 60.0
 PATIENCE, LEAST_RATE = 10.0, 8 << 10
@@ -109,3 +144,69 @@ def _on_a_full_disk() -> Iterator[None]:
 
 def _too_large(limits: UploadLimits) -> RefusedError:
     return RefusedError(413, "too_large", f"a song may have up to {console.human_bytes(limits.most_bytes)}")
+
+
+WAITING = 4
+"""Songs that may wait for each one that is being decoded."""
+
+UPLOADS = 32
+"""Songs that may be on their way for each one that is being decoded: they cost disk, but neither core nor thread."""
+
+
+class Admission:
+    """Counts songs in, and refuses those for which there is no place.
+
+    Args:
+      decoders: songs that are decoded at once.
+      meters: that show the counts.
+    """
+
+    def __init__(self, decoders: int, meters: Meters):
+        self._most_sent, self._most_judged = decoders * UPLOADS, decoders * (1 + WAITING)
+        self._sent = self._judged = 0
+        self._meters = meters
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """While a song is sent; one that would only wait for a refusal is refused before it is sent.
+
+        Raises:
+          RefusedError: too many are.
+        """
+        if self._sent >= self._most_sent or self._judged >= self._most_judged:
+            raise _busy()
+        self._sent += 1
+        with _counted(self._meters.sent):
+            try:
+                yield
+            finally:
+                self._sent -= 1
+
+    @contextmanager
+    def judging(self) -> Iterator[None]:
+        """While a song is judged or waits for it.
+
+        Raises:
+          RefusedError: too many are.
+        """
+        if self._judged >= self._most_judged:
+            raise _busy()
+        self._judged += 1
+        with _counted(self._meters.inside):
+            try:
+                yield
+            finally:
+                self._judged -= 1
+
+
+@contextmanager
+def _counted(gauge: Gauge) -> Iterator[None]:
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+
+
+def _busy() -> RefusedError:
+    return RefusedError(503, "busy", "too many songs at once: try again in a moment", {"Retry-After": "1"})

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from transforms.errors import FmaError
 from transforms.runtime import console
-from transforms.storage import gcs, local
+from transforms.storage import gcs_client, local
 
 NAME = ".lock"
 RENEW_EVERY = 15.0
@@ -45,13 +45,13 @@ class Lease:
     def _take(self) -> int:
         while True:
             try:
-                return gcs.replace_version(self._path, self._data, 0)
-            except gcs.ChangedError:
+                return gcs_client.replace_version(self._path, self._data, 0)
+            except gcs_client.ChangedError:
                 lapsed = self._wait_until_lapsed()
             if lapsed is not None:
                 try:
-                    return gcs.replace_version(self._path, self._data, lapsed)
-                except gcs.ChangedError as error:
+                    return gcs_client.replace_version(self._path, self._data, lapsed)
+                except gcs_client.ChangedError as error:
                     raise FmaError(self._busy) from error
 
     def _wait_until_lapsed(self) -> int | None:
@@ -64,7 +64,7 @@ class Lease:
         until = time.monotonic() + LAPSES_AFTER
         while True:
             try:
-                data, version = gcs.read_version(self._path)
+                data, version = gcs_client.read_version(self._path)
             except FileNotFoundError:
                 return None
             holder = _holder(data)
@@ -89,13 +89,13 @@ class Lease:
     def renew(self) -> None:
         """Writes the object anew; ChangedError where another process has taken over."""
         with self._lock:
-            self._version = gcs.replace_version(self._path, self._data, self._version)
+            self._version = gcs_client.replace_version(self._path, self._data, self._version)
 
     def _keep(self) -> None:
         while not self._over.wait(RENEW_EVERY):
             try:
                 self.renew()
-            except gcs.ChangedError:
+            except gcs_client.ChangedError:
                 return  # `confirm` says so when it matters
             except (FmaError, OSError):
                 continue  # the network is away; the hold lapses only if that lasts
@@ -106,7 +106,7 @@ class Lease:
         self._thread.join()
         # Where that fails, the hold lapses by itself; what the command has done is done.
         with contextlib.suppress(FmaError, OSError):
-            gcs.remove_version(self._path, self._version)
+            gcs_client.remove_version(self._path, self._version)
 
 
 def _holder(data: bytes) -> dict:
@@ -140,7 +140,7 @@ def confirm(folder: str) -> None:
         return
     try:
         lease.renew()
-    except gcs.ChangedError as error:
+    except gcs_client.ChangedError as error:
         raise FmaError(
             f"{folder} was taken over by another command after {LAPSES_AFTER:.0f} s without a sign of life of this "
             "one; run it again, it carries on from there"

@@ -10,10 +10,10 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.internal import apiclient
 
-from pipelines.build import BuildJob, BuildShards
-from pipelines.dataflow import complete
+from pipelines.ingest.beam import BuildJob, BuildShards
 from pipelines.lines import WriteLines
-from pipelines.options import make_pipeline
+from pipelines.runners.dataflow import complete
+from pipelines.runners.options import make_pipeline
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardFile, ShardResult

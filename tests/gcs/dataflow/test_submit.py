@@ -8,7 +8,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from google.api_core import exceptions as api
 
 import fma
-from pipelines.dataflow import told
+from pipelines.runners.dataflow import told
 from tests.gcs.corpus import arguments, digest_of, upload
 from tests.gcs.dataflow.service import pipeline_of
 from tests.gcs.stack import BUCKET

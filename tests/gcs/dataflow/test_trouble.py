@@ -12,7 +12,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from google.api_core import exceptions as api
 from google.auth.exceptions import RefreshError
 
-from pipelines.dataflow import told
+from pipelines.runners.dataflow import told
 from tests.gcs.dataflow.test_submit import dataflow, ingest, last_line, source, there  # noqa: F401
 from transforms.errors import FmaError
 

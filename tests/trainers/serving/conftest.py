@@ -8,11 +8,11 @@ import pytest
 
 import fma
 from tests.trainers.serving import songs
+from trainers.evaluation.calibration import Calibration
 from trainers.serving.app import Service
-from trainers.serving.calibration import Calibration
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
-from trainers.serving.scoring import open_scorer
+from trainers.serving.scorers import open_scorer
 from trainers.serving.uploads import UploadLimits
 from transforms.audio.decoder_process import Limits
 from transforms.dataset.manifest import Manifest

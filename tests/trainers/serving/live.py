@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import requests
 import uvicorn
 
-from trainers.serving.serve import listen
+from trainers.commands.serve import listen
 
 
 @contextmanager

@@ -13,13 +13,13 @@ import fma
 from tests.conftest import tone
 from tests.trainers.small_models import OPTIONS, fake_yamnet
 from tests.trainers.synthetic import CONFIG
-from trainers import backup
-from trainers.inputs import Inputs, open_inputs
+from trainers.data.pipeline import Inputs, open_inputs
 from trainers.models import find
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
-from trainers.run_state import RunState, save_state
-from trainers.runs import MODEL, TRANSFORM, RunConfig, create_run
-from trainers.serving.network import Network
+from trainers.runs.directory import MODEL, TRANSFORM, RunConfig, create_run
+from trainers.runs.state import RunState, save_state
+from trainers.serving.keras_scorer import Network
+from trainers.training import checkpoint
 from transforms import storage
 from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import Generation, Manifest, commit, load
@@ -73,7 +73,7 @@ def write_run(run: Path, model: str, dataset: Path, graphs: Path, labels: Sequen
     if spec.kind == "mel":
         shutil.copytree(graphs, run / TRANSFORM / "mel" / "transform_fn")
     decide(spec, network, open_inputs(str(dataset), manifest, spec.kind, str(run)))
-    storage.write_bytes(storage.join(str(run), MODEL), backup.model_bytes(network))
+    storage.write_bytes(storage.join(str(run), MODEL), checkpoint.model_bytes(network))
     save_state(str(run), RunState(epoch=1, best_epoch=1, phase_done=True, finished="for tests"))
     return run
 

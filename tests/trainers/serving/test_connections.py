@@ -11,10 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.trainers.serving.live import Client, begin_upload, listening, read_answer, send, upload, wait_for
-from trainers.serving import plumbing, uploads
-from trainers.serving.admission import UPLOADS, WAITING
+from trainers.serving import app, uploads
 from trainers.serving.app import create_app
-from trainers.serving.uploads import UploadLimits
+from trainers.serving.uploads import UPLOADS, WAITING, UploadLimits
 
 HALF = "Content-Length: 1000"
 CHUNK = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
@@ -49,7 +48,7 @@ def test_a_sender_that_does_not_look_at_its_answer_is_cut_off(service, line):
         socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
     ):
         connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: here\r\n{kind}\r\n{ENDLESS}\r\n\r\n".encode())
-        assert send_until_cut_off(connection, 20) < plumbing.LINGER_SECONDS + 5
+        assert send_until_cut_off(connection, 20) < app.LINGER_SECONDS + 5
 
 
 def test_a_sender_that_looks_has_its_answer_before_it_is_cut_off(service):

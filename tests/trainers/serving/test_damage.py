@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import fma
-from trainers.run_predictions import RunPredictions, read_predictions, write_predictions
-from trainers.runs import MODEL
-from trainers.serving import neighbours, serve
+from trainers.commands import serve
+from trainers.runs.directory import MODEL
+from trainers.runs.predictions import RunPredictions, read_predictions, write_predictions
+from trainers.serving import neighbours
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
-from trainers.serving.scoring import open_scorer
+from trainers.serving.scorers import open_scorer
 from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.errors import FmaError

@@ -13,14 +13,12 @@ import soundfile
 from tests.conftest import tone
 from tests.trainers.serving.conftest import KINDS
 from tests.trainers.serving.songs import SETTINGS
-from trainers.predictions import log_softmax
-from trainers.run_predictions import read_run_predictions
-from trainers.serving.batching import Batcher
-from trainers.serving.calibration import Calibration, calibrate, fit_temperature
-from trainers.serving.decoding import Decoder
-from trainers.serving.engine import WINDOWS, Engine
+from trainers.evaluation.calibration import Calibration, calibrate, fit_temperature
+from trainers.evaluation.predict import log_softmax
+from trainers.runs.predictions import read_run_predictions
+from trainers.serving.engine import WINDOWS, Batcher, Decoder, Engine
 from trainers.serving.pictures import COLUMNS, Spectrogram
-from trainers.serving.scoring import open_scorer
+from trainers.serving.scorers import open_scorer
 from transforms.audio.decoder_process import Limits
 from transforms.errors import TrackError
 

@@ -13,9 +13,8 @@ import tensorflow as tf
 import fma
 from tests.conftest import tone
 from tests.trainers.serving.songs import SETTINGS, write_run
-from trainers.serving.saved_model import FACTS, TFLITE, convert, pipeline_probabilities, run_tflite
-from trainers.serving.scoring import open_scorer
-from trainers.serving.waveform import WINDOWS
+from trainers.serving.saved_model import FACTS, TFLITE, WINDOWS, convert, pipeline_probabilities, run_tflite
+from trainers.serving.scorers import open_scorer
 from transforms.audio.decode import AudioFacts, read_mono, resample
 
 

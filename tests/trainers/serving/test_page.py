@@ -15,7 +15,7 @@ from tests.trainers.serving.live import listening
 from trainers.serving.app import Service, create_app
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
-from trainers.serving.scoring import open_scorer
+from trainers.serving.scorers import open_scorer
 from trainers.serving.uploads import UploadLimits
 from transforms.audio.decoder_process import Limits
 

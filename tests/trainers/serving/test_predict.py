@@ -15,8 +15,8 @@ import fma
 from tests.conftest import tone
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
 from trainers.serving.answers import Answer
-from trainers.serving.sources import find_songs
-from trainers.serving.timeline import steps
+from trainers.serving.inputs import find_songs
+from trainers.serving.pictures import steps
 from transforms.errors import UsageError
 
 

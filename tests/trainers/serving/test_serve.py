@@ -23,12 +23,12 @@ from schemathesis.checks import CHECKS
 import fma
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
 from tests.trainers.serving.live import Client, listening, send, upload
-from trainers.serving import plumbing
+from trainers.commands.serve import listen
+from trainers.serving import app
 from trainers.serving.app import Service, create_app
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
-from trainers.serving.scoring import open_scorer
-from trainers.serving.serve import listen
+from trainers.serving.scorers import open_scorer
 from trainers.serving.uploads import UploadLimits
 from transforms.audio.decoder_process import Limits
 from transforms.errors import FmaError, UsageError
@@ -179,7 +179,7 @@ def test_the_server_says_how_it_is_and_what_it_can(client, service):
 
 
 def test_no_page_names_anything_from_elsewhere(client):
-    for path in plumbing.FILES:
+    for path in app.FILES:
         answer = client.get(path)
         assert answer.status_code == 200
         assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -16,9 +16,8 @@ import soundfile
 import fma
 from tests.conftest import tone
 from tests.trainers.serving.bad_songs import write_ten_hours
-from trainers.serving import streams
-from trainers.serving.names import printable
-from trainers.serving.sources import find_songs, on_disk
+from trainers.serving import inputs
+from trainers.serving.inputs import find_songs, on_disk, printable
 from transforms.errors import TrackError, UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,7 +36,7 @@ def stdin(monkeypatch, data: bytes) -> None:
 
 
 def test_standard_input_has_an_end(monkeypatch):
-    monkeypatch.setattr(streams, "MOST_BYTES", 3 << 20)
+    monkeypatch.setattr(inputs, "MOST_BYTES", 3 << 20)
     stdin(monkeypatch, bytes(4 << 20))
     with pytest.raises(UsageError, match=r"more than 3\.0 MiB"), on_disk(find_songs(["-"]), 9):
         pass
@@ -79,7 +78,7 @@ def test_standard_input_by_its_path_is_ours_and_not_the_decoders(run_of, tmp_pat
 
 
 def test_pipes_and_devices_without_an_end_have_a_reason(predict, tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(inputs, "MOST_BYTES", 1 << 20)
     os.mkfifo(tmp_path / "nobody")
     soundfile.write(tmp_path / "song.wav", tone(3), 22_050)
     began = time.monotonic()

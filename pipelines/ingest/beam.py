@@ -1,0 +1,206 @@
+"""The Beam pipeline: plan lines in, shards out. Only small lines move between its steps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
+from pipelines.progress import ticking
+from pipelines.runners import told
+from pipelines.runners.options import LOCAL_RUNNERS, make_pipeline, runner_name
+from pipelines.runners.portable import wait
+from transforms import storage
+from transforms.audio.decoder_process import Limits
+from transforms.config import DatasetConfig
+from transforms.dataset.build import ShardBuilder
+from transforms.dataset.growth import ELSEWHERE
+from transforms.dataset.manifest import ShardResult
+from transforms.dataset.plan import ShardPlan
+from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
+from transforms.runtime import console
+from transforms.runtime.version import code_digest
+
+OTHER_CODE = (
+    "the workers run another version of this program than the one that began the job; build their image anew "
+    "(--sdk_container_image), or install this one there with --setup_file ./setup.py"
+)
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """What a worker has to know beside its plan lines.
+
+    Attributes:
+      dataset: path of the dataset.
+      generation: name of the generation to write.
+      labels: genre names in label order.
+      config: the dataset's.
+      limits: what one track may cost.
+      ticks: local folder where workers of this machine note each finished track, or "".
+      retried: whether the runner itself begins a shard again that fails.
+      code: version of this program that the job was made by.
+    """
+
+    dataset: str
+    generation: str
+    labels: tuple[str, ...]
+    config: DatasetConfig
+    limits: Limits = field(default_factory=Limits)
+    ticks: str = ""
+    retried: bool = False
+    code: str = field(default_factory=code_digest)
+
+    @property
+    def folder(self) -> str:
+        """Where the plan and the results lie while the job runs."""
+        return storage.join(self.dataset, "plan", self.generation)
+
+    @property
+    def plan_path(self) -> str:
+        """One line for each shard to build."""
+        return storage.join(self.folder, "plan.jsonl")
+
+    @property
+    def results_path(self) -> str:
+        """One line for each shard that was built."""
+        return storage.join(self.folder, "results.jsonl")
+
+    @property
+    def elsewhere_path(self) -> str:
+        """There where the job does not end with this process (see `growth.jobs_elsewhere`); holds `code`."""
+        return storage.join(self.folder, ELSEWHERE)
+
+
+class BuildShard(beam.DoFn):
+    """`ShardBuilder.build` for plan lines; yields `ShardResult` lines."""
+
+    def __init__(self, job: BuildJob):
+        self._job = job
+
+    def setup(self) -> None:
+        job = self._job
+        self._builder = ShardBuilder(
+            job.dataset, job.generation, job.labels, job.config, limits=job.limits, on_track=self._on_track
+        )
+
+    def process(self, line: str) -> Iterator[str]:
+        job, plan = self._job, ShardPlan.from_line(line)
+        if job.code != code_digest():
+            yield ShardResult(plan.name, error=OTHER_CODE).to_line()
+        else:
+            with ticking(job.ticks, plan.name) as self._tick:
+                yield self._build(plan).to_line()
+
+    def _build(self, plan: ShardPlan) -> ShardResult:
+        try:
+            return self._builder.build(plan)
+        except UnreachableError as error:
+            if self._job.retried:
+                raise
+            return ShardResult(plan.name, error=f"{plan.name}: {error}")
+
+    def teardown(self) -> None:
+        self._builder.close()
+
+    def _on_track(self, reason: str) -> None:
+        Metrics.counter("fma", f"failed_{reason}" if reason else "ingested").inc()
+        self._tick(b"x" if reason else b".")
+
+
+class BuildShards(beam.PTransform):
+    """Builds every shard of a plan.
+
+    Args:
+      job: what and where.
+    """
+
+    def __init__(self, job: BuildJob):
+        super().__init__()
+        self._job = job
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        return (
+            begin | "OneShardEach" >> ReadLines(self._job.plan_path) | "BuildShard" >> beam.ParDo(BuildShard(self._job))
+        )
+
+
+def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
+    """Writes the plan, runs the pipeline to its end and reads what the shards came to.
+
+    A job elsewhere that an earlier command of this version began, and that has ended well since, is not run again.
+
+    Raises:
+      FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
+      TemplateWrittenError: the options ask for a template.
+    """
+    planned = {shard.name for shard in plan}
+    if storage.exists(job.elsewhere_path) and storage.read_bytes(job.elsewhere_path) == job.code.encode():
+        found = read_results(job)
+        if set(found) == planned and not any(result.error for result in found.values()):
+            console.log("taking up what an earlier command's job has built")
+            return list(found.values())
+    run_pipeline(job, plan, options)
+    found = read_results(job)
+    errors = sorted(result.error for result in found.values() if result.error)
+    if errors:
+        raise FmaError(f"{errors[0]} ({len(errors)} of {len(plan)} shards failed)")
+    if planned != set(found):
+        raise FmaError(f"the runner lost {len(planned - set(found))} of {len(planned)} shards; run the command again")
+    return list(found.values())
+
+
+def read_results(job: BuildJob) -> dict[str, ShardResult]:
+    """What the shards came to, by name; {} where the job has not ended."""
+    try:
+        return {result.name: result for result in map(ShardResult.from_line, read_lines(job.results_path))}
+    except FileNotFoundError:
+        return {}
+
+
+def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> None:
+    """Runs the job to its end.
+
+    Raises:
+      FmaError: it failed.
+      TemplateWrittenError: the options ask for a template.
+    """
+    write_lines((shard.to_line() for shard in plan), job.plan_path)
+    if runner_name(options) not in LOCAL_RUNNERS:
+        storage.write_bytes(job.elsewhere_path, job.code.encode())
+    with told(options, job.dataset):
+        pipeline = make_pipeline(options)
+        results = pipeline | BuildShards(job)
+        results | "WriteResults" >> WriteLines(job.results_path)
+        running = pipeline.run()
+        template = options.get_all_options().get("template_location")
+        if template:
+            raise TemplateWrittenError(
+                f"written to {template}, and not run. When the job has been run from there, the same command "
+                "without --template_location takes up what it has built"
+            )
+        wait(running, options)
+
+
+def describe_job(options: PipelineOptions) -> dict[str, str]:
+    """Runner and versions for the manifest: what may move a value by a rounding step."""
+    import platform
+
+    import numpy
+    import scipy
+    import soundfile
+    import soxr
+
+    return {
+        "runner": str(options.get_all_options()["runner"]),
+        "beam": beam.version.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "soxr": soxr.__version__,
+        "soundfile": soundfile.__version__,
+        "libsndfile": soundfile.__libsndfile_version__,
+    }

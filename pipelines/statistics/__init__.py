@@ -1,0 +1,1 @@
+"""Full-pass statistics of the training split, by tensorflow_transform."""

@@ -1,0 +1,232 @@
+"""The Beam job of `fma statistics`: new training shards of each kind and earlier sums in, a normalisation graph out.
+
+The runner moves one small line for each shard. Batches go from the reader straight into TFT's first graph, and what
+is left of them is what TFT's analyzers add up: sums over columns, which are kept for the next analysis.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+from tensorflow_metadata.proto.v0.schema_pb2 import TensorRepresentation
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
+
+from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
+from pipelines.progress import ticking
+from pipelines.runners import told
+from pipelines.runners.options import make_pipeline
+from pipelines.runners.portable import wait
+from pipelines.statistics.cache import Keys, Part, entry_path, read_entry, save_parts, write_entry
+from pipelines.statistics.preprocess import NORMALIZERS
+from pipelines.statistics.tft_import import DatasetCache, DatasetKey, get_analysis_cache_entry_keys, tft_beam
+from transforms import storage
+from transforms.audio.features import KINDS
+from transforms.config import DatasetConfig
+from transforms.dataset.manifest import ShardFile
+from transforms.dataset.shard_io import read_shard
+from transforms.errors import FmaError
+from transforms.records.schema import decode_payload, deserialize
+
+BATCH_BYTES = 16 << 20
+"""What the values of one batch may take as float64."""
+
+ERRORS = "errors"
+
+
+class ReadBatches(beam.DoFn):
+    """Plan lines to Arrow batches of a kind's values; a shard that cannot be read gives one line to ERRORS.
+
+    Args:
+      dataset: its path.
+      config: the dataset's.
+      kind: of the shards.
+      ticks: local folder where workers of this machine note the records they read, or "".
+    """
+
+    def __init__(self, dataset: str, config: DatasetConfig, kind: str, ticks: str = ""):
+        self._dataset, self._config, self._kind, self._ticks = dataset, config, kind, ticks
+        values = int(np.prod(KINDS[kind].shape(config)))
+        self._batch = min(1024, max(1, BATCH_BYTES // (8 * values)))
+
+    def process(self, line: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput[Literal["errors"], str]]:
+        shard = ShardFile(kind=self._kind, split="training", **json.loads(line))
+        try:
+            with ticking(self._ticks, shard.path) as tick:
+                arrays = self._read(shard)
+                while batch := list(islice(arrays, self._batch)):
+                    yield to_arrow(self._kind, np.stack(batch))
+                    tick(b"." * len(batch))
+        except (FmaError, OSError) as error:
+            yield beam.pvalue.TaggedOutput(ERRORS, str(error))
+
+    def _read(self, shard: ShardFile) -> Iterator[np.ndarray]:
+        where = f"{storage.join(self._dataset, shard.path)}: "
+        advice = f": run fma verify {self._dataset}"
+        for count, data in enumerate(read_shard(self._dataset, shard)):
+            try:
+                record = deserialize(data)
+                values = decode_payload(self._kind, record.payload, self._config)
+            except ValueError as error:
+                raise FmaError(f"{where}record {count} is not one of this dataset ({error}){advice}") from error
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise FmaError(f"{where}track {record.track_id} has values that are not finite numbers{advice}")
+            yield values
+
+
+def plan_line(shard: ShardFile) -> str:
+    """What `ReadBatches` has to know of a shard."""
+    return json.dumps({"path": shard.path, "records": shard.records})
+
+
+def to_arrow(kind: str, values: np.ndarray) -> pa.RecordBatch:
+    """[batch, *shape] as a record batch with one list column, without a copy."""
+    width = int(np.prod(values.shape[1:]))
+    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int64) * width)
+    return pa.RecordBatch.from_arrays(
+        [pa.LargeListArray.from_arrays(offsets, pa.array(values.ravel()))], schema=_arrow_schema(kind)
+    )
+
+
+def _arrow_schema(kind: str) -> pa.Schema:
+    return pa.schema([(kind, pa.large_list(pa.from_numpy_dtype(KINDS[kind].dtype)))])
+
+
+def tensors_of(kind: str, config: DatasetConfig) -> TensorAdapterConfig:
+    """How TFT makes a tensor [batch, *shape] of a record batch."""
+    tensor = TensorRepresentation()
+    tensor.dense_tensor.column_name = kind
+    for size in KINDS[kind].shape(config):
+        tensor.dense_tensor.shape.dim.add(size=size)
+    return TensorAdapterConfig(_arrow_schema(kind), {kind: tensor})
+
+
+@dataclass(frozen=True)
+class AnalysisJob:
+    """What is analysed, and where it lies.
+
+    Attributes:
+      dataset: path of the dataset.
+      name: of the statistics' folder.
+      config: the dataset's.
+      earlier: records whose sums are there, in the folder already.
+      new: records that are read.
+      ticks: local folder where workers of this machine note the records they read, or "".
+    """
+
+    dataset: str
+    name: str
+    config: DatasetConfig
+    earlier: tuple[Part, ...]
+    new: Part
+    ticks: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where the plan, TFT's intermediate graphs and the errors lie while the job runs."""
+        return storage.join(self.dataset, "plan", self.name)
+
+    @property
+    def statistics(self) -> str:
+        """Where the graphs and the sums are written, relative to the dataset."""
+        return f"transform_fn/{self.name}"
+
+    def plan_path(self, kind: str) -> str:
+        """One line for each training shard of the kind that is read."""
+        return storage.join(self.folder, f"{kind}.jsonl")
+
+    @property
+    def errors_path(self) -> str:
+        """One line for each shard that could not be read."""
+        return storage.join(self.folder, "errors.txt")
+
+    def records(self, kind: str) -> int:
+        """Of the kind in the training split."""
+        return sum(part.records.get(kind, 0) for part in (*self.earlier, self.new))
+
+
+class AnalyzeKind(beam.PTransform):
+    """Analyses one kind and writes its graph, and the sums of what it read; its output are the ERRORS of its shards.
+
+    Args:
+      job: what and where.
+      kind: a row of NORMALIZERS.
+    """
+
+    def __init__(self, job: AnalysisJob, kind: str):
+        super().__init__()
+        self._job, self._kind = job, kind
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        job, kind, new = self._job, self._kind, DatasetKey(self._job.new.name)
+        earlier = [part for part in job.earlier if kind in part.entries]
+        # TFT reads no batches of a part whose sums it is given.
+        batches: dict[DatasetKey, beam.PCollection | None] = {DatasetKey(part.name): None for part in earlier}
+        sums = {DatasetKey(part.name): DatasetCache(dict(self._read_sums(begin, part)), None) for part in earlier}
+        read = (
+            begin
+            | "OneShardEach" >> ReadLines(job.plan_path(kind))
+            | "ReadBatches"
+            >> beam.ParDo(ReadBatches(job.dataset, job.config, kind, job.ticks)).with_outputs(ERRORS, main="batches")
+        )
+        if job.new.records.get(kind):
+            batches[new] = read.batches
+        with tft_beam.Context(temp_dir=storage.join(job.folder, kind)):
+            preprocess = NORMALIZERS[kind](job.config, job.records(kind))
+            analyze = tft_beam.AnalyzeDatasetWithCache(preprocess, pipeline=begin.pipeline)
+            graph, found = (batches, sums, tensors_of(kind, job.config)) | "Analyze" >> analyze
+            _ = graph | "WriteGraph" >> tft_beam.WriteTransformFn(storage.join(job.dataset, job.statistics, kind))
+        for number, (key, values) in enumerate(found[new].items() if new in found else ()):
+            path = storage.join(job.dataset, entry_path(job.statistics, job.new, kind, key.hex()))
+            whole = values | f"Gather{number}" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+            _ = whole | f"WriteSums{number}" >> beam.Map(write_entry, path)
+        return read[ERRORS]
+
+    def _read_sums(self, begin: beam.pvalue.PBegin, part: Part) -> Iterator[tuple[bytes, beam.PCollection]]:
+        for number, (key, entry) in enumerate(part.entries[self._kind].items()):
+            label = f"{part.name}-{number}"
+            path = begin | f"Path-{label}" >> beam.Create([storage.join(self._job.dataset, entry)])
+            yield bytes.fromhex(key), path | f"ReadSums-{label}" >> beam.FlatMap(read_entry)
+
+
+def cache_keys(config: DatasetConfig, kinds: Iterable[str]) -> Keys:
+    """By kind: TFT's names of the sums that its analysis keeps, hexadecimal."""
+    found = {}
+    for kind in kinds:
+        specs = TensorAdapter(tensors_of(kind, config)).OriginalTypeSpecs()
+        keys = get_analysis_cache_entry_keys(NORMALIZERS[kind](config, 1), specs, [DatasetKey("any")], False)
+        found[kind] = sorted(key.hex() for key in keys)
+    return found
+
+
+def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Keys, options: PipelineOptions) -> None:
+    """Analyses each kind and writes `transform_fn/<name>/` into the dataset.
+
+    Args:
+      job: what and where.
+      shards: by kind, those of `job.new`; a kind without new ones has an empty list.
+      keys: as `cache_keys` has them.
+      options: for Beam.
+
+    Raises:
+      FmaError: a shard is missing or damaged.
+    """
+    pipeline = make_pipeline(options)
+    errors = []
+    for kind, files in shards.items():
+        write_lines(map(plan_line, files), job.plan_path(kind))
+        errors.append(pipeline | f"Analyze-{kind}" >> AnalyzeKind(job, kind))
+    errors | beam.Flatten() | "WriteErrors" >> WriteLines(job.errors_path)
+    with told(options, job.dataset):
+        wait(pipeline.run(), options)
+    found = list(read_lines(job.errors_path))
+    if found:
+        raise FmaError(found[0] + (f" ({len(found)} shards cannot be read)" if len(found) > 1 else ""))
+    read = [kind for kind, count in job.new.records.items() if count]
+    entries = {kind: {key: entry_path(job.statistics, job.new, kind, key) for key in keys[kind]} for kind in read}
+    save_parts(job.dataset, job.statistics, [*job.earlier, *([replace(job.new, entries=entries)] if read else [])])

@@ -1,0 +1,153 @@
+"""The table that the classical models are fitted on, one row for each track, and the groups of its columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from transforms import storage
+from transforms.dataset.manifest import Manifest, ShardFile, read_ledger
+from transforms.dataset.shard_io import read_shard
+from transforms.errors import FmaError, UsageError
+from transforms.fma_statistics.columns import COLUMNS
+from transforms.records.schema import decode_payload, deserialize
+from transforms.runtime import console
+
+
+def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
+    """The columns of a group.
+
+    Args:
+      columns: of the table, named feature/...
+      group: "all", or features joined by "+"; "spectral_" may be left out of a feature's name.
+
+    Returns:
+      int64, ascending indices into columns.
+
+    Raises:
+      UsageError: the table has no such feature.
+    """
+    features = [column.partition("/")[0] for column in columns]
+    if group == "all":
+        return np.arange(len(columns))
+    wanted = set()
+    for name in group.split("+"):
+        found = next((feature for feature in (name, f"spectral_{name}") if feature in features), None)
+        if found is None:
+            raise UsageError(
+                f"--features-group {group}: there is no feature {name!r}; join some of "
+                f"{', '.join(dict.fromkeys(features))} by +, or say all"
+            )
+        wanted.add(found)
+    return np.array([i for i, feature in enumerate(features) if feature in wanted])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features, labels and splits by track.
+
+    Attributes:
+      name: what to call it in messages.
+      digest: of its content, hexadecimal.
+      track_ids: int64 [tracks], ascending.
+      values: float32 [tracks, columns], finite.
+      columns: names, such as "mfcc/mean/01"; what stands before the first slash is the feature.
+      labels: int64 [tracks], indices into genres.
+      genres: the classes' names.
+      splits: str [tracks], one of `transforms.tracks.SPLITS`, or "" everywhere where there is no split.
+      artists: str [tracks], "" where unknown.
+      default_group: the feature group to take where none is asked for.
+    """
+
+    name: str
+    digest: str
+    track_ids: np.ndarray
+    values: np.ndarray
+    columns: tuple[str, ...]
+    labels: np.ndarray
+    genres: list[str]
+    splits: np.ndarray
+    artists: np.ndarray
+    default_group: str = "all"
+
+    def rows(self, split: str) -> np.ndarray:
+        """int64: the row numbers of a split."""
+        return np.flatnonzero(self.splits == split)
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """The table with these rows only."""
+        by_row = ("track_ids", "values", "labels", "splits", "artists")
+        return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
+
+
+def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> Table:
+    """Reads the stats records of a dataset, in the order of the track ids, without TensorFlow.
+
+    Args:
+      dataset: its path.
+      manifest: its dataset.json.
+      splits: to read; all where it is empty.
+
+    Raises:
+      UsageError: the dataset has no such records.
+      FmaError: a shard is damaged, or holds other records than dataset.json says.
+    """
+    if "stats" not in manifest.config.features:
+        raise UsageError(
+            f"{dataset} holds no stats records, which the classical models are fitted on; "
+            "ingest into a new dataset with --features stats (or mel,raw,stats)"
+        )
+    shards = [shard for shard in manifest.shards("stats") if not splits or shard.split in splits]
+    if not shards:
+        raise UsageError(f"{dataset} has no track in the split {' or '.join(splits) or 'of any name'}")
+    track_ids, labels, values = _read_shards(dataset, manifest, shards)
+    of_record = np.repeat([shard.split for shard in shards], [shard.records for shard in shards])
+    artists = {line["track_id"]: line.get("artist", "") for line in read_ledger(dataset, manifest, "tracks")}
+    order = np.argsort(track_ids)
+    table = Table(
+        name=dataset,
+        digest=manifest.digest,
+        track_ids=track_ids,
+        values=values,
+        columns=tuple("/".join(column) for column in COLUMNS),
+        labels=labels,
+        genres=list(manifest.labels),
+        splits=of_record,
+        artists=np.array([artists.get(track_id, "") for track_id in track_ids.tolist()]),
+    ).take(order)
+    check_finite(table)
+    return table
+
+
+def _read_shards(
+    dataset: str, manifest: Manifest, shards: Sequence[ShardFile]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Track ids, labels and values in the order of the files."""
+    count = sum(shard.records for shard in shards)
+    track_ids, labels = np.empty(count, np.int64), np.empty(count, np.int64)
+    values = np.empty((count, len(COLUMNS)), np.float32)
+    row = 0
+    with console.progress("read", count, "tracks") as progress:
+        for shard in shards:
+            end = row + shard.records
+            for record in map(deserialize, read_shard(dataset, shard)):
+                if row == end or not 0 <= record.label < len(manifest.labels):
+                    raise _other_records(dataset, shard)
+                track_ids[row], labels[row] = record.track_id, record.label
+                values[row] = decode_payload("stats", record.payload, manifest.config)
+                row += 1
+            progress.advance(shard.records)
+    return track_ids, labels, values
+
+
+def _other_records(dataset: str, shard: ShardFile) -> FmaError:
+    path = storage.join(dataset, shard.path)
+    return FmaError(f"{path} does not have the records that dataset.json lists: run fma verify {dataset}")
+
+
+def check_finite(table: Table) -> None:
+    """Refuses a table with a value that is not a finite number, and names its track and column."""
+    bad = ~np.isfinite(table.values.sum(axis=1, dtype=np.float64))
+    for row in np.flatnonzero(bad):
+        column = int(np.argmin(np.isfinite(table.values[row])))
+        raise FmaError(f"{table.name}: track {table.track_ids[row]} has no finite number in {table.columns[column]}")

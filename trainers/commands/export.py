@@ -1,0 +1,63 @@
+"""`fma export`: a run's model on its own, from the waveform on: a SavedModel and TFLite, or a classical bundle."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from trainers.commands.arguments import add_model
+from trainers.runs.directory import load_config
+from trainers.serving.scorers import is_bundle, open_scorer, write_bundle
+from transforms import storage
+from transforms.errors import UsageError
+from transforms.runtime import console
+
+if TYPE_CHECKING:
+    from trainers.serving.keras_scorer import KerasScorer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.description = (
+        "Writes a model that needs none of this program: a SavedModel whose input is a waveform at the dataset's rate, "
+        "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
+        "baselines, a bundle that fma predict takes."
+    )
+    parser.epilog = "example: fma export runs/mel_cnn --out exported/mel_cnn"
+    add_model(parser)
+    parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--no-tflite", dest="tflite", action="store_false", help="the SavedModel only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; see `fma export --help`."""
+    if any(storage.list_files(args.out)):
+        raise UsageError(f"--out {args.out} is not empty; give another folder")
+    if is_bundle(args.run):
+        raise UsageError(f"{args.run} is a bundle already: copy it")
+    scorer = open_scorer(args.run, args.model, "cpu")
+    if scorer.by_window:
+        _export_network(args, scorer)  # type: ignore[arg-type]
+        return 0
+    from trainers.serving.scorers import ClassicalScorer
+
+    assert isinstance(scorer, ClassicalScorer)
+    write_bundle(args.out, scorer, load_config(args.run).made_with)
+    console.say(f"{scorer.name}, {len(scorer.labels)} genres: try it with  fma predict {args.out} FILE")
+    return 0
+
+
+def _export_network(args: argparse.Namespace, scorer: "KerasScorer") -> None:
+    from trainers.serving.saved_model import export_network
+
+    facts = export_network(scorer, args.out, load_config(args.run), tflite=args.tflite)
+    agreement = facts["agreement"]
+    console.table(
+        f"{scorer.name}, {len(scorer.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
+        ("model", "size", "largest difference from the pipeline, in probability"),
+        [
+            (name, console.human_bytes(facts["bytes"][name]), f"{difference:.1e}")
+            for name, difference in agreement.items()
+        ],
+    )
+    if facts["tflite"]:
+        console.log(f"note: {facts['tflite']}")
+    console.say(f"written to {args.out}")

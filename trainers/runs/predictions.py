@@ -1,0 +1,112 @@
+"""What a run's models say about each track of a split of its own dataset: one form for Keras and classical runs.
+
+A file `predictions/SPLIT.npz` of the run holds a `RunPredictions`; equal predictions give equal bytes.
+"""
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainers.runs.directory import PREDICTIONS, load_config
+from transforms import storage
+from transforms.errors import FmaError
+
+_KEY = "log_probabilities/"
+
+
+@dataclass(frozen=True)
+class RunPredictions:
+    """Predictions of all models of a run; the same tracks for each model.
+
+    Attributes:
+      track_id: int64 [tracks], ascending.
+      label: int64 [tracks], indices into genres.
+      genres: the classes' names.
+      log_probabilities: {model's name: float32 [tracks, classes]}; the prediction is the argmax.
+      fold: int64 [tracks], the round in which the track was tested; 0 where there was one.
+    """
+
+    track_id: np.ndarray
+    label: np.ndarray
+    genres: list[str]
+    log_probabilities: dict[str, np.ndarray]
+    fold: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrackPredictions:
+    """Predictions of one model; the fields are those of `RunPredictions`."""
+
+    track_id: np.ndarray
+    label: np.ndarray
+    genres: list[str]
+    log_probabilities: np.ndarray
+
+
+def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredictions]:
+    """What a run's models say about the tracks of a split of the run's own dataset.
+
+    Args:
+      run: of fma train (one model, named as in config.json) or of fma baselines (one or more).
+      split: one of the splits.
+
+    Returns:
+      {model's name: its predictions}, in the order of the run.
+
+    Raises:
+      UsageError: there is no such run.
+      FmaError: it has no predictions for that split yet, or the file is damaged.
+    """
+    found = read_predictions(run, split)
+    return {
+        name: TrackPredictions(found.track_id, found.label, found.genres, values)
+        for name, values in found.log_probabilities.items()
+    }
+
+
+def one_model(
+    name: str, track_id: np.ndarray, label: np.ndarray, genres: list[str], log_probabilities: np.ndarray
+) -> RunPredictions:
+    """The predictions of a run that has one model; tracks in any order, log-probabilities of any float."""
+    order = np.argsort(track_id)
+    values = {name: log_probabilities[order].astype(np.float32)}
+    return RunPredictions(track_id[order], label[order], genres, values, np.zeros(len(order), np.int64))
+
+
+def predictions_path(run: str, split: str) -> str:
+    """Where a run keeps its predictions for a split."""
+    return storage.join(run, PREDICTIONS, f"{split}.npz")
+
+
+def write_predictions(run: str, split: str, predictions: RunPredictions) -> None:
+    """Replaces a run's predictions for a split."""
+    file = io.BytesIO()
+    arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
+    arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
+    np.savez_compressed(file, genres=np.array(predictions.genres), **arrays)
+    storage.write_bytes(predictions_path(run, split), file.getvalue())
+
+
+def read_predictions(run: str, split: str) -> RunPredictions:
+    """All that a run's file holds; see `read_run_predictions` for the errors."""
+    path = predictions_path(run, split)
+    if not storage.exists(path):
+        raise _none_yet(run, split)
+    try:
+        with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
+            numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
+            models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
+            return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        raise FmaError(f"{path} is damaged ({error}): remove it and run fma evaluate {run} again") from error
+
+
+def _none_yet(run: str, split: str) -> FmaError:
+    config = load_config(run)
+    command = f"fma evaluate {run} --data {config.dataset['path']} --split {split}"
+    if config.options.get("features_csv"):
+        command = "fma baselines with the same settings"
+    return FmaError(f"{run} has no {split} predictions yet: finish it, or run {command}")

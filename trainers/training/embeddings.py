@@ -1,0 +1,153 @@
+"""Features of a frozen front: computed once over the dataset, stored in the run, and what the head is trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.data import count_records, reading
+from trainers.data.pipeline import Inputs
+from trainers.runs.directory import FEATURES
+from transforms import storage
+from transforms.runtime import console
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Forward = Callable[["tf.Tensor"], "tf.Tensor"]
+
+COLUMNS = 64
+"""That are sorted at once: few, so that they need little memory, and enough for quick copies."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features of windows (or of tracks), in the order of track_id and window.
+
+    Attributes:
+      features: float32 [n, dimensions].
+      label, track_id: int64 [n].
+      classes: number of genres.
+    """
+
+    features: np.ndarray
+    label: np.ndarray
+    track_id: np.ndarray
+    classes: int
+
+    def track_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """First row of each track and the row after its last, int64 [tracks] each."""
+        starts = np.flatnonzero(np.diff(self.track_id, prepend=self.track_id[:1] - 1))
+        return starts, np.append(starts[1:], len(self.track_id))
+
+    def by_track(self) -> "Embedded":
+        """The mean over each track's windows."""
+        starts, ends = self.track_bounds()
+        sums = np.add.reduceat(self.features, starts, axis=0, dtype=np.float64)
+        means = (sums / (ends - starts)[:, None]).astype(np.float32)
+        return Embedded(means, self.label[starts], self.track_id[starts], self.classes)
+
+
+def embed_split(run: str, name: str, front: Forward, inputs: Inputs, split: str, *, batch_size: int) -> Embedded | None:
+    """Features of a split's records, from the run where it has them already; None for a split without records.
+
+    Args:
+      run: the run directory.
+      name: of the phase; features of another phase may come from another front.
+      front: record batch -> features; see `inference`.
+      inputs: the dataset's.
+      split: one of the splits.
+      batch_size: records at a time.
+    """
+    records = count_records(inputs.manifest, inputs.kind, split)
+    if not records:
+        return None
+    path = storage.join(run, FEATURES, f"{name}-{split}.npz")
+    classes = len(inputs.manifest.labels)
+    if storage.exists(path):
+        with storage.open_read(path) as file, np.load(file) as arrays:
+            return Embedded(arrays["features"], arrays["label"], arrays["track_id"], classes)
+    embedded = run_over(front, inputs, split, batch_size, f"features of {split}")
+    _store(path, embedded)
+    return embedded
+
+
+def _store(path: str, embedded: Embedded) -> None:
+    staged = storage.staging_path(path)
+    with open(staged, "wb") as file:
+        np.savez(file, features=embedded.features, label=embedded.label, track_id=embedded.track_id)
+    storage.publish(staged, path)
+
+
+def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embedded:
+    """What a model makes of every record of a split.
+
+    Args:
+      forward: see `inference`.
+      inputs: the dataset's.
+      split: one of the splits, which has records.
+      batch_size: records at a time.
+      title: of the progress bar.
+
+    Raises:
+      FmaError: a shard is damaged.
+    """
+    records = count_records(inputs.manifest, inputs.kind, split)
+    ids = np.zeros((3, records), np.int64)  # label, track_id, window
+    outputs, done = np.zeros((records, 0), np.float32), 0
+    with console.progress(title, records, "records") as progress, reading(inputs.dataset):
+        for batch in inputs.read(split, batch_size):
+            kept = batch["weight"].numpy() > 0  # not what fills up the last batch
+            output = forward(batch["input"]).numpy()[kept]
+            if not done:
+                outputs = np.empty((records, output.shape[1]), np.float32)
+            rows = slice(done, done + len(output))
+            outputs[rows] = output
+            ids[:, rows] = [batch[key].numpy()[kept] for key in ("label", "track_id", "window")]
+            done += len(output)
+            progress.advance(len(output))
+    label, track_id, window = ids
+    order = np.lexsort((window, track_id))
+    sort_rows(outputs, order)
+    return Embedded(outputs, label[order], track_id[order], len(inputs.manifest.labels))
+
+
+def sort_rows(values: np.ndarray, order: np.ndarray) -> None:
+    """`values = values[order]` for a large array, in its own place: some columns at a time."""
+    for start in range(0, values.shape[1], COLUMNS):
+        part = values[:, start : start + COLUMNS]
+        part[:] = part[order]
+
+
+def inference(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
+    """A model as a graph: [batch, ...] -> float32 [batch, n], without dropout, batch norm with its moving averages.
+
+    Args:
+      model: built in the strategy's scope.
+      strategy: each of its replicas takes an equal share of a batch.
+    """
+    import tensorflow as tf
+
+    replicas = strategy.num_replicas_in_sync
+
+    def one(values: "tf.Tensor") -> "tf.Tensor":
+        return tf.cast(model(values, training=False), tf.float32)
+
+    if replicas == 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+        return tf.function(one)
+    step = tf.function(lambda shares: strategy.run(one, args=(shares,)))
+
+    def forward(values: "tf.Tensor") -> "tf.Tensor":
+        with tf.device("CPU:0"):
+            count, short = len(values), -len(values) % replicas
+            filled = tf.pad(values, [[0, short]] + [[0, 0]] * (len(values.shape) - 1))
+            parts = tf.split(filled, replicas)
+        shares = strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group]
+        )
+        made = strategy.experimental_local_results(step(shares))
+        with tf.device("CPU:0"):
+            return tf.concat(made, axis=0)[:count]
+
+    return forward
