@@ -131,7 +131,7 @@ def test_a_bucket_that_may_only_be_read_is_noticed_before_any_work(locked, corpu
 
 
 def test_a_storage_that_stays_away_is_one_line(cloud, folder, monkeypatch):
-    monkeypatch.setattr(clients, "RETRY", gcs_client.RETRY.with_timeout(0.2))
+    monkeypatch.setattr(gcs_client, "RETRY", gcs_client.RETRY.with_timeout(0.2))
     monkeypatch.setitem(gcs_client.PATIENCE, "retry", gcs_client.RETRY)
     advice = "check the network and run the command again"
     with cloud.faults(every=1, kinds=["503"]), pytest.raises(FmaError) as caught:
