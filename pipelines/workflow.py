@@ -66,7 +66,7 @@ class Node:
     takes: tuple[str, ...] = ()
 
 
-def hindrance(node: Node, results: Mapping[str, Result]) -> str:
+def blocked_by(node: Node, results: Mapping[str, Result]) -> str:
     """Why a node cannot run after what the others came to, or ""."""
     bad = (Result.FAILED, Result.NOT_RUN)
     missing = [name for name in node.needs if results[name] in bad]
@@ -161,7 +161,7 @@ def execute(nodes: list[Node]) -> dict[str, Step]:
     """
     steps: dict[str, Step] = {}
     for at, node in enumerate(nodes, 1):
-        hindered = hindrance(node, {name: step.result for name, step in steps.items()})
+        hindered = blocked_by(node, {name: step.result for name, step in steps.items()})
         steps[node.name] = Step(Result.NOT_RUN, hindered) if hindered else _run(node, f"[{at}/{len(nodes)}]")
     return steps
 

@@ -76,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma ingest --help`."""
     if args.beam_options:
-        from pipelines.runners.options import refuse_unknown
+        from pipelines.runners.options import reject_unknown_options
 
-        refuse_unknown(args.beam_options)
+        reject_unknown_options(args.beam_options)
     if args.estimate:
         return _estimate(args)
     _refuse_unfit(args, ("--audio", args.audio), ("--out", args.out))
@@ -93,16 +93,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_unfit(args: argparse.Namespace, *places: tuple[str, str]) -> None:
     if args.beam_options:
-        from pipelines.runners import refuse_unfit
+        from pipelines.runners import validate_runner_options
 
-        refuse_unfit(args.beam_options, places)
+        validate_runner_options(args.beam_options, places)
 
 
 def _grow(args: argparse.Namespace) -> tuple[Manifest, Growth, Outcome]:
     """The dataset as it is afterwards, what there was to do, and what it came to."""
     manifest, catalog = _open(args)
     _refuse_unfit(args, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
-    with locked(args.out), console.naming(args.out):
+    with locked(args.out), console.annotate_os_errors(args.out):
         manifest = open_or_create(args.out, manifest.config)  # again: another command may have been first
         elsewhere = jobs_elsewhere(args.out)
         removed = remove_orphans(args.out, manifest, elsewhere)

@@ -66,9 +66,9 @@ def _read_work(args: argparse.Namespace) -> Work:
     words += ["--subset", args.subset] if args.subset else []
     _, ingest = fma.parse("ingest", words)
     if ingest.beam_options:
-        from pipelines.runners.options import refuse_unknown
+        from pipelines.runners.options import reject_unknown_options
 
-        refuse_unknown(ingest.beam_options)
+        reject_unknown_options(ingest.beam_options)
     options = _read_options(args.options, models)
     for model in models:
         command, *rest = [model] if model == "baselines" else ["train", model]

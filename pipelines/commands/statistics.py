@@ -11,7 +11,7 @@ from transforms.commands.arguments import number
 from transforms.dataset.growth import locked
 from transforms.dataset.manifest import Manifest, ShardFile, commit, load
 from transforms.runtime import console
-from transforms.runtime.stderr import notes_kept_back
+from transforms.runtime.stderr import capture_native_stderr
 
 TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")
@@ -41,17 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma statistics --help`."""
     if args.beam_options:
-        from pipelines.runners import refuse_unfit
-        from pipelines.runners.options import refuse_unknown
+        from pipelines.runners import validate_runner_options
+        from pipelines.runners.options import reject_unknown_options
 
-        refuse_unknown(args.beam_options)
-        refuse_unfit(args.beam_options, [("DATASET", args.dataset)], template=False)
+        reject_unknown_options(args.beam_options)
+        validate_runner_options(args.beam_options, [("DATASET", args.dataset)], template=False)
     manifest = load(args.dataset)
     reason = nothing_to_do(args.dataset, manifest)
     if reason:
         console.say(reason)
         return 0
-    with locked(args.dataset), console.naming(args.dataset):
+    with locked(args.dataset), console.annotate_os_errors(args.dataset):
         manifest = load(args.dataset)  # again: a writer may have ended before this one got the lock
         _write_statistics(args, manifest)
     return 0
@@ -101,7 +101,7 @@ def folder_name(manifest: Manifest) -> str:
 
 def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
     name = folder_name(manifest)
-    with notes_kept_back():
+    with capture_native_stderr():
         _prepare_tensorflow()
         earlier, new = _analyse(args, manifest, name)
     manifest.transform_fn = describe(manifest, f"{FOLDER}/{name}")
@@ -116,7 +116,7 @@ def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
 
 def _analyse(args: argparse.Namespace, manifest: Manifest, name: str) -> tuple[dict[str, int], dict[str, int]]:
     """Writes the graphs; returns the records by kind whose sums were there, and those that were read."""
-    from pipelines.runners import complete, progress
+    from pipelines.runners import progress, with_runner_defaults
     from pipelines.runners.options import beam_options, quiet_beam
     from pipelines.statistics.analyze import AnalysisJob, cache_keys, run_analysis
     from pipelines.statistics.cache import carry_over, load_parts, make_part, reusable
@@ -133,7 +133,7 @@ def _analyse(args: argparse.Namespace, manifest: Manifest, name: str) -> tuple[d
     new = make_part(shards)
     _remove_left_over(dataset, manifest, name)
     size = sum(shard.bytes for files in shards.values() for shard in files)
-    arguments = complete(args.beam_options, dataset, "statistics", name)
+    arguments = with_runner_defaults(args.beam_options, dataset, "statistics", name)
     options = beam_options(arguments, size // BYTES_PER_TRACK, args.workers)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, f"{FOLDER}/{name}")

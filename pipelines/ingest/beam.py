@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
 from pipelines.progress import ticking
-from pipelines.runners import told
+from pipelines.runners import translate_runner_errors
 from pipelines.runners.options import LOCAL_RUNNERS, make_pipeline, runner_name
 from pipelines.runners.portable import wait
 from transforms import storage
@@ -170,7 +170,7 @@ def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions)
     write_lines((shard.to_line() for shard in plan), job.plan_path)
     if runner_name(options) not in LOCAL_RUNNERS:
         storage.write_bytes(job.elsewhere_path, job.code.encode())
-    with told(options, job.dataset):
+    with translate_runner_errors(options, job.dataset):
         pipeline = make_pipeline(options)
         results = pipeline | BuildShards(job)
         results | "WriteResults" >> WriteLines(job.results_path)

@@ -12,7 +12,7 @@ from transforms.dataset.growth import Growth
 from transforms.dataset.manifest import Generation, Manifest, commit, read_ledger_file
 from transforms.dataset.plan import generation_name, make_plan
 from transforms.errors import FmaError
-from transforms.runtime.stderr import notes_kept_back
+from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import Track
 
 if TYPE_CHECKING:
@@ -125,12 +125,12 @@ def _build(
     job: Job, manifest: Manifest, name: str, batch: list[Track], plan: list
 ) -> tuple[list["ShardResult"], dict[str, str]]:
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
-    from pipelines.runners import complete, progress
+    from pipelines.runners import progress, with_runner_defaults
     from pipelines.runners.options import RETRYING_RUNNERS, beam_options, quiet_beam, runner_name
 
     quiet_beam()
-    options = beam_options(complete(job.beam_options, job.dataset, "ingest", name), len(batch), job.workers)
-    with notes_kept_back(), progress(options, "ingest", len(batch), "tracks") as ticks:
+    options = beam_options(with_runner_defaults(job.beam_options, job.dataset, "ingest", name), len(batch), job.workers)
+    with capture_native_stderr(), progress(options, "ingest", len(batch), "tracks") as ticks:
         retried = runner_name(options) in RETRYING_RUNNERS
         build = BuildJob(job.dataset, name, tuple(manifest.labels), manifest.config, job.limits, ticks, retried)
         results = run_build(build, plan, options)

@@ -12,13 +12,13 @@ from pipelines.runners.local import watched_workers
 from pipelines.runners.options import LOCAL_RUNNERS, runner_name
 
 
-def refuse_unfit(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
-    """Refuses options that cannot work, before anything is read: as `dataflow.refuse_unfit`, for all runners."""
-    dataflow.refuse_unfit(arguments, places, template)
-    portable.refuse_unfit(arguments)
+def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
+    """Refuse options that cannot work, before anything is read; see `dataflow.validate_runner_options`."""
+    dataflow.validate_runner_options(arguments, places, template)
+    portable.validate_runner_options(arguments)
 
 
-def complete(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
+def with_runner_defaults(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
     """The user's Beam options, with those that their runner needs and that were not given.
 
     Args:
@@ -31,17 +31,22 @@ def complete(arguments: list[str], dataset: str, command: str, name: str) -> lis
       FmaError: the runner, or what it needs, is not there.
     """
     job = dataflow.job_name(dataset, command, name)
-    return portable.complete(dataflow.complete(arguments, dataset, command, name), job)
+    return portable.with_runner_defaults(dataflow.with_runner_defaults(arguments, dataset, command, name), job)
 
 
 @contextmanager
-def told(options: PipelineOptions, dataset: str) -> Iterator[None]:
+def translate_runner_errors(options: PipelineOptions, dataset: str) -> Iterator[None]:
     """Turns what a runner says of its own end, a dead worker or a full disk into one line.
 
     Raises:
       FmaError, OSError: as said.
     """
-    with dataflow.told(options), portable.told(options), watched_workers(), disk_errors_named(dataset):
+    with (
+        dataflow.translate_runner_errors(options),
+        portable.translate_runner_errors(options),
+        watched_workers(),
+        disk_errors_named(dataset),
+    ):
         yield
 
 

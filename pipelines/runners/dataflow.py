@@ -26,7 +26,7 @@ def is_dataflow(options: PipelineOptions) -> bool:
     return runner_name(options) == "dataflow"
 
 
-def refuse_unfit(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
+def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
     """Refuses, before anything is read, what would fail on Dataflow after minutes; does nothing for other runners.
 
     Args:
@@ -70,7 +70,7 @@ def _look_at(option: str, place: str) -> None:
         raise type(error)(f"--{option} {place}: {error}") from error
 
 
-def complete(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
+def with_runner_defaults(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
     """The user's Beam options, for Dataflow with those that were not given.
 
     Args:
@@ -97,7 +97,7 @@ def job_name(dataset: str, command: str, name: str) -> str:
 
 
 @contextmanager
-def told(options: PipelineOptions) -> Iterator[None]:
+def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
     """Shows what Dataflow says while a job runs, and turns its errors into one line; other runners' stay as they are.
 
     Raises:

@@ -34,7 +34,7 @@ def beam_options(arguments: list[str], tracks: int, workers: int | None) -> Pipe
     Raises:
       UsageError: Beam does not know one of the options.
     """
-    refuse_unknown(arguments)
+    reject_unknown_options(arguments)
     if not is_local(arguments):
         return PipelineOptions(arguments)
     given = PipelineOptions(arguments).get_all_options()
@@ -71,7 +71,7 @@ def runner_name(options: PipelineOptions) -> str:
     return name.rpartition(".")[2].lower().removesuffix("runner")
 
 
-def refuse_unknown(arguments: list[str]) -> None:
+def reject_unknown_options(arguments: list[str]) -> None:
     """Raises UsageError for an option that is neither ours nor Beam's, with the nearest that Beam has."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():

@@ -114,7 +114,7 @@ FAILURES = {
 """What an error of a runner holds, and what to say of it."""
 
 
-def refuse_unfit(arguments: list[str]) -> None:
+def validate_runner_options(arguments: list[str]) -> None:
     """Refuses options that cannot work; does nothing for other runners.
 
     Raises:
@@ -132,7 +132,7 @@ def refuse_unfit(arguments: list[str]) -> None:
             raise UsageError("--runner FlinkRunner starts a job server, which needs Java; or give --job_endpoint")
 
 
-def complete(arguments: list[str], job: str) -> list[str]:
+def with_runner_defaults(arguments: list[str], job: str) -> list[str]:
     """The user's Beam options, for Flink and job servers with those that were not given; looks whether they are there.
 
     Args:
@@ -173,7 +173,7 @@ def workers_are_here(options: PipelineOptions) -> bool:
 
 
 @contextlib.contextmanager
-def told(options: PipelineOptions) -> Iterator[None]:
+def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
     """Turns what Prism, Flink and job servers say into one line; other runners' errors stay as they are.
 
     Raises:

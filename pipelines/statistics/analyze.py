@@ -19,7 +19,7 @@ from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 
 from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
 from pipelines.progress import ticking
-from pipelines.runners import told
+from pipelines.runners import translate_runner_errors
 from pipelines.runners.options import make_pipeline
 from pipelines.runners.portable import wait
 from pipelines.statistics.cache import Keys, Part, entry_path, read_entry, save_parts, write_entry
@@ -222,7 +222,7 @@ def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Key
         write_lines(map(plan_line, files), job.plan_path(kind))
         errors.append(pipeline | f"Analyze-{kind}" >> AnalyzeKind(job, kind))
     errors | beam.Flatten() | "WriteErrors" >> WriteLines(job.errors_path)
-    with told(options, job.dataset):
+    with translate_runner_errors(options, job.dataset):
         wait(pipeline.run(), options)
     found = list(read_lines(job.errors_path))
     if found:

@@ -75,12 +75,12 @@ def test_in_the_cloud_each_step_is_a_build_that_could_be_run_by_hand(home):
     assert {one["operator"] for name, one in tasks.items() if name != "state"} == {"CloudBuildCreateBuildOperator"}
     ingest, train = (builds[name]["args"][-1] for name in ("ingest", "mel_cnn"))
     from fma import parse
-    from pipelines.runners.options import refuse_unknown
+    from pipelines.runners.options import reject_unknown_options
 
     for name in ("ingest", "statistics", "baselines", "report"):
         words = builds[name]["args"][-1].replace("{{ ti.xcom_pull(task_ids='state') }}", "1a2b").split()
         _, args = parse(words[1], words[2:])
-        refuse_unknown(getattr(args, "beam_options", []))
+        reject_unknown_options(getattr(args, "beam_options", []))
     assert "--runner DataflowRunner" in ingest
     script, words = train[train.index("deploy/tpu/train.sh") :].split(" -- ")
     offered = (DEPLOY / "tpu" / "train.sh").read_text()

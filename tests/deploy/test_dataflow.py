@@ -122,9 +122,9 @@ def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcl
     command, *words = shlex.split(given["_COMMAND"])
     _, args = fma.parse(command, words)
     assert (args.audio, args.update, args.track_memory) == ("gs://b/a b.zip", True, 1024)
-    from pipelines.runners.options import refuse_unknown
+    from pipelines.runners.options import reject_unknown_options
 
-    refuse_unknown(args.beam_options)
+    reject_unknown_options(args.beam_options)
     assert value(args.beam_options, "--sdk_container_image") == IMAGE
     assert value(args.beam_options, "--max_num_workers") == "9"
     assert value(args.beam_options, "--worker_machine_type") == "n2-standard-4"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import fma
-from pipelines.workflow import Decision, Memory, Node, Result, changed, hindrance, key_of, plan
+from pipelines.workflow import Decision, Memory, Node, Result, blocked_by, changed, key_of, plan
 from tests.pipelines.test_ingest import make_music
 
 SMALL = ("--n-mels", "32", "--window-frames", "24", "--features", "raw", "--direct_running_mode", "in_memory")
@@ -117,9 +117,9 @@ def test_a_step_behind_one_that_runs_is_planned_to_run_and_others_are_not():
 
 def test_a_step_runs_with_what_there_is_of_what_it_takes_but_not_without_any():
     results = {"a": Result.FAILED, "b": Result.DONE, "c": Result.NOT_RUN}
-    assert hindrance(node("x", takes=["a", "b"]), results) == ""
-    assert hindrance(node("x", takes=["a", "c"]), results) == "needs a, c"
-    assert hindrance(node("x", needs=["c"], takes=["b"]), results) == "needs c"
+    assert blocked_by(node("x", takes=["a", "b"]), results) == ""
+    assert blocked_by(node("x", takes=["a", "c"]), results) == "needs a, c"
+    assert blocked_by(node("x", needs=["c"], takes=["b"]), results) == "needs c"
 
 
 def test_the_memory_of_a_folder_names_what_changed(tmp_path):

@@ -72,7 +72,7 @@ def somebody(flink) -> str:
 
 
 def completed(*arguments: str) -> dict:
-    return PipelineOptions(portable.complete(list(arguments), "job")).get_all_options()
+    return PipelineOptions(portable.with_runner_defaults(list(arguments), "job")).get_all_options()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ class Gone(grpc.RpcError):
 )
 def test_what_a_runner_says_of_its_end_becomes_one_line(runner, raised, message):
     options = PipelineOptions([f"--runner={runner}"])
-    with pytest.raises((FmaError, OSError)) as found, runners.told(options, "data"):
+    with pytest.raises((FmaError, OSError)) as found, runners.translate_runner_errors(options, "data"):
         raise raised
     assert message in str(found.value)
 
@@ -238,7 +238,7 @@ def test_what_a_runner_says_of_its_end_becomes_one_line(runner, raised, message)
 def test_a_programming_error_stays_one(runner):
     with (
         pytest.raises(RuntimeError, match="track 3: ZeroDivisionError"),
-        runners.told(PipelineOptions([f"--runner={runner}"]), "data"),
+        runners.translate_runner_errors(PipelineOptions([f"--runner={runner}"]), "data"),
     ):
         raise RuntimeError("track 3: ZeroDivisionError")
 
@@ -246,7 +246,7 @@ def test_a_programming_error_stays_one(runner):
 def test_threads_that_lose_a_runner_are_quiet_and_others_are_not(monkeypatch):
     heard = []
     monkeypatch.setattr(threading, "excepthook", lambda failed: heard.append(failed.exc_type))
-    with runners.told(PipelineOptions(["--runner=PrismRunner"]), "data"):
+    with runners.translate_runner_errors(PipelineOptions(["--runner=PrismRunner"]), "data"):
         for error in (Gone, KeyError):
             thread = threading.Thread(target=lambda error=error: (_ for _ in ()).throw(error()))
             thread.start()

@@ -12,12 +12,12 @@ import pytest
 
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import (
+    annotate_os_errors,
     format_table,
     human_bytes,
     human_seconds,
     log,
     main_guard,
-    naming,
     progress,
     say,
     table,
@@ -218,7 +218,7 @@ def test_a_missing_file_is_named(tmp_path, capsys):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_named(capsys):
     def run():
-        with naming("data/small"), open("/dev/full", "wb") as file:
+        with annotate_os_errors("data/small"), open("/dev/full", "wb") as file:
             return file.write(b"x")
 
     assert main_guard(run) == 1

@@ -9,7 +9,7 @@ import soundfile
 
 import fma
 from transforms.config import DatasetConfig
-from transforms.dataset.leaks import Leak, audit, bit_error_rate, find_leaks, fingerprint, unsought
+from transforms.dataset.leaks import Leak, audit, bit_error_rate, find_leaks, fingerprint, undetectable_leaks
 from transforms.dataset.manifest import Manifest, load
 
 RATE = 22_050
@@ -55,8 +55,8 @@ def test_copies_in_other_formats_levels_cuts_and_bit_rates_are_found_and_nothing
 
 
 def test_mel_bands_that_are_too_few_for_a_fingerprint_are_said_to_be_so():
-    assert unsought(Manifest(DatasetConfig(n_mels=26))) == ()
-    assert unsought(Manifest(DatasetConfig(n_mels=25))) == ("recording",)
+    assert undetectable_leaks(Manifest(DatasetConfig(n_mels=26))) == ()
+    assert undetectable_leaks(Manifest(DatasetConfig(n_mels=25))) == ("recording",)
     with pytest.raises(ValueError, match="25 mel bands are too few"):
         fingerprint(np.zeros((25, 100), np.uint8))
 

@@ -7,9 +7,9 @@ import pytest
 SCRIPT = """
 import os, subprocess, sys
 from transforms.errors import FmaError
-from transforms.runtime.stderr import notes_kept_back
+from transforms.runtime.stderr import capture_native_stderr
 try:
-    with notes_kept_back():
+    with capture_native_stderr():
         print("our own line", file=sys.stderr)
         os.write(2, b"a note of a library\\n")
         subprocess.run([sys.executable, "-c", "import sys; print('a note of a worker', file=sys.stderr)"])

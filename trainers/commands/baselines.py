@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     groups = choose_groups(args.features_group, table)
     config = make_config(args, table, models, groups)
     began = open_run(args.run, config)
-    with locked(args.run), console.naming(args.run):
+    with locked(args.run), console.annotate_os_errors(args.run):
         metrics = read_metrics(args.run) if began else {}
         if metrics:
             console.log(f"{args.run} is done: the same settings, the same data; nothing to do")

@@ -137,7 +137,7 @@ def _train(plan: Plan) -> RunState:
     args = plan.args
     device = open_device(args.device)
     model = build(plan, device)
-    with locked(args.run), console.naming(args.run):
+    with locked(args.run), console.annotate_os_errors(args.run):
         state = open_run(args.run, plan.config)  # again: another one may have ended before this one got the lock
         if state is None:
             state = _begin(plan, device)

@@ -250,25 +250,25 @@ def remark(found: Sequence[Leak]) -> str:
     return f"Leak audit: {listing(parts)} on both sides of a split: the accuracies may be too high."
 
 
-def leaks(found: Sequence[Leak], leakage: Leakage | None, unsought: Sequence[str] = ()) -> Html:
+def leaks(found: Sequence[Leak], leakage: Leakage | None, undetectable_leaks: Sequence[str] = ()) -> Html:
     """The section.
 
     Args:
       found: by the audit.
       leakage: what the experiment measured, or None where it was not asked for.
-      unsought: kinds of leaks that this dataset's records do not show.
+      undetectable_leaks: kinds of leaks that this dataset's records do not show.
     """
-    told = _kinds(found, unsought)
+    told = _kinds(found, undetectable_leaks)
     return section("leaks", "Leak audit", told, _lists(found), _experiment(leakage) if leakage else None)
 
 
-def _kinds(found: Sequence[Leak], unsought: Sequence[str]) -> Html:
+def _kinds(found: Sequence[Leak], undetectable_leaks: Sequence[str]) -> Html:
     counts = Counter(leak.what for leak in found)
     names = [*KINDS, *(what for what in counts if what not in KINDS)]
     rows: list[list[Content]] = []
     for what in names:
         name, why = KINDS.get(what, (what, ""))
-        if what in unsought:
+        if what in undetectable_leaks:
             rows.append([name, "?", "not looked for: this takes mel records, and the dataset has none"])
             continue
         state = element("span", "none", class_="right") if not counts[what] else element("span", why, class_="wrong")

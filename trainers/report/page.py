@@ -13,7 +13,7 @@ from trainers.report.leaderboard import leaderboard, standings
 from trainers.report.leaks import Leakage
 from trainers.report.mistakes import mistakes
 from trainers.report.style import STYLE
-from transforms.dataset.leaks import Leak, unsought
+from transforms.dataset.leaks import Leak, undetectable_leaks
 from transforms.dataset.manifest import Manifest
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -68,7 +68,7 @@ def page(comparison: Comparison, background: Background | None) -> str:
 
 
 def _leaks(background: Background) -> Html:
-    return leaks.leaks(background.leaks, background.leakage, unsought(background.manifest))
+    return leaks.leaks(background.leaks, background.leakage, undetectable_leaks(background.manifest))
 
 
 def _dataset(comparison: Comparison, background: Background | None) -> Html:

@@ -123,7 +123,7 @@ def draw_timeline(path: str, answers: Sequence[tuple[str, Answer]]) -> None:
         legend = figure.legend(bands, [printable(label) for label in labels], loc="outside right upper", fontsize=8)
         for text in legend.get_texts():
             text.set_parse_math(False)
-        with console.naming(path):
+        with console.annotate_os_errors(path):
             figure.savefig(path, dpi=110, format="png")
         pyplot.close(figure)
 

@@ -19,7 +19,7 @@ from transforms.audio.features import KINDS
 from transforms.audio.mel import AMIN, mel_filters
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
-from transforms.runtime.stderr import notes_kept_back
+from transforms.runtime.stderr import capture_native_stderr
 
 WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
 WINDOWS = 16
@@ -217,7 +217,7 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
         full = network is scorer.network
         saved, reason = os.path.join(folder, "saved"), ""
         tolerances = {SAVED_MODEL: TOLERANCE if full else HALF_PRECISION}
-        with notes_kept_back():
+        with capture_native_stderr():
             tf.saved_model.save(module, saved, {name: getattr(module, name) for name in SIGNATURES})
             if tflite:
                 reason = convert(WaveformModel(scorer, labels, network), folder, os.path.join(saved, TFLITE))

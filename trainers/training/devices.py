@@ -8,7 +8,7 @@ from glob import glob
 from typing import TYPE_CHECKING, Any
 
 from transforms.errors import FmaError, UsageError
-from transforms.runtime.stderr import notes_kept_back
+from transforms.runtime.stderr import capture_native_stderr
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,7 +25,7 @@ def import_tensorflow() -> None:
         import keras
 
         return
-    with notes_kept_back():
+    with capture_native_stderr():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
 

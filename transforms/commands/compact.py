@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see `fma compact --help`."""
     load(args.dataset)
-    with locked(args.dataset), console.naming(args.dataset):
+    with locked(args.dataset), console.annotate_os_errors(args.dataset):
         manifest = load(args.dataset)
         before = len(manifest.generations)
         elsewhere = jobs_elsewhere(args.dataset)
@@ -114,7 +114,7 @@ def write_shard(
         parts = [storage.Slice(storage.join(dataset, one.path), one.offset, one.length) for one in wanted]
         for one, data in zip(wanted, storage.read_slices(parts), strict=True):
             writer.write(data, one.digest, one.records)
-            writer.keep()
+            writer.commit_track()
         files.append(writer.publish())
     return [*(file for file in files if file), *_write_ledger(dataset, name, "tracks", plan, lines)]
 

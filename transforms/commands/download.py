@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from transforms import storage
 from transforms.catalog.fetch import Part, Retry, fetch, open_part, sha1_of
 from transforms.errors import FmaError, UsageError
-from transforms.runtime.console import human_bytes, log, naming, say
+from transforms.runtime.console import annotate_os_errors, human_bytes, log, say
 
 BASE_URL = "https://os.unil.cloud.switch.ch/fma"
 EXAMPLE = "example: fma download --subset small --out data"
@@ -125,7 +125,7 @@ def download(
     if storage.exists(path):
         check_present(archive, path, check)
         return path
-    with naming(f"{path}.part"), open_part(f"{path}.part") as part:
+    with annotate_os_errors(f"{path}.part"), open_part(f"{path}.part") as part:
         if part.sha1() != archive.sha1:
             fetch(url, part, size=archive.size, free=lambda: free(out), retry=retry)
         check_arrived(archive, url, part)

@@ -108,7 +108,7 @@ def contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
     pyplot.close(figure)
-    with console.naming(path):
+    with console.annotate_os_errors(path):
         storage.write_bytes(path, drawn.getvalue())
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from transforms import storage
-from transforms.dataset.leaks import Leak, audit, unsought
+from transforms.dataset.leaks import Leak, audit, undetectable_leaks
 from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile, load, read_ledger
 from transforms.dataset.shard_io import map_files
 from transforms.errors import FmaError
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             console.say(f"leak: {leak}")
         for problem in verdict.problems:
             console.say(f"problem: {problem}")
-        if unsought(manifest):
+        if undetectable_leaks(manifest):
             console.say("near-duplicate recordings were not looked for: this takes mel records")
         records = ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items())
         console.say(f"{totals['tracks']:,} tracks, {records} records in {len(manifest.files()):,} files")

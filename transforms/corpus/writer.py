@@ -28,7 +28,7 @@ from transforms.corpus.tables import genres_csv, tracks_csv
 from transforms.corpus.voices import SAMPLE_RATE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
-from transforms.runtime.console import naming
+from transforms.runtime.console import annotate_os_errors
 
 
 def encode_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bitrate: int) -> bytes:
@@ -86,7 +86,7 @@ def write_clip(song: Song, folder: str, options: CorpusOptions) -> None:
     if content is None:
         return
     path = os.path.join(folder, song.member)
-    with naming(path), open(path, "wb") as file:
+    with annotate_os_errors(path), open(path, "wb") as file:
         file.write(content)
 
 
@@ -138,7 +138,7 @@ def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> 
     path = os.path.join(out, f"{name}.zip")
     present = {member: source for member, source in files.items() if os.path.exists(source)}
     sums = "".join(f"{_sha1(source)}  {member.partition('/')[2]}\n" for member, source in present.items())
-    with naming(path), zipfile.ZipFile(path, "w") as archive:
+    with annotate_os_errors(path), zipfile.ZipFile(path, "w") as archive:
         for member, content in ((f"{name}/README.txt", README), (f"{name}/checksums", sums.encode())):
             archive.writestr(_entry(member, compression), content)
         for member, source in present.items():
@@ -257,5 +257,5 @@ def _write_clips(summary: CorpusSummary, jobs: int) -> Iterator[None]:
 
 
 def _write_file(path: str, content: bytes) -> None:
-    with console.naming(path), open(path, "wb") as file:
+    with console.annotate_os_errors(path), open(path, "wb") as file:
         file.write(content)

@@ -99,7 +99,7 @@ class ShardBuilder:
         except Exception as error:
             # A new exception, since runners pass on an exception's message and not its notes.
             raise RuntimeError(f"track {track.track_id} ({track.locator}): {error!r}") from error
-        track_digest = add_digests(*(writers[kind].keep() for kind in self._config.features))
+        track_digest = add_digests(*(writers[kind].commit_track() for kind in self._config.features))
         found = asdict(facts) | {"crc32": crc32, "digest": f"{track_digest:064x}"}
         write_line(writers["tracks"], track.to_json() | found)
         result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
@@ -116,7 +116,7 @@ class ShardBuilder:
                 return self._process.extract(track, self._labels[track.genre], write)
             except TrackError:
                 for writer in writers.values():
-                    writer.take_back()
+                    writer.rollback_track()
                 raise
 
         try:
@@ -129,4 +129,4 @@ class ShardBuilder:
 def write_line(writer: ShardFileWriter, line: dict[str, Any]) -> None:
     """Writes a ledger's line for one track."""
     writer.write((json.dumps(line) + "\n").encode())
-    writer.keep()
+    writer.commit_track()

@@ -237,10 +237,10 @@ def audit(dataset: str, manifest: Manifest) -> list[Leak]:
       FmaError: a file of the dataset is damaged.
     """
     leaks = find_leaks(read_ledger(dataset, manifest, "tracks"))
-    return leaks if unsought(manifest) else leaks + find_near_duplicates(dataset, manifest)
+    return leaks if undetectable_leaks(manifest) else leaks + find_near_duplicates(dataset, manifest)
 
 
-def unsought(manifest: Manifest) -> tuple[str, ...]:
+def undetectable_leaks(manifest: Manifest) -> tuple[str, ...]:
     """Kinds of leaks that cannot be found in this dataset: near duplicates take mel records with enough bands."""
     config = manifest.config
     return () if "mel" in config.features and has_bands(config.n_mels) else ("recording",)

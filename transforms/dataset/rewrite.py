@@ -77,10 +77,10 @@ class _Rewriter:
             if track_id in self._drop["tracks"]:
                 continue
             if last not in (None, track_id):
-                writer.keep()
+                writer.commit_track()
             writer.write(framed, content)
             last = track_id
-        writer.keep()
+        writer.commit_track()
         return self._publish(writer)
 
     def _writer(self, file: ShardFile, generation: str) -> ShardFileWriter:

@@ -67,14 +67,14 @@ class ShardFileWriter:
         self._sum += content_digest
         self.facts.records += records
 
-    def keep(self) -> int:
+    def commit_track(self) -> int:
         """Ends a track; returns the digest of its records."""
         _, _, records, total = self._marked
         self.facts.tracks += self.facts.records > records
         self._mark()
         return self._sum - total
 
-    def take_back(self) -> None:
+    def rollback_track(self) -> None:
         """Removes what was written since the last track ended."""
         offset, self._hash, self.facts.records, self._sum = self._marked
         self._file.seek(offset)

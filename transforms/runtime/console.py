@@ -117,8 +117,6 @@ class Progress:
         return f"{rate:,.0f}/s" if rate >= 1000 else f"{rate:.1f}/s" if rate >= 1 else f"{rate:.3f}/s"
 
 
-__all__ = ["format_table", "human_bytes", "human_seconds", "log", "main_guard", "naming", "progress", "say", "table"]
-
 LINE_INTERVAL = 30.0  # seconds between two plain lines
 BAR_INTERVAL = 0.1  # seconds between two redraws of the bar
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -279,7 +277,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], str
 
 
 @contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
+def annotate_os_errors(path: str) -> Iterator[None]:
     """Adds `path` to an OSError that does not say which file it is about, as that of a full disk does not."""
     try:
         yield

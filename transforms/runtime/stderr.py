@@ -21,7 +21,7 @@ def debugging() -> bool:
 
 
 @contextlib.contextmanager
-def notes_kept_back() -> Iterator[None]:
+def capture_native_stderr() -> Iterator[None]:
     """Collects what is written to file descriptor 2; sys.stderr, and so our own lines and progress, still show.
 
     An exception that is nobody's plain error (a FmaError, a disk's OSError, Ctrl-C) shows the notes before it is

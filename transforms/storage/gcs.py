@@ -17,9 +17,9 @@ from transforms.storage.gcs_client import (
     read_range,
     read_version,
     replace_version,
-    speaking_of,
     split,
     stat,
+    translate_gcs_errors,
     upload,
 )
 from transforms.storage.lease import locked
@@ -48,7 +48,7 @@ def exists(path: str) -> bool:
 
 def is_dir(path: str) -> bool:
     _, name = split(path)
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         return any(True for _ in list_below(path, "items(name)", max_results=1)) or not name
 
 
@@ -69,7 +69,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
     def look(folder: str) -> dict[str, int]:
         wanted = by_folder[folder]
         if len(wanted) >= LIST_FROM:
-            with speaking_of(folder):
+            with translate_gcs_errors(folder):
                 held = list_below(folder, "items(name,size)", delimiter="/")
                 found = {f"gs://{split(folder)[0]}/{blob.name}": blob.size for blob in held}
             return {path: found[path] for path in wanted if path in found}
@@ -95,7 +95,7 @@ def open_read(path: str) -> BinaryIO:
             raise
 
     def measure() -> int:
-        with speaking_of(path):
+        with translate_gcs_errors(path):
             blob.reload(**PATIENCE)
         return blob.size
 
@@ -112,14 +112,14 @@ def read_bytes(path: str) -> bytes:
 
 def list_files(path: str) -> Iterator[tuple[str, int]]:
     bucket, _ = split(path)
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         for blob in list_below(path, "items(name,size)"):
             if not blob.name.endswith("/"):
                 yield f"gs://{bucket}/{blob.name}", blob.size
 
 
 def list_folders(path: str) -> list[str]:
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         pages = list_below(path, "prefixes", delimiter="/").pages
         return sorted({prefix.rstrip("/").rpartition("/")[2] for page in pages for prefix in page.prefixes})
 
@@ -135,7 +135,7 @@ def staging_path(path: str) -> str:
 
 def publish(staged: str, path: str) -> None:
     blob = blob_at(path, chunk_size=PIECE)
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         blob.upload_from_filename(staged, content_type=CONTENT, checksum="crc32c", **PATIENCE)
     os.unlink(staged)
 
@@ -151,7 +151,7 @@ def concatenate(parts: Sequence[str], path: str) -> None:
         joined = [*done, *rest[: COMPOSED - 1]]
         rest = rest[COMPOSED - 1 :]
         target = f"{parts[0]}.joined-{len(made) % 2}" if rest else path  # not onto itself, so that a retry may follow
-        with speaking_of(path):
+        with translate_gcs_errors(path):
             blob_at(target).compose([blob_at(part) for part in joined], **PATIENCE)
         made, done = [*made, target], [target]
     if not made:
@@ -175,7 +175,7 @@ def remove_all(paths: Sequence[str]) -> None:
 
 def remove_tree(path: str) -> None:
     bucket, _ = split(path)
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         names = [blob.name for blob in list_below(path, "items(name)")]
     # Not remove(): a name that stands for a folder ends with a slash.
     for _ in read_ahead(lambda name: delete(bucket, name), names):
@@ -184,7 +184,7 @@ def remove_tree(path: str) -> None:
 
 def remove_empty_folders(path: str) -> None:
     bucket, _ = split(path)
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         names = sorted(blob.name for blob in list_below(path, "items(name)"))
     files = [name for name in names if not name.endswith("/")]
     empty = [name for name in names if name.endswith("/") and not any(file.startswith(name) for file in files)]

@@ -89,7 +89,7 @@ def _credentials() -> Any:
 
 
 @contextmanager
-def speaking_of(path: str, denied: type[StorageError] = StorageError) -> Iterator[None]:
+def translate_gcs_errors(path: str, denied: type[StorageError] = StorageError) -> Iterator[None]:
     """Turns the client's errors into one line each.
 
     Raises:
@@ -193,7 +193,7 @@ def list_below(path: str, fields: str, **options: Any) -> Any:
 
 def stat(path: str) -> Blob:
     """The object with its facts; FileNotFoundError where there is none."""
-    with speaking_of(path, denied=NoPermissionError):
+    with translate_gcs_errors(path, denied=NoPermissionError):
         blob = blob_at(path)
         if not blob.name:
             raise FileNotFoundError(2, "No such file or directory", path)
@@ -208,7 +208,7 @@ def read_range(blob: Blob, path: str, start: int, stop: int | None) -> bytes:
     end = None if stop is None else stop - 1
     # Raw, since the ranges of an object that is stored compressed are those of its compressed bytes.
     options = {"checksum": None, "raw_download": True, "single_shot_download": True} | PATIENCE
-    with speaking_of(path, denied=NoPermissionError):
+    with translate_gcs_errors(path, denied=NoPermissionError):
         try:
             return blob.download_as_bytes(start=start, end=end, **options)
         except api.RequestRangeNotSatisfiable:
@@ -220,7 +220,7 @@ def read_version(path: str) -> tuple[bytes, int]:
     blob = blob_at(path)
     if not blob.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    with speaking_of(path, denied=NoPermissionError):
+    with translate_gcs_errors(path, denied=NoPermissionError):
         data = blob.download_as_bytes(checksum="crc32c", single_shot_download=True, **PATIENCE)
         if blob.generation is None:
             blob.reload(**PATIENCE)
@@ -229,7 +229,7 @@ def read_version(path: str) -> tuple[bytes, int]:
 
 def upload(blob: Blob, path: str, data: bytes, **conditions: Any) -> int:
     """Writes an object; returns its generation."""
-    with speaking_of(path):
+    with translate_gcs_errors(path):
         blob.upload_from_string(data, CONTENT, checksum="crc32c", **conditions, **PATIENCE)
         return blob.generation
 
@@ -251,12 +251,12 @@ def replace_version(path: str, data: bytes, version: int) -> int:
 
 def remove_version(path: str, version: int) -> None:
     """Removes an object if it is still that version."""
-    with contextlib.suppress(FileNotFoundError, api.PreconditionFailed), speaking_of(path):
+    with contextlib.suppress(FileNotFoundError, api.PreconditionFailed), translate_gcs_errors(path):
         blob_at(path).delete(if_generation_match=version, **PATIENCE)
 
 
 def delete(bucket: str, name: str) -> None:
     """Removes an object, if it is there."""
     # Gone is gone: also where the answer to a removal was lost, and it was asked for again.
-    with contextlib.suppress(FileNotFoundError), speaking_of(f"gs://{bucket}/{name}"):
+    with contextlib.suppress(FileNotFoundError), translate_gcs_errors(f"gs://{bucket}/{name}"):
         client().bucket(bucket).blob(name).delete(**PATIENCE)

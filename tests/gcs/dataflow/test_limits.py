@@ -12,7 +12,7 @@ from apache_beam.runners.dataflow.internal import apiclient
 
 from pipelines.ingest.beam import BuildJob, BuildShards
 from pipelines.lines import WriteLines
-from pipelines.runners.dataflow import complete
+from pipelines.runners.dataflow import with_runner_defaults
 from pipelines.runners.options import make_pipeline
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
@@ -81,7 +81,7 @@ def test_the_jobs_request_does_not_grow_with_the_corpus():
     arguments += ["--sdk_container_image", "image", "--staging_location", "gs://bucket/staging"]
     genres = tuple(f"genre {i}" for i in range(161))  # as many as FMA has
     job = BuildJob("gs://bucket/data", "0001-0123abcd", genres, DatasetConfig())
-    options = PipelineOptions(complete(arguments, job.dataset, "ingest", job.generation))
+    options = PipelineOptions(with_runner_defaults(arguments, job.dataset, "ingest", job.generation))
     pipeline = make_pipeline(options)
     _ = pipeline | BuildShards(job) | "WriteResults" >> WriteLines(job.results_path)
     result = pipeline.run()

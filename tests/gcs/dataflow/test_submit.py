@@ -8,7 +8,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from google.api_core import exceptions as api
 
 import fma
-from pipelines.runners.dataflow import told
+from pipelines.runners.dataflow import translate_runner_errors
 from tests.gcs.corpus import arguments, digest_of, upload
 from tests.gcs.dataflow.service import pipeline_of
 from tests.gcs.stack import BUCKET
@@ -154,7 +154,7 @@ def test_a_refusal_is_one_line_with_what_to_do(there, service, capsys):
 )
 def test_each_kind_of_refusal_has_its_advice(status, message, advice):
     address = "POST https://dataflow.googleapis.com/v1b3/projects/p/locations/r/jobs?%24alt=json: "
-    with pytest.raises(FmaError) as caught, told(PipelineOptions(["--runner=dataflow"])):
+    with pytest.raises(FmaError) as caught, translate_runner_errors(PipelineOptions(["--runner=dataflow"])):
         raise api.from_http_status(status, f"{address}{message}.")
     assert str(caught.value).startswith(f"Dataflow refuses the job: {message} ({advice}")
 
@@ -180,7 +180,7 @@ def test_a_job_that_fails_is_one_line_with_what_to_do(there, service, capsys):
 )
 def test_each_kind_of_failure_says_what_to_do(failure, meaning):
     text = f"Dataflow pipeline failed. State: FAILED, Error:\n{failure}"
-    with pytest.raises(FmaError) as caught, told(PipelineOptions(["--runner=dataflow"])):
+    with pytest.raises(FmaError) as caught, translate_runner_errors(PipelineOptions(["--runner=dataflow"])):
         raise DataflowRuntimeException(text, None)
     assert str(caught.value).startswith(f"the Dataflow job failed: {meaning}")
 

@@ -12,7 +12,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from google.api_core import exceptions as api
 from google.auth.exceptions import RefreshError
 
-from pipelines.runners.dataflow import told
+from pipelines.runners.dataflow import translate_runner_errors
 from tests.gcs.dataflow.test_submit import dataflow, ingest, last_line, source, there  # noqa: F401
 from transforms.errors import FmaError
 
@@ -30,12 +30,12 @@ def test_a_staging_bucket_that_is_not_there_is_said_within_seconds(there, servic
 
 
 def test_what_beam_cannot_upload_is_one_line():
-    with pytest.raises(FmaError) as caught, told(OPTIONS):
+    with pytest.raises(FmaError) as caught, translate_runner_errors(OPTIONS):
         raise OSError("Could not upload to GCS path gs://b/s: 403\n. Please verify that credentials are valid.")
     assert str(caught.value).startswith(
         "the Dataflow job could not be begun: Could not upload to GCS path gs://b/s: 403 ."
     )
-    with pytest.raises(OSError, match="No space left"), told(OPTIONS):
+    with pytest.raises(OSError, match="No space left"), translate_runner_errors(OPTIONS):
         raise OSError(28, "No space left on device")
 
 
@@ -59,12 +59,13 @@ def test_a_service_that_cannot_be_reached_is_one_line(there, service, capsys):  
     ids=lambda error: type(error).__name__,
 )
 def test_each_way_of_not_being_reached_says_that_the_job_goes_on(error):
-    with pytest.raises(FmaError, match=r"Dataflow does not answer .* A job that runs goes on"), told(OPTIONS):
+    message = r"Dataflow does not answer .* A job that runs goes on"
+    with pytest.raises(FmaError, match=message), translate_runner_errors(OPTIONS):
         raise error
 
 
 def test_a_job_that_was_cancelled_is_no_failure():
-    with pytest.raises(FmaError, match="the Dataflow job was cancelled"), told(OPTIONS):
+    with pytest.raises(FmaError, match="the Dataflow job was cancelled"), translate_runner_errors(OPTIONS):
         raise DataflowRuntimeException("Dataflow pipeline failed. State: CANCELLED, Error:\nNone", None)
 
 
