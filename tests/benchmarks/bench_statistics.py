@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from tests.benchmarks.clips import real
 from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, ratio_of_medians, spread
-from tests.transforms.test_statistics import computed, music, reference_statistics
+from tests.transforms.fma_statistics.test_statistics import computed, music, reference_statistics
 from transforms.audio.decode import AudioFacts, read_mono, resample
 
 SAMPLE_RATE = 22_050

@@ -170,7 +170,7 @@ def wait_for_orphans(family: list[int]) -> None:
 
 def make_scene(folder: Path, tracks: int = 16) -> Scene:
     """Two plain csvs over the same files: the first half, then all."""
-    from tests.pipelines.test_ingest import SMALL, make_music
+    from tests.pipelines.ingest.test_ingest import SMALL, make_music
 
     make_music(folder, tracks, name="all.csv")
     lines = (folder / "all.csv").read_text().splitlines()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.test_ingest import SMALL, make_music
+from tests.pipelines.ingest.test_ingest import SMALL, make_music
 from transforms.commands.verify import verify
 from transforms.dataset import manifest as manifests
 

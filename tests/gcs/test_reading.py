@@ -7,8 +7,8 @@ import zipfile
 
 import fma
 from tests.gcs.corpus import SETTINGS, digest_of, ingest, upload
-from tests.pipelines.test_ingest import make_music
-from tests.trainers.test_fma_tables import features_csv, tracks_csv
+from tests.pipelines.ingest.test_ingest import make_music
+from tests.trainers.classical.test_fma_tables import features_csv, tracks_csv
 from trainers.classical.fma_tables import read_fma_table
 from transforms import storage
 from transforms.catalog.locate import open_track

@@ -3,8 +3,8 @@
 import pytest
 
 import fma
-from tests.transforms.archive_server import BODY, QUICK, archive, get, serving
-from tests.transforms.test_sample import TINY, TINY_ARGUMENTS
+from tests.transforms.catalog.archive_server import BODY, QUICK, archive, get, serving
+from tests.transforms.corpus.test_sample import TINY, TINY_ARGUMENTS
 from transforms import storage
 from transforms.catalog import fetch
 from transforms.commands.download import download

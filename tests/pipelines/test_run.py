@@ -7,7 +7,7 @@ import pytest
 
 import fma
 from pipelines.workflow import Decision, Memory, Node, Result, blocked_by, changed, key_of, plan
-from tests.pipelines.test_ingest import make_music
+from tests.pipelines.ingest.test_ingest import make_music
 
 SMALL = ("--n-mels", "32", "--window-frames", "24", "--features", "raw", "--direct_running_mode", "in_memory")
 TINY = ("--options", "waveform_cnn=--epochs 1 --width .1")

@@ -14,7 +14,7 @@ from pipelines.progress import count_ticks, ticking
 from pipelines.runners import portable
 from pipelines.runners.options import beam_options, is_local, runner_name
 from pipelines.runners.portable import FlinkCluster
-from tests.pipelines.test_ingest import make_music
+from tests.pipelines.ingest.test_ingest import make_music
 from transforms.errors import FmaError, UsageError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.pipelines.test_statistics import apply, records
+from tests.pipelines.statistics.test_statistics import apply, records
 from tests.runners import tools
 
 MULTI = "--direct_running_mode=multi_processing"

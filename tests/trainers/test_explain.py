@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fma
-from tests.pipelines.test_ingest import ingest, make_music
+from tests.pipelines.ingest.test_ingest import ingest, make_music
 from trainers.runs.predictions import one_model, write_predictions
 from transforms.dataset.manifest import load
 from transforms.records.schema import deserialize

@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.transforms.archive_server import BODY, OTHER, QUICK, archive, content, get, leave_part, names, serving
+from tests.transforms.catalog.archive_server import (
+    BODY,
+    OTHER,
+    QUICK,
+    archive,
+    content,
+    get,
+    leave_part,
+    names,
+    serving,
+)
 from transforms.catalog.fetch import open_part
 from transforms.commands.download import download
 from transforms.errors import FmaError

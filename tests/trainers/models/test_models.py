@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers import two_devices
 from tests.trainers.small_models import CLASSES, DROPOUT_FREE, batch_of, build, fake_yamnet, ready
+from tests.trainers.training import two_devices
 from trainers.models import MODELS, find, waveform_cnn
 from trainers.models.layers import OverCrops, Standardise, resize_matrix
 from trainers.models.spec import ModelInput, ModelOptions
@@ -22,7 +22,7 @@ from transforms.errors import UsageError
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 """What is compiled here runs a few steps: compiling it faster is worth more than running it faster."""
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,7 @@ def _losses(name, yamnet_file, jit):
 @pytest.fixture(scope="session")
 def distributed(yamnet_file):
     """Losses of three steps on one CPU and on two logical ones, by model; devices are split before TF starts."""
-    command = [sys.executable, "-m", "tests.trainers.two_devices", str(yamnet_file)]
+    command = [sys.executable, "-m", "tests.trainers.training.two_devices", str(yamnet_file)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return json.loads(ran.stdout.splitlines()[-1])

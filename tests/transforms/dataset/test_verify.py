@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import fma
-from tests.pipelines.test_ingest import ingest, make_music
+from tests.pipelines.ingest.test_ingest import ingest, make_music
 from transforms.dataset.leaks import find_leaks
 from transforms.dataset.manifest import load
 

@@ -8,8 +8,8 @@ import pytest
 import fma
 from pipelines.ingest.beam import BuildJob, BuildShard, run_build
 from pipelines.runners.options import beam_options
-from tests.pipelines.test_growth import files_of
-from tests.pipelines.test_ingest import digest_of, ingest, make_music
+from tests.pipelines.ingest.test_growth import files_of
+from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
 from transforms.dataset.manifest import Generation
 from transforms.dataset.plan import make_plan

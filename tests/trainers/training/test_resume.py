@@ -18,7 +18,7 @@ from trainers.runs.directory import read_metrics
 from trainers.runs.state import load_state, read_history
 from transforms.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
 

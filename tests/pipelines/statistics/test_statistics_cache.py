@@ -13,8 +13,8 @@ import pytest
 
 import fma
 from pipelines.statistics.cache import load_parts
-from tests.pipelines.test_ingest import ingest, make_music
-from tests.pipelines.test_statistics import constants
+from tests.pipelines.ingest.test_ingest import ingest, make_music
+from tests.pipelines.statistics.test_statistics import constants
 from transforms.dataset import manifest as manifests
 from transforms.dataset.manifest import LEDGERS
 

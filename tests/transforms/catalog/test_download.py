@@ -6,7 +6,17 @@ import resource
 
 import pytest
 
-from tests.transforms.archive_server import BODY, OTHER, QUICK, archive, content, get, leave_part, names, serving
+from tests.transforms.catalog.archive_server import (
+    BODY,
+    OTHER,
+    QUICK,
+    archive,
+    content,
+    get,
+    leave_part,
+    names,
+    serving,
+)
 from transforms.commands import download as command
 from transforms.commands.download import Archive, download
 from transforms.errors import FmaError, UsageError

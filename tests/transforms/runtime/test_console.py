@@ -24,7 +24,7 @@ from transforms.runtime.console import (
 )
 
 END = "<the end>"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Clock:

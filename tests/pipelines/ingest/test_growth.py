@@ -10,7 +10,7 @@ import soundfile
 
 import fma
 from tests.conftest import tone
-from tests.pipelines.test_ingest import digest_of, ingest, make_music
+from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.ingest.estimate import Estimate, choose_sample, show
-from tests.pipelines.test_ingest import SMALL, ingest, make_music
+from tests.pipelines.ingest.test_ingest import SMALL, ingest, make_music
 from transforms.dataset.manifest import load
 from transforms.tracks import Track
 
