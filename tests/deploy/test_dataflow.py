@@ -11,7 +11,7 @@ import yaml
 
 import fma
 from tests.deploy.recording import DEPLOY, ROOT, value
-from transforms.audio.decode import decoder_process
+from transforms.audio import decoder_process
 
 OPTIONS = ("--project", "p", "--region", "r", "--bucket", "gs://b", "--tag", "1a2b3c")
 INGEST = (

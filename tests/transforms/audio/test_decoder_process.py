@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from tests.conftest import tone
-from transforms.audio.decode import decoder_process
+from transforms.audio import decoder_process
 from transforms.config import DatasetConfig
 from transforms.tracks import Track
 
