@@ -7,10 +7,7 @@ import sys
 import types
 
 COMMANDS = {
-    "sample": (
-        "transforms.commands.sample",
-        "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken",
-    ),
+    "sample": ("transforms", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
     "download": ("transforms", "fetch FMA's official archives, resumable and SHA-1 checked"),
     "ingest": ("pipelines", "read audio and metadata, write sharded TFRecords"),
     "verify": ("transforms", "re-read a whole dataset: counts, checksums, digest, split leaks"),
