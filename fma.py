@@ -1,4 +1,4 @@
-"""The front door: `fma COMMAND`. It parses, then imports the room that the command needs, so --help answers at once."""
+"""The entry point: `fma COMMAND`. Parse, then import the command's module, so that --help answers at once."""
 
 import argparse
 import importlib

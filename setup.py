@@ -45,6 +45,7 @@ setup(
             "gcp-storage-emulator>=2026.7",
             *SERVE,
             "hypothesis>=6,<7",
+            "import-linter>=2.5,<3",
             "mypy>=1.11,<3",
             "pandas-stubs",
             "pre-commit>=4,<5",

@@ -1,0 +1,74 @@
+"""House rules that neither ruff nor import-linter checks (their rules stand in pyproject.toml), and `fma` itself."""
+
+import argparse
+import ast
+import graphlib
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+
+import fma
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("transforms", "pipelines", "trainers")
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+LONGEST_FILE, LONGEST_FUNCTION = 400, 45
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert list(graphlib.TopologicalSorter(imports).static_order())  # CycleError names the cycle
+
+
+def test_files_and_functions_stay_small():
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= LONGEST_FILE, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno - len((ast.get_docstring(node) or "").splitlines())
+                assert length <= LONGEST_FUNCTION, f"{path}: {node.name} has {length} lines"
+
+
+def test_reading_a_manifest_loads_no_decoder():
+    loaded = run_python("-c", "import sys, transforms.dataset.manifest; print(*sys.modules)")
+    assert loaded.returncode == 0, loaded.stderr
+    decoders = ("soundfile", "soxr", "transforms.audio.decode", "transforms.audio.extract")
+    assert not {name for name in loaded.stdout.split() if name.startswith(decoders)}
+
+
+def test_help_answers_without_heavy_imports():
+    script = (
+        "import sys, fma\n"
+        "for command in [[], *([name] for name in fma.COMMANDS)]:\n"
+        "    try: fma.main([*command, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0, command\n"
+        "names = 'apache_beam tensorflow keras librosa pandas sklearn matplotlib'\n"
+        "heavy = set(names.split()) & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    ran = run_python("-c", script)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("example: fma ") >= 1
+
+
+def test_every_command_has_an_example_in_its_help():
+    for name in fma.COMMANDS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(fma.module_name(name)).add_arguments(parser)
+        assert f"fma {name}" in (parser.epilog or ""), name
+        assert parser.description, name
+
+
+def test_an_unknown_command_is_exit_code_2():
+    ran = run_python("-m", "fma", "ingset")
+    assert ran.returncode == 2
+    assert "ingset" in ran.stderr
