@@ -1,4 +1,4 @@
-# The README's commands. Everything runs in .venv, which is made when it is missing or the pins have changed.
+# The README's commands. Everything runs in .venv, which is created when it is missing or the pins have changed.
 # PYTHON=... chooses the interpreter (3.11 to 3.13).
 
 PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
@@ -31,7 +31,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-# Prism and a Flink cluster, built and fetched into .runners/ the first time; needs Go, Java and Maven.
+# Builds Prism and fetches Flink into .runners/ the first time; needs Go, Java and Maven.
 test-runners: $(STAMP)
 	$(BIN)/python -m pytest -q tests/runners
 
@@ -40,11 +40,11 @@ faults: $(STAMP)
 	$(BIN)/python -m tests.faults.drill --moments 20
 	$(BIN)/python -m tests.faults.fuzz --inputs 10000
 
-# Half an hour on an idle machine: one table, and bench/bench.json.
+# Half an hour on an idle machine; prints one table and writes bench/bench.json.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
-# The DAG of deploy/airflow, in an environment of its own, since Airflow's pins and ours do not go together.
+# The DAG of deploy/airflow, in a separate environment, since Airflow's pins conflict with ours.
 test-airflow: $(STAMP) .venv-airflow/.installed
 	FMA_TEST_AIRFLOW=1 $(BIN)/python -m pytest -q tests/deploy/test_airflow.py
 

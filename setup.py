@@ -1,4 +1,4 @@
-"""Installs the rooms as they lie on disk: what is imported here is what a Beam worker installs."""
+"""Install the packages as they are on disk, so that a Beam worker installs the code that runs here."""
 
 from pathlib import Path
 
