@@ -24,109 +24,11 @@ from transforms.runtime import console
 if TYPE_CHECKING:
     import pandas as pd
 
-
 DECOMPRESSORS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
-_DAMAGE = (zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)
+DAMAGE = (zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)
 
-
-def split_address(path: str) -> tuple[str, str]:
-    """(file, member) of "fma_metadata.zip!echonest.csv"; the member is "" where none is named."""
-    head, separator, member = path.rpartition("!")
-    return (head, member) if separator and head.endswith(".zip") else (path, "")
-
-
-@contextmanager
-def open_table(path: str, member: str) -> Iterator[tuple[BinaryIO, str]]:
-    """The csv's bytes, and what to call it in messages.
-
-    Args:
-      path: a file, a zip, or zip!member.
-      member: the one to take from a zip where the path names none; with or without its folder.
-
-    Raises:
-      UsageError: there is no such file or member, or it is damaged.
-    """
-    path, named = split_address(path)
-    try:
-        with storage.open_read(path) as file:
-            if path.endswith(".zip"):
-                with zipfile.ZipFile(file) as archive:
-                    name = _find(archive, path, named or member)
-                    with archive.open(name) as inside:
-                        yield io.BufferedReader(cast(Any, inside), 1 << 20), f"{path}!{name}"
-                return
-            ending = next((ending for ending in DECOMPRESSORS if path.endswith(ending)), None)
-            yield (DECOMPRESSORS[ending](file) if ending else file), path
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise UsageError(f"{path}: no such file (name the csv, or the zip that holds it)") from None
-    except _DAMAGE as error:
-        raise UsageError(f"{path} is damaged ({error}); download it again") from error
-
-
-def _find(archive: zipfile.ZipFile, path: str, member: str) -> str:
-    names = [name for name in archive.namelist() if name == member or name.endswith("/" + member)]
-    if not names:
-        raise UsageError(f"{path} holds no {member}")
-    return min(names, key=len)
-
-
-BESIDE = ("tracks.csv", "fma_tracks_genres.csv", "fma_tracks_genres.csv.xz")
-"""Where the metadata is not named: the first of these that lies in the folder of the features."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a track; split and artist may be ""."""
-
-    genre: str
-    split: str
-    artist: str
-
-
-def read_facts(features: str, metadata: str | None, subset: str | None) -> dict[int, Facts]:
-    """The tracks that have a genre, by id.
-
-    Args:
-      features: address of the features, to look beside.
-      metadata: fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a csv (also .xz, .gz, .bz2) with the
-        columns track_id and genre_top, which has no split; None: look beside the features.
-      subset: of FMA's tracks.csv; the other form has none.
-
-    Raises:
-      UsageError: there is no metadata, or it has another form.
-    """
-    metadata = metadata or _beside(features)
-    flat = None if metadata.endswith(".zip") or storage.is_dir(metadata) else _read_flat(metadata)
-    if flat is None:
-        catalog = read_catalog(metadata, subset)
-        return {track.track_id: Facts(track.genre, track.split, track.artist) for track in catalog.tracks}
-    if subset:
-        raise UsageError(f"--subset {subset}: {metadata} does not say which track is in which of FMA's subsets")
-    return flat
-
-
-def _beside(features: str) -> str:
-    path, _ = split_address(features)
-    if path.endswith(".zip"):
-        return path
-    places = [storage.join(storage.parent(path), name) for name in BESIDE]
-    found = next((place for place in places if storage.exists(place)), None)
-    if found is None:
-        raise UsageError(f"{path}: no {BESIDE[0]} lies beside it, which has the genres; name one with --metadata")
-    return found
-
-
-def _read_flat(metadata: str) -> dict[int, Facts] | None:
-    """None where the file has not that form; tracks without a genre are left out."""
-    with open_table(metadata, "tracks.csv") as (file, name):
-        rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-        try:
-            if not {"track_id", "genre_top"} <= set(rows.fieldnames or ()):
-                return None
-            return {int(row["track_id"]): Facts(row["genre_top"], "", "") for row in rows if row["genre_top"]}
-        except (ValueError, csv.Error) as error:
-            raise UsageError(f"{name}: {error}") from error
-
+METADATA_FILES = ("tracks.csv", "fma_tracks_genres.csv", "fma_tracks_genres.csv.xz")
+"""Searched for, in this order, in the folder of the features when no metadata is given."""
 
 NUMERIC_GROUPS = ("audio_features", "social_features", "temporal_features")
 """Of echonest.csv; the other two, metadata and ranks, are text and mostly empty."""
@@ -142,9 +44,18 @@ ARTIST = "metadata/artist_name"
 ROWS_AT_ONCE = 4_000
 
 
+@dataclass(frozen=True, slots=True)
+class TrackMetadata:
+    """A track's genre, split and artist; the last two may be ""."""
+
+    genre: str
+    split: str
+    artist: str
+
+
 @dataclass(frozen=True)
 class Layout:
-    """What a table's header says.
+    """The columns of a table, as its header names them.
 
     Attributes:
       width: cells in a row, the track id among them.
@@ -160,80 +71,153 @@ class Layout:
 
 
 def read_fma_table(features: str, metadata: str | None = None, subset: str | None = None) -> Table:
-    """Joins a table of features with the tracks' genres.
+    """Read a table of features and join it with the tracks' genres.
 
     Args:
       features: features.csv or echonest.csv (also .xz, .gz, .bz2), fma_metadata.zip (its features.csv), or
         fma_metadata.zip!echonest.csv.
-      metadata: see `fma_genres.read_facts`; None: what lies in the same zip or folder.
-      subset: FMA's, small to full, where the metadata is FMA's tracks.csv.
+      metadata: fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a csv (also .xz, .gz, .bz2) with the
+        columns track_id and genre_top; None: search the zip or the folder of the features.
+      subset: of FMA's tracks.csv, small to full; the plain csv has none.
 
     Returns:
-      the table of the tracks that have a genre and are in the subset; `splits` is "" where the metadata has no split.
+      the tracks that have a genre and are in the subset; `splits` is "" everywhere with a plain csv.
 
     Raises:
       UsageError: a file is missing or has another form, a value is not a number, or no track is left.
     """
-    facts = read_facts(features, metadata, subset)
-    with open_table(features, "features.csv") as (file, name):
-        layout = read_layout(file, name)
-        track_ids, values, artists, seen = _read_rows(file, name, layout, facts)
+    tracks = _read_metadata(metadata or _find_metadata(features), subset)
+    with _open_table(features, "features.csv") as (file, name):
+        layout = _read_layout(file, name)
+        track_ids, values, artists, seen = _read_rows(file, name, layout, tracks)
     console.log(f"{name}: {len(track_ids):,} of {seen:,} tracks have a genre{' in the subset' if subset else ''}")
     if not len(track_ids):
         raise UsageError(f"{name}: none of its tracks has a genre in the metadata")
     order = np.argsort(track_ids)
     if (np.diff(track_ids[order]) == 0).any():
         raise UsageError(f"{name}: a track_id is in the file twice")
-    found = [facts[track_id] for track_id in track_ids.tolist()]
-    genres = sorted({fact.genre for fact in found})
+    found = [tracks[track_id] for track_id in track_ids.tolist()]
+    genres = sorted({track.genre for track in found})
     table = Table(
         name=name,
         digest="",
         track_ids=track_ids,
         values=values,
         columns=tuple(layout.columns),
-        labels=np.array([genres.index(fact.genre) for fact in found]),
+        labels=np.array([genres.index(track.genre) for track in found]),
         genres=genres,
-        splits=np.array([fact.split for fact in found]),
-        artists=np.array([fact.artist or artist for fact, artist in zip(found, artists, strict=True)]),
+        splits=np.array([track.split for track in found]),
+        artists=np.array([track.artist or artist for track, artist in zip(found, artists, strict=True)]),
         default_group=layout.default_group,
     ).take(order)
     check_finite(table)
-    return with_digest(table)
+    return replace(table, digest=_digest(table))
 
 
-def with_digest(table: Table) -> Table:
-    """The table with a digest of all that has a say in the result."""
+def _digest(table: Table) -> str:
+    """Return a hash of everything that influences a result."""
     hashed = hashlib.sha256(repr((table.columns, table.genres)).encode())
     for array in (table.track_ids, table.labels, table.values):
         hashed.update(np.ascontiguousarray(array).data)
     for texts in (table.splits, table.artists):
         hashed.update("\0".join(texts.tolist()).encode())
-    return replace(table, digest=hashed.hexdigest())
+    return hashed.hexdigest()
 
 
-def read_layout(file: BinaryIO, name: str) -> Layout:
-    """Reads the header rows; the file then stands at its first row of values."""
-    first = _cells(file, name)
+def _split_address(path: str) -> tuple[str, str]:
+    """Return (file, member) of "fma_metadata.zip!echonest.csv"; the member is "" where none is given."""
+    head, separator, member = path.rpartition("!")
+    return (head, member) if separator and head.endswith(".zip") else (path, "")
+
+
+@contextmanager
+def _open_table(path: str, member: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a csv file and name it for messages.
+
+    Args:
+      path: a file, a zip, or zip!member.
+      member: read from a zip where the path has none; with or without its folder.
+
+    Raises:
+      UsageError: there is no such file or member, or it is damaged.
+    """
+    path, given = _split_address(path)
+    try:
+        with storage.open_read(path) as file:
+            if path.endswith(".zip"):
+                with zipfile.ZipFile(file) as archive:
+                    name = _find_member(archive, path, given or member)
+                    with archive.open(name) as inside:
+                        yield io.BufferedReader(cast(Any, inside), 1 << 20), f"{path}!{name}"
+                return
+            ending = next((ending for ending in DECOMPRESSORS if path.endswith(ending)), None)
+            yield (DECOMPRESSORS[ending](file) if ending else file), path
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UsageError(f"{path}: no such file (name the csv, or the zip that holds it)") from None
+    except DAMAGE as error:
+        raise UsageError(f"{path} is damaged ({error}); download it again") from error
+
+
+def _find_member(archive: zipfile.ZipFile, path: str, member: str) -> str:
+    names = [name for name in archive.namelist() if name == member or name.endswith("/" + member)]
+    if not names:
+        raise UsageError(f"{path} holds no {member}")
+    return min(names, key=len)
+
+
+def _find_metadata(features: str) -> str:
+    path, _ = _split_address(features)
+    if path.endswith(".zip"):
+        return path
+    places = [storage.join(storage.parent(path), name) for name in METADATA_FILES]
+    found = next((place for place in places if storage.exists(place)), None)
+    if found is None:
+        raise UsageError(f"{path}: there is no {METADATA_FILES[0]} (the genres) beside it; give one with --metadata")
+    return found
+
+
+def _read_metadata(path: str, subset: str | None) -> dict[int, TrackMetadata]:
+    """Return the tracks that have a genre, by id; see `read_fma_table`."""
+    flat = None if path.endswith(".zip") or storage.is_dir(path) else _read_flat_metadata(path)
+    if flat is None:
+        tracks = read_catalog(path, subset).tracks
+        return {track.track_id: TrackMetadata(track.genre, track.split, track.artist) for track in tracks}
+    if subset:
+        raise UsageError(f"--subset {subset}: {path} does not say which track is in which of FMA's subsets")
+    return flat
+
+
+def _read_flat_metadata(path: str) -> dict[int, TrackMetadata] | None:
+    """Read a csv with track_id and genre_top; None where the file has another form."""
+    with _open_table(path, "tracks.csv") as (file, name):
+        rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+        try:
+            if not {"track_id", "genre_top"} <= set(rows.fieldnames or ()):
+                return None
+            return {int(row["track_id"]): TrackMetadata(row["genre_top"], "", "") for row in rows if row["genre_top"]}
+        except (ValueError, csv.Error) as error:
+            raise UsageError(f"{name}: {error}") from error
+
+
+def _read_layout(file: BinaryIO, name: str) -> Layout:
+    """Read the header rows, so that the file is at its first row of values."""
+    first = _read_cells(file, name)
     if first[0] == "track_id":
-        return _flat_layout(first, name)
+        groups = {column: group for group, columns in FLAT_COLUMNS.items() for column in columns.split()}
+        return _echonest_layout([f"{groups.get(column, 'other')}/{column}" for column in first], name)
     if first[0] == "feature":
-        names = ["/".join(cells) for cells in zip(first, _cells(file, name), _cells(file, name), strict=True)]
+        rows = (first, _read_cells(file, name), _read_cells(file, name))
+        names = ["/".join(cells) for cells in zip(*rows, strict=True)]
         layout = Layout(len(first), {names[i]: i for i in range(1, len(names))}, None, "all")
     elif "echonest" in first:
-        names = ["/".join(cells) for cells in zip(_cells(file, name), _cells(file, name), strict=True)]
-        layout = _echonest_layout(names, name)
+        rows_of_names = (_read_cells(file, name), _read_cells(file, name))
+        layout = _echonest_layout(["/".join(cells) for cells in zip(*rows_of_names, strict=True)], name)
     else:
         raise UsageError(f"{name}: this is neither FMA's features.csv nor its echonest.csv (it begins {first[0]!r})")
-    index = _cells(file, name)
+    index = _read_cells(file, name)
     if index[0] != "track_id" or len(index) != layout.width:
         raise UsageError(f"{name}: FMA's table has three header rows and then one that begins with track_id")
     return layout
-
-
-def _flat_layout(names: list[str], name: str) -> Layout:
-    groups = {column: group for group, columns in FLAT_COLUMNS.items() for column in columns.split()}
-    return _echonest_layout([f"{groups.get(column, 'other')}/{column}" for column in names], name)
 
 
 def _echonest_layout(names: list[str], name: str) -> Layout:
@@ -243,7 +227,7 @@ def _echonest_layout(names: list[str], name: str) -> Layout:
     return Layout(len(names), columns, names.index(ARTIST) if ARTIST in names else None, "audio_features")
 
 
-def _cells(file: BinaryIO, name: str) -> list[str]:
+def _read_cells(file: BinaryIO, name: str) -> list[str]:
     try:
         line = file.readline().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -254,25 +238,25 @@ def _cells(file: BinaryIO, name: str) -> list[str]:
 
 
 def _read_rows(
-    file: BinaryIO, name: str, layout: Layout, facts: dict[int, Facts]
+    file: BinaryIO, name: str, layout: Layout, tracks: dict[int, TrackMetadata]
 ) -> tuple[np.ndarray, np.ndarray, list[str], int]:
-    """Track ids int64 [n], values float32 [n, columns] and artists of the rows with a genre; and the rows there are."""
+    """Return ids int64 [n], values float32 [n, columns] and artists of the known tracks, and the number of all rows."""
     ids: list[np.ndarray] = [np.empty(0, np.int64)]
     values: list[np.ndarray] = [np.empty((0, len(layout.columns)), np.float32)]
     artists: list[str] = []
     seen = 0
     with console.progress(f"read {name}", None, "tracks") as progress:
-        for chunk in _chunks(file, name, layout):
+        for chunk in _read_chunks(file, name, layout):
             seen += len(chunk)
             progress.advance(len(chunk))
-            kept = chunk[chunk[0].isin(facts)]
+            kept = chunk[chunk[0].isin(tracks)]
             ids.append(kept[0].to_numpy(np.int64))
             values.append(kept[list(layout.columns.values())].to_numpy(np.float32))
             artists += [""] * len(kept) if layout.artist is None else kept[layout.artist].fillna("").tolist()
     return np.concatenate(ids), np.concatenate(values), artists, seen
 
 
-def _chunks(file: BinaryIO, name: str, layout: Layout) -> "Iterator[pd.DataFrame]":
+def _read_chunks(file: BinaryIO, name: str, layout: Layout) -> "Iterator[pd.DataFrame]":
     import pandas as pd
 
     types: dict[int, type] = {0: np.int64} | dict.fromkeys(layout.columns.values(), np.float32)

@@ -1,7 +1,6 @@
-"""Hyper-parameters by grid search on validation rows, over processes; the final fit and its one look at the test."""
+"""Hyper-parameters by grid search on validation rows, over processes; then the final fit, scored on test once."""
 
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +19,18 @@ from transforms.tracks import artist_key
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-
 FOLDS = 5
+COPIES = 6
+"""Of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own."""
 
 Rows = np.ndarray
+Pool = Callable[[Iterable[Any]], Iterable[Any]]
+"""joblib.Parallel: runs tasks, gives their results in order."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One fair experiment; no row of `test` is in any of the others, nor is an artist where folds were made here.
+    """An experiment; no row of `test` is in any of the others, nor is an artist where folds were made here.
 
     Attributes:
       tuning: (fitted rows, scored rows) of each fold that hyper-parameters are chosen on.
@@ -41,104 +43,28 @@ class Round:
     test: Rows
 
 
-def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
-    """The experiments that a table allows.
+@dataclass(frozen=True)
+class Job(Round):
+    """A model on a feature group in a round, whose rows are sampled down to the model's limits.
 
-    - With a training, a validation and a test split: one. Hyper-parameters are chosen on validation alone.
-    - Without a validation split: one, and they are chosen by cross-validation within training, artists kept together.
-    - Without any split: five. The rows are dealt into five folds, artists kept together; each fold is the test once,
-      the next one is then its validation, and the other three are its training.
-
-    Args:
-      table: all splits.
-      refit: whether the chosen model is fitted on training and validation together.
-      seed: of the folds.
-
-    Raises:
-      UsageError: no training or no test split, or too few artists or genres for the folds.
+    Attributes:
+      model: a key of `MODELS`.
+      group: name of the feature group.
+      fold: the round's number.
     """
-    if not (table.splits != "").any():
-        return _cross_validation(table, refit, seed)
-    training, validation, test = (table.rows(split) for split in ("training", "validation", "test"))
-    for name, rows in (("training", training), ("test", test)):
-        if not len(rows):
-            raise UsageError(f"{table.name} has no track in the {name} split")
-    _check_genres(table, training)
-    if len(validation):
-        from sklearn.model_selection import PredefinedSplit
 
-        both = np.concatenate([training, validation])
-        fold = np.repeat([-1, 0], [len(training), len(validation)])
-        tuning = [(both[fitted], both[scored]) for fitted, scored in PredefinedSplit(fold).split()]
-        return [Round(tuning, np.sort(both) if refit else training, test)]
-    return [Round(_folds_of(table, training, seed), training, test)]
+    model: str
+    group: str
+    fold: int
 
-
-def _cross_validation(table: Table, refit: bool, seed: int) -> list[Round]:
-    folds = [scored for _, scored in _folds_of(table, np.arange(len(table.labels)), seed)]
-    if len(folds) < 3:
-        raise UsageError(f"{table.name} has no split, and too few artists to make training, validation and test of")
-    rounds = []
-    for i, test in enumerate(folds):
-        at = (i + 1) % len(folds)
-        training = np.sort(np.concatenate([fold for j, fold in enumerate(folds) if j not in (i, at)]))
-        _check_genres(table, training)
-        fit = np.sort(np.concatenate([training, folds[at]])) if refit else training
-        rounds.append(Round([(training, folds[at])], fit, test))
-    return rounds
-
-
-def _folds_of(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
-    """(others, fold) for each of at most five folds: an artist is in one fold, genres are spread evenly."""
-    import warnings
-
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    artists = artist_groups(table)[rows]
-    labels = table.labels[rows]
-    count = min(FOLDS, len(np.unique(artists)), int(np.bincount(labels).max()))
-    if count < 2:
-        raise UsageError(f"{table.name}: one artist is too few to choose hyper-parameters; add a validation split")
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # some genres have few tracks
-        return [(rows[others], rows[fold]) for others, fold in splitter.split(rows, labels, artists) if len(fold)]
-
-
-def artist_groups(table: Table) -> np.ndarray:
-    """int64 [tracks]: equal for tracks of one artist, blind to case and spacing; unknown artists are all different."""
-    names = [
-        artist_key(artist) or f"\0{track_id}"
-        for artist, track_id in zip(table.artists.tolist(), table.track_ids.tolist(), strict=True)
-    ]
-    return np.unique(names, return_inverse=True)[1]
-
-
-def _check_genres(table: Table, training: Rows) -> None:
-    if len(np.unique(table.labels[training])) < 2:
-        raise UsageError(f"{table.name}: all training tracks have one genre; there is nothing to tell apart")
-
-
-def stratified_sample(labels: np.ndarray, rows: Rows, most: int | None, seed: int) -> Rows:
-    """At most `most` of the rows, each genre in its share and none left out; all rows where there are fewer."""
-    if most is None or len(rows) <= most:
-        return rows
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    of_row = labels[shuffled]
-    position = np.empty(len(rows))
-    for label in np.unique(of_row):
-        at = np.flatnonzero(of_row == label)
-        position[at] = np.arange(len(at)) / len(at)
-    return np.sort(shuffled[np.argsort(position, kind="stable")[:most]])
-
-
-Pool = Callable[[Iterable[Any]], Iterable[Any]]
-"""joblib.Parallel, whose results come as they are ready."""
+    def candidates(self, columns: int) -> list[Params]:
+        """Return what the search tries on that many columns."""
+        return candidates(self.model, columns, min(len(fitted) for fitted, _ in self.tuning))
 
 
 @dataclass(frozen=True)
 class Data:
-    """What the fits of a feature group share: values float32 [rows, columns], labels int64 [rows], how many classes."""
+    """Values float32 [rows, columns] of a feature group, labels int64 [rows], and the number of classes."""
 
     values: np.ndarray
     labels: np.ndarray
@@ -146,33 +72,8 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model on one feature group in one round.
-
-    Attributes:
-      model: a key of `MODELS`.
-      group: name of the feature group.
-      fold: the round's number.
-      tuning: as in `Round`, after the model's bound on rows.
-      fit: as in `Round`, after the model's bound on rows.
-      test: as in `Round`.
-    """
-
-    model: str
-    group: str
-    fold: int
-    tuning: list[tuple[Rows, Rows]]
-    fit: Rows
-    test: Rows
-
-    def candidates(self, columns: int) -> list[Params]:
-        """What the search tries on that many columns."""
-        return candidates(self.model, columns, min(len(fitted) for fitted, _ in self.tuning))
-
-
-@dataclass(frozen=True)
 class Trial:
-    """One candidate on the validation rows.
+    """A candidate on the validation rows.
 
     Attributes:
       params: of the pipeline.
@@ -200,58 +101,182 @@ class Fitted:
     scores: np.ndarray
 
 
-def make_job(model: str, group: str, fold: int, round_: Round, *, labels: np.ndarray, svm_rows: int, seed: int) -> Job:
-    """A job, with the model's bounds on rows applied: stratified samples of the rows."""
-    row = MODELS[model]
-    tuning = [
-        (
-            stratified_sample(labels, fitted, row.search_rows, seed),
-            stratified_sample(labels, scored, row.search_rows, seed),
-        )
-        for fitted, scored in round_.tuning
+def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
+    """Return the experiments that a table allows.
+
+    - With a training, a validation and a test split: one. Hyper-parameters are chosen on validation alone.
+    - Without a validation split: one, and they are chosen by cross-validation within training, artists kept together.
+    - Without any split: five. The rows are dealt into five folds, artists kept together; each fold is the test once,
+      the next one is then its validation, and the other three are its training.
+
+    Args:
+      table: all splits.
+      refit: whether the chosen model is fitted on training and validation together.
+      seed: of the folds.
+
+    Raises:
+      UsageError: no training or no test split, or too few artists or genres for the folds.
+    """
+    if not (table.splits != "").any():
+        return _cross_validation(table, refit, seed)
+    training, validation, test = (table.rows(split) for split in ("training", "validation", "test"))
+    for name, rows in (("training", training), ("test", test)):
+        if not len(rows):
+            raise UsageError(f"{table.name} has no track in the {name} split")
+    _check_genres(table, training)
+    if not len(validation):
+        return [Round(_split_by_artist(table, training, seed), training, test)]
+    fit = np.sort(np.concatenate([training, validation])) if refit else training
+    return [Round([(training, validation)], fit, test)]
+
+
+def _cross_validation(table: Table, refit: bool, seed: int) -> list[Round]:
+    folds = [scored for _, scored in _split_by_artist(table, np.arange(len(table.labels)), seed)]
+    if len(folds) < 3:
+        raise UsageError(f"{table.name} has no split, and too few artists to make training, validation and test of")
+    rounds = []
+    for i, test in enumerate(folds):
+        at = (i + 1) % len(folds)
+        training = np.sort(np.concatenate([fold for j, fold in enumerate(folds) if j not in (i, at)]))
+        _check_genres(table, training)
+        fit = np.sort(np.concatenate([training, folds[at]])) if refit else training
+        rounds.append(Round([(training, folds[at])], fit, test))
+    return rounds
+
+
+def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
+    """Return (others, fold) for at most five folds: an artist is in one fold, genres are spread evenly."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    artists = artist_groups(table)[rows]
+    labels = table.labels[rows]
+    count = min(FOLDS, len(np.unique(artists)), int(np.bincount(labels).max()))
+    if count < 2:
+        raise UsageError(f"{table.name}: one artist is too few to choose hyper-parameters; add a validation split")
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # some genres have few tracks
+        return [(rows[others], rows[fold]) for others, fold in splitter.split(rows, labels, artists) if len(fold)]
+
+
+def artist_groups(table: Table) -> np.ndarray:
+    """Number the artists, int64 [tracks], ignoring case and spacing; tracks of unknown artists all differ."""
+    names = [
+        artist_key(artist) or f"\0{track_id}"
+        for artist, track_id in zip(table.artists.tolist(), table.track_ids.tolist(), strict=True)
     ]
-    fit = stratified_sample(labels, round_.fit, svm_rows if row.kernel_rows else None, seed)
-    return Job(model, group, fold, tuning, fit, round_.test)
+    return np.unique(names, return_inverse=True)[1]
 
 
-def search(job: Job, data: Data, pool: Pool, advance: Callable[[], None]) -> list[Trial]:
-    """Tries every candidate on every tuning fold.
+def _check_genres(table: Table, training: Rows) -> None:
+    if len(np.unique(table.labels[training])) < 2:
+        raise UsageError(f"{table.name}: all training tracks have one genre; there is nothing to learn")
+
+
+def stratified_sample(labels: np.ndarray, rows: Rows, most: int | None, seed: int) -> Rows:
+    """Return at most `most` of the rows, each genre in its share and none left out."""
+    if most is None or len(rows) <= most:
+        return rows
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    of_row = labels[shuffled]
+    position = np.empty(len(rows))
+    for label in np.unique(of_row):
+        at = np.flatnonzero(of_row == label)
+        position[at] = np.arange(len(at)) / len(at)
+    return np.sort(shuffled[np.argsort(position, kind="stable")[:most]])
+
+
+def make_jobs(
+    table: Table, models: Sequence[str], groups: Sequence[str], rounds: Sequence[Round], *, svm_rows: int, seed: int
+) -> list[Job]:
+    """Return every job, group by group, and log which models get a sample of the rows only."""
+
+    def sample(rows: Rows, most: int | None) -> Rows:
+        return stratified_sample(table.labels, rows, most, seed)
+
+    def make_job(model: str, group: str, fold: int) -> Job:
+        most, rows = MODELS[model].search_rows, rounds[fold]
+        tuning = [(sample(fitted, most), sample(scored, most)) for fitted, scored in rows.tuning]
+        fit = sample(rows.fit, svm_rows if MODELS[model].kernel_rows else None)
+        return Job(tuning, fit, rows.test, model, group, fold)
+
+    jobs = [make_job(model, group, fold) for group in groups for model in models for fold in range(len(rounds))]
+    for model in models:
+        job = next(job for job in jobs if job.model == model)
+        _log_sample(job, rounds[job.fold])
+    return jobs
+
+
+def _log_sample(job: Job, rows: Round) -> None:
+    tuned, all_tuned = len(job.tuning[0][0]), len(rows.tuning[0][0])
+    if tuned < all_tuned or len(job.fit) < len(rows.fit):
+        console.log(
+            f"{job.model}: hyper-parameters are chosen on {tuned:,} of {all_tuned:,} rows, the chosen one is fitted "
+            f"on {len(job.fit):,} of {len(rows.fit):,} (samples, each genre in its share), for its time grows with "
+            f"the square of the rows{'; --svm-rows sets the second number' if MODELS[job.model].kernel_rows else ''}"
+        )
+
+
+def run_jobs(table: Table, jobs: Sequence[Job], workers: int) -> list[Fitted]:
+    """Search for every job, then fit every chosen candidate; equal results in the jobs' order for any `workers`."""
+    groups = {job.group: group_columns(table.columns, job.group) for job in jobs}
+    total = sum(len(job.candidates(len(groups[job.group]))) * len(job.tuning) + 1 for job in jobs)
+    results: list[Fitted] = []
+    with _start_processes(workers) as pool, console.progress("baselines", total, "fits") as progress:
+
+        def run(tasks: Iterable[Any]) -> Iterator[Any]:
+            for result in pool(tasks):
+                progress.advance()
+                yield result
+
+        for group, columns in groups.items():  # jobs come group by group
+            everything = len(columns) == len(table.columns)
+            values = table.values if everything else np.ascontiguousarray(table.values[:, columns])
+            data = Data(values, table.labels, len(table.genres))
+            results += _run_group(data, [job for job in jobs if job.group == group], run)
+    _log_convergence(results)
+    return results
+
+
+def _run_group(data: Data, jobs: list[Job], pool: Pool) -> list[Fitted]:
+    from joblib import delayed
+
+    trials = [search(job, data, pool) for job in jobs]
+    chosen = [best_trial(found) for found in trials]
+    tasks = (delayed(_fit_and_test)(job, trial.params, data) for job, trial in zip(jobs, chosen, strict=True))
+    return [
+        Fitted(job, trial, found, pipeline, scores)
+        for job, trial, found, (pipeline, scores) in zip(jobs, chosen, trials, pool(tasks), strict=True)
+    ]
+
+
+def search(job: Job, data: Data, pool: Pool) -> list[Trial]:
+    """Try every candidate on every tuning fold; a trial counts the rows of all its folds alike.
 
     Args:
       job: what to search.
       data: all rows, with the columns of the job's feature group.
       pool: runs the fits.
-      advance: called after each fit.
 
     Returns:
-      the trials in the candidates' order. A trial's scores are those of all folds together, so that each row counts
-      the same.
+      the trials in the candidates' order.
     """
     from joblib import delayed
 
     tried = job.candidates(data.values.shape[1])
-    tasks = (
-        delayed(_try)((number, fold), job.model, params, data, rows)
-        for number, params in enumerate(tried)
-        for fold, rows in enumerate(job.tuning)
-    )
-    found: dict[int, dict[int, tuple[np.ndarray, bool]]] = defaultdict(dict)
-    for (number, fold), scores, converged in pool(tasks):
-        found[number][fold] = scores, converged
-        advance()
-    truth = data.labels[np.concatenate([scored for _, scored in job.tuning])]
-    return [_trial(params, [found[i][f] for f in sorted(found[i])], truth) for i, params in enumerate(tried)]
+    fit = delayed(_fit_and_score)
+    results = list(pool(fit(job.model, params, data, rows) for params in tried for rows in job.tuning))
+    truth, folds = data.labels[np.concatenate([scored for _, scored in job.tuning])], len(job.tuning)
+    return [_make_trial(params, results[i * folds : (i + 1) * folds], truth) for i, params in enumerate(tried)]
 
 
-def _try(
-    key: tuple[int, int], model: str, params: Params, data: Data, rows: tuple[Rows, Rows]
-) -> tuple[tuple[int, int], np.ndarray, bool]:
+def _fit_and_score(model: str, params: Params, data: Data, rows: tuple[Rows, Rows]) -> tuple[np.ndarray, bool]:
     fitted, scored = rows
     pipeline, converged = fit_pipeline(model, params, data.values[fitted], data.labels[fitted])
-    return key, class_scores(pipeline, MODELS[model].scores, data.values[scored], data.classes), converged
+    return class_scores(pipeline, MODELS[model].scores, data.values[scored], data.classes), converged
 
 
-def _trial(params: Params, folds: Sequence[tuple[np.ndarray, bool]], truth: np.ndarray) -> Trial:
+def _make_trial(params: Params, folds: Sequence[tuple[np.ndarray, bool]], truth: np.ndarray) -> Trial:
     scores = np.concatenate([scores for scores, _ in folds])
     temperature = fit_score_temperature(scores, truth)
     accuracy = float((scores.argmax(axis=1) == truth).mean())
@@ -259,8 +284,8 @@ def _trial(params: Params, folds: Sequence[tuple[np.ndarray, bool]], truth: np.n
     return Trial(params, accuracy, log_loss(scores, truth, temperature), temperature, converged)
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The lowest log loss; of those that are equal to 9 digits, the first.
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """Return the trial with the lowest log loss; of those that are equal to 9 digits, the first.
 
     The log loss, not the accuracy: with few validation tracks many candidates share an accuracy, and which of them
     happens to have one track more says little.
@@ -269,7 +294,7 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def fit_pipeline(model: str, params: Params, values: np.ndarray, labels: np.ndarray) -> tuple["Pipeline", bool]:
-    """A fitted pipeline, scaler and PCA included, and whether the solver ended by itself."""
+    """Fit a pipeline, scaler and PCA included; returns it, and whether the solver ended by itself."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as caught:
@@ -282,73 +307,13 @@ def fit_pipeline(model: str, params: Params, values: np.ndarray, labels: np.ndar
     return pipeline, not stopped
 
 
-def fit_final(key: int, job: Job, params: Params, data: Data) -> tuple[int, "Pipeline", np.ndarray]:
-    """Fits the chosen candidate and scores the test rows; the key is handed back to name the task."""
+def _fit_and_test(job: Job, params: Params, data: Data) -> tuple["Pipeline", np.ndarray]:
     pipeline, _ = fit_pipeline(job.model, params, data.values[job.fit], data.labels[job.fit])
-    return key, pipeline, class_scores(pipeline, MODELS[job.model].scores, data.values[job.test], data.classes)
+    return pipeline, class_scores(pipeline, MODELS[job.model].scores, data.values[job.test], data.classes)
 
 
-COPIES = 6
-"""Of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own."""
-
-
-def make_jobs(
-    table: Table, models: Sequence[str], groups: Sequence[str], rounds: Sequence[Round], *, svm_rows: int, seed: int
-) -> list[Job]:
-    """Every job, group by group; says where a model does not get all rows."""
-    jobs = [
-        make_job(model, group, fold, round_, labels=table.labels, svm_rows=svm_rows, seed=seed)
-        for group in groups
-        for model in models
-        for fold, round_ in enumerate(rounds)
-    ]
-    for model in models:
-        job = next(job for job in jobs if job.model == model)
-        _say_what_is_left_out(job, rounds[job.fold])
-    return jobs
-
-
-def _say_what_is_left_out(job: Job, round_: Round) -> None:
-    tuned, all_tuned = len(job.tuning[0][0]), len(round_.tuning[0][0])
-    if tuned < all_tuned or len(job.fit) < len(round_.fit):
-        console.log(
-            f"{job.model}: hyper-parameters are chosen on {tuned:,} of {all_tuned:,} rows, the chosen one is fitted "
-            f"on {len(job.fit):,} of {len(round_.fit):,} (samples, each genre in its share), for its time grows with "
-            f"the square of the rows{'; --svm-rows sets the second number' if MODELS[job.model].kernel_rows else ''}"
-        )
-
-
-def run_jobs(table: Table, jobs: Sequence[Job], workers: int) -> list[Fitted]:
-    """Searches for every job, then fits every chosen candidate; results in the jobs' order, whatever `workers` is."""
-    groups = {job.group: group_columns(table.columns, job.group) for job in jobs}
-    total = sum(len(job.candidates(len(groups[job.group]))) * len(job.tuning) + 1 for job in jobs)
-    results: dict[int, Fitted] = {}
-    with _processes(workers) as pool, console.progress("baselines", total, "fits") as progress:
-        for group, columns in groups.items():
-            of_group = {number: job for number, job in enumerate(jobs) if job.group == group}
-            everything = len(columns) == len(table.columns)
-            values = table.values if everything else np.ascontiguousarray(table.values[:, columns])
-            data = Data(values, table.labels, len(table.genres))
-            results |= _run_group(data, of_group, pool, progress.advance)
-    _say_what_did_not_converge(jobs, [results[number] for number in sorted(results)])
-    return [results[number] for number in sorted(results)]
-
-
-def _run_group(data: Data, jobs: dict[int, Job], pool: Pool, advance: Callable[[], None]) -> dict[int, Fitted]:
-    from joblib import delayed
-
-    trials = {number: search(job, data, pool, advance) for number, job in jobs.items()}
-    chosen = {number: best(found) for number, found in trials.items()}
-    tasks = (delayed(fit_final)(number, job, chosen[number].params, data) for number, job in jobs.items())
-    results = {}
-    for number, pipeline, scores in pool(tasks):
-        advance()
-        results[number] = Fitted(jobs[number], chosen[number], trials[number], pipeline, scores)
-    return results
-
-
-def _say_what_did_not_converge(jobs: Sequence[Job], results: Sequence[Fitted]) -> None:
-    for model in dict.fromkeys(job.model for job in jobs):
+def _log_convergence(results: Sequence[Fitted]) -> None:
+    for model in dict.fromkeys(fitted.job.model for fitted in results):
         trials = [trial for fitted in results if fitted.job.model == model for trial in fitted.trials]
         stopped = sum(not trial.converged for trial in trials)
         if stopped:
@@ -358,20 +323,18 @@ def _say_what_did_not_converge(jobs: Sequence[Job], results: Sequence[Fitted]) -
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[Pool]:
-    """Runs tasks in processes of one BLAS thread each; arrays are shared with them as memory-mapped files."""
+def _start_processes(workers: int) -> Iterator[Pool]:
+    """Start processes of one BLAS thread each; arrays are shared with them as memory-mapped files."""
     from joblib import Parallel, parallel_config
 
-    with parallel_config("loky", inner_max_num_threads=1), Parallel(workers, return_as="generator_unordered") as pool:
+    with parallel_config("loky", inner_max_num_threads=1), Parallel(workers, return_as="generator") as pool:
         yield pool
 
 
-def choose_workers(asked: int | None, table: Table) -> int:
-    """How many processes: as asked, else the cores, but no more than memory has room for."""
+def choose_workers(table: Table) -> int:
+    """Return how many processes to start: one a core, but no more than memory has room for."""
     from joblib import cpu_count
 
-    if asked is not None:
-        return asked
     cores = cpu_count()
     fit = int(available_memory() / (COPIES * table.values.nbytes))
     if fit < cores:

@@ -1,4 +1,4 @@
-"""The table that the classical models are fitted on, one row for each track, and the groups of its columns."""
+"""The table that classical models are fitted on, one row for each track, and the groups of its columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,11 @@ from transforms.runtime import console
 
 
 def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
-    """The columns of a group.
+    """Return the indices of a group's columns, int64, ascending.
 
     Args:
       columns: of the table, named feature/...
       group: "all", or features joined by "+"; "spectral_" may be left out of a feature's name.
-
-    Returns:
-      int64, ascending indices into columns.
 
     Raises:
       UsageError: the table has no such feature.
@@ -47,16 +44,16 @@ class Table:
     """Features, labels and splits by track.
 
     Attributes:
-      name: what to call it in messages.
-      digest: of its content, hexadecimal.
+      name: for messages.
+      digest: of the content, hexadecimal.
       track_ids: int64 [tracks], ascending.
       values: float32 [tracks, columns], finite.
-      columns: names, such as "mfcc/mean/01"; what stands before the first slash is the feature.
+      columns: names such as "mfcc/mean/01"; the part before the first slash is the feature.
       labels: int64 [tracks], indices into genres.
       genres: the classes' names.
       splits: str [tracks], one of `transforms.tracks.SPLITS`, or "" everywhere where there is no split.
       artists: str [tracks], "" where unknown.
-      default_group: the feature group to take where none is asked for.
+      default_group: the feature group to use unless another one is given.
     """
 
     name: str
@@ -71,26 +68,21 @@ class Table:
     default_group: str = "all"
 
     def rows(self, split: str) -> np.ndarray:
-        """int64: the row numbers of a split."""
+        """Return the row numbers of a split, int64."""
         return np.flatnonzero(self.splits == split)
 
     def take(self, rows: np.ndarray) -> "Table":
-        """The table with these rows only."""
+        """Return the table with only these rows."""
         by_row = ("track_ids", "values", "labels", "splits", "artists")
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
 
 
 def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> Table:
-    """Reads the stats records of a dataset, in the order of the track ids, without TensorFlow.
-
-    Args:
-      dataset: its path.
-      manifest: its dataset.json.
-      splits: to read; all where it is empty.
+    """Read the stats records of some splits (default: all) in the order of track ids, without TensorFlow.
 
     Raises:
       UsageError: the dataset has no such records.
-      FmaError: a shard is damaged, or holds other records than dataset.json says.
+      FmaError: a shard is damaged, or holds other records than dataset.json lists.
     """
     if "stats" not in manifest.config.features:
         raise UsageError(
@@ -122,7 +114,7 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
 def _read_shards(
     dataset: str, manifest: Manifest, shards: Sequence[ShardFile]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Track ids, labels and values in the order of the files."""
+    """Return track ids, labels and values in the order of the files."""
     count = sum(shard.records for shard in shards)
     track_ids, labels = np.empty(count, np.int64), np.empty(count, np.int64)
     values = np.empty((count, len(COLUMNS)), np.float32)
@@ -132,7 +124,9 @@ def _read_shards(
             end = row + shard.records
             for record in map(deserialize, read_shard(dataset, shard)):
                 if row == end or not 0 <= record.label < len(manifest.labels):
-                    raise _other_records(dataset, shard)
+                    path = storage.join(dataset, shard.path)
+                    message = "does not have the records that dataset.json lists: run fma verify"
+                    raise FmaError(f"{path} {message} {dataset}")
                 track_ids[row], labels[row] = record.track_id, record.label
                 values[row] = decode_payload("stats", record.payload, manifest.config)
                 row += 1
@@ -140,13 +134,8 @@ def _read_shards(
     return track_ids, labels, values
 
 
-def _other_records(dataset: str, shard: ShardFile) -> FmaError:
-    path = storage.join(dataset, shard.path)
-    return FmaError(f"{path} does not have the records that dataset.json lists: run fma verify {dataset}")
-
-
 def check_finite(table: Table) -> None:
-    """Refuses a table with a value that is not a finite number, and names its track and column."""
+    """Raise an FmaError that names track and column where a value is not a finite number."""
     bad = ~np.isfinite(table.values.sum(axis=1, dtype=np.float64))
     for row in np.flatnonzero(bad):
         column = int(np.argmin(np.isfinite(table.values[row])))

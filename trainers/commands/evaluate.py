@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_baselines(args: argparse.Namespace) -> int:
     """The models of a baselines run; its own metrics.json stays as it is."""
-    from trainers.classical.results import evaluate_baselines
+    from trainers.classical.baselines import evaluate_baselines
 
     metrics, predictions = evaluate_baselines(args.run, args.data, args.split)
     digest = load(args.data).digest

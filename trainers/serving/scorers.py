@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from trainers.classical.baselines import load_finished, load_model, save_model, warn_about_versions
 from trainers.classical.models import MODELS
-from trainers.classical.results import load_finished, load_model, save_model, warn_about_versions
 from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import Calibration, class_scores, log_probabilities
 from trainers.runs.directory import CONFIG, METRICS, MODEL, RunConfig, load_config

@@ -8,7 +8,7 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers.classical.results import evaluate_baselines, load_model
+from trainers.classical.baselines import evaluate_baselines, load_model
 from trainers.classical.table import read_stats
 from trainers.commands import baselines
 from trainers.runs.predictions import read_predictions

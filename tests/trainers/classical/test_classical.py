@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from trainers.classical.models import MODELS, build, candidates
-from trainers.classical.search import Trial, artist_groups, best, make_jobs, make_rounds, run_jobs, stratified_sample
+from trainers.classical.search import (
+    Trial,
+    artist_groups,
+    best_trial,
+    make_jobs,
+    make_rounds,
+    run_jobs,
+    stratified_sample,
+)
 from trainers.classical.table import Table, check_finite, group_columns
 from trainers.evaluation import calibration
 from transforms.errors import FmaError, UsageError
@@ -177,7 +185,7 @@ def test_the_lowest_log_loss_wins_and_the_first_of_equals():
         Trial({"C": c}, accuracy, loss, 1.0, True)
         for c, accuracy, loss in ((1, 0.9, 0.8), (2, 0.5, 0.7), (3, 0.6, 0.7))
     ]
-    assert best(trials).params == {"C": 2}
+    assert best_trial(trials).params == {"C": 2}
 
 
 def test_results_do_not_depend_on_the_number_of_processes():

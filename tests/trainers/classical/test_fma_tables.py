@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import DATA
+from trainers.classical.baselines import evaluate_baselines, load_model
 from trainers.classical.fma_tables import FLAT_COLUMNS, read_fma_table
-from trainers.classical.results import evaluate_baselines, load_model
 from trainers.classical.table import group_columns
 from trainers.commands import baselines
 from trainers.runs.directory import read_metrics
@@ -185,7 +185,7 @@ def test_a_row_with_missing_values_is_refused_by_track(metadata):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ("nothing.csv", "no tracks.csv lies beside it|no such file"),
+        ("nothing.csv", "there is no tracks.csv|no such file"),
         ("nothing.zip", "no such file"),
         ("elsewhere/fma_metadata.zip!raw_echonest.csv", "holds no raw_echonest.csv"),
         ("damaged.zip", "damaged"),
@@ -235,7 +235,7 @@ def test_without_a_split_each_track_is_tested_once_by_one_of_five_models_that_ar
 
 def test_a_run_on_fmas_table_cannot_be_evaluated_on_a_dataset(tmp_path):
     assert run_command("--features-csv", flat_files(tmp_path), "--run", str(tmp_path / "run"), "--models", "gnb") == 0
-    with pytest.raises(UsageError, match="its test results stand in"):
+    with pytest.raises(UsageError, match="its test results are in"):
         evaluate_baselines(str(tmp_path / "run"), "data")
 
 

@@ -1,0 +1,322 @@
+"""A run of `fma baselines`: its settings, its fitted models, and their scores."""
+
+import csv
+import hashlib
+import io
+import json
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.classical.fma_tables import read_fma_table
+from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS, candidates
+from trainers.classical.search import Fitted, Job, choose_workers, make_jobs, make_rounds, run_jobs
+from trainers.classical.table import Table, group_columns, read_stats
+from trainers.evaluation import metrics
+from trainers.evaluation.calibration import class_scores, log_probabilities
+from trainers.runs.directory import (
+    RunConfig,
+    create_run,
+    load_config,
+    locked,
+    open_run,
+    read_metrics,
+    versions,
+    write_metrics,
+)
+from trainers.runs.predictions import RunPredictions, write_predictions
+from transforms import storage
+from transforms.dataset.manifest import load
+from transforms.errors import FmaError, UsageError
+from transforms.runtime import console
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+BASELINES = "baselines"
+"""`model` in the run's config.json."""
+
+REFITS = ("train", "train+val")
+MODELS_FOLDER, SEARCH = "models", "search.csv"
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "skops")
+"""That a saved model depends on."""
+
+PROBABILITIES = {
+    "predict_log_proba": "softmax(predict_log_proba / temperature)",
+    "predict_proba": "softmax(log(predict_proba, at least 0.001) / temperature)",
+    "decision_function": "softmax(decision_function / temperature)",
+}
+"""How they are computed from the classifier's scores, for metrics.json."""
+
+
+@dataclass(frozen=True)
+class BaselineOptions:
+    """The settings of a run.
+
+    Attributes:
+      models: keys of `MODELS`.
+      groups: feature groups, each of which every model is fitted on; None: the table's default.
+      refit: one of `REFITS`: the splits that the chosen models are fitted on.
+      svm_rows: rows that SVMs are fitted on at most.
+      seed: of folds, samples and the bootstrap.
+      jobs: processes; None: as many as cores and memory allow.
+    """
+
+    models: Sequence[str] = DEFAULT_MODELS
+    groups: Sequence[str] | None = None
+    refit: str = REFITS[0]
+    svm_rows: int = SVM_ROWS
+    seed: int = 0
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.models if name not in MODELS]
+        if unknown or not self.models:
+            raise UsageError(f"--models {','.join(self.models)}: choose some of {', '.join(MODELS)}, joined by commas")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tracks of a run: `dataset`, or FMA's `features_csv` with `metadata` and `subset` as in `read_fma_table`."""
+
+    dataset: str | None = None
+    features_csv: str | None = None
+    metadata: str | None = None
+    subset: str | None = None
+
+    def read(self) -> Table:
+        """Read all rows."""
+        if self.features_csv:
+            return read_fma_table(self.features_csv, self.metadata, self.subset)
+        assert self.dataset
+        return read_stats(self.dataset, load(self.dataset))
+
+
+def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[str, Any]:
+    """Search, fit, score and save, unless the run has finished before; returns the content of metrics.json.
+
+    Raises:
+      UsageError: a group names an unknown feature, a split is missing, or the run has other settings.
+      FmaError: a file is damaged.
+    """
+    table = source.read()
+    groups = list(options.groups or [table.default_group])
+    for group in groups:
+        group_columns(table.columns, group)
+    config = _make_config(table, source, options, groups)
+    started = open_run(run, config)
+    with locked(run), console.annotate_os_errors(run):
+        found = read_metrics(run) if started else {}
+        if found:
+            console.log(f"{run} is done: the same settings, the same data; nothing to do")
+            return found
+        if not started:
+            create_run(run, config)
+        rounds = make_rounds(table, options.refit == REFITS[1], options.seed)
+        jobs = make_jobs(table, options.models, groups, rounds, svm_rows=options.svm_rows, seed=options.seed)
+        results = run_jobs(table, jobs, options.jobs or choose_workers(table))
+        return _save_results(run, table, results, options.seed)
+
+
+def _make_config(table: Table, source: Source, options: BaselineOptions, groups: list[str]) -> RunConfig:
+    """Return the run's config; the search spaces are a setting, too, since they influence the result."""
+    spaces = json.dumps({model: candidates(model, len(table.columns), len(table.labels)) for model in options.models})
+    settings: dict[str, Any] = {
+        "models": ",".join(options.models),
+        "features_group": " ".join(groups),
+        "refit": options.refit,
+        "svm_rows": options.svm_rows,
+        "search_spaces": hashlib.sha256(spaces.encode()).hexdigest()[:12],
+    }
+    if source.features_csv:
+        settings |= {"features_csv": True, "subset": source.subset}
+    dataset_config = load(source.dataset).config.to_json() if source.dataset else {}
+    dataset = {"path": source.dataset or table.name, "digest": table.digest, "config": dataset_config}
+    return RunConfig(BASELINES, settings, options.seed, dataset, table.genres, [], versions(*LIBRARIES))
+
+
+def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -> dict[str, Any]:
+    """Write models, search.csv, predictions and, last, metrics.json; returns the content of the latter."""
+    groups = len({fitted.job.group for fitted in results})
+    named: dict[str, list[Fitted]] = {}
+    for fitted in results:
+        named.setdefault(_name(fitted.job, groups), []).append(fitted)
+    for name, folds in named.items():
+        for fitted in folds:
+            save_model(run, _model_file(name, fitted.job.fold, len(folds)), fitted.pipeline)
+    _write_search(run, named)
+    predictions = _collect_predictions(table, named)
+    write_predictions(run, "test", predictions)
+    scores = _score(predictions, seed)
+    found = {"models": {name: scores[name] | _describe(name, folds) for name, folds in named.items()}}
+    write_metrics(run, found)
+    return found
+
+
+def _name(job: Job, groups: int) -> str:
+    """Return a model's name in the run: svm, or svm@mfcc where the run has several feature groups."""
+    return job.model if groups == 1 else f"{job.model}@{job.group}"
+
+
+def _model_file(name: str, fold: int, folds: int) -> str:
+    return storage.join(MODELS_FOLDER, f"{name}.skops" if folds == 1 else f"{name}-fold{fold + 1}.skops")
+
+
+def _write_search(run: str, named: dict[str, list[Fitted]]) -> None:
+    """Write search.csv: a row for each candidate."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("model", "fold", "params", "accuracy", "log_loss", "temperature", "converged", "chosen"))
+    for name, folds in named.items():
+        for fitted in folds:
+            for trial in fitted.trials:
+                numbers = (f"{trial.accuracy:.6g}", f"{trial.log_loss:.6g}", f"{trial.temperature:.6g}")
+                state = (int(trial.converged), int(trial is fitted.chosen))
+                writer.writerow((name, fitted.job.fold + 1, json.dumps(trial.params), *numbers, *state))
+    storage.write_bytes(storage.join(run, SEARCH), text.getvalue().encode())
+
+
+def _collect_predictions(table: Table, named: dict[str, list[Fitted]]) -> RunPredictions:
+    jobs = [fitted.job for fitted in next(iter(named.values()))]
+    rows = np.concatenate([job.test for job in jobs])
+    order = np.argsort(rows)
+    fold = np.repeat([job.fold for job in jobs], [len(job.test) for job in jobs])
+    values = {
+        name: np.concatenate([log_probabilities(f.scores, f.chosen.temperature) for f in folds])[order]
+        for name, folds in named.items()
+    }
+    rows = rows[order]
+    return RunPredictions(table.track_ids[rows], table.labels[rows], table.genres, values, fold[order])
+
+
+def _score(predictions: RunPredictions, seed: int) -> dict[str, dict[str, Any]]:
+    """Return {"per_track": ...} of each model."""
+    of = (predictions.label, predictions.track_id, predictions.genres)
+    return {
+        name: {"per_track": metrics.evaluate(values, *of, seed=seed)["per_track"]}
+        for name, values in predictions.log_probabilities.items()
+    }
+
+
+def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
+    """Return how a model was fitted, for metrics.json; `fits` has an entry for each round."""
+    job = folds[0].job
+    return {
+        "model": job.model,
+        "features_group": job.group,
+        "probabilities": PROBABILITIES[MODELS[job.model].scores],
+        "fits": [
+            {
+                "file": _model_file(name, fitted.job.fold, len(folds)),
+                "rows": len(fitted.job.fit),
+                "params": fitted.chosen.params,
+                # Numbers that the classifier sees: the columns, or the principal components that are kept.
+                "components": int(fitted.pipeline.named_steps["classifier"].n_features_in_),
+                "temperature": fitted.chosen.temperature,
+                "validation": {"accuracy": fitted.chosen.accuracy, "log_loss": fitted.chosen.log_loss},
+            }
+            for fitted in folds
+        ],
+    }
+
+
+def save_model(folder: str, path: str, pipeline: "Pipeline") -> None:
+    """Write a fitted pipeline."""
+    import skops.io
+
+    storage.write_bytes(storage.join(folder, path), skops.io.dumps(pipeline))
+
+
+def load_model(folder: str, path: str) -> "Pipeline":
+    """Read a fitted pipeline.
+
+    Raises:
+      FmaError: the file is missing, damaged, or holds types that a pipeline of ours does not.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    path = storage.join(folder, path)
+    try:
+        with warnings.catch_warnings():
+            # `warn_about_versions` warns once for a run, in one line.
+            warnings.filterwarnings("ignore", message="Trying to unpickle|.*version")
+            return skops.io.loads(storage.read_bytes(path))
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: run fma baselines again with another --run") from error
+    except UntrustedTypesFoundException as error:
+        raise FmaError(f"{path} is not one of our models, and is not loaded: {error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise FmaError(f"{path} is damaged ({error}): run fma baselines again with another --run") from error
+
+
+def warn_about_versions(run: str, made_with: dict[str, Any]) -> None:
+    """Log a note where scikit-learn is not the version that the run's models were fitted with."""
+    have, had = metadata.version("scikit-learn"), made_with.get("scikit-learn")
+    if have != had:
+        console.log(f"{run} was fitted with scikit-learn {had}, this is {have}: predictions may differ")
+
+
+def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
+    """Read config and metrics of a run on a dataset.
+
+    Raises:
+      UsageError: it is another kind of run, not finished, or fitted on FMA's own tables.
+    """
+    config = load_config(run)
+    if config.model != BASELINES:
+        raise UsageError(f"{run} is a run of {config.model}, not of fma baselines")
+    found = read_metrics(run)
+    if not found:
+        raise UsageError(f"{run} is not finished: run fma baselines again with the same settings")
+    if config.options.get("features_csv"):
+        raise UsageError(
+            f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio; "
+            "its test results are in its metrics.json"
+        )
+    return config, found
+
+
+def evaluate_baselines(run: str, dataset: str, split: str = "test") -> tuple[dict[str, Any], RunPredictions]:
+    """Score every model of a run on a split of a dataset, by track.
+
+    Args:
+      run: of fma baselines --data.
+      dataset: with stats records; the run's own or another one.
+      split: one of the splits.
+
+    Returns:
+      {"models": {name: {"per_track": ...}}, "labels": the models' genres, "left_out": tracks by genre that the models
+      do not know}, and the predictions. On the run's own dataset and test split the numbers are those of its
+      metrics.json.
+
+    Raises:
+      UsageError: as `load_finished`, or no track of the split has a genre that the run knows.
+      FmaError: a file is damaged.
+    """
+    config, found = load_finished(run)
+    warn_about_versions(run, config.made_with)
+    table = read_stats(dataset, load(dataset), (split,))
+    ids = np.array([config.labels.index(g) if g in config.labels else -1 for g in table.genres], np.int64)[table.labels]
+    left_out = Counter(table.genres[label] for label in table.labels[ids < 0])
+    known = table.take(np.flatnonzero(ids >= 0))
+    if not len(known.labels):
+        raise UsageError(f"no {split} track of {dataset} has a genre that {run} knows: {', '.join(config.labels)}")
+    values = {name: _predict(run, entry, known, len(config.labels)) for name, entry in found["models"].items()}
+    one_round = np.zeros(len(known.labels), np.int64)
+    predictions = RunPredictions(known.track_ids, ids[ids >= 0], config.labels, values, one_round)
+    models = _score(predictions, config.seed)
+    return {"models": models, "labels": config.labels, "left_out": dict(sorted(left_out.items()))}, predictions
+
+
+def _predict(run: str, entry: dict[str, Any], table: Table, classes: int) -> np.ndarray:
+    (fit,) = entry["fits"]
+    values = table.values[:, group_columns(table.columns, entry["features_group"])]
+    scores = class_scores(load_model(run, fit["file"]), MODELS[entry["model"]].scores, values, classes)
+    return log_probabilities(scores, fit["temperature"])
