@@ -38,7 +38,7 @@ setup(
         "tensorflow>=2.21,<2.22",
         "tensorflow-transform>=1.21,<1.22",
     ],
-    package_data={"trainers.serving": ["page/*"]},
+    package_data={"trainers.report": ["page.css"], "trainers.serving": ["page/*"]},
     extras_require={
         "serve": SERVE,
         "dev": [

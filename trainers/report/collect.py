@@ -1,4 +1,4 @@
-"""What the runs say, brought together: every model on the same test tracks, with the same genres in the same order."""
+"""Runs read for comparison: every model on the same test tracks, with the same genres in the same order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on disk.
+    """A run's files.
 
     Attributes:
       path: as given.
@@ -37,24 +37,24 @@ class Run:
 
     @property
     def tracks(self) -> TrackPredictions:
-        """Of any of its models: they have the same tracks."""
+        """Return the predictions of any of its models: they have the same tracks."""
         return next(iter(self.predictions.values()))
 
     @property
     def digest(self) -> str:
-        """Of the dataset that it was trained on."""
+        """Return the digest of the dataset that it was trained on."""
         return self.config.dataset["digest"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model on the common tracks.
+    """A model's predictions for the common tracks.
 
     Attributes:
       name: unique in the report.
-      run: where it comes from.
+      run: that it belongs to.
       log_probabilities: float64 [tracks, genres].
-      label: int64 [tracks], the truth.
+      label: int64 [tracks], the true genres.
       genres: the common ones.
     """
 
@@ -66,22 +66,22 @@ class Model:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """int64 [tracks]."""
+        """Return the predicted genres, int64 [tracks]."""
         return self.log_probabilities.argmax(axis=1)
 
     @cached_property
     def right(self) -> np.ndarray:
-        """bool [tracks]."""
+        """Return which predictions are right, bool [tracks]."""
         return self.predicted == self.label
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """float64 [tracks], the probability of the predicted genre."""
+        """Return the probabilities of the predicted genres, float64 [tracks]."""
         return np.minimum(1.0, np.exp(self.log_probabilities.max(axis=1)))
 
     @cached_property
     def scores(self) -> dict[str, Any]:
-        """See `metrics.describe`."""
+        """Return the metrics; see `metrics.describe`."""
         return describe(self.log_probabilities, self.label, self.genres)
 
 
@@ -94,7 +94,7 @@ class Comparison:
       genres: names; labels are indices into them.
       track_id: int64 [tracks], ascending.
       label: int64 [tracks].
-      models: the best first, by accuracy, then by the mean log-probability of the truth.
+      models: the best first, by accuracy, then by the mean log-probability of the true genre.
     """
 
     runs: list[Run]
@@ -105,7 +105,7 @@ class Comparison:
 
 
 def read_runs(paths: Sequence[str]) -> list[Run]:
-    """Reads the runs; one that is named twice is read once.
+    """Read the runs, each once.
 
     Raises:
       UsageError: there is no such run.
@@ -118,14 +118,14 @@ def read_runs(paths: Sequence[str]) -> list[Run]:
 
 
 def compare(runs: list[Run]) -> Comparison:
-    """Brings the models of all runs to the tracks that all have.
+    """Reduce the models of all runs to the tracks that all of them have.
 
     Raises:
       UsageError: runs of different datasets have different test tracks, there is no common track, or a track has
-        another genre in another run.
+        different genres in two runs.
     """
     for run in runs[1:]:
-        _refuse_other_tracks(runs[0], run)
+        _check_dataset(runs[0], run)
     track_id = runs[0].tracks.track_id
     for run in runs[1:]:
         track_id = np.intersect1d(track_id, run.tracks.track_id)
@@ -134,47 +134,40 @@ def compare(runs: list[Run]) -> Comparison:
     if any(len(run.tracks.track_id) > len(track_id) for run in runs):
         console.log(f"the runs were tested on different tracks: compared on the {len(track_id):,} that all have")
     genres = list(dict.fromkeys(genre for run in runs for genre in run.tracks.genres))
-    label = _truth(runs[0], track_id, genres)
-    for run in runs[1:]:
-        _refuse_other_truth(runs[0], run, track_id, genres)
+    labels = [_labels(run, track_id, genres) for run in runs]
+    for run, label in zip(runs[1:], labels[1:], strict=True):
+        for row in np.flatnonzero(labels[0] != label)[:1]:
+            raise UsageError(
+                f"track {track_id[row]} is {genres[labels[0][row]]} in {runs[0].path} and {genres[label[row]]} in "
+                f"{run.path}: compare runs of one dataset"
+            )
+    found = [(run, predictions) for run in runs for predictions in run.predictions.values()]
     models = [
-        Model(name, run, _on_tracks(found, track_id, genres), label, genres)
-        for (run, found), name in zip(
-            [(run, found) for run in runs for found in run.predictions.values()], model_names(runs), strict=True
-        )
+        Model(name, run, _on_tracks(predictions, track_id, genres), labels[0], genres)
+        for name, (run, predictions) in zip(model_names(runs), found, strict=True)
     ]
-    return Comparison(runs, genres, track_id, label, sorted(models, key=_rank))
+    return Comparison(runs, genres, track_id, labels[0], sorted(models, key=_rank))
 
 
 def _rank(model: Model) -> tuple[float, float, str]:
-    truth = model.log_probabilities[np.arange(len(model.label)), model.label]
-    return -float(model.right.mean()), -float(np.maximum(truth, LOWEST).mean()), model.name
+    of_truth = model.log_probabilities[np.arange(len(model.label)), model.label]
+    return -float(model.right.mean()), -float(np.maximum(of_truth, LOWEST).mean()), model.name
 
 
 def model_names(runs: Sequence[Run]) -> list[str]:
-    """A name for each model of each run: its own, with the run's folder or whole path where that is not unique."""
-    pairs = [(name, run.path) for run in runs for name in run.predictions]
-    names = ["" for _ in pairs]
-    for shape in (_own, _with_folder, _with_path):
-        shaped = [shape(*pair) for pair in pairs]
-        names = [old or (new if shaped.count(new) == 1 else "") for old, new in zip(names, shaped, strict=True)]
+    """Name each model of each run: by its own name, with the run's folder or whole path where that is not unique."""
+    found = [(name, run.path, run.path.rpartition("/")[2]) for run in runs for name in run.predictions]
+    names = ["" for _ in found]
+    for proposed in (
+        [name for name, _, _ in found],
+        [folder if name in folder else f"{name} ({folder})" for name, _, folder in found],
+        [f"{name} ({path})" for name, path, _ in found],
+    ):
+        names = [old or (new if proposed.count(new) == 1 else "") for old, new in zip(names, proposed, strict=True)]
     return names
 
 
-def _own(name: str, path: str) -> str:
-    return name
-
-
-def _with_folder(name: str, path: str) -> str:
-    folder = path.rpartition("/")[2]
-    return folder if name in folder else f"{name} ({folder})"
-
-
-def _with_path(name: str, path: str) -> str:
-    return f"{name} ({path})"
-
-
-def _refuse_other_tracks(one: Run, other: Run) -> None:
+def _check_dataset(one: Run, other: Run) -> None:
     first, second = one.tracks.track_id, other.tracks.track_id
     if one.digest == other.digest or np.array_equal(first, second):
         return
@@ -185,29 +178,16 @@ def _refuse_other_tracks(one: Run, other: Run) -> None:
     )
 
 
-def _rows(predictions: TrackPredictions, track_id: np.ndarray) -> np.ndarray:
-    return np.searchsorted(predictions.track_id, track_id)
-
-
-def _truth(run: Run, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
-    """int64 [tracks]: labels as indices into genres."""
-    found = run.tracks
-    ids = np.array([genres.index(genre) for genre in found.genres], np.int64)
-    return ids[found.label[_rows(found, track_id)]]
-
-
-def _refuse_other_truth(one: Run, other: Run, track_id: np.ndarray, genres: list[str]) -> None:
-    first, second = _truth(one, track_id, genres), _truth(other, track_id, genres)
-    for row in np.flatnonzero(first != second)[:1]:
-        raise UsageError(
-            f"track {track_id[row]} is {genres[first[row]]} in {one.path} and {genres[second[row]]} in {other.path}: "
-            "compare runs of one dataset"
-        )
+def _labels(run: Run, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
+    """Return the true genres of some tracks, int64 [tracks]."""
+    ids = np.array([genres.index(genre) for genre in run.tracks.genres], np.int64)
+    return ids[run.tracks.label[np.searchsorted(run.tracks.track_id, track_id)]]
 
 
 def _on_tracks(predictions: TrackPredictions, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
-    """float64 [tracks, genres]; a genre that the model does not know has LOWEST."""
+    """Return log-probabilities float64 [tracks, genres]; a genre that the model does not know has LOWEST."""
     values = np.full((len(track_id), len(genres)), LOWEST)
     columns = [genres.index(genre) for genre in predictions.genres]
-    values[:, columns] = np.maximum(predictions.log_probabilities[_rows(predictions, track_id)], LOWEST)
+    rows = np.searchsorted(predictions.track_id, track_id)
+    values[:, columns] = np.maximum(predictions.log_probabilities[rows], LOWEST)
     return values

@@ -1,4 +1,4 @@
-"""The dataset card: what the models were trained on, what was left out, and under which licences it comes."""
+"""The dataset card: what the models were trained on, what was left out, and the licences."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainers.report.collect import Comparison
-from trainers.report.html import Content, Html, element, fragment, paragraph, percent, section, table
+from trainers.report.html import Content, Html, definition, element, paragraph, percent, section, table
 from transforms.dataset.manifest import Manifest, read_ledger
 from transforms.tracks import SPLITS
 
 LICENCES = 12
-"""Shown; further ones are added up."""
+"""Listed; further ones are added up."""
 
 UNSTATED = "not stated"
 
 
 @dataclass
 class Facts:
-    """What the ledger of tracks adds up to.
+    """Sums over the ledger of tracks.
 
     Attributes:
       genres: ingested tracks by (genre, split).
@@ -26,7 +26,7 @@ class Facts:
       licences: by licence.
       seconds: of audio.
       artists: distinct names.
-      tracks: ledger lines by track id, of the tracks that were asked for.
+      tracks: ledger lines of the wanted tracks by id.
     """
 
     genres: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -38,12 +38,7 @@ class Facts:
 
 
 def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Facts:
-    """Reads the ledger once.
-
-    Args:
-      dataset: its path.
-      manifest: its dataset.json.
-      wanted: ids of the tracks to keep the lines of.
+    """Read the ledger; `wanted` are the ids of the tracks whose lines are kept.
 
     Raises:
       FmaError: a ledger is missing or damaged.
@@ -61,61 +56,55 @@ def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Fac
     return facts
 
 
-def card(dataset: str, manifest: Manifest, facts: Facts, comparison: Comparison) -> Html:
-    """The section."""
+def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Comparison) -> Html:
+    """Return the section."""
     totals, config = manifest.totals, manifest.config
-    records = ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items())
+    terms: dict[str, Content] = {
+        "tracks": f"{totals['tracks']:,}",
+        "artists": f"{len(facts.artists):,}",
+        "audio": _hours(facts.seconds),
+        "records": ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items()),
+        "window": f"{config.window_seconds:.1f} s at {config.sample_rate:,} Hz",
+        "digest": element("code", manifest.digest[:12], title=manifest.digest),
+    }
     return section(
         "dataset",
         "The dataset",
-        _age(dataset, manifest, comparison),
-        element(
-            "dl",
-            _term("tracks", f"{totals['tracks']:,}"),
-            _term("artists", f"{len(facts.artists):,}"),
-            _term("audio", _hours(facts.seconds)),
-            _term("records", records),
-            _term("window", f"{config.window_seconds:.1f} s at {config.sample_rate:,} Hz"),
-            _term("digest", element("code", manifest.digest[:12], title=manifest.digest)),
-            class_="facts",
-        ),
+        _compare_digests(dataset, manifest, comparison),
+        element("dl", [definition(name, value) for name, value in terms.items()], class_="facts"),
         _split_table("By genre", "genre", facts.genres, manifest.labels),
         _split_table("By subset", "subset", facts.subsets, sorted({subset for subset, _ in facts.subsets})),
         element("div", _left_out(totals), _licences(facts), class_="columns"),
     )
 
 
-def no_card(comparison: Comparison) -> Html:
-    """What stands in its place where no dataset is at hand."""
-    where = comparison.runs[0].config.dataset["path"]
+def no_dataset_card(comparison: Comparison) -> Html:
+    """Return the section for runs whose dataset is gone."""
+    path = comparison.runs[0].config.dataset["path"]
     return section(
         "dataset",
         "The dataset",
         paragraph(
-            f"There is no dataset at {where}, where the runs had theirs. Name it with ",
+            f"There is no dataset at {path}, where the runs had theirs. Name it with ",
             element("code", "--data DATASET"),
             " for titles, the dataset card and the leak audit.",
         ),
     )
 
 
-def _term(name: str, value: Content) -> Html:
-    return element("div", element("dt", name), element("dd", value))
-
-
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.0f} minutes"
 
 
-def _age(dataset: str, manifest: Manifest, comparison: Comparison) -> Html:
+def _compare_digests(dataset: str, manifest: Manifest, comparison: Comparison) -> Html:
     path = element("span", dataset, class_="path")
     others = [run.path for run in comparison.runs if run.digest != manifest.digest]
     if not others:
         return paragraph(path, ", as it was when the models were trained.")
     return paragraph(
         path,
-        f" is not what {', '.join(others)} had (digest {comparison.runs[0].digest[:12]} then): what follows is about "
-        "the dataset of today, and says nothing about the one of that training.",
+        f" has changed since {', '.join(others)} trained (digest {comparison.runs[0].digest[:12]} then): what follows "
+        "describes the dataset of today, not the one of the training.",
         class_="warning",
     )
 
@@ -127,10 +116,10 @@ def _split_table(caption: str, first: str, counts: Counter[tuple[str, str]], nam
         [name, *(f"{counts[name, split]:,}" for split in SPLITS), f"{totals[name]:,}", _bar(counts, name, largest)]
         for name in names
     ]
-    everything = [sum(counts[name, split] for name in names) for split in SPLITS]
-    rows.append(["all", *(f"{number:,}" for number in everything), f"{sum(everything):,}", ""])
-    names_of_splits = [[element("span", class_=f"swatch {split}"), split] for split in SPLITS]
-    return table(caption, (first, *names_of_splits, "all", ""), rows, numbers=range(1, 5))
+    by_split = [sum(counts[name, split] for name in names) for split in SPLITS]
+    rows.append(["all", *(f"{number:,}" for number in by_split), f"{sum(by_split):,}", ""])
+    heads = [[element("span", class_=f"swatch {split}"), split] for split in SPLITS]
+    return table(caption, (first, *heads, "all", ""), rows, numbers=range(1, 5))
 
 
 def _bar(counts: Counter[tuple[str, str]], name: str, largest: int) -> Html:
@@ -151,10 +140,10 @@ def _left_out(totals: dict[str, Any]) -> Html:
 
 
 def _licences(facts: Facts) -> Html:
-    everything = sum(facts.licences.values())
+    total = sum(facts.licences.values())
     ordered = sorted(facts.licences.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(name, f"{count:,}", percent(count / everything)) for name, count in ordered[:LICENCES]]
+    rows = [(name, f"{count:,}", percent(count / total)) for name, count in ordered[:LICENCES]]
     rest = sum(count for _, count in ordered[LICENCES:])
     if rest:
-        rows.append((f"{len(ordered) - LICENCES} others", f"{rest:,}", percent(rest / everything)))
-    return fragment(table("Licences, as the metadata states them", ("licence", "tracks", ""), rows, numbers=(1, 2)))
+        rows.append((f"{len(ordered) - LICENCES} others", f"{rest:,}", percent(rest / total)))
+    return table("Licences, as the metadata states them", ("licence", "tracks", ""), rows, numbers=(1, 2))

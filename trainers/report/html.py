@@ -1,4 +1,4 @@
-"""HTML and SVG from plain calls: whatever is not `Html` is escaped, so that no title or path can become markup."""
+"""HTML and SVG from function calls: text that is not `Html` is escaped, so that no title or path becomes markup."""
 
 import html
 import math
@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 VOID = {"meta", "link", "br", "circle", "line", "rect", "path", "polyline"}
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0
+"""Margins of a plot, in SVG units."""
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup."""
 
     __slots__ = ()
 
@@ -18,7 +20,7 @@ Content = str | Html | int | None | Iterable["Content"]
 
 
 def fragment(*children: Content) -> Html:
-    """The children one after the other: text escaped, None left out, lists flattened."""
+    """Join the children: text escaped, None left out, lists flattened."""
     parts: list[str] = []
     for child in children:
         if child is None:
@@ -33,13 +35,10 @@ def fragment(*children: Content) -> Html:
 
 
 def element(name: str, /, *children: Content, **attributes: str | float | bool | None) -> Html:
-    """One element.
+    """Return an element whose children are those of `fragment`.
 
-    Args:
-      name: of the element.
-      children: see `fragment`.
-      attributes: `class_` is class, `stroke_width` is stroke-width; True is an attribute without a value, None and
-        False leave it out; numbers are rounded to two decimals.
+    Of the attributes, `class_` becomes class and `stroke_width` stroke-width; True is an attribute without a value,
+    None and False leave it out; numbers are rounded to two decimals.
     """
     text = "".join(map(_attribute, attributes.keys(), attributes.values()))
     if name in VOID and not children:
@@ -51,11 +50,8 @@ def _attribute(key: str, value: str | float | bool | None) -> str:
     if value is None or value is False:
         return ""
     key = key.rstrip("_").replace("_", "-")
-    return f" {key}" if value is True else f' {key}="{html.escape(_number(value))}"'
-
-
-def _number(value: str | float) -> str:
-    return f"{round(value, 2):g}" if isinstance(value, float) else str(value)
+    text = f"{round(value, 2):g}" if isinstance(value, float) else str(value)
+    return f" {key}" if value is True else f' {key}="{html.escape(text)}"'
 
 
 def table(
@@ -66,21 +62,22 @@ def table(
     *,
     unseen: bool = False,
 ) -> Html:
-    """A table whose first cell of each row is the row's header; wide ones scroll in a box of their own.
+    """Return a table whose first column is the rows' headers; wide ones scroll in a box of their own.
 
     Args:
       caption: what it shows.
       columns: their headers.
       rows: a cell for each column.
       numbers: indices of the columns to align to the right.
-      unseen: whether the caption is for screen readers only, where what stands above says the same.
+      unseen: whether the caption is for screen readers only.
     """
     aligned = ["number" if i in numbers else None for i in range(len(columns))]
     head = [element("th", cell, scope="col", class_=align) for cell, align in zip(columns, aligned, strict=True)]
-    body = [
-        element("tr", [_cell(i, cell, align) for i, (cell, align) in enumerate(zip(row, aligned, strict=True))])
-        for row in rows
-    ]
+    body = []
+    for row in rows:
+        first, *others = zip(row, aligned, strict=True)
+        header = element("th", first[0], scope="row", class_=first[1])
+        body.append(element("tr", header, [element("td", cell, class_=align) for cell, align in others]))
     drawn = element(
         "table",
         element("caption", caption, class_="unseen" if unseen else None),
@@ -90,41 +87,40 @@ def table(
     return scrolling(caption, drawn)
 
 
-def _cell(index: int, cell: Content, align: str | None) -> Html:
-    if index == 0:
-        return element("th", cell, scope="row", class_=align)
-    return element("td", cell, class_=align)
-
-
 def scrolling(label: str, content: Html) -> Html:
-    """Content that may be wider than a phone, in a box that can be scrolled with the keyboard, too."""
+    """Put content that may be wider than a phone into a box that scrolls, with the keyboard, too."""
     return element("div", content, class_="scroll", role="region", aria_label=label, tabindex="0")
 
 
 def paragraph(*children: Content, class_: str | None = None) -> Html:
-    """A paragraph."""
+    """Return a paragraph."""
     return element("p", *children, class_=class_)
 
 
 def bullets(items: Iterable[Content]) -> Html:
-    """A list of sentences."""
+    """Return a list of sentences."""
     return element("ul", [element("li", item) for item in items])
 
 
+def definition(name: str, value: Content) -> Html:
+    """Return a term and its value, for a `dl`."""
+    return element("div", element("dt", name), element("dd", value))
+
+
 def section(anchor: str, title: str, *children: Content) -> Html:
-    """A section that can be linked to."""
+    """Return a section that can be linked to."""
     return element(
         "section", element("h2", title, id=f"{anchor}-title"), *children, id=anchor, aria_labelledby=f"{anchor}-title"
     )
 
 
 def folded(summary: Content, *children: Content, open_: bool = False) -> Html:
-    """Content that is shown when asked for, and always on paper."""
+    """Fold content below a summary; on paper it is always shown."""
     return element("details", element("summary", summary), *children, open=open_)
 
 
 def gallery(drawn: Sequence[Html], shown: int, class_: str) -> Html:
-    """One figure for each model; those after the first ones are folded."""
+    """Return one figure for each model; those after the first `shown` are folded."""
     rest = len(drawn) - shown
     first = element("div", drawn[:shown], class_=class_)
     if rest <= 0:
@@ -133,39 +129,36 @@ def gallery(drawn: Sequence[Html], shown: int, class_: str) -> Html:
 
 
 def percent(share: float) -> str:
-    """Such as 86.4%."""
+    """Format a share, such as 86.4%."""
     return f"{100 * share:.1f}%"
 
 
 def percents(low: float, high: float) -> str:
-    """Such as 73.3 to 93.6%."""
+    """Format a range of shares, such as 73.3 to 93.6%."""
     return f"{100 * low:.1f} to {100 * high:.1f}%"
 
 
 def points(difference: float) -> str:
-    """A signed difference of two shares, in points: +2.3 or -20.5, with a real minus sign."""
+    """Format a difference of two shares in points: +2.3 or -20.5, with a real minus sign."""
     text = f"{100 * difference:+.1f}"
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
 def p_value(p: float) -> str:
-    """Three decimals."""
+    """Format a p-value with three decimals."""
     return "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
 
 
 def listing(names: Sequence[str], most: int = 6) -> str:
-    """Such as `a, b and c`; of more than `most` names the first ones, and how many others there are."""
+    """Join names, such as `a, b and c`; of more than `most`, the first ones and how many others there are."""
     if len(names) > most:
         names = [*names[: most - 1], f"{len(names) - most + 1} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def count(number: int, noun: str) -> str:
-    """Such as `1 track` or `1,204 tracks`."""
+    """Format a number of things, such as `1 track` or `1,204 tracks`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +166,7 @@ class Frame:
     """A plot's area and scales.
 
     Attributes:
-      width, height: of the whole figure, in SVG units; drawn at about one CSS pixel for each one.
+      width, height: of the whole figure in SVG units, about one CSS pixel each.
       x, y: (low, high) of the data.
     """
 
@@ -183,16 +176,16 @@ class Frame:
     y: tuple[float, float]
 
     def at_x(self, value: float) -> float:
-        """Horizontal position of a value."""
+        """Return the horizontal position of a value."""
         return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
 
     def at_y(self, value: float) -> float:
-        """Vertical position of a value."""
+        """Return the vertical position of a value."""
         return self.height - BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - TOP - BOTTOM)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers within a range: steps of 1, 2 or 5 times a power of ten."""
+    """Return round numbers within a range: steps of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -201,14 +194,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def axes(frame: Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_name: str, *, shares: bool) -> Html:
-    """Grid lines, numbers and the name of the horizontal axis.
-
-    Args:
-      frame: of the plot.
-      x_ticks, y_ticks: where.
-      x_name: what is shown from left to right.
-      shares: whether the numbers on the vertical axis are percentages.
-    """
+    """Draw grid lines, numbers and the name of the horizontal axis; `shares`: the vertical axis has percentages."""
     bottom = frame.height - BOTTOM
     parts: list[Content] = []
     for tick in y_ticks:
@@ -225,18 +211,50 @@ def axes(frame: Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_nam
 
 
 def line(frame: Frame, points: Sequence[tuple[float, float]], class_: str) -> Html:
-    """A line through points."""
+    """Draw a line through points."""
     text = " ".join(f"{frame.at_x(x):.1f},{frame.at_y(y):.1f}" for x, y in points)
     return element("polyline", points=text, class_=class_)
 
 
 def drawing(frame: Frame, label: str, *children: Content) -> Html:
-    """The SVG, as wide as the page leaves it.
-
-    Args:
-      frame: of the plot.
-      label: what a screen reader says.
-      children: what is drawn.
-    """
+    """Return an SVG as wide as the page allows; `label` is for screen readers."""
     size = f"0 0 {frame.width:g} {frame.height:g}"
     return element("svg", *children, viewBox=size, role="img", aria_label=label, class_="plot")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A row of `interval_chart`: a share from 0 to 1 with its interval, and a class of the style sheet."""
+
+    name: str
+    value: float
+    interval: tuple[float, float]
+    tone: str
+
+
+def interval_chart(rows: Sequence[Interval], chance: float | None = None) -> Html:
+    """Draw a dot and an interval for each row on one scale from 0 to 100%; `chance` is a dashed line.
+
+    It is hidden from screen readers, since a table with the same numbers is beside it.
+    """
+    scale = (0, 25, 50, 75, 100)
+    ticks = [element("span", f"{tick}%", style=f"left:{tick}%") for tick in scale]
+    axis = element("div", element("span", class_="name"), element("div", ticks, class_="ticks"), class_="row axis")
+
+    def upright(x: str, class_: str) -> Html:
+        return element("line", x1=x, x2=x, y1="0", y2="100%", class_=class_)
+
+    drawn = []
+    for row in rows:
+        low, high = (f"{100 * value:.2f}%" for value in row.interval)
+        picture = element(
+            "svg",
+            [upright(f"{tick}%", "grid") for tick in scale],
+            None if chance is None else upright(f"{100 * chance:.2f}%", "chance"),
+            element("line", x1=low, x2=high, y1="50%", y2="50%", class_="reach"),
+            element("circle", cx=f"{100 * row.value:.2f}%", cy="50%", r=6, class_="dot"),
+            class_=row.tone,
+        )
+        name, value = element("span", row.name, class_="name"), element("span", percent(row.value), class_="value")
+        drawn.append(element("div", name, picture, value, class_="row"))
+    return element("div", drawn, axis, class_="places", aria_hidden="true")

@@ -1,4 +1,4 @@
-"""The leak audit: what stands on both sides of a split, and what a random split by window would have claimed."""
+"""The leak audit, and the leakage experiment: what a random split by window would have claimed."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,13 @@ from trainers.evaluation.metrics import RESAMPLES, bootstrap
 from trainers.report.html import (
     Content,
     Html,
+    Interval,
     bullets,
     count,
     element,
     folded,
     fragment,
+    interval_chart,
     listing,
     paragraph,
     percent,
@@ -30,6 +32,7 @@ from transforms.errors import UsageError
 from transforms.records.schema import decode_payload, deserialize
 from transforms.records.tfrecord import read_records
 from transforms.runtime import console
+from transforms.tracks import SPLITS
 
 MODEL = "logistic regression on standardised features, C = 1"
 MOST_TRACKS = 1000
@@ -38,6 +41,15 @@ MOST_TRACKS = 1000
 REPEATS = 5
 SHARE = 0.8
 """Of the windows, for training, in the split that is often seen."""
+
+KINDS = {
+    "artist": ("artists", "a model may recognise the artist rather than the genre"),
+    "album": ("albums", "a model may recognise the album rather than the genre"),
+    "audio": ("exact copies", "the very same audio is in training and test"),
+    "recording": ("near duplicates", "nearly the same audio is in training and test"),
+}
+SHOWN, IDS = 20, 3
+"""Leaks of a kind that are listed, and track ids named for each split."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one way of dividing the windows claims.
+    """The accuracy that a way of splitting the windows claims.
 
     Attributes:
       name: of the way.
@@ -68,7 +80,7 @@ class Claim:
       spread: (low, high), a 95% interval for one split, else the range of the repeats.
       training, test: windows in each.
       known: share of the test windows whose track has windows in training.
-      repeats: how many random splits.
+      repeats: number of random splits.
     """
 
     name: str
@@ -86,27 +98,25 @@ class Leakage:
 
     Attributes:
       claims: the official split first, the random split by window last.
-      model: in words.
       kind: of the records that were read.
       bands: mel bands.
-      tracks: that took part.
+      tracks: that the windows are from.
       of_tracks: in the dataset.
     """
 
     claims: list[Claim]
-    model: str
     kind: str
     bands: int
     tracks: int
     of_tracks: int
 
 
-Divide = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
+Split = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """A generator -> row numbers of training and of test."""
 
 
-def measure(dataset: str, manifest: Manifest, seed: int = 0) -> Leakage:
-    """Runs the experiment; equal datasets and seeds give equal results.
+def measure_leakage(dataset: str, manifest: Manifest, seed: int = 0) -> Leakage:
+    """Run the experiment; equal datasets and seeds give equal results.
 
     Raises:
       UsageError: the dataset has no windows, or no training or test split.
@@ -114,66 +124,61 @@ def measure(dataset: str, manifest: Manifest, seed: int = 0) -> Leakage:
     """
     windows = read_windows(dataset, manifest)
     tracks = len(np.unique(windows.track_id))
-    claims = claims_of(windows, seed)
-    return Leakage(claims, MODEL, windows.kind, manifest.config.n_mels, tracks, manifest.totals["tracks"])
+    return Leakage(claims_of(windows, seed), windows.kind, manifest.config.n_mels, tracks, manifest.totals["tracks"])
 
 
 def claims_of(windows: Windows, seed: int = 0) -> list[Claim]:
-    """What each way of dividing the windows claims; the dataset's own split first."""
-    claims = [official(windows)]
-    ways: list[tuple[str, Divide]] = [
-        ("by track at random, same sizes", lambda rng: by_track(windows, rng)),
-        ("by window at random, same sizes", lambda rng: by_window(windows, rng, *_sizes(windows))),
-        (f"by window at random, {SHARE:.0%} to train", lambda rng: by_window(windows, rng, *_shares(windows))),
+    """Return what each way of splitting the windows claims; the dataset's own split first."""
+    training, test = (int((windows.split == split).sum()) for split in ("training", "test"))
+    most = round(SHARE * len(windows.label))
+    ways: list[tuple[str, Split]] = [
+        ("by track at random, same sizes", lambda rng: split_by_track(windows, rng)),
+        ("by window at random, same sizes", lambda rng: split_by_window(windows, rng, training, test)),
+        (
+            f"by window at random, {SHARE:.0%} to train",
+            lambda rng: split_by_window(windows, rng, most, len(windows.label) - most),
+        ),
     ]
+    claims = [_official_claim(windows)]
     with console.progress("leakage", len(ways) * REPEATS, "fits") as progress:
-        for name, divide in ways:
+        for name, split in ways:
             accuracies = []
             for repeat in range(REPEATS):
-                training, test = divide(np.random.default_rng((seed, repeat)))
-                accuracies.append(float(fit_and_score(windows, training, test).mean()))
+                fitted, tested = split(np.random.default_rng((seed, repeat)))
+                accuracies.append(float(_fit_and_score(windows, fitted, tested).mean()))
                 progress.advance()
-            known = float(np.isin(windows.track_id[test], windows.track_id[training]).mean())
+            known = float(np.isin(windows.track_id[tested], windows.track_id[fitted]).mean())
             mean, spread = float(np.mean(accuracies)), (min(accuracies), max(accuracies))
-            claims.append(Claim(name, mean, spread, len(training), len(test), known, REPEATS))
+            claims.append(Claim(name, mean, spread, len(fitted), len(tested), known, REPEATS))
     return claims
 
 
-def official(windows: Windows) -> Claim:
-    """The dataset's own split: trained on training, tested on test."""
+def _official_claim(windows: Windows) -> Claim:
     training, test = (np.flatnonzero(windows.split == split) for split in ("training", "test"))
-    hits = fit_and_score(windows, training, test).astype(np.float64)
+    hits = _fit_and_score(windows, training, test).astype(np.float64)
     _, of_window = np.unique(windows.track_id[test], return_inverse=True)
     low, high = bootstrap(np.bincount(of_window, hits), np.bincount(of_window), RESAMPLES, seed=0)
     return Claim("the official split, by artist", float(hits.mean()), (low, high), len(training), len(test), 0.0, 1)
 
 
-def by_track(windows: Windows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """As many training and test tracks as the official split has, drawn from all."""
-    tracks = np.unique(windows.track_id)
+def split_by_track(windows: Windows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw as many training and test tracks as the official split has, from all."""
     sizes = [len(np.unique(windows.track_id[windows.split == split])) for split in ("training", "test")]
-    drawn = rng.permutation(tracks)
+    drawn = rng.permutation(np.unique(windows.track_id))
     training, test = drawn[: sizes[0]], drawn[sizes[0] : sum(sizes)]
     return np.flatnonzero(np.isin(windows.track_id, training)), np.flatnonzero(np.isin(windows.track_id, test))
 
 
-def by_window(windows: Windows, rng: np.random.Generator, training: int, test: int) -> tuple[np.ndarray, np.ndarray]:
-    """That many training and test windows, drawn from all."""
+def split_by_window(
+    windows: Windows, rng: np.random.Generator, training: int, test: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw that many training and test windows, from all."""
     drawn = rng.permutation(len(windows.label))
     return np.sort(drawn[:training]), np.sort(drawn[training : training + test])
 
 
-def _sizes(windows: Windows) -> tuple[int, int]:
-    return int((windows.split == "training").sum()), int((windows.split == "test").sum())
-
-
-def _shares(windows: Windows) -> tuple[int, int]:
-    training = round(SHARE * len(windows.label))
-    return training, len(windows.label) - training
-
-
-def fit_and_score(windows: Windows, training: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """bool [test]: which test windows a model that is fitted on the training windows gets right."""
+def _fit_and_score(windows: Windows, training: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Return which test windows a model fitted on the training windows gets right, bool [test]."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -184,40 +189,36 @@ def fit_and_score(windows: Windows, training: np.ndarray, test: np.ndarray) -> n
 
 
 def read_windows(dataset: str, manifest: Manifest) -> Windows:
-    """Reads windows of mel records, or of raw ones where there are none; whole shards of at most MOST_TRACKS or so.
+    """Read windows of mel records, or of raw ones where there are none; whole shards of about MOST_TRACKS at most.
 
     Raises:
-      UsageError: as in `measure`.
+      UsageError: as `measure_leakage`.
     """
     kind = next((kind for kind in ("mel", "raw") if kind in manifest.config.features), None)
     if kind is None:
         raise UsageError(f"--show-leakage needs windows, and {dataset} has no mel and no raw records")
-    chosen = [
-        shard for split in ("training", "validation", "test") for shard in _some(manifest.shards(kind, split), manifest)
-    ]
+    share = min(1.0, MOST_TRACKS / max(1, manifest.totals["tracks"]))
+    chosen: list[ShardFile] = []
+    for split in SPLITS:
+        shards = manifest.shards(kind, split)
+        # The first shards are a fair sample: a track's shard is a hash of its id.
+        chosen += shards[: max(1, round(share * len(shards)))]
     missing = {"training", "test"} - {shard.split for shard in chosen}
     if missing:
         raise UsageError(
             f"--show-leakage needs a training and a test split, and {dataset} has no {missing.pop()} records"
         )
-    found: dict[str, list] = {name: [] for name in ("features", "label", "track_id", "split")}
+    rows = []
     with console.progress("read windows", sum(shard.records for shard in chosen), "records") as progress:
         for shard in chosen:
-            for track_id, label, features in _windows(dataset, manifest, shard):
-                for name, value in zip(found, (features, label, track_id, shard.split), strict=True):
-                    found[name].append(value)
+            rows += [(*row, shard.split) for row in _read_windows(dataset, manifest, shard)]
             progress.advance(shard.records)
-    return Windows(**{name: np.array(values) for name, values in found.items()}, kind=kind)
+    track_id, label, features, of_split = (np.array(column) for column in zip(*rows, strict=True))
+    return Windows(features, label, track_id, of_split, kind)
 
 
-def _some(shards: list[ShardFile], manifest: Manifest) -> list[ShardFile]:
-    """The first shards, which are a fair sample: a track's shard is a hash of its id."""
-    share = min(1.0, MOST_TRACKS / max(1, manifest.totals["tracks"]))
-    return shards[: max(1, round(share * len(shards)))]
-
-
-def _windows(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(track id, label, features) of each record."""
+def _read_windows(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Read (track id, label, features) of each record."""
     config = manifest.config
     log_mel = LogMel(config.sample_rate, config.n_fft, config.hop_length, config.n_mels)
     path = storage.join(dataset, shard.path)
@@ -231,113 +232,75 @@ def _windows(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[tup
             yield record.track_id, record.label, np.concatenate([decibels.mean(axis=1), decibels.std(axis=1)])
 
 
-KINDS = {
-    "artist": ("artists", "a model may know the artist rather than the genre"),
-    "album": ("albums", "a model may know the album rather than the genre"),
-    "audio": ("exact copies", "the very same audio is both learned and asked"),
-    "recording": ("near duplicates", "nearly the same audio is both learned and asked"),
-}
-SHOWN, IDS = 20, 3
-"""Leaks of a kind that are listed, and track ids named for each split."""
-
-
 def remark(found: Sequence[Leak]) -> str:
-    """One sentence for the summary."""
+    """Return a sentence for the summary."""
     if not found:
-        return "Leak audit: nothing stands on both sides of a split."
+        return "Leak audit: nothing is on both sides of a split."
     kinds = Counter(leak.what for leak in found)
     parts = [f"{number:,} {KINDS.get(what, (what, ''))[0]}" for what, number in kinds.items()]
     return f"Leak audit: {listing(parts)} on both sides of a split: the accuracies may be too high."
 
 
-def leaks(found: Sequence[Leak], leakage: Leakage | None, undetectable_leaks: Sequence[str] = ()) -> Html:
-    """The section.
+def leak_audit(found: Sequence[Leak], leakage: Leakage | None, undetectable: Sequence[str] = ()) -> Html:
+    """Return the section.
 
     Args:
       found: by the audit.
-      leakage: what the experiment measured, or None where it was not asked for.
-      undetectable_leaks: kinds of leaks that this dataset's records do not show.
+      leakage: the experiment's result, if it was run.
+      undetectable: kinds of leaks that this dataset's records do not show.
     """
-    told = _kinds(found, undetectable_leaks)
-    return section("leaks", "Leak audit", told, _lists(found), _experiment(leakage) if leakage else None)
-
-
-def _kinds(found: Sequence[Leak], undetectable_leaks: Sequence[str]) -> Html:
     counts = Counter(leak.what for leak in found)
-    names = [*KINDS, *(what for what in counts if what not in KINDS)]
     rows: list[list[Content]] = []
-    for what in names:
+    for what in [*KINDS, *(what for what in counts if what not in KINDS)]:
         name, why = KINDS.get(what, (what, ""))
-        if what in undetectable_leaks:
-            rows.append([name, "?", "not looked for: this takes mel records, and the dataset has none"])
+        if what in undetectable:
+            rows.append([name, "?", "not searched: this needs mel records, which the dataset lacks"])
             continue
-        state = element("span", "none", class_="right") if not counts[what] else element("span", why, class_="wrong")
+        state = element("span", why, class_="wrong") if counts[what] else element("span", "none", class_="right")
         rows.append([name, f"{counts[what]:,}", state])
-    return table("In more than one split", ("what", "how many", ""), rows, numbers=(1,))
+    kinds = table("In more than one split", ("what", "how many", ""), rows, numbers=(1,))
+    lists = [_leak_list(what, [leak for leak in found if leak.what == what]) for what in counts]
+    return section("leaks", "Leak audit", kinds, lists, _experiment(leakage) if leakage else None)
 
 
-def _lists(found: Sequence[Leak]) -> list[Html]:
-    lists = []
-    for what in dict.fromkeys(leak.what for leak in found):
-        of_kind = [leak for leak in found if leak.what == what]
-        lines = [_line(leak) for leak in of_kind[:SHOWN]]
-        if len(of_kind) > SHOWN:
-            lines.append(fragment(f"and {len(of_kind) - SHOWN:,} more (fma verify lists all)"))
-        lists.append(folded(f"{len(of_kind):,} {KINDS.get(what, (what, ''))[0]}", bullets(lines)))
-    return lists
-
-
-def _line(leak: Leak) -> Html:
-    places = []
-    for split, ids in leak.where.items():
-        more = f" and {len(ids) - IDS:,} more" if len(ids) > IDS else ""
-        places.append(f"{split}: {', '.join(map(str, ids[:IDS]))}{more}")
-    return fragment(element("strong", leak.name), f" ({'; '.join(places)})")
+def _leak_list(what: str, leaks: Sequence[Leak]) -> Html:
+    items = []
+    for leak in leaks[:SHOWN]:
+        places = []
+        for split, ids in leak.where.items():
+            more = f" and {len(ids) - IDS:,} more" if len(ids) > IDS else ""
+            places.append(f"{split}: {', '.join(map(str, ids[:IDS]))}{more}")
+        items.append(fragment(element("strong", leak.name), f" ({'; '.join(places)})"))
+    if len(leaks) > SHOWN:
+        items.append(fragment(f"and {len(leaks) - SHOWN:,} more (fma verify lists all)"))
+    return folded(f"{len(leaks):,} {KINDS.get(what, (what, ''))[0]}", bullets(items))
 
 
 def _experiment(leakage: Leakage) -> Html:
-    official, *others = leakage.claims
-    drawn = [_row(claim) for claim in leakage.claims]
-    ticks = [element("span", f"{tick}%", style=f"left:{tick}%") for tick in (0, 25, 50, 75, 100)]
-    axis = element("div", element("span", class_="name"), element("div", ticks, class_="ticks"), class_="row axis")
-    gain = others[-1].accuracy - official.accuracy
+    official, last = leakage.claims[0], leakage.claims[-1]
+    rows = [
+        Interval(claim.name, claim.accuracy, claim.spread, "best" if claim.repeats == 1 else "leaky")
+        for claim in leakage.claims
+    ]
+    gain = last.accuracy - official.accuracy
+    points = f"{abs(100 * gain):.1f} points {'more' if gain >= 0 else 'less'}"
     return fragment(
         element("h3", "What another split would have claimed"),
         paragraph(
-            f"One and the same model ({leakage.model}), trained and tested on the windows of this dataset in "
-            f"{len(leakage.claims)} ways; only the way of dividing them differs."
+            f"One and the same model ({MODEL}), trained and tested on the windows of this dataset in "
+            f"{len(leakage.claims)} ways; only the split differs."
         ),
-        element("figure", element("div", drawn, axis, class_="places", aria_hidden="true")),
+        element("figure", interval_chart(rows)),
         _claims_table(leakage),
         paragraph(
-            element("strong", f"Dividing at random by window would have claimed {_by(gain)}"),
-            f": {percent(others[-1].accuracy)} instead of {percent(official.accuracy)}, by a model that is no better "
-            f"for it. {percent(others[-1].known)} of its test windows come from tracks that it was trained on: it "
-            "can recognise the recording, and need not hear the genre. On music that it has never heard, the first "
-            "line is what to expect. This is why fma splits by track and artist, and never by window.",
+            element("strong", f"Dividing at random by window would have claimed {points}"),
+            f": {percent(last.accuracy)} instead of {percent(official.accuracy)}, by a model that is no better for "
+            f"it. {percent(last.known)} of its test windows come from tracks that it was trained on: it can recognise "
+            "the recording without hearing the genre. On new music, expect the accuracy of the first line. This is "
+            "why fma splits by track and artist, and never by window.",
         ),
-        paragraph(_how(leakage), class_="note"),
+        paragraph(_describe_experiment(leakage), class_="note"),
     )
-
-
-def _by(gain: float) -> str:
-    return f"{abs(100 * gain):.1f} points {'more' if gain >= 0 else 'less'}"
-
-
-def _row(claim: Claim) -> Html:
-    low, high = (f"{100 * value:.2f}%" for value in claim.spread)
-    grid = [
-        element("line", x1=f"{tick}%", x2=f"{tick}%", y1="0", y2="100%", class_="grid") for tick in (0, 25, 50, 75, 100)
-    ]
-    drawn = element(
-        "svg",
-        grid,
-        element("line", x1=low, x2=high, y1="50%", y2="50%", class_="reach"),
-        element("circle", cx=f"{100 * claim.accuracy:.2f}%", cy="50%", r=6, class_="dot"),
-        class_="best" if claim.repeats == 1 else "leaky",
-    )
-    name = element("span", claim.name, class_="name")
-    return element("div", name, drawn, element("span", percent(claim.accuracy), class_="value"), class_="row")
 
 
 def _claims_table(leakage: Leakage) -> Html:
@@ -356,15 +319,13 @@ def _claims_table(leakage: Leakage) -> Html:
     return table("The same model on other splits", columns, rows, numbers=range(1, 6))
 
 
-def _how(leakage: Leakage) -> str:
-    repeats = max(claim.repeats for claim in leakage.claims)
+def _describe_experiment(leakage: Leakage) -> str:
     text = (
         f"Features: mean and standard deviation over time of each of {leakage.bands} mel bands of a window "
         f"(from the {leakage.kind} records). The first line has a 95% interval (bootstrap over tracks); the others "
-        f"are means of {repeats} random splits, with the lowest and the highest."
+        f"are means of {REPEATS} random splits, with the lowest and the highest."
     )
     if leakage.tracks < leakage.of_tracks:
-        text += (
-            f" Measured on {count(leakage.tracks, 'track')} out of {leakage.of_tracks:,}, those of the first shards."
-        )
+        tracks = count(leakage.tracks, "track")
+        text += f" Measured on {tracks} out of {leakage.of_tracks:,}, those of the first shards."
     return text

@@ -1,23 +1,26 @@
 """The whole page: sections in order, a list of links to them, and everything that it needs inside of it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trainers.report import curves, leaks
-from trainers.report.calibration import calibration
 from trainers.report.collect import Comparison, Run
-from trainers.report.dataset import Facts, card, no_card
-from trainers.report.genres import confusions, genres
-from trainers.report.html import Html, count, element, paragraph, section
-from trainers.report.leaderboard import leaderboard, standings
-from trainers.report.leaks import Leakage
-from trainers.report.mistakes import mistakes
-from trainers.report.style import STYLE
-from transforms.dataset.leaks import Leak, undetectable_leaks
-from transforms.dataset.manifest import Manifest
+from trainers.report.dataset import Facts, dataset_card, no_dataset_card, read_facts
+from trainers.report.html import Html, count, definition, element, paragraph, section
+from trainers.report.leaderboard import leaderboard
+from trainers.report.leaks import Leakage, leak_audit, measure_leakage
+from trainers.report.mistakes import mistakes, named_rows
+from trainers.report.scores import calibration, confusions, genres
+from transforms.dataset.leaks import Leak, audit, undetectable_leaks
+from transforms.dataset.manifest import Manifest, is_dataset, load
+from transforms.errors import UsageError
+from transforms.runtime import console
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""Of what the page may load: nothing but its own style sheet."""
+"""The page may load nothing but its own style sheet."""
+
+STYLE = Path(__file__).with_name("page.css")
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Background:
       dataset: its path.
       manifest: its dataset.json.
       facts: of its ledger.
-      leaks: what the audit found.
-      leakage: what the experiment measured, or None where it was not asked for.
+      leaks: found by the audit.
+      leakage: the experiment's result, or None where it was not run.
     """
 
     dataset: str
@@ -39,58 +42,72 @@ class Background:
     leakage: Leakage | None = None
 
 
-def page(comparison: Comparison, background: Background | None) -> str:
-    """The report as one HTML document; equal arguments give equal text."""
-    remarks = [
-        remark for remark in (curves.remark(comparison), background and leaks.remark(background.leaks)) if remark
-    ]
-    facts = background.facts.tracks if background else {}
+def read_background(comparison: Comparison, dataset: str | None, *, show_leakage: bool) -> Background | None:
+    """Read the dataset (default: that of the first run); None where that is gone.
+
+    Raises:
+      UsageError: `dataset` is not one, or it is gone and the leakage experiment needs it.
+    """
+    path = dataset or comparison.runs[0].config.dataset["path"]
+    if not dataset and not is_dataset(path):
+        if show_leakage:
+            raise UsageError(f"--show-leakage needs the dataset, which is not at {path} any more: give --data DATASET")
+        console.log(f"no dataset at {path}: no dataset card and no leak audit (give --data DATASET)")
+        return None
+    manifest = load(path)
+    facts = read_facts(path, manifest, set(comparison.track_id[named_rows(comparison)].tolist()))
+    leakage = measure_leakage(path, manifest) if show_leakage else None
+    return Background(path, manifest, facts, audit(path, manifest), leakage)
+
+
+def make_page(comparison: Comparison, background: Background | None) -> str:
+    """Return the report as one HTML document; equal arguments give equal text."""
+    remarks = [curves.remark(comparison), leaks.remark(background.leaks) if background else None]
     sections = [
-        ("leaderboard", "Leaderboard", leaderboard(comparison, standings(comparison), remarks)),
+        ("leaderboard", "Leaderboard", leaderboard(comparison, [remark for remark in remarks if remark])),
         ("genres", "Genres", genres(comparison)),
         ("confusion", "Confusion", confusions(comparison)),
-        ("mistakes", "Mistakes", mistakes(comparison, facts, background.dataset if background else None)),
+        ("mistakes", "Mistakes", _mistakes(comparison, background)),
         ("calibration", "Calibration", calibration(comparison)),
         ("curves", "Learning curves", curves.curves(comparison)),
         ("dataset", "Dataset", _dataset(comparison, background)),
-        *([("leaks", "Leak audit", _leaks(background))] if background else []),
-        ("runs", "Runs", runs(comparison)),
     ]
+    if background:
+        audited = leak_audit(background.leaks, background.leakage, undetectable_leaks(background.manifest))
+        sections.append(("leaks", "Leak audit", audited))
+    sections.append(("runs", "Runs", section("runs", "The runs", [_run(run) for run in comparison.runs])))
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
+    models, tracks = len(comparison.models), len(comparison.track_id)
+    title = f"{count(models, 'genre model')} on {count(tracks, 'test track')}"
     body = element(
         "body",
-        header(comparison, background),
+        element("header", element("h1", title), paragraph(_summary(comparison, background), class_="path")),
         element("nav", links, aria_label="Sections"),
         element("main", [content for _, _, content in sections]),
         element("footer", paragraph("Written by fma report. The page loads nothing and runs no script.")),
     )
-    return f"<!doctype html>\n{element('html', _head(comparison), body, lang='en')}\n"
+    return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
 
 
-def _leaks(background: Background) -> Html:
-    return leaks.leaks(background.leaks, background.leakage, undetectable_leaks(background.manifest))
+def _mistakes(comparison: Comparison, background: Background | None) -> Html:
+    if background is None:
+        return mistakes(comparison, {}, None)
+    return mistakes(comparison, background.facts.tracks, background.dataset)
 
 
 def _dataset(comparison: Comparison, background: Background | None) -> Html:
     if background is None:
-        return no_card(comparison)
-    return card(background.dataset, background.manifest, background.facts, comparison)
+        return no_dataset_card(comparison)
+    return dataset_card(background.dataset, background.manifest, background.facts, comparison)
 
 
-def title(comparison: Comparison) -> str:
-    """Such as `7 genre models on 44 test tracks`."""
-    return f"{count(len(comparison.models), 'genre model')} on {count(len(comparison.track_id), 'test track')}"
+def _summary(comparison: Comparison, background: Background | None) -> str:
+    path = background.dataset if background else comparison.runs[0].config.dataset["path"]
+    runs, digest = count(len(comparison.runs), "run"), comparison.runs[0].digest[:12]
+    return f"{runs} · {len(comparison.genres)} genres · dataset {path} · digest {digest}"
 
 
-def header(comparison: Comparison, background: Background | None) -> Html:
-    """Title and one line about what is compared."""
-    parts = [count(len(comparison.runs), "run"), f"{len(comparison.genres)} genres"]
-    where = background.dataset if background else comparison.runs[0].config.dataset["path"]
-    parts += [f"dataset {where}", f"digest {comparison.runs[0].digest[:12]}"]
-    return element("header", element("h1", title(comparison)), paragraph(" · ".join(parts), class_="path"))
-
-
-def _head(comparison: Comparison) -> Html:
+def _head(title: str) -> Html:
     return element(
         "head",
         element("meta", charset="utf-8"),
@@ -98,17 +115,13 @@ def _head(comparison: Comparison) -> Html:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("link", rel="icon", href="data:,"),
-        element("title", title(comparison)),
-        element("style", Html(STYLE)),
+        element("title", title),
+        element("style", Html(STYLE.read_text(encoding="utf-8"))),
     )
 
 
-def runs(comparison: Comparison) -> Html:
-    """The section on how the models came about."""
-    return section("runs", "The runs", [_run(run) for run in comparison.runs])
-
-
 def _run(run: Run) -> Html:
+    """Describe how a run's models were trained."""
     config = run.config
     facts = {
         "seed": str(config.seed),
@@ -120,11 +133,11 @@ def _run(run: Run) -> Html:
     }
     if not run.history:
         del facts["epoch kept"]
-    terms = [element("div", element("dt", name), element("dd", text)) for name, text in facts.items()]
+    terms = [definition(name, text) for name, text in facts.items()]
     title = element("h3", f"{config.model} ", element("span", run.path, class_="path"))
     return element("div", title, element("dl", terms, class_="run"))
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    """Such as `width 1.0, image_size 224`; what is not set is left out."""
+    """Format settings, such as `width 1.0, image_size 224`; what is not set is left out."""
     return ", ".join(f"{key} {value}" for key, value in values.items() if value not in (None, "") and key != "name")

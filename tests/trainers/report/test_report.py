@@ -250,7 +250,7 @@ def test_what_users_wrote_stays_text(tmp_path):
     assert EVIL in found.text and '"><img src=x>' in found.text
     assert not {"script", "img"} & set(found.tags)
     leak = Leak("artist", EVIL, {"training": [1], "test": [2]})
-    assert "script" not in Parsed(leaks.leaks([leak], None)).tags
+    assert "script" not in Parsed(leaks.leak_audit([leak], None)).tags
     assert html.element("a", EVIL, title=EVIL).count("<") == 2
 
 
@@ -272,7 +272,7 @@ def test_a_dataset_that_has_changed_since_is_pointed_out(runs, data, tmp_path):
     assert "as it was when the models were trained" in Parsed(report(tmp_path / "a.html", *runs, "--data", moved)).text
     write_dataset(tmp_path / "other", ("mel",), GENRES, {"training": 6, "test": 6})
     page = Parsed(report(tmp_path / "b.html", *runs, "--data", tmp_path / "other"))
-    assert "says nothing about the one of that training" in page.text
+    assert "describes the dataset of today, not the one of the training" in page.text
 
 
 def test_the_dataset_card_counts_what_the_dataset_holds(data, runs, tmp_path):
@@ -304,7 +304,7 @@ def test_failures_and_licences_of_the_real_sample_are_listed(fma_sample, tmp_pat
         skill=1,
     )
     text = Parsed(report(tmp_path / "r.html", run, "--show-leakage")).text
-    for words in ("truncated_audio", "not_in_subset", "CC BY-NC-SA 3.0", "nothing stands on both sides", "small"):
+    for words in ("truncated_audio", "not_in_subset", "CC BY-NC-SA 3.0", "nothing is on both sides", "small"):
         assert words in text
     claims = re.search(r"would have claimed ([\d.]+) points more", text)
     assert claims and float(claims[1]) > 5
@@ -356,10 +356,10 @@ def test_leaks_are_named(tmp_path):
         Leak("artist", "Somebody", {"training": [1, 2, 3, 4, 5], "test": [9]}),
         Leak("recording", "tracks 7 and 8", {"validation": [7], "test": [8]}),
     ]
-    text = Parsed(leaks.leaks(found, None)).text
+    text = Parsed(leaks.leak_audit(found, None)).text
     assert "Somebody (training: 1, 2, 3 and 2 more; test: 9)" in text
     assert "1 artists and 1 near duplicates on both sides of a split" in leaks.remark(found)
-    assert "nothing stands on both sides" in leaks.remark([])
+    assert "nothing is on both sides" in leaks.remark([])
 
 
 def test_the_page_is_written_through_storage(runs, tmp_path, monkeypatch):

@@ -5,8 +5,16 @@ import pytest
 
 from tests.trainers.synthetic import write_dataset
 from trainers.evaluation.metrics import difference, holm, mcnemar, wilson
-from trainers.report.curves import judge
-from trainers.report.leaks import REPEATS, Windows, by_track, by_window, claims_of, measure, read_windows
+from trainers.report.curves import assess
+from trainers.report.leaks import (
+    REPEATS,
+    Windows,
+    claims_of,
+    measure_leakage,
+    read_windows,
+    split_by_track,
+    split_by_window,
+)
 from transforms.dataset.manifest import load
 from transforms.errors import UsageError
 
@@ -79,7 +87,7 @@ def history(losses, val_losses, accuracies=0.5, val_accuracies=0.5, phases="") -
 
 
 def test_validation_loss_that_rises_while_training_loss_falls_is_overfitting():
-    verdict = judge(history([3, 2, 1, 0.5], [3, 2, 2.1, 2.5]), best_epoch=2)
+    verdict = assess(history([3, 2, 1, 0.5], [3, 2, 2.1, 2.5]), best_epoch=2)
     assert verdict.overfits
     assert verdict.word == "overfits"
     assert "after epoch 2" in verdict.sentences[0]
@@ -87,37 +95,37 @@ def test_validation_loss_that_rises_while_training_loss_falls_is_overfitting():
 
 
 def test_a_small_rise_is_no_overfitting():
-    verdict = judge(history([3, 2, 1, 0.5], [3, 2, 2.02, 2.05]), best_epoch=2)
+    verdict = assess(history([3, 2, 1, 0.5], [3, 2, 2.02, 2.05]), best_epoch=2)
     assert not verdict.bad
     assert "stayed near its lowest value, that of epoch 2" in verdict.sentences[0]
 
 
 def test_losses_that_rise_together_are_called_unsteady():
-    verdict = judge(history([3, 2, 2.5, 3], [3, 2, 2.5, 3]), best_epoch=2)
+    verdict = assess(history([3, 2, 2.5, 3], [3, 2, 2.5, 3]), best_epoch=2)
     assert not verdict.overfits
     assert "unsteady" in verdict.sentences[0]
 
 
 def test_a_new_phase_with_more_augmentation_is_not_compared_with_the_old_one():
-    verdict = judge(history([3, 1, 2.5, 2.2], [3, 2, 2.2, 2.4], phases="hhff"), best_epoch=2)
+    verdict = assess(history([3, 1, 2.5, 2.2], [3, 2, 2.2, 2.4], phases="hhff"), best_epoch=2)
     assert verdict.overfits
 
 
 def test_a_wide_gap_is_named():
-    verdict = judge(history([3, 2, 1], [3, 2, 1.5], 0.98, 0.7), best_epoch=3)
+    verdict = assess(history([3, 2, 1], [3, 2, 1.5], 0.98, 0.7), best_epoch=3)
     assert verdict.word == "large gap"
     assert verdict.bad
     assert "a gap of 28 points" in verdict.sentences[1]
     assert "more epochs may help" in verdict.sentences[0]
-    assert "of validation tracks" in judge(history([3, 2, 1], [3, 2, 1.5]), 3, "track").sentences[1]
-    assert "no gap" in judge(history([3, 2, 1], [3, 2, 1.5], 0.5, 0.7), best_epoch=3).sentences[1]
+    assert "of validation tracks" in assess(history([3, 2, 1], [3, 2, 1.5]), 3, "track").sentences[1]
+    assert "no gap" in assess(history([3, 2, 1], [3, 2, 1.5], 0.5, 0.7), best_epoch=3).sentences[1]
 
 
 def test_what_cannot_be_told_is_not_told():
-    verdict = judge(history([3, 2, 1], [None] * 3, val_accuracies=None), best_epoch=3)
-    assert verdict.word == "cannot be told"
+    verdict = assess(history([3, 2, 1], [None] * 3, val_accuracies=None), best_epoch=3)
+    assert verdict.word == "unknown"
     assert not verdict.bad
-    assert "too few to tell" in judge(history([3, 2], [3, 9]), best_epoch=1).sentences[0]
+    assert "too few to tell" in assess(history([3, 2], [3, 9]), best_epoch=1).sentences[0]
 
 
 def recognisable(tracks: int = 60, each: int = 5) -> Windows:
@@ -146,11 +154,11 @@ def test_a_split_by_window_claims_what_recognising_the_recording_gives():
 
 def test_random_splits_have_no_window_twice():
     windows = recognisable()
-    for divide in (by_track, lambda found, rng: by_window(found, rng, 200, 75)):
+    for divide in (split_by_track, lambda found, rng: split_by_window(found, rng, 200, 75)):
         training, test = divide(windows, np.random.default_rng(1))
         assert (len(training), len(test)) == (200, 75)
         assert not np.isin(test, training).any()
-    training, test = by_track(windows, np.random.default_rng(1))
+    training, test = split_by_track(windows, np.random.default_rng(1))
     assert not np.isin(windows.track_id[test], windows.track_id[training]).any()
 
 
@@ -161,8 +169,8 @@ def test_the_experiment_reads_what_the_dataset_has(tmp_path, kind):
     assert windows.features.shape == (40, 64)
     assert windows.kind == kind
     assert sorted(set(windows.split.tolist())) == ["test", "training", "validation"]
-    found = measure(str(tmp_path / "d"), manifest)
-    assert found == measure(str(tmp_path / "d"), manifest)
+    found = measure_leakage(str(tmp_path / "d"), manifest)
+    assert found == measure_leakage(str(tmp_path / "d"), manifest)
     assert found.claims[0].accuracy == 1.0, "the synthetic genres are easy"
     assert (found.tracks, found.of_tracks, found.bands) == (20, 20, 32)
 
@@ -177,7 +185,7 @@ def test_large_datasets_are_sampled_by_shard(tmp_path, monkeypatch):
 def test_the_experiment_needs_windows_and_two_splits(tmp_path):
     write_dataset(tmp_path / "stats", ("stats",))
     with pytest.raises(UsageError, match="no mel and no raw records"):
-        measure(str(tmp_path / "stats"), load(str(tmp_path / "stats")))
+        measure_leakage(str(tmp_path / "stats"), load(str(tmp_path / "stats")))
     write_dataset(tmp_path / "train", ("mel",), tracks={"training": 4})
     with pytest.raises(UsageError, match="has no test records"):
-        measure(str(tmp_path / "train"), load(str(tmp_path / "train")))
+        measure_leakage(str(tmp_path / "train"), load(str(tmp_path / "train")))

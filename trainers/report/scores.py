@@ -1,0 +1,175 @@
+"""Scores of each model: precision, recall and F1 by genre, confusion matrices, and calibration."""
+
+import numpy as np
+
+from trainers.evaluation.metrics import CALIBRATION_BINS
+from trainers.report.collect import Comparison, Model
+from trainers.report.html import (
+    Frame,
+    Html,
+    axes,
+    drawing,
+    element,
+    folded,
+    gallery,
+    line,
+    paragraph,
+    scrolling,
+    section,
+    table,
+)
+
+SHOWN = 6
+"""Models whose diagrams are shown; those of further models are folded."""
+
+MANY = 8
+"""With more genres than this, one confusion matrix is shown, and columns are narrower."""
+
+DARKEST = 65
+"""Percentage of the shade's colour at a share of 1: more would leave too little contrast for the text."""
+
+DIAGRAM = (270.0, 250.0)
+NOTABLE = 0.05
+"""A mean confidence that is this far from the accuracy is called overconfident or underconfident."""
+
+
+def genres(comparison: Comparison) -> Html:
+    """Return the section on precision, recall and F1."""
+    first = comparison.genres[0]
+    tables = [
+        folded(f"precision and recall of {model.name}", _genre_table(model), open_=i == 0)
+        for i, model in enumerate(comparison.models)
+    ]
+    return section(
+        "genres",
+        "Genre by genre",
+        _f1_table(comparison),
+        element("div", tables, class_="folds"),
+        paragraph(
+            f"Precision: of the tracks that a model calls {first}, how many are. Recall: of the {first} tracks, how "
+            "many it finds. F1 is their harmonic mean.",
+            class_="note",
+        ),
+    )
+
+
+def _f1_table(comparison: Comparison) -> Html:
+    models = comparison.models
+    support = np.bincount(comparison.label, minlength=len(comparison.genres))
+    turned = "turned" if len(models) > SHOWN else "number"
+    head = element(
+        "tr",
+        element("th", "genre", scope="col"),
+        element("th", "tracks", scope="col", class_="number"),
+        [element("th", element("span", model.name), scope="col", class_=turned) for model in models],
+    )
+    rows = []
+    for i, genre in enumerate(comparison.genres):
+        f1 = [model.scores["genres"][genre]["f1"] for model in models]
+        cells = [_shaded(f"{value:.2f}", value) for value in f1]
+        name, tracks = element("th", genre, scope="row"), element("td", f"{support[i]:,}", class_="number")
+        rows.append(element("tr", name, tracks, cells))
+    return _heat_table("F1 by genre; darker is better", "heat", head, rows)
+
+
+def _heat_table(caption: str, class_: str, head: Html, rows: list[Html], label: str | None = None) -> Html:
+    parts = (element("caption", caption), element("thead", head), element("tbody", rows))
+    return scrolling(label or caption, element("table", *parts, class_=class_))
+
+
+def _shaded(text: str, share: float, title: str | None = None) -> Html:
+    """Return a table cell whose background is darker for a larger share, and whose text stays readable on it."""
+    return element("td", text, style=f"--share:{DARKEST * share:.0f}%", title=title)
+
+
+def _genre_table(model: Model) -> Html:
+    rows = [
+        [genre, f"{row['support']:,}", f"{row['precision']:.2f}", f"{row['recall']:.2f}", f"{row['f1']:.2f}"]
+        for genre, row in model.scores["genres"].items()
+    ]
+    columns = ("genre", "tracks", "precision", "recall", "F1")
+    return table(f"Precision and recall of {model.name}", columns, rows, numbers=range(1, 5), unseen=True)
+
+
+def confusions(comparison: Comparison) -> Html:
+    """Return the section of confusion matrices."""
+    shown = SHOWN if len(comparison.genres) <= MANY else 1
+    return section(
+        "confusion",
+        "Which genres are confused",
+        paragraph("Rows are the true genres, columns the predicted ones; shade is the share of the row."),
+        gallery([_confusion_matrix(model) for model in comparison.models], shown, "matrices"),
+    )
+
+
+def _confusion_matrix(model: Model) -> Html:
+    names = [element("th", element("span", genre), scope="col", class_="turned") for genre in model.genres]
+    rows = []
+    for genre, counts in zip(model.genres, model.scores["confusion"], strict=True):
+        total = max(1, sum(counts))
+        cells = [
+            _shaded(str(number) if number else "", number / total, f"{genre} taken for {other}: {number}")
+            for other, number in zip(model.genres, counts, strict=True)
+        ]
+        rows.append(element("tr", element("th", genre, scope="row"), cells))
+    class_ = "heat matrix dense" if len(model.genres) > MANY else "heat matrix"
+    head = element("tr", element("td"), names)
+    return _heat_table(model.name, class_, head, rows, f"confusion matrix of {model.name}")
+
+
+def calibration(comparison: Comparison) -> Html:
+    """Return the section on calibration: when a model says 80%, is it right in 80% of the cases?"""
+    return section(
+        "calibration",
+        "Can its confidence be trusted",
+        paragraph(
+            "Each dot is a group of tracks of similar confidence, larger for more tracks. On the diagonal, confidence "
+            "and accuracy agree; below it the model is overconfident."
+        ),
+        gallery([_reliability_diagram(model) for model in comparison.models], SHOWN, "small-multiples"),
+        paragraph(
+            f"Expected calibration error (Guo et al., 2017): the mean distance from the diagonal over "
+            f"{CALIBRATION_BINS} groups of equal width, weighted by their tracks. 0 is perfect.",
+            class_="note",
+        ),
+    )
+
+
+def _bins(model: Model) -> list[tuple[float, float, int]]:
+    """Return (mean confidence, accuracy, tracks) of each bin of equal width that has tracks; the metrics' bins."""
+    which = np.clip(np.ceil(model.confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, None)
+    return [
+        (float(model.confidence[which == i].mean()), float(model.right[which == i].mean()), int((which == i).sum()))
+        for i in np.unique(which)
+    ]
+
+
+def _calibration_verdict(model: Model) -> str:
+    confidence, accuracy = float(model.confidence.mean()), float(model.right.mean())
+    text = f"Mean confidence {confidence:.0%}, accuracy {accuracy:.0%}"
+    if confidence - accuracy > NOTABLE:
+        return f"{text}: overconfident."
+    return f"{text}: underconfident." if accuracy - confidence > NOTABLE else f"{text}: well calibrated."
+
+
+def _reliability_diagram(model: Model) -> Html:
+    frame = Frame(*DIAGRAM, (0.0, 1.0), (0.0, 1.0))
+    quarters = [0.0, 0.25, 0.5, 0.75, 1.0]
+    bins, verdict, error = _bins(model), _calibration_verdict(model), model.scores["calibration_error"]
+    largest = max(tracks for _, _, tracks in bins)
+    marks = []
+    for confidence, accuracy, tracks in bins:
+        x, y, radius = frame.at_x(confidence), frame.at_y(accuracy), 2.5 + 6 * (tracks / largest) ** 0.5
+        marks += [
+            line(frame, [(confidence, confidence), (confidence, accuracy)], "miss"),
+            element("circle", cx=x, cy=y, r=radius, class_="bin"),
+        ]
+    drawn = drawing(
+        frame,
+        f"reliability diagram of {model.name}; expected calibration error {error:.2f}. {verdict}",
+        axes(frame, quarters, quarters, "confidence", shares=True),
+        line(frame, [(0, 0), (1, 1)], "diagonal"),
+        marks,
+    )
+    caption = element("figcaption", element("strong", model.name), f" calibration error {error:.2f}")
+    return element("figure", caption, drawn, paragraph(verdict, class_="under"))
