@@ -60,3 +60,22 @@ class Track:
     def locator(self) -> str:
         """Where the bytes are, for messages: a path, or `archive!member`."""
         return f"{self.archive}!{self.path}" if self.archive else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFacts:
+    """What ingestion found out about a track that it ingested.
+
+    Attributes:
+      seconds: decoded length.
+      windows: whole windows in it.
+      silent: whether it is digital silence.
+      audio_sha256: of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name.
+      zeroed_share: of the track, in stretches of exact zeros inside it (see `transforms.audio.decode`), 0 to 1.
+    """
+
+    seconds: float
+    windows: int
+    silent: bool
+    audio_sha256: str
+    zeroed_share: float = 0.0

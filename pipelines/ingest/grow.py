@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.dataset.growth import Growth
-from transforms.dataset.manifest import Generation, Manifest, commit, read_ledger_file
+from transforms.dataset.ledger import FailedTrack, read_ledger_file
+from transforms.dataset.manifest import Generation, Manifest, commit
 from transforms.dataset.plan import generation_name, make_plan
 from transforms.errors import FmaError
 from transforms.runtime.stderr import capture_native_stderr
@@ -164,9 +165,8 @@ class Tally:
         self.batch = len(batch)
         self.tried += sum(track.track_id not in self.known for track in batch)
         for ledger in generation.ledgers:
-            if ledger.kind == "failures":
-                lines = read_ledger_file(dataset, ledger)
-                self.reasons.update(line["reason"] for line in lines if line["track_id"] not in self.known)
+            failed = (track for track in read_ledger_file(dataset, ledger) if isinstance(track, FailedTrack))
+            self.reasons.update(track.reason for track in failed if track.track_id not in self.known)
         return self
 
 

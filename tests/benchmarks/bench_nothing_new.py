@@ -17,12 +17,11 @@ from pathlib import Path
 
 from tests.benchmarks.harness import Row, run_measured
 from transforms import storage
-from transforms.audio.extract import TrackFacts
 from transforms.catalog.locate import fma_path
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
-from transforms.tracks import Track
+from transforms.tracks import Track, TrackFacts
 
 GENRES = ("Electronic", "Experimental", "Folk", "Hip-Hop", "Instrumental", "International", "Pop", "Rock")
 AUDIO = b"not audio: nobody reads it"

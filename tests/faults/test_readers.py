@@ -12,6 +12,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.models import MODELS
 from transforms.dataset import manifest as manifests
+from transforms.dataset.ledger import read_tracks
 from transforms.records.tfrecord import frame, read_records
 
 SHARD = "training-00001-of-00002"
@@ -148,7 +149,7 @@ def test_an_update_that_would_copy_from_a_damaged_shard_stops_and_the_dataset_st
     path = path_of(dataset, "raw")
     damage(path)
     manifest = manifests.load(str(dataset))
-    tracks = [line["track_id"] for line in manifests.read_ledger(str(dataset), manifest, "tracks")]
+    tracks = [track.track_id for track in read_tracks(str(dataset), manifest)]
     with pytest.raises(FmaError, match=f"{path.relative_to(dataset)}.*run fma verify"):
         without_tracks(str(dataset), manifest, set(tracks), set(), "0002-update")
 

@@ -12,6 +12,7 @@ import pytest
 from tests.faults.mutations import sound_mp3s
 from transforms.catalog.zips import LARGEST_MEMBER
 from transforms.dataset import manifest as manifests
+from transforms.dataset.ledger import read_failures, read_tracks
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel", "--track-memory", "100"]
 ENCRYPTED = 1
@@ -93,11 +94,11 @@ def test_every_trick_is_a_reason_and_nothing_is_written_outside_the_dataset(nast
     ran = ingest(nasty, "--metadata", str(nasty / "tracks.csv"), "--out", str(out), "--max-failures", "90")
     assert ran.returncode == 0, ran.stderr
     manifest = manifests.load(str(out))
-    failures = list(manifests.read_ledger(str(out), manifest, "failures"))
-    assert {line["track_id"]: line["reason"] for line in failures} == REASONS
-    assert [line["track_id"] for line in manifests.read_ledger(str(out), manifest, "tracks")] == list(SOUND)
+    failures = list(read_failures(str(out), manifest))
+    assert {track.track_id: track.reason for track in failures} == REASONS
+    assert [track.track_id for track in read_tracks(str(out), manifest)] == list(SOUND)
     assert {path: data for path, data in files_below(nasty).items() if not path.startswith(f"{out}/")} == before
-    messages = {line["track_id"]: line["message"] for line in failures}
+    messages = {track.track_id: track.message for track in failures}
     assert "unpacks to 2,147,483,649 bytes" in messages[5]
     assert "2 different files of that name" in messages[8]
 

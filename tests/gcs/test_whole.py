@@ -9,6 +9,7 @@ from tests.gcs.corpus import SETTINGS, digest_of, ingest, upload
 from tests.gcs.stack import BUCKET
 from transforms import storage
 from transforms.dataset import manifest as manifests
+from transforms.dataset.ledger import read_tracks
 
 pytestmark = pytest.mark.usefixtures("cloud")
 
@@ -108,8 +109,7 @@ def test_a_report_of_a_run_in_a_bucket_goes_to_a_bucket(trained, grown):
 
 def test_a_song_on_this_machine_is_judged_by_a_model_in_a_bucket(trained, grown, corpus, capsys):
     # A track that the dataset holds, so that it is not one of the corpus' broken ones.
-    rows = manifests.read_ledger(grown[0], manifests.load(grown[0]), "tracks")
-    known = {f"{row['track_id']:06d}.mp3" for row in rows}
+    known = {f"{track.track_id:06d}.mp3" for track in read_tracks(grown[0], manifests.load(grown[0]))}
     song = next(path for path in sorted((corpus / "audio").rglob("*.mp3")) if path.name in known)
     capsys.readouterr()
     assert fma.main(["predict", trained[0], str(song), "--json"]) == 0

@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from transforms import storage
-from transforms.audio.extract import TrackFacts
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
 from transforms.dataset.plan import ShardPlan, make_plan
 from transforms.records.schema import Record, add_digests, digest, serialize
 from transforms.records.tfrecord import frame
-from transforms.tracks import SPLITS, Track
+from transforms.tracks import SPLITS, Track, TrackFacts
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)
 """Small images, and windows of 16,384 samples: long enough for a crop of 10,000."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transforms import storage
-from transforms.dataset.manifest import Manifest, ShardFile, read_ledger
+from transforms.dataset.ledger import read_tracks
+from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics.columns import COLUMNS
@@ -94,7 +95,7 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
         raise UsageError(f"{dataset} has no track in the split {' or '.join(splits) or 'of any name'}")
     track_ids, labels, values = _read_shards(dataset, manifest, shards)
     of_record = np.repeat([shard.split for shard in shards], [shard.records for shard in shards])
-    artists = {line["track_id"]: line.get("artist", "") for line in read_ledger(dataset, manifest, "tracks")}
+    artists = {track.track_id: track.artist for track in read_tracks(dataset, manifest)}
     order = np.argsort(track_ids)
     table = Table(
         name=dataset,

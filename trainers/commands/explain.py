@@ -10,7 +10,7 @@ import numpy as np
 from trainers.runs.directory import CONFIG
 from trainers.runs.predictions import read_run_predictions
 from transforms import storage
-from transforms.dataset.ledger import Found, find_track
+from transforms.dataset.ledger import FailedTrack, FoundTrack, find_track
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     runs = find_runs(args.runs, args.dataset)
     opinions: list[dict[str, Any]] = []
     silent: list[str] = []
-    if found.ingested:
-        opinions, silent = ask(runs, found.line["split"], args.track_id)
+    if not isinstance(found.track, FailedTrack):
+        opinions, silent = ask(runs, found.track.split, args.track_id)
     if args.json:
         console.say(json.dumps(as_json(found, opinions, silent)))
     else:
@@ -118,32 +118,34 @@ def _opinion(run: str, model: str, found: Any, track_id: int) -> dict[str, Any] 
     }
 
 
-def as_json(found: Found, opinions: list[dict[str, Any]], silent: list[str]) -> dict[str, Any]:
+def as_json(found: FoundTrack, opinions: list[dict[str, Any]], silent: list[str]) -> dict[str, Any]:
     """All of it as plain values."""
     return {
-        "ingested": found.ingested,
+        "ingested": not isinstance(found.track, FailedTrack),
         "generation": found.generation,
-        "track": found.line,
-        "records": [asdict(place) for place in found.places],
+        "track": found.track.to_json(),
+        "records": [asdict(record) for record in found.records],
         "predictions": opinions,
         "without_predictions": silent,
     }
 
 
-def _show(args: argparse.Namespace, found: Found, opinions: list[dict[str, Any]], silent: list[str]) -> None:
-    state = "ingested" if found.ingested else f"failed: {found.line['reason']} ({found.line['message']})"
+def _show(args: argparse.Namespace, found: FoundTrack, opinions: list[dict[str, Any]], silent: list[str]) -> None:
+    track = found.track
+    state = f"failed: {track.reason} ({track.message})" if isinstance(track, FailedTrack) else "ingested"
     console.say(f"track {args.track_id}, {state}, in generation {found.generation}")
     console.say()
-    console.table("", ("metadata", ""), [(key, str(found.line[key])) for key in found.line if key not in HIDDEN])
-    if found.places:
+    cells = [(key, str(value)) for key, value in track.to_json().items() if key not in HIDDEN]
+    console.table("", ("metadata", ""), cells)
+    if found.records:
         console.say()
-        rows = [(p.kind, p.window, f"{p.start_s:.1f} s", p.shard, p.offset, p.length) for p in found.places]
+        rows = [(p.kind, p.window, f"{p.start_s:.1f} s", p.shard, p.offset, p.length) for p in found.records]
         console.table("", ("record", "window", "at", "shard", "offset", "bytes"), rows)
     if opinions:
         console.say()
-        said = [_row(opinion, found.line["genre"]) for opinion in opinions]
-        console.table("", ("run", "model", "says", "with", f"{found.line['genre']} has", ""), said)
-    if silent and not opinions and found.line["split"] == "training":
+        said = [_row(opinion, track.genre) for opinion in opinions]
+        console.table("", ("run", "model", "says", "with", f"{track.genre} has", ""), said)
+    if silent and not opinions and track.split == "training":
         console.say(
             "a training track: runs keep what they say of validation and test (fma evaluate RUN --split training)"
         )

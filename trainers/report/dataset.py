@@ -7,7 +7,8 @@ from typing import Any
 
 from trainers.report.collect import Comparison
 from trainers.report.html import Content, Html, definition, element, paragraph, percent, section, table
-from transforms.dataset.manifest import Manifest, read_ledger
+from transforms.dataset.ledger import IngestedTrack, read_tracks
+from transforms.dataset.manifest import Manifest
 from transforms.tracks import SPLITS
 
 LICENCES = 12
@@ -26,7 +27,7 @@ class Facts:
       licences: by licence.
       seconds: of audio.
       artists: distinct names.
-      tracks: ledger lines of the wanted tracks by id.
+      tracks: the wanted tracks by id.
     """
 
     genres: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -34,24 +35,24 @@ class Facts:
     licences: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     artists: set[str] = field(default_factory=set)
-    tracks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tracks: dict[int, IngestedTrack] = field(default_factory=dict)
 
 
 def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Facts:
-    """Read the ledger; `wanted` are the ids of the tracks whose lines are kept.
+    """Read the ledger; `wanted` are the ids of the tracks that are kept.
 
     Raises:
       FmaError: a ledger is missing or damaged.
     """
     facts = Facts()
-    for line in read_ledger(dataset, manifest, "tracks"):
-        facts.genres[line["genre"], line["split"]] += 1
-        facts.subsets[line.get("subset") or UNSTATED, line["split"]] += 1
-        facts.licences[line.get("license") or UNSTATED] += 1
-        facts.seconds += line["seconds"]
-        facts.artists.add(line.get("artist", ""))
-        if line["track_id"] in wanted:
-            facts.tracks[line["track_id"]] = line
+    for track in read_tracks(dataset, manifest):
+        facts.genres[track.genre, track.split] += 1
+        facts.subsets[track.subset or UNSTATED, track.split] += 1
+        facts.licences[track.license or UNSTATED] += 1
+        facts.seconds += track.seconds
+        facts.artists.add(track.artist)
+        if track.track_id in wanted:
+            facts.tracks[track.track_id] = track
     facts.artists.discard("")
     return facts
 

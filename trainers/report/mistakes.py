@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from trainers.report.collect import Comparison
 from trainers.report.html import Content, Html, count, element, folded, paragraph, percent, section, table
+from transforms.tracks import Track
 
 PAIRS, TRACKS, HARD = 8, 5, 20
 """How many are listed: pairs of genres, tracks of each, and tracks that every model gets wrong."""
 
-Tracks = Mapping[int, dict[str, Any]]
-"""Ledger lines by track id, as far as they are known."""
+Tracks = Mapping[int, Track]
+"""Tracks by id, as far as they are known."""
 
 
 def confused_pairs(comparison: Comparison) -> list[tuple[int, int, np.ndarray]]:
@@ -58,8 +58,8 @@ def mistakes(comparison: Comparison, tracks: Tracks, dataset: str | None) -> Htm
 
 
 def _title_and_artist(track_id: int, tracks: Tracks) -> list[str]:
-    track = tracks.get(track_id, {})
-    return [track.get(key, "") for key in ("title", "artist")]
+    track = tracks.get(track_id)
+    return [track.title, track.artist] if track else ["", ""]
 
 
 def _link(track_id: int, tracks: Tracks) -> Html:

@@ -15,13 +15,12 @@ from trainers.serving.answers import Answer
 from trainers.serving.pictures import Spectrogram
 from trainers.serving.scorers import Scorer
 from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
-from transforms.audio.extract import TrackFacts
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError
 from transforms.records.schema import decode_payload, deserialize
 from transforms.records.tfrecord import read_records
-from transforms.tracks import Track
+from transforms.tracks import Track, TrackFacts
 
 Rows = tuple[np.ndarray, ...]
 Forward = Callable[[np.ndarray], Rows]

@@ -13,7 +13,8 @@ import numpy as np
 from trainers.commands.evaluate import record_differences
 from trainers.serving.scorers import Scorer
 from transforms import storage
-from transforms.dataset.manifest import Manifest, load, read_ledger
+from transforms.dataset.ledger import read_tracks
+from transforms.dataset.manifest import Manifest, load
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 
@@ -71,11 +72,11 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
     if str(arrays.pop("weights", "")) != weights:  # a run that goes on, or is made again, makes other vectors
         arrays = _arrays(*_compute(scorer, dataset, manifest))
         _store(path, arrays | {"weights": np.array(weights)})
-    ledger = {line["track_id"]: line for line in read_ledger(dataset, manifest, "tracks")}
+    known = {track.track_id: track for track in read_tracks(dataset, manifest)}
     tracks = []
     for track_id in arrays.pop("track_id").tolist():
-        line = ledger.get(track_id, {})
-        tracks.append({"track_id": track_id} | {name: line[name] for name in SHOWN if line.get(name)})
+        shown = {name: getattr(known.get(track_id), name, "") for name in SHOWN}
+        tracks.append({"track_id": track_id} | {name: text for name, text in shown.items() if text})
     return Neighbours(tracks, **arrays)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from trainers.models.spec import Phase
 from transforms.audio.features import KINDS
-from transforms.dataset.manifest import Manifest, read_ledger
+from transforms.dataset.ledger import read_tracks
+from transforms.dataset.manifest import Manifest
 
 if TYPE_CHECKING:
     import keras
@@ -19,9 +20,9 @@ Jit = Literal["auto", "on", "off"]
 def count_by_label(dataset: str, manifest: Manifest, kind: str, split: str = "training") -> np.ndarray:
     """Records of a kind by label, int64 [classes], from the dataset's ledgers: no record is read."""
     counts: Counter[str] = Counter()
-    for line in read_ledger(dataset, manifest, "tracks"):
-        if line["split"] == split:
-            counts[line["genre"]] += line["windows"] if KINDS[kind].per == "window" else 1
+    for track in read_tracks(dataset, manifest):
+        if track.split == split:
+            counts[track.genre] += track.windows if KINDS[kind].per == "window" else 1
     return np.array([counts[genre] for genre in manifest.labels], np.int64)
 
 

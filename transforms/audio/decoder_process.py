@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from transforms.audio.extract import TrackFacts
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.runtime.stderr import debugging
-from transforms.tracks import Track
+from transforms.tracks import Track, TrackFacts
 
 BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process a core
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from transforms.audio.decode import AudioFacts, check_length, read_mono, resample
@@ -10,28 +9,9 @@ from transforms.audio.features import KINDS, Feature, to_pcm16
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
 from transforms.records.schema import Record
-from transforms.tracks import Track
+from transforms.tracks import Track, TrackFacts
 
 Write = Callable[[str, Record], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrackFacts:
-    """What ingestion found out about a track that it ingested.
-
-    Attributes:
-      seconds: decoded length.
-      windows: whole windows in it.
-      silent: whether it is digital silence.
-      audio_sha256: of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name.
-      zeroed_share: of the track, in stretches of exact zeros inside it (see `transforms.audio.decode`), 0 to 1.
-    """
-
-    seconds: float
-    windows: int
-    silent: bool
-    audio_sha256: str
-    zeroed_share: float = 0.0
 
 
 def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write) -> TrackFacts:

@@ -10,7 +10,8 @@ from typing import BinaryIO, cast
 
 from transforms import storage
 from transforms.dataset.leaks import Leak, audit, undetectable_leaks
-from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile, load, read_ledger
+from transforms.dataset.ledger import read_tracks
+from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile, load
 from transforms.dataset.shard_io import map_files
 from transforms.errors import FmaError
 from transforms.records.schema import KINDS, Record, add_digests, deserialize, digest
@@ -160,11 +161,11 @@ def _check_tracks(dataset: str, manifest: Manifest) -> list[str]:
     problems = []
     seen: set[int] = set()
     windows = 0
-    for line in read_ledger(dataset, manifest, "tracks"):
-        if line["track_id"] in seen:
-            problems.append(f"track {line['track_id']} was ingested twice")
-        seen.add(line["track_id"])
-        windows += line["windows"]
+    for track in read_tracks(dataset, manifest):
+        if track.track_id in seen:
+            problems.append(f"track {track.track_id} was ingested twice")
+        seen.add(track.track_id)
+        windows += track.windows
     totals = manifest.totals
     if len(seen) != totals["tracks"]:
         problems.append(f"the ledgers name {len(seen):,} tracks, the totals {totals['tracks']:,}")

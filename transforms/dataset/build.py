@@ -4,22 +4,19 @@ Files are written under a temporary name and then renamed, records are in track 
 and the audio goes in: a shard that is built twice has the same bytes.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from transforms import storage
 from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
-from transforms.audio.extract import TrackFacts
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import ShardResult
+from transforms.dataset.ledger import failed_line, ingested_line
+from transforms.dataset.manifest import FAILURES, LEDGERS, TRACKS, ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.dataset.shard_io import ShardFileWriter
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.records.schema import add_digests
 from transforms.runtime.console import os_message
-from transforms.tracks import Track
+from transforms.tracks import Track, TrackFacts
 
 OnTrack = Callable[[str], None]
 """Called after each track with its failure reason, or "" for one that was ingested."""
@@ -84,13 +81,14 @@ class ShardBuilder:
                 writer.discard()
 
     def _kinds(self) -> list[tuple[str, str]]:
-        return [*((kind, "tfrecord") for kind in self._config.features), ("tracks", "jsonl"), ("failures", "jsonl")]
+        return [*((kind, "tfrecord") for kind in self._config.features), *((kind, "jsonl") for kind in LEDGERS)]
 
     def _ingest(self, track: Track, writers: dict[str, ShardFileWriter], result: ShardResult) -> None:
         try:
             facts, crc32 = self._write_records(track, writers)
         except TrackError as error:
-            write_line(writers["failures"], track.to_json() | {"reason": error.reason, "message": error.message})
+            writers[FAILURES].write(failed_line(track, error))
+            writers[FAILURES].commit_track()
             result.failures[error.reason] = result.failures.get(error.reason, 0) + 1
             self._on_track(error.reason)
             return
@@ -100,8 +98,8 @@ class ShardBuilder:
             # A new exception, since runners pass on an exception's message and not its notes.
             raise RuntimeError(f"track {track.track_id} ({track.locator}): {error!r}") from error
         track_digest = add_digests(*(writers[kind].commit_track() for kind in self._config.features))
-        found = asdict(facts) | {"crc32": crc32, "digest": f"{track_digest:064x}"}
-        write_line(writers["tracks"], track.to_json() | found)
+        writers[TRACKS].write(ingested_line(track, facts, crc32, track_digest))
+        writers[TRACKS].commit_track()
         result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
         result.silent += facts.silent
         result.zeroed += facts.zeroed_share > 0
@@ -124,9 +122,3 @@ class ShardBuilder:
         except ProcessDiedError:
             # Not the track's fault if somebody else's signal did it: one that kills two processes is to blame.
             return attempt()
-
-
-def write_line(writer: ShardFileWriter, line: dict[str, Any]) -> None:
-    """Writes a ledger's line for one track."""
-    writer.write((json.dumps(line) + "\n").encode())
-    writer.commit_track()

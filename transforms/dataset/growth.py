@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, differences
-from transforms.dataset.manifest import LEDGERS, Manifest, is_dataset, load, read_ledger
+from transforms.dataset.ledger import read_failures, read_tracks
+from transforms.dataset.manifest import LEDGERS, Manifest, is_dataset, load
 from transforms.dataset.plan import GENERATION_NAME
 from transforms.errors import UsageError
 from transforms.tracks import Track
@@ -108,8 +108,8 @@ def plan_growth(
       update: whether changed tracks are to be read again, and vanished ones taken out.
       retry: the reason whose failed tracks are to be tried again, "" for any reason, None for none.
     """
-    ingested = {line["track_id"]: _state(line) for line in read_ledger(dataset, manifest, "tracks")}
-    failed = {line["track_id"]: line["reason"] for line in read_ledger(dataset, manifest, "failures")}
+    ingested = {track.track_id: _state(track) for track in read_tracks(dataset, manifest)}
+    failed = {track.track_id: track.reason for track in read_failures(dataset, manifest)}
     changed = [track.track_id for track in wanted if _has_changed(track, ingested.get(track.track_id))]
     retried = {track_id for track_id, reason in failed.items() if retry in ("", reason)}
     vanished = sorted({*ingested, *failed} - known)
@@ -137,15 +137,14 @@ State = tuple[str, str, int | None, int | None]
 """What makes a track another one when it changes: genre, split, bytes and crc32 of its file."""
 
 
-def _state(line: dict[str, Any]) -> State:
-    return line["genre"], line["split"], line.get("size"), line.get("crc32")
+def _state(track: Track) -> State:
+    return track.genre, track.split, track.size, track.crc32
 
 
 def _has_changed(track: Track, before: State | None) -> bool:
     """Whether a track differs from its ledger line in anything that both know."""
-    now = (track.genre, track.split, track.size, track.crc32)
     return before is not None and any(
-        old != new for old, new in zip(before, now, strict=True) if old is not None and new is not None
+        old != new for old, new in zip(before, _state(track), strict=True) if old is not None and new is not None
     )
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
 from transforms import storage
-from transforms.dataset.manifest import Manifest, ShardFile, read_ledger
+from transforms.dataset.ledger import IngestedTrack, read_tracks
+from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import map_files
 from transforms.records.schema import Record, decode_payload, deserialize
 from transforms.records.tfrecord import read_records
@@ -94,27 +94,23 @@ class Leak:
         return f"the same {self.what} {self.name!r} in {places}"
 
 
-def find_leaks(tracks: Iterable[dict[str, Any]]) -> list[Leak]:
+def find_leaks(tracks: Iterable[IngestedTrack]) -> list[Leak]:
     """Artists, albums, and exactly equal decoded audio, in more than one split.
 
     Artists are told apart by their names, blind to case and spacing; albums by their id where the metadata has one,
     else by their title.
-
-    Args:
-      tracks: ledger lines with track_id, split, silent, audio_sha256 and, where known, artist, album and album_id.
     """
     found: dict[str, dict[str, tuple[str, dict[str, list[int]]]]] = {"artist": {}, "album": {}, "audio": {}}
     for track in tracks:
-        artist, album = track.get("artist", ""), track.get("album", "")
-        keys = {"artist": artist_key(artist), "album": track.get("album_id") or album}
-        names = {"artist": " ".join(artist.split()), "album": album}
+        keys = {"artist": artist_key(track.artist), "album": track.album_id or track.album}
+        names = {"artist": " ".join(track.artist.split()), "album": track.album}
         # Silence is equal to all other silence of its length, and tells nothing.
-        keys["audio"] = "" if track["silent"] else track["audio_sha256"]
-        names["audio"] = track["audio_sha256"][:12]
+        keys["audio"] = "" if track.silent else track.audio_sha256
+        names["audio"] = track.audio_sha256[:12]
         for what, key in keys.items():
             if key:
                 _, places = found[what].setdefault(key, (names[what], {}))
-                places.setdefault(track["split"], []).append(track["track_id"])
+                places.setdefault(track.split, []).append(track.track_id)
     return [
         Leak(what, name, {split: where[split] for split in SPLITS if split in where})
         for what, things in found.items()
@@ -150,23 +146,24 @@ def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
     Raises:
       FmaError: a shard is damaged.
     """
-    ledger = {line["track_id"]: line for line in read_ledger(dataset, manifest, "tracks") if not line["silent"]}
-    words = _read_fingerprints(dataset, manifest, set(ledger))
-    asked = [track_id for track_id in words if ledger[track_id]["split"] != SPLITS[0]]
+    tracks = {track.track_id: track for track in read_tracks(dataset, manifest) if not track.silent}
+    words = _read_fingerprints(dataset, manifest, set(tracks))
+    asked = [track_id for track_id in words if tracks[track_id].split != SPLITS[0]]
     found: dict[int, set[int]] = {}
     for one, other in _candidates(words, asked):
-        different = all(ledger[one][key] != ledger[other][key] for key in ("split", "audio_sha256"))
+        first, second = tracks[one], tracks[other]
+        different = first.split != second.split and first.audio_sha256 != second.audio_sha256
         if different and _apart(words[one], words[other]) <= SAME:
             group = found.get(one, {one}) | found.get(other, {other})
             found.update(dict.fromkeys(group, group))
     groups = {min(group): sorted(group) for group in found.values()}
-    return [_leak(ledger, groups[first]) for first in sorted(groups)]
+    return [_leak(tracks, groups[least]) for least in sorted(groups)]
 
 
-def _leak(ledger: dict[int, dict], group: list[int]) -> Leak:
-    first = ledger[group[0]]
-    name = ": ".join(text for text in (first.get("artist"), first.get("title")) if text) or f"track {group[0]}"
-    where = {split: [i for i in group if ledger[i]["split"] == split] for split in SPLITS}
+def _leak(tracks: dict[int, IngestedTrack], group: list[int]) -> Leak:
+    first = tracks[group[0]]
+    name = ": ".join(text for text in (first.artist, first.title) if text) or f"track {group[0]}"
+    where = {split: [i for i in group if tracks[i].split == split] for split in SPLITS}
     return Leak("recording", name, {split: ids for split, ids in where.items() if ids})
 
 
@@ -236,7 +233,7 @@ def audit(dataset: str, manifest: Manifest) -> list[Leak]:
     Raises:
       FmaError: a file of the dataset is damaged.
     """
-    leaks = find_leaks(read_ledger(dataset, manifest, "tracks"))
+    leaks = find_leaks(read_tracks(dataset, manifest))
     return leaks if undetectable_leaks(manifest) else leaks + find_near_duplicates(dataset, manifest)
 
 

@@ -1,17 +1,111 @@
-"""One track in a dataset: its ledger line, and where each of its records lies."""
+"""The ledgers: one JSON line for each track that was ingested or failed; and where the records of a track lie."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from transforms import storage
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, read_ledger_file
-from transforms.dataset.rewrite import shard_name
+from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
+from transforms.errors import FmaError, TrackError
 from transforms.records.schema import deserialize
 from transforms.records.tfrecord import OVERHEAD, read_records
+from transforms.tracks import Track, TrackFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class IngestedTrack(Track):
+    """A line of a `tracks` ledger: a track and its `TrackFacts`. Lines of older versions may lack some of them.
+
+    Attributes:
+      crc32: of the file that was decoded.
+      digest: of the track's records of all kinds, 64 hexadecimal digits.
+    """
+
+    seconds: float = 0.0
+    windows: int = 0
+    silent: bool = False
+    audio_sha256: str = ""
+    zeroed_share: float = 0.0
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTrack(Track):
+    """A line of a `failures` ledger: a track, a reason (one of `transforms.errors.REASONS`) and what was found."""
+
+    reason: str = ""
+    message: str = ""
+
+
+LedgerTrack = IngestedTrack | FailedTrack
+_TYPES: dict[str, type[LedgerTrack]] = {TRACKS: IngestedTrack, FAILURES: FailedTrack}
+_FIELDS = {kind: frozenset(field.name for field in fields(type_)) for kind, type_ in _TYPES.items()}
+
+
+def ingested_line(track: Track, facts: TrackFacts, crc32: int, digest: int) -> bytes:
+    """Return the line of an ingested track, as `IngestedTrack` describes it."""
+    return _line(track.to_json() | asdict(facts) | {"crc32": crc32, "digest": f"{digest:064x}"})
+
+
+def failed_line(track: Track, error: TrackError) -> bytes:
+    """Return the line of a track that failed."""
+    return _line(track.to_json() | {"reason": error.reason, "message": error.message})
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values) + "\n").encode()
+
+
+def parse_line(kind: str, line: bytes) -> LedgerTrack:
+    """Parse a line of a ledger of that kind; fields that this version does not know are left out."""
+    known = _FIELDS[kind]
+    return _TYPES[kind](**{key: value for key, value in json.loads(line).items() if key in known})
+
+
+def read_tracks(dataset: str, manifest: Manifest) -> Iterator[IngestedTrack]:
+    """Read the ingested tracks, generation by generation.
+
+    Raises:
+      FmaError: a ledger is missing or damaged.
+    """
+    return (line for line in _read_all(dataset, manifest.ledgers(TRACKS)) if isinstance(line, IngestedTrack))
+
+
+def read_failures(dataset: str, manifest: Manifest) -> Iterator[FailedTrack]:
+    """Read the tracks that failed; see `read_tracks`."""
+    return (line for line in _read_all(dataset, manifest.ledgers(FAILURES)) if isinstance(line, FailedTrack))
+
+
+def _read_all(dataset: str, ledgers: Iterable[ShardFile]) -> Iterator[LedgerTrack]:
+    for ledger in ledgers:
+        yield from read_ledger_file(dataset, ledger)
+
+
+def read_ledger_file(dataset: str, ledger: ShardFile) -> Iterator[LedgerTrack]:
+    """Read the tracks of one ledger file; see `read_lines`."""
+    return (parse_line(ledger.kind, line) for line in read_lines(dataset, ledger))
+
+
+def read_lines(dataset: str, ledger: ShardFile) -> list[bytes]:
+    """Read the lines of a ledger file as they are stored, each with its line end.
+
+    Raises:
+      FmaError: it is missing or damaged.
+    """
+    path = storage.join(dataset, ledger.path)
+    try:
+        data = storage.read_bytes(path)
+    except FileNotFoundError as error:
+        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+    if hashlib.sha256(data).hexdigest() != ledger.sha256:
+        raise FmaError(f"{path} is damaged: run fma verify {dataset}")
+    return data.splitlines(keepends=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLocation:
     """Where a record lies.
 
     Attributes:
@@ -32,57 +126,47 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A track of a dataset.
+class FoundTrack:
+    """A track of a dataset, with the name of its generation and its records in the order of the manifest's files."""
 
-    Attributes:
-      line: its line in the ledger.
-      ingested: False for one that failed, whose line has the reason.
-      generation: name of the generation it came with.
-      places: of its records, in the order of the manifest's files.
-    """
-
-    line: dict[str, Any]
-    ingested: bool
+    track: LedgerTrack
     generation: str
-    places: tuple[Place, ...]
+    records: tuple[RecordLocation, ...]
 
 
-def find_track(dataset: str, manifest: Manifest, track_id: int) -> Found | None:
-    """Looks a track up, or returns None where no ledger names it.
-
-    Args:
-      dataset: path.
-      manifest: its manifest.
-      track_id: the track's.
+def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | None:
+    """Look a track up; None where no ledger names it.
 
     Raises:
       FmaError: a file of the dataset is damaged.
     """
     for generation in manifest.generations:
         for ledger in generation.ledgers:
-            for line in read_ledger_file(dataset, ledger):
-                if line["track_id"] == track_id:
-                    ingested = ledger.kind == "tracks"
-                    places = _places(dataset, manifest, generation, ledger, track_id) if ingested else []
-                    return Found(line, ingested, generation.name, tuple(places))
+            for track in read_ledger_file(dataset, ledger):
+                if track.track_id == track_id:
+                    records = _find_records(dataset, manifest, generation, ledger, track)
+                    return FoundTrack(track, generation.name, tuple(records))
     return None
 
 
-def _places(dataset: str, manifest: Manifest, generation: Generation, ledger: ShardFile, track_id: int) -> list[Place]:
-    shards = [shard for shard in generation.shards if shard_name(shard) == shard_name(ledger)]
-    return [place for shard in shards for place in _places_in(dataset, manifest, shard, track_id)]
+def _find_records(
+    dataset: str, manifest: Manifest, generation: Generation, ledger: ShardFile, track: LedgerTrack
+) -> Iterator[RecordLocation]:
+    if ledger.kind == TRACKS:
+        for shard in generation.shards:
+            if shard.name == ledger.name:
+                yield from _find_in_shard(dataset, manifest, shard, track.track_id)
 
 
-def _places_in(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> list[Place]:
-    places, offset = [], 0
+def _find_in_shard(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> Iterator[RecordLocation]:
+    offset, found = 0, False
     with storage.open_read(storage.join(dataset, shard.path)) as file:
         for data in read_records(file, shard.path):
             record, length = deserialize(data), len(data) + OVERHEAD
             if record.track_id == track_id:
+                found = True
                 seconds = record.start / manifest.config.sample_rate
-                places.append(Place(shard.kind, record.window, seconds, shard.path, offset, length))
-            elif places:
-                break  # records are in track order
+                yield RecordLocation(shard.kind, record.window, seconds, shard.path, offset, length)
+            elif found:
+                return  # records are in track order
             offset += length
-    return places

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"
-LEDGERS = ("tracks", "failures")
+TRACKS, FAILURES = LEDGERS = ("tracks", "failures")
+"""Kinds of ledger files: those of ingested tracks, and of tracks that failed."""
 
 
 @dataclass(slots=True)
@@ -41,6 +42,11 @@ class ShardFile:
     bytes: int = 0
     sha256: str = ""
     digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """`training-00000-of-00008`: what a shard's files of all kinds have in common within a generation."""
+        return self.path.rpartition("/")[2].rpartition(".")[0]
 
 
 @dataclass(slots=True)
@@ -181,7 +187,7 @@ class Manifest:
     def totals(self) -> dict[str, Any]:
         """Counts over all generations, as stored in dataset.json."""
         by_split = dict.fromkeys(SPLITS, 0)
-        for ledger in self.ledgers("tracks"):
+        for ledger in self.ledgers(TRACKS):
             by_split[ledger.split] += ledger.tracks
         records = {kind: sum(shard.records for shard in self.shards(kind)) for kind in self.config.features}
         genres: Counter[str] = Counter()
@@ -272,25 +278,3 @@ def commit(dataset: str, manifest: Manifest) -> None:
     """
     data = json.dumps(manifest.to_json(), indent=1) + "\n"
     manifest.version = storage.replace(storage.join(dataset, FILE_NAME), data.encode(), manifest.version)
-
-
-def read_ledger(dataset: str, manifest: Manifest, kind: str) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a ledger (`tracks` or `failures`), generation by generation; see `read_ledger_file`."""
-    for ledger in manifest.ledgers(kind):
-        yield from read_ledger_file(dataset, ledger)
-
-
-def read_ledger_file(dataset: str, ledger: ShardFile) -> Iterator[dict[str, Any]]:
-    """The JSON lines of one ledger file.
-
-    Raises:
-      FmaError: it is missing or damaged.
-    """
-    path = storage.join(dataset, ledger.path)
-    try:
-        data = storage.read_bytes(path)
-    except FileNotFoundError as error:
-        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
-    if hashlib.sha256(data).hexdigest() != ledger.sha256:
-        raise FmaError(f"{path} is damaged: run fma verify {dataset}")
-    yield from map(json.loads, data.splitlines())

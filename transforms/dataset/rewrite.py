@@ -4,13 +4,12 @@ The old files stay on disk until the next run that writes, so that a reader that
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from transforms import storage
-from transforms.dataset.build import write_line
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, read_ledger_file
+from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledger_file, read_lines
+from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
 from transforms.records.schema import add_digests, deserialize, digest
@@ -39,14 +38,14 @@ def without_tracks(
 class _Rewriter:
     def __init__(self, dataset: str, labels: list[str], tracks: set[int], failures: set[int], folder: str):
         self._dataset, self._labels, self._folder = dataset, labels, folder
-        self._drop = {"tracks": tracks, "failures": failures}
+        self._drop = {TRACKS: tracks, FAILURES: failures}
         self.bytes = 0
 
     def generation(self, generation: Generation) -> Generation:
         touched = {
-            (ledger.kind, shard_name(ledger))
+            (ledger.kind, ledger.name)
             for ledger in generation.ledgers
-            if any(line["track_id"] in self._drop[ledger.kind] for line in read_ledger_file(self._dataset, ledger))
+            if any(track.track_id in self._drop[ledger.kind] for track in read_ledger_file(self._dataset, ledger))
         }
         if not touched:
             return generation
@@ -60,21 +59,22 @@ class _Rewriter:
         return recount(self._dataset, kept)
 
     def _ledger(self, ledger: ShardFile, generation: str, touched: set[tuple[str, str]]) -> ShardFile | None:
-        if (ledger.kind, shard_name(ledger)) not in touched:
+        if (ledger.kind, ledger.name) not in touched:
             return ledger
         writer = self._writer(ledger, generation)
-        for line in read_ledger_file(self._dataset, ledger):
-            if line["track_id"] not in self._drop[ledger.kind]:
-                write_line(writer, line)
+        for line in read_lines(self._dataset, ledger):
+            if parse_line(ledger.kind, line).track_id not in self._drop[ledger.kind]:
+                writer.write(line)
+                writer.commit_track()
         return self._publish(writer)
 
     def _shard(self, shard: ShardFile, generation: str, touched: set[tuple[str, str]]) -> ShardFile | None:
-        if ("tracks", shard_name(shard)) not in touched:
+        if (TRACKS, shard.name) not in touched:
             return shard
         writer = self._writer(shard, generation)
         last = None
         for track_id, framed, content in read_framed(self._dataset, shard, self._labels):
-            if track_id in self._drop["tracks"]:
+            if track_id in self._drop[TRACKS]:
                 continue
             if last not in (None, track_id):
                 writer.commit_track()
@@ -92,11 +92,6 @@ class _Rewriter:
         facts = writer.publish()
         self.bytes += facts.bytes if facts else 0
         return facts
-
-
-def shard_name(file: ShardFile) -> str:
-    """`training-00000-of-00008`: what a shard's files of all kinds have in common within a generation."""
-    return file.path.rpartition("/")[2].rpartition(".")[0]
 
 
 def read_framed(dataset: str, shard: ShardFile, labels: list[str]) -> Iterator[tuple[int, bytes, int]]:
@@ -118,16 +113,12 @@ def read_framed(dataset: str, shard: ShardFile, labels: list[str]) -> Iterator[t
 
 def recount(dataset: str, generation: Generation) -> Generation:
     """The generation with its counts taken from its ledgers."""
-    lines: dict[str, Iterable[dict[str, Any]]] = {
-        kind: [
-            line for ledger in generation.ledgers if ledger.kind == kind for line in read_ledger_file(dataset, ledger)
-        ]
-        for kind in ("tracks", "failures")
-    }
+    lines = [line for ledger in generation.ledgers for line in read_ledger_file(dataset, ledger)]
+    tracks = [line for line in lines if isinstance(line, IngestedTrack)]
     return replace(
         generation,
-        genres=dict(sorted(Counter(line["genre"] for line in lines["tracks"]).items())),
-        failures=dict(sorted(Counter(line["reason"] for line in lines["failures"]).items())),
-        silent=sum(line["silent"] for line in lines["tracks"]),
-        zeroed=sum(line.get("zeroed_share", 0) > 0 for line in lines["tracks"]),
+        genres=dict(sorted(Counter(track.genre for track in tracks).items())),
+        failures=dict(sorted(Counter(line.reason for line in lines if isinstance(line, FailedTrack)).items())),
+        silent=sum(track.silent for track in tracks),
+        zeroed=sum(track.zeroed_share > 0 for track in tracks),
     )

@@ -12,6 +12,7 @@ import fma
 from tests.conftest import tone
 from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
+from transforms.dataset.ledger import read_failures
 
 
 def last_line(capsys) -> str:
@@ -107,8 +108,8 @@ def test_failed_tracks_that_were_mended_move_into_the_dataset(music, capsys):
     manifest = manifests.load(str(music / "out"))
     assert manifest.totals["tracks"] == 13
     assert manifest.totals["failures"] == {"corrupt_audio": 1}
-    (line,) = manifests.read_ledger(str(music / "out"), manifest, "failures")
-    assert (line["track_id"], line["reason"]) == (21, "corrupt_audio")
+    (failed,) = read_failures(str(music / "out"), manifest)
+    assert (failed.track_id, failed.reason) == (21, "corrupt_audio")
     assert manifest.digest == fresh_digest(music)
     assert is_sound(music / "out")
 

@@ -15,6 +15,7 @@ import fma
 from tests.conftest import tone
 from tests.faults.mp3 import frames_of
 from transforms.dataset import manifest as manifests
+from transforms.dataset.ledger import read_failures, read_tracks
 
 GENRES = ("Rock", "Folk")
 SMALL = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,raw"]
@@ -152,13 +153,13 @@ def test_broken_tracks_are_listed_with_reasons_and_the_rest_is_ingested(tmp_path
     manifest = manifests.load(str(tmp_path / "out"))
     assert manifest.totals["tracks"] == 9
     assert manifest.totals["failures"] == {"corrupt_audio": 1, "empty_audio": 1, "missing_audio": 1}
-    lines = list(manifests.read_ledger(str(tmp_path / "out"), manifest, "failures"))
-    assert {line["track_id"]: line["reason"] for line in lines} == {
+    failures = list(read_failures(str(tmp_path / "out"), manifest))
+    assert {track.track_id: track.reason for track in failures} == {
         4: "missing_audio",
         5: "empty_audio",
         6: "corrupt_audio",
     }
-    assert all(line["path"] and line["message"] for line in lines)
+    assert all(track.path and track.message for track in failures)
     assert fma.main(["verify", str(tmp_path / "out")]) == 0
 
 
@@ -201,10 +202,7 @@ def test_frames_that_lost_their_content_are_counted_and_shown_with_the_tracks_sh
     assert "1 tracks have stretches of exact zeros inside" in capsys.readouterr().out
     manifest = manifests.load(str(tmp_path / "out"))
     assert manifest.totals["zeroed"] == 1
-    shares = {
-        line["track_id"]: line["zeroed_share"]
-        for line in manifests.read_ledger(str(tmp_path / "out"), manifest, "tracks")
-    }
+    shares = {track.track_id: track.zeroed_share for track in read_tracks(str(tmp_path / "out"), manifest)}
     assert shares.pop(3) == pytest.approx(20 / len(frames), rel=0.15)
     assert set(shares.values()) == {0}
 

@@ -11,6 +11,7 @@ from pipelines.runners.options import beam_options
 from tests.pipelines.ingest.test_growth import files_of
 from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Generation
 from transforms.dataset.plan import make_plan
 from transforms.records.schema import add_digests
@@ -57,9 +58,8 @@ def assert_equal_to_undisturbed(music: Path, name: str) -> None:
 def test_shards_that_two_workers_build_at_the_same_time_are_there_once(music):
     whole = manifests.load(str(music / "out"))
     (generation,) = whole.generations
-    known = Track.__dataclass_fields__
-    lines = manifests.read_ledger(str(music / "out"), whole, "tracks")
-    tracks = [Track(**{key: value for key, value in line.items() if key in known}) for line in lines]
+    ingested = read_tracks(str(music / "out"), whole)
+    tracks = [Track(**{field: getattr(track, field) for field in Track.__dataclass_fields__}) for track in ingested]
     plan = make_plan(tracks, whole.config)
     job = BuildJob(str(music / "twice"), generation.name, tuple(whole.labels), whole.config)
     results = run_build(job, plan + plan, beam_options([], len(tracks), 2))

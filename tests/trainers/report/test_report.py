@@ -21,6 +21,7 @@ from transforms import storage
 from transforms.dataset.leaks import Leak
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
+from transforms.tracks import Track
 
 EVIL = '<script>alert("1")</script> & Söhne'
 
@@ -245,7 +246,7 @@ def test_what_users_wrote_stays_text(tmp_path):
     assert EVIL in page.text
     assert "<i>svm" in page.text
     assert not {"script", "i", "b"} & set(page.tags)
-    ledger = {i: {"title": EVIL, "artist": '"><img src=x>'} for i in range(5, 17)}
+    ledger = {i: Track(i, "Rock", "test", title=EVIL, artist='"><img src=x>') for i in range(5, 17)}
     found = Parsed(mistakes(compare(read_runs(runs)), ledger, data))
     assert EVIL in found.text and '"><img src=x>' in found.text
     assert not {"script", "img"} & set(found.tags)
@@ -324,7 +325,7 @@ def test_the_most_confused_pairs_name_their_tracks(tmp_path):
     other = np.log(np.eye(2)[[0, 0, 0, 0, 1, 1] + [1] * 6] * 0.8 + 0.1).astype(np.float32)
     second_run = write_run(tmp_path / "s", genres=GENRES[:2], track_id=range(12), label=label, values={"svm": other})
     assert sorted(hard_rows(compare(read_runs([run, second_run]))).tolist()) == [4, 5]
-    text = Parsed(mistakes(comparison, {4: {"title": "A Song", "artist": "Somebody"}}, "data")).text
+    text = Parsed(mistakes(comparison, {4: Track(4, "Folk", "test", title="A Song", artist="Somebody")}, "data")).text
     assert "Folk taken for Jazz" in text and "A Song, Somebody (4)" in text and "track 3" in text
     assert "fma explain data TRACK_ID" in text
 

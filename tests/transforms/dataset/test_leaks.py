@@ -1,6 +1,7 @@
 """Copies of a recording are found whatever was done to the file, and other recordings are not taken for copies."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 import fma
 from transforms.config import DatasetConfig
 from transforms.dataset.leaks import Leak, audit, bit_error_rate, find_leaks, fingerprint, undetectable_leaks
+from transforms.dataset.ledger import IngestedTrack
 from transforms.dataset.manifest import Manifest, load
 
 RATE = 22_050
@@ -83,14 +85,13 @@ def test_other_sounds_differ_in_nearly_half_of_the_bits_and_silence_is_like_noth
 
 
 def test_an_album_on_both_sides_of_a_split_is_a_leak_and_albums_of_one_title_are_told_apart_by_their_id():
-    lines = [
-        {"track_id": i, "split": split, "silent": True, "audio_sha256": "", "album": "Demo", "album_id": album_id}
+    tracks = [
+        IngestedTrack(i, "Rock", split, silent=True, album="Demo", album_id=album_id)
         for i, split, album_id in ((1, "training", "7"), (2, "test", "8"), (3, "validation", "8"))
     ]
-    assert find_leaks(lines) == [Leak("album", "Demo", {"validation": [3], "test": [2]})]
-    for line in lines:
-        del line["album_id"]
-    assert find_leaks(lines) == [Leak("album", "Demo", {"training": [1], "validation": [3], "test": [2]})]
+    assert find_leaks(tracks) == [Leak("album", "Demo", {"validation": [3], "test": [2]})]
+    tracks = [replace(track, album_id="") for track in tracks]
+    assert find_leaks(tracks) == [Leak("album", "Demo", {"training": [1], "validation": [3], "test": [2]})]
 
 
 def test_without_mel_records_near_duplicates_are_said_not_to_have_been_looked_for(tmp_path, capsys):

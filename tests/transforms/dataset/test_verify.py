@@ -7,6 +7,7 @@ import pytest
 import fma
 from tests.pipelines.ingest.test_ingest import ingest, make_music
 from transforms.dataset.leaks import find_leaks
+from transforms.dataset.ledger import IngestedTrack
 from transforms.dataset.manifest import load
 
 
@@ -93,39 +94,33 @@ def test_a_file_that_the_manifest_does_not_list_is_nobodys_problem(dataset, caps
     assert problems(dataset, capsys) == []
 
 
-def line(track_id: int, split: str, artist: str = "", audio: str = "", silent: bool = False) -> dict:
-    return {
-        "track_id": track_id,
-        "split": split,
-        "artist": artist,
-        "audio_sha256": audio or str(track_id),
-        "silent": silent,
-    }
+def track(track_id: int, split: str, artist: str = "", audio: str = "", silent: bool = False) -> IngestedTrack:
+    return IngestedTrack(
+        track_id, "Rock", split, artist=artist, audio_sha256=audio or str(track_id), silent=silent, windows=1
+    )
 
 
 def test_an_artist_that_is_spelled_in_two_ways_is_one():
-    lines = [
-        {"track_id": 1, "split": "training", "silent": False, "audio_sha256": "a", "artist": "The  Band"},
-        {"track_id": 2, "split": "test", "silent": False, "audio_sha256": "b", "artist": "the band "},
-    ]
-    assert [str(leak) for leak in find_leaks(lines)] == ["the same artist 'The Band' in training (1), test (2)"]
+    tracks = [track(1, "training", "The  Band"), track(2, "test", "the band ")]
+    assert [str(leak) for leak in find_leaks(tracks)] == ["the same artist 'The Band' in training (1), test (2)"]
 
 
 def test_an_artist_on_both_sides_of_a_split_is_a_leak():
-    (leak,) = find_leaks([line(1, "training", "Ann"), line(2, "test", "Ann"), line(3, "training", "Bob")])
+    (leak,) = find_leaks([track(1, "training", "Ann"), track(2, "test", "Ann"), track(3, "training", "Bob")])
     assert (leak.what, leak.name, leak.where) == ("artist", "Ann", {"training": [1], "test": [2]})
     assert str(leak) == "the same artist 'Ann' in training (1), test (2)"
 
 
 def test_equal_audio_on_both_sides_of_a_split_is_a_leak():
-    (leak,) = find_leaks([line(1, "training", audio="f00"), line(2, "validation", audio="f00")])
+    (leak,) = find_leaks([track(1, "training", audio="f00"), track(2, "validation", audio="f00")])
     assert (leak.what, leak.where) == ("audio", {"training": [1], "validation": [2]})
 
 
 def test_tracks_within_a_split_and_unknown_artists_and_silence_are_no_leaks():
-    lines = [line(1, "test", "Ann", "f00"), line(2, "test", "Ann", "f00"), line(3, "training"), line(4, "test")]
+    tracks = [track(1, "test", "Ann", "f00"), track(2, "test", "Ann", "f00"), track(3, "training"), track(4, "test")]
     assert (
-        find_leaks([*lines, line(5, "training", audio="0", silent=True), line(6, "test", audio="0", silent=True)]) == []
+        find_leaks([*tracks, track(5, "training", audio="0", silent=True), track(6, "test", audio="0", silent=True)])
+        == []
     )
 
 

@@ -1,0 +1,132 @@
+"""Compaction: all generations of a dataset as one, with the same records and the same digest.
+
+Two passes over files, none over audio: where each track's records lie, then each new shard from slices of the old ones.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from transforms import storage
+from transforms.dataset.ledger import IngestedTrack, LedgerTrack, parse_line, read_lines
+from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile, ShardResult, commit
+from transforms.dataset.plan import ShardPlan, generation_name, make_plan
+from transforms.dataset.rewrite import read_framed, recount
+from transforms.dataset.shard_io import ShardFileWriter
+from transforms.records.schema import add_digests
+from transforms.runtime import console
+from transforms.runtime.parallel import in_processes
+from transforms.tracks import Track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSlice:
+    """A track's records in a file: where they are, how many, and the sum of their content digests."""
+
+    path: str
+    offset: int
+    length: int
+    records: int
+    digest: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """A shard to write: its plan, the slices of each feature kind and the ledger's lines, both in track order."""
+
+    plan: ShardPlan
+    slices: dict[str, list[TrackSlice]]
+    lines: list[bytes]
+
+
+def compact(dataset: str, manifest: Manifest) -> Manifest:
+    """Write and commit the dataset as one generation; return the new manifest."""
+    kinds = manifest.config.features
+    tracks, failures = _read_ledgers(dataset, manifest, TRACKS), _read_ledgers(dataset, manifest, FAILURES)
+    plans = make_plan((_planned(track) for track, _ in tracks.values()), manifest.config)
+    name = generation_name(len(manifest.generations) + 1, plans, [], manifest.labels, manifest.config)
+    shards = [shard for kind in kinds for shard in manifest.shards(kind)]
+    slices: dict[tuple[str, int], TrackSlice] = {}
+    with console.progress("compact", 2 * len(shards) + len(plans), "steps") as progress:
+        for shard, found in zip(shards, in_processes(partial(find_slices, dataset, manifest), shards), strict=True):
+            slices |= {(shard.kind, track_id): slice_ for track_id, slice_ in found}
+            progress.advance(2)
+        jobs = []
+        for plan in plans:
+            ids = [track.track_id for track in plan.tracks]
+            of_kinds = {kind: [slices[kind, track_id] for track_id in ids] for kind in kinds}
+            jobs.append(ShardJob(plan, of_kinds, [tracks[track_id][1] for track_id in ids]))
+        files: list[ShardFile] = []
+        for written in in_processes(partial(write_shard, dataset, name), jobs):
+            files += written
+            progress.advance(1)
+    files += _write_failures(dataset, name, failures)
+    last = manifest.generations[-1]
+    merged = Generation.from_results(name, last.subset, last.job, last.skipped, [ShardResult(name, files)])
+    merged = recount(dataset, merged)
+    compacted = Manifest(manifest.config, manifest.labels, [merged], manifest.transform_fn, manifest.version)
+    if compacted.digest != manifest.digest:
+        raise AssertionError(f"compaction changed the digest of {dataset}")
+    commit(dataset, compacted)
+    return compacted
+
+
+def _read_ledgers(dataset: str, manifest: Manifest, kind: str) -> dict[int, tuple[LedgerTrack, bytes]]:
+    """Return the tracks of all ledgers of a kind, each with its line, by id."""
+    lines = (line for ledger in manifest.ledgers(kind) for line in read_lines(dataset, ledger))
+    return {track.track_id: (track, line) for line in lines for track in [parse_line(kind, line)]}
+
+
+def _planned(track: LedgerTrack) -> Track:
+    """Return what a plan needs to know of a track that was ingested."""
+    assert isinstance(track, IngestedTrack)
+    return Track(track.track_id, track.genre, track.split, duration=track.seconds)
+
+
+def find_slices(dataset: str, manifest: Manifest, shard: ShardFile) -> list[tuple[int, TrackSlice]]:
+    """Return (track_id, where its records lie) for each track of a shard, whose records are contiguous."""
+    found: list[tuple[int, TrackSlice]] = []
+    offset = 0
+    for track_id, framed, content in read_framed(dataset, shard, manifest.labels):
+        if found and found[-1][0] == track_id:
+            old = found.pop()[1]
+            total = add_digests(old.digest, content)
+            found.append((track_id, TrackSlice(old.path, old.offset, old.length + len(framed), old.records + 1, total)))
+        else:
+            found.append((track_id, TrackSlice(shard.path, offset, len(framed), 1, content)))
+        offset += len(framed)
+    return found
+
+
+def write_shard(dataset: str, generation: str, job: ShardJob) -> list[ShardFile]:
+    """Write a shard from slices of old ones: a file for each kind and its ledger of tracks."""
+    files = []
+    for kind, slices in job.slices.items():
+        path = storage.join(kind, generation, f"{job.plan.name}.tfrecord")
+        writer = ShardFileWriter(dataset, path, kind, job.plan.split)
+        parts = [storage.Slice(storage.join(dataset, one.path), one.offset, one.length) for one in slices]
+        for one, data in zip(slices, storage.read_slices(parts), strict=True):
+            writer.write(data, one.digest, one.records)
+            writer.commit_track()
+        files.append(writer.publish())
+    files.append(_write_ledger(dataset, generation, TRACKS, job.plan, job.lines))
+    return [file for file in files if file]
+
+
+def _write_ledger(
+    dataset: str, generation: str, kind: str, plan: ShardPlan, lines: Iterable[bytes]
+) -> ShardFile | None:
+    writer = ShardFileWriter(dataset, storage.join(kind, generation, f"{plan.name}.jsonl"), kind, plan.split)
+    for line in lines:
+        writer.write(line)
+        writer.commit_track()
+    return writer.publish()
+
+
+def _write_failures(dataset: str, generation: str, failures: dict[int, tuple[LedgerTrack, bytes]]) -> list[ShardFile]:
+    """Write the ledgers of tracks that failed, one for each split."""
+    files = []
+    for split in sorted({track.split for track, _ in failures.values()}):
+        lines = [line for _, (track, line) in sorted(failures.items()) if track.split == split]
+        files.append(_write_ledger(dataset, generation, FAILURES, ShardPlan(split, 0, 1, ()), lines))
+    return [file for file in files if file]
