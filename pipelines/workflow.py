@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from pipelines.commands.ingest import examine
 from pipelines.commands.statistics import nothing_to_do
 from transforms import storage
 from transforms.dataset.manifest import load
-from transforms.errors import FmaError
+from transforms.errors import FmaError, check_format_version
 from transforms.runtime import console
 from transforms.runtime.console import human_seconds
 
@@ -112,12 +112,10 @@ class Memory:
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             values = json.loads(storage.read_bytes(self._path))
-            version, done = values["format_version"], values["done"]
+            check_format_version(self._path, values, FORMAT_VERSION)
+            return values["done"]
         except (ValueError, KeyError, TypeError) as error:
             raise FmaError(f"{self._path} is damaged ({error}); remove it to run every step again") from None
-        if version > FORMAT_VERSION:
-            raise FmaError(f"{self._path} has format version {version}: update fma-genres")
-        return done
 
     def inputs(self, name: str) -> dict[str, Any] | None:
         """Those with which a node was last done, or None."""
@@ -272,8 +270,8 @@ def _trainer(work: Work, model: str) -> Node:
 
 def _trainer_inputs(work: Work, model: str) -> dict[str, Any]:
     manifest = load(work.dataset)
-    found = {} if model == BASELINES else manifest.transform_fn or {}
-    statistics = {key: value for key, value in found.items() if key != "path"}  # what they are of, not where they lie
+    statistics = asdict(manifest.transform_fn) if manifest.transform_fn and model != BASELINES else {}
+    statistics.pop("path", None)  # what they are of, not where they lie
     return {
         "dataset": manifest.digest,
         "statistics": statistics,

@@ -3,6 +3,8 @@
 Anything else that is raised is a programming error and keeps its traceback.
 """
 
+from typing import Any
+
 
 class FmaError(Exception):
     """The command failed; the message is one line that says what to do. Exit code 1."""
@@ -66,3 +68,17 @@ SKIPPED = {
     "no_genre": "the metadata gives the track no genre",
     "not_in_subset": "the track belongs to a larger subset",
 }
+
+
+def check_format_version(path: str, values: dict[str, Any], known: int) -> None:
+    """Refuse a JSON file whose `format_version` is higher than the one that this program writes.
+
+    Raises:
+      FmaError: it is higher.
+      KeyError, TypeError: there is no such number: the file is damaged.
+    """
+    version = values["format_version"]
+    if not isinstance(version, int):
+        raise TypeError(f"its format_version is {version!r}")
+    if version > known:
+        raise FmaError(f"{path} has format version {version}, this program reads {known}: update fma-genres")

@@ -5,17 +5,17 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import asdict
 
 from transforms import storage
 from transforms.commands.arguments import number
 from transforms.dataset.growth import locked
-from transforms.dataset.manifest import Manifest, ShardFile, commit, load
+from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
 from transforms.runtime import console
 from transforms.runtime.stderr import capture_native_stderr
 
 TAKES_BEAM_OPTIONS = True
 KINDS_WITH_STATISTICS = ("mel", "stats")
-FOLDER = "transform_fn"
 GRAPH_VERSION = 2
 """Goes up when the same records would give another graph: statistics of another version are made anew."""
 
@@ -65,10 +65,10 @@ def nothing_to_do(dataset: str, manifest: Manifest) -> str:
     if not shards:
         return f"{dataset} holds {', '.join(manifest.config.features)} only, which needs no statistics"
     have = manifest.transform_fn
-    if have is None or have != describe(manifest, have["path"]):
+    if have is None or have != describe(manifest, have.path):
         return ""
-    complete = all(storage.exists(_saved_model(dataset, have["path"], kind)) for kind in have["kinds"])
-    return f"the statistics of {dataset} are up to date: {have['path']}" if complete else ""
+    complete = all(storage.exists(_saved_model(dataset, have.path, kind)) for kind in have.kinds)
+    return f"the statistics of {dataset} are up to date: {have.path}" if complete else ""
 
 
 def training_shards(manifest: Manifest) -> dict[str, list[ShardFile]]:
@@ -82,20 +82,15 @@ def is_training(shard: ShardFile, kind: str) -> bool:
     return (shard.split, shard.kind) == ("training", kind)
 
 
-def describe(manifest: Manifest, path: str) -> dict:
+def describe(manifest: Manifest, path: str) -> TransformFn:
     """What dataset.json says about the statistics that lie there."""
     kinds = list(training_shards(manifest))
-    return {
-        "path": path,
-        "kinds": kinds,
-        "records": manifest.records_digest(kinds, "training"),
-        "graph_version": GRAPH_VERSION,
-    }
+    return TransformFn(path, kinds, manifest.records_digest(kinds, "training"), GRAPH_VERSION)
 
 
 def folder_name(manifest: Manifest) -> str:
     """The number of generations, then 8 hex digits that are equal for the same training records."""
-    text = json.dumps([manifest.config.digest, describe(manifest, "")], sort_keys=True)
+    text = json.dumps([manifest.config.digest, asdict(describe(manifest, ""))], sort_keys=True)
     return f"{len(manifest.generations):04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -104,14 +99,14 @@ def _write_statistics(args: argparse.Namespace, manifest: Manifest) -> None:
     with capture_native_stderr():
         _prepare_tensorflow()
         earlier, new = _analyse(args, manifest, name)
-    manifest.transform_fn = describe(manifest, f"{FOLDER}/{name}")
+    manifest.transform_fn = describe(manifest, f"{TRANSFORM_FN}/{name}")
     commit(args.dataset, manifest)
     storage.remove_tree(storage.join(args.dataset, "plan", name))
     # Only now: until the commit, readers were told of the old folder.
-    for old in set(storage.list_folders(storage.join(args.dataset, FOLDER))) - {name}:
-        storage.remove_tree(storage.join(args.dataset, FOLDER, old))
+    for old in set(storage.list_folders(storage.join(args.dataset, TRANSFORM_FN))) - {name}:
+        storage.remove_tree(storage.join(args.dataset, TRANSFORM_FN, old))
     kept = f", kept the sums of {_counts(earlier)}" if any(earlier.values()) else ""
-    console.say(f"analysed {_counts(new)} records of the training split{kept}: {manifest.transform_fn['path']}")
+    console.say(f"analysed {_counts(new)} records of the training split{kept}: {manifest.transform_fn.path}")
 
 
 def _analyse(args: argparse.Namespace, manifest: Manifest, name: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -136,7 +131,7 @@ def _analyse(args: argparse.Namespace, manifest: Manifest, name: str) -> tuple[d
     arguments = with_runner_defaults(args.beam_options, dataset, "statistics", name)
     options = beam_options(arguments, size // BYTES_PER_TRACK, args.workers)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
-        earlier = carry_over(dataset, held, f"{FOLDER}/{name}")
+        earlier = carry_over(dataset, held, f"{TRANSFORM_FN}/{name}")
         job = AnalysisJob(dataset, name, manifest.config, tuple(earlier), new, ticks)
         run_analysis(job, shards, keys, options)
     return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records
@@ -144,8 +139,8 @@ def _analyse(args: argparse.Namespace, manifest: Manifest, name: str) -> tuple[d
 
 def _remove_left_over(dataset: str, manifest: Manifest, name: str) -> None:
     """What a killed run left under the name; the graphs alone where the manifest lists it, but some are missing."""
-    folder = storage.join(dataset, FOLDER, name)
-    listed = manifest.transform_fn is not None and manifest.transform_fn["path"] == f"{FOLDER}/{name}"
+    folder = storage.join(dataset, TRANSFORM_FN, name)
+    listed = manifest.transform_fn is not None and manifest.transform_fn.path == f"{TRANSFORM_FN}/{name}"
     graphs = [storage.join(folder, kind) for kind in KINDS_WITH_STATISTICS]
     for left_over in (storage.join(dataset, "plan", name), *(graphs if listed else [folder])):
         storage.remove_tree(left_over)
@@ -162,7 +157,7 @@ def _prepare_tensorflow() -> None:
 
 
 def _saved_model(dataset: str, path: str, kind: str) -> str:
-    return storage.join(dataset, path, kind, "transform_fn", "saved_model.pb")
+    return storage.join(dataset, path, kind, TRANSFORM_FN, "saved_model.pb")
 
 
 if __name__ == "__main__":

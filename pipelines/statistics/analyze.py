@@ -28,7 +28,7 @@ from pipelines.statistics.tft_import import DatasetCache, DatasetKey, get_analys
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import ShardFile
+from transforms.dataset.manifest import TRANSFORM_FN, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
 from transforms.records.schema import decode_payload, deserialize
@@ -134,7 +134,7 @@ class AnalysisJob:
     @property
     def statistics(self) -> str:
         """Where the graphs and the sums are written, relative to the dataset."""
-        return f"transform_fn/{self.name}"
+        return f"{TRANSFORM_FN}/{self.name}"
 
     def plan_path(self, kind: str) -> str:
         """One line for each training shard of the kind that is read."""

@@ -58,7 +58,7 @@ def load_parts(dataset: str, manifest: Manifest) -> list[Part]:
     """What the dataset's last analysis left, in its order; [] where it left nothing that can be read."""
     if manifest.transform_fn is None:
         return []
-    path = storage.join(dataset, manifest.transform_fn["path"], FILE)
+    path = storage.join(dataset, manifest.transform_fn.path, FILE)
     try:
         parts = [Part(**fields) for fields in json.loads(storage.read_bytes(path))]
         for part in parts:

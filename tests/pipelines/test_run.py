@@ -8,6 +8,7 @@ import pytest
 import fma
 from pipelines.workflow import Decision, Memory, Node, Result, blocked_by, changed, key_of, plan
 from tests.pipelines.ingest.test_ingest import make_music
+from transforms.errors import FmaError
 
 SMALL = ("--n-mels", "32", "--window-frames", "24", "--features", "raw", "--direct_running_mode", "in_memory")
 TINY = ("--options", "waveform_cnn=--epochs 1 --width .1")
@@ -134,9 +135,16 @@ def test_the_memory_of_a_folder_names_what_changed(tmp_path):
 def test_a_damaged_memory_is_one_line(tmp_path, capsys):
     make_music(tmp_path, tracks=4)
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "run.json").write_text('{"format_version": 1, "do')
-    assert run(tmp_path, "--plan") == 1
-    assert "run.json is damaged" in capsys.readouterr().err
+    for text in ('{"format_version": 1, "do', '{"format_version": "1", "done": {}}', '{"done": {}}', "[]"):
+        (tmp_path / "work" / "run.json").write_text(text)
+        assert run(tmp_path, "--plan") == 1
+        assert "run.json is damaged" in capsys.readouterr().err
+
+
+def test_a_memory_of_a_newer_version_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"format_version": 2, "done": {}}')
+    with pytest.raises(FmaError, match="has format version 2, this program reads 1: update fma-genres"):
+        Memory(str(tmp_path))
 
 
 def test_keys_do_not_depend_on_the_order_of_the_inputs_or_the_process():

@@ -21,15 +21,16 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import Any
 
-from trainers.runs.state import BACKUP, RunState, load_state, read_json, write_json
+from trainers.runs.state import BACKUP, RunState, load_state, read_json, report_damage, write_json
 from transforms import storage
-from transforms.errors import FmaError, UsageError
+from transforms.dataset.manifest import TRANSFORM_FN
+from transforms.errors import FmaError, UsageError, check_format_version
 
 FORMAT_VERSION = 1
 CONFIG, MODEL, METRICS, EVALUATIONS = "config.json", "model.keras", "metrics.json", "evaluations"
-TRANSFORM, FEATURES, LOGS, LOCK, PREDICTIONS = "transform_fn", "features", "logs", ".lock", "predictions"
+FEATURES, LOGS, LOCK, PREDICTIONS = "features", "logs", ".lock", "predictions"
 LEFTOVERS = (BACKUP, FEATURES)
-BEFORE_CONFIG = {TRANSFORM, LOCK}
+BEFORE_CONFIG = {TRANSFORM_FN, LOCK}
 """What a run leaves that is killed before it has its config.json; anything else is somebody else's."""
 
 
@@ -161,9 +162,9 @@ def load_config(run: str) -> RunConfig:
     if not storage.exists(path):
         raise UsageError(f"{run} is not a run: it has no {CONFIG} (make one with fma train)")
     values = read_json(path)
-    version = values.pop("format_version", None)
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
+    with report_damage(path):
+        check_format_version(path, values, FORMAT_VERSION)
+    del values["format_version"]
     missing = {field.name for field in fields(RunConfig)} ^ set(values)
     if missing:
         raise FmaError(f"{path} is damaged: {', '.join(sorted(missing))}")

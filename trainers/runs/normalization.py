@@ -6,13 +6,12 @@
 from typing import TYPE_CHECKING
 
 from transforms import storage
-from transforms.dataset.manifest import Manifest, is_dataset, load
+from transforms.dataset.manifest import TRANSFORM_FN, Manifest, is_dataset, load
 from transforms.errors import FmaError, UsageError
 
 if TYPE_CHECKING:
     from trainers.runs.normalization_graph import TransformGraph
 
-FOLDER = "transform_fn"
 SAVED_MODEL = "saved_model.pb"
 
 
@@ -25,11 +24,11 @@ def find_transform(dataset: str, manifest: Manifest, kind: str) -> str:
     have = manifest.transform_fn
     if not any(shard.split == "training" for shard in manifest.shards(kind)):
         raise UsageError(f"{dataset} has no training records of kind {kind}, so nothing to normalise them by")
-    if have is None or kind not in have["kinds"]:
+    if have is None or kind not in have.kinds:
         raise UsageError(f"{dataset} has no statistics of kind {kind}: run fma statistics {dataset} first")
-    if have.get("records") != manifest.records_digest(have["kinds"], "training"):
+    if have.records != manifest.records_digest(have.kinds, "training"):
         raise UsageError(f"{dataset} has grown since its statistics were made: run fma statistics {dataset} first")
-    path = _graph(storage.join(dataset, have["path"]), kind)
+    path = _graph(storage.join(dataset, have.path), kind)
     if not storage.exists(storage.join(path, SAVED_MODEL)):
         raise UsageError(f"{path} is missing: run fma statistics {dataset} first")
     return path
@@ -44,7 +43,7 @@ def copy_transform(dataset: str, manifest: Manifest, kind: str, run: str) -> str
     Raises:
       UsageError: see `find_transform`.
     """
-    target = _graph(storage.join(run, FOLDER), kind)
+    target = _graph(storage.join(run, TRANSFORM_FN), kind)
     if storage.exists(storage.join(target, SAVED_MODEL)):
         return target
     source = find_transform(dataset, manifest, kind)
@@ -71,7 +70,7 @@ def load_transform(folder: str, kind: str) -> "TransformGraph":
         path = find_transform(folder, load(folder), kind)
         advice = f"remove it and run fma statistics {folder}"
     else:
-        path = _graph(storage.join(folder, FOLDER), kind)
+        path = _graph(storage.join(folder, TRANSFORM_FN), kind)
         advice = "train the run again"
         if not storage.exists(storage.join(path, SAVED_MODEL)):
             raise UsageError(f"{folder} has no normalisation graph of kind {kind} ({path})")
@@ -86,4 +85,4 @@ def load_transform(folder: str, kind: str) -> "TransformGraph":
 
 
 def _graph(folder: str, kind: str) -> str:
-    return storage.join(folder, kind, FOLDER)
+    return storage.join(folder, kind, TRANSFORM_FN)

@@ -13,7 +13,7 @@ from trainers.runs.state import load_state, read_json, report_damage, write_json
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
-from transforms.errors import FmaError, UsageError
+from transforms.errors import UsageError, check_format_version
 from transforms.fma_statistics.columns import COLUMNS
 from transforms.runtime import console
 
@@ -141,10 +141,8 @@ def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     """Opens what `write_bundle` wrote; see `open_scorer`."""
     path = storage.join(folder, BUNDLE)
     values = read_json(path)
-    version = values.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
     with report_damage(path):
+        check_format_version(path, values, FORMAT_VERSION)
         name, labels, entry = values["name"], values["labels"], values["entry"]
         config, made_with = DatasetConfig.from_json(values["config"]), dict(values["made_with"])
     if model not in (None, name):

@@ -86,7 +86,7 @@ def _normalizer(sample: Sample) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor]"
     from trainers.data.pipeline import open_inputs
 
     have = sample.manifest.transform_fn
-    if sample.kind == "mel" and (have is None or "mel" not in have["kinds"]):
+    if sample.kind == "mel" and (have is None or "mel" not in have.kinds):
         console.log(f"{sample.dataset} has no statistics of mel; records are scaled by constants, at the same cost")
         return lambda batch: tf.cast(batch["mel"], tf.float32) / 64 - 2
     return open_inputs(sample.dataset, sample.manifest, sample.kind, sample.dataset).normalize

@@ -9,12 +9,14 @@ from typing import Any
 
 from transforms import storage
 from transforms.config import DatasetConfig
-from transforms.errors import FmaError, UsageError
+from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.records.schema import add_digests
 from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"
+TRANSFORM_FN = "transform_fn"
+"""Key of the statistics in dataset.json, and name of the folders that hold their graphs (TFT's name for them)."""
 TRACKS, FAILURES = LEDGERS = ("tracks", "failures")
 """Kinds of ledger files: those of ingested tracks, and of tracks that failed."""
 
@@ -141,6 +143,28 @@ class Generation:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TransformFn:
+    """The full-pass statistics of the training split; not part of the dataset's digest.
+
+    Attributes:
+      path: of their folder, relative to the dataset.
+      kinds: feature kinds that have a graph there.
+      records: `Manifest.records_digest` of what was analysed.
+      graph_version: of the program's graphs when they were made; see `fma statistics`.
+    """
+
+    path: str
+    kinds: list[str]
+    records: str = ""
+    graph_version: int = 0
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "TransformFn":
+        """Build it from dataset.json's values; those that older versions left out do not fit any records."""
+        return cls(values["path"], list(values["kinds"]), values.get("records", ""), values.get("graph_version", 0))
+
+
 @dataclass(slots=True)
 class Manifest:
     """A dataset as its dataset.json describes it.
@@ -149,16 +173,14 @@ class Manifest:
       config: the settings that all records share.
       labels: genre names; a record's label is an index into them. Append-only.
       generations: in the order in which they were committed.
-      transform_fn: the full-pass statistics of the training split, or None where there are none: `path` (relative to
-        the dataset), `kinds`, `records` (`records_digest` of what was analysed) and `graph_version`. Not part of the
-        digest.
+      transform_fn: the statistics of the training split, or None where there are none.
       version: of the dataset.json that this was read from, or that it was committed as; 0 where there was none.
     """
 
     config: DatasetConfig
     labels: list[str] = field(default_factory=list)
     generations: list[Generation] = field(default_factory=list)
-    transform_fn: dict[str, Any] | None = None
+    transform_fn: TransformFn | None = None
     version: int = field(default=0, compare=False)
 
     def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:
@@ -223,17 +245,18 @@ class Manifest:
             "labels": self.labels,
             "totals": self.totals,
             "generations": [asdict(generation) for generation in self.generations],
-            "transform_fn": self.transform_fn,
+            TRANSFORM_FN: asdict(self.transform_fn) if self.transform_fn else None,
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Manifest":
         """The inverse of `to_json`; KeyError, TypeError or ValueError where the values are not ours."""
+        transform_fn = values.get(TRANSFORM_FN)
         return cls(
             DatasetConfig.from_json(values["config"]),
             list(values["labels"]),
             [Generation.from_json(generation) for generation in values["generations"]],
-            values.get("transform_fn"),
+            TransformFn.from_json(transform_fn) if transform_fn else None,
         )
 
 
@@ -257,10 +280,8 @@ def load(dataset: str) -> Manifest:
         raise UsageError(f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with fma ingest)") from error
     except ValueError as error:
         raise FmaError(f"{path} is damaged: {error}") from error
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise FmaError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update fma-genres")
     try:
+        check_format_version(path, values, FORMAT_VERSION)
         manifest = Manifest.from_json(values)
     except (KeyError, TypeError, ValueError) as error:
         raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error

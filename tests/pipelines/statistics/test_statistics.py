@@ -66,7 +66,7 @@ def records(dataset: Path, kind: str, split: str = "training") -> np.ndarray:
 def apply(dataset: Path, kind: str, values: np.ndarray) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    path = manifests.load(str(dataset)).transform_fn["path"]
+    path = manifests.load(str(dataset)).transform_fn.path
     graph = tf.saved_model.load(str(dataset / path / kind / "transform_fn"))
     return {name: value.numpy() for name, value in graph.transform_fn({kind: tf.constant(values)}).items()}
 
@@ -75,7 +75,7 @@ def constants(dataset: Path) -> list[np.ndarray]:
     """What the graphs hold: means, variances and principal axes."""
     import tensorflow as tf
 
-    path = manifests.load(str(dataset)).transform_fn["path"]
+    path = manifests.load(str(dataset)).transform_fn.path
     graphs = [tf.saved_model.load(str(dataset / path / kind / "transform_fn")) for kind in ("mel", "stats")]
     return [value.numpy() for graph in graphs for value in graph.transform_fn.captured_inputs]
 
@@ -130,10 +130,10 @@ def test_the_principal_components_are_those_of_the_z_scores_with_fixed_signs(ana
 def test_the_manifest_says_what_was_analysed_and_keeps_its_digest(analysed):
     manifest = manifests.load(str(analysed))
     have = manifest.transform_fn
-    assert have["kinds"] == ["mel", "stats"]
-    assert have["records"] == manifest.records_digest(("mel", "stats"), "training")
-    assert have["path"].startswith("transform_fn/0001-")
-    assert not (analysed / have["path"] / "raw").exists()
+    assert have.kinds == ["mel", "stats"]
+    assert have.records == manifest.records_digest(("mel", "stats"), "training")
+    assert have.path.startswith("transform_fn/0001-")
+    assert not (analysed / have.path / "raw").exists()
     assert not any((analysed / "plan").iterdir())
     assert fma.main(["verify", str(analysed)]) == 0
 
@@ -199,7 +199,7 @@ def grow(dataset: Path, more: Path) -> None:
 def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analysed, tmp_path, capsys):
     dataset = tmp_path / "dataset"
     shutil.copytree(analysed, dataset)
-    old = manifests.load(str(dataset)).transform_fn["path"]
+    old = manifests.load(str(dataset)).transform_fn.path
     grow(dataset, make(tmp_path / "more", tracks={"training": 3, "test": 1}, seed=1))
     (dataset / "transform_fn" / "0007-dead" / "mel").mkdir(parents=True)
     capsys.readouterr()
@@ -210,10 +210,10 @@ def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analy
     )
     manifest = manifests.load(str(dataset))
     new = manifest.transform_fn
-    assert new["records"] == manifest.records_digest(("mel", "stats"), "training")
-    assert new["path"].startswith("transform_fn/0002-")
-    assert new["path"] != old
-    assert [path.name for path in (dataset / "transform_fn").iterdir()] == [Path(new["path"]).name]
+    assert new.records == manifest.records_digest(("mel", "stats"), "training")
+    assert new.path.startswith("transform_fn/0002-")
+    assert new.path != old
+    assert [path.name for path in (dataset / "transform_fn").iterdir()] == [Path(new.path).name]
     values = np.delete(records(dataset, "stats").astype(np.float64), CONSTANT_COLUMN, axis=1)
     assert len(values) == 15
     found = np.delete(apply(dataset, "stats", records(dataset, "stats"))["stats"], CONSTANT_COLUMN, axis=1)

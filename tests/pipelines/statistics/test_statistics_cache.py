@@ -99,7 +99,7 @@ def test_growth_after_growth_keeps_every_earlier_sum(music, dataset, capsys):
         ingest_csv(music, "copy", metadata)
         spoil(dataset, len(manifests.load(str(dataset)).generations) - 1)
         statistics(dataset, capsys)
-    path = manifests.load(str(dataset)).transform_fn["path"]
+    path = manifests.load(str(dataset)).transform_fn.path
     assert len(json.loads((dataset / path / "cache.json").read_text())) == 3
     assert_as_at_once(dataset, music / "all")
 
@@ -148,7 +148,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def test_damaged_sums_are_not_used_and_everything_is_read_again(music, dataset, capsys):
-    flip_a_bit(dataset / manifests.load(str(dataset)).transform_fn["path"])
+    flip_a_bit(dataset / manifests.load(str(dataset)).transform_fn.path)
     ingest_csv(music, "copy", "all.csv")
     line, remarks = statistics(dataset, capsys)
     assert "kept the sums" not in line
@@ -168,7 +168,7 @@ def test_damaged_sums_are_not_used_and_everything_is_read_again(music, dataset, 
 def test_sums_that_are_lost_or_not_ours_are_none(dataset, capsys, damage, remark):
     manifest = manifests.load(str(dataset))
     assert len(load_parts(str(dataset), manifest)) == 1
-    damage(dataset / manifest.transform_fn["path"])
+    damage(dataset / manifest.transform_fn.path)
     capsys.readouterr()
     assert load_parts(str(dataset), manifest) == []
     assert remark in capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_the_sums_lie_with_the_graphs_that_the_manifest_lists_and_no_others_are_
     manifest = manifests.load(str(dataset))
     listed = {file.path for file in manifest.files()}
     found = {str(path.relative_to(dataset)) for path in dataset.rglob("*") if path.is_file()}
-    folder = manifest.transform_fn["path"]
+    folder = manifest.transform_fn.path
     sums = {path for path in found if path.startswith(f"{folder}/cache")}
     assert len(sums) == 1 + 2 * 3  # the list; two parts with mean and variance of mel, moments of stats
     graphs = {path for path in found if path.startswith(f"{folder}/")} - sums

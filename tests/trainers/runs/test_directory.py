@@ -124,6 +124,9 @@ def test_a_damaged_config_is_one_line(tmp_path):
     path.write_text(json.dumps({"format_version": 99}))
     with pytest.raises(FmaError, match="update fma-genres"):
         load_config(str(tmp_path))
+    path.write_text(json.dumps({"format_version": "1"}))
+    with pytest.raises(FmaError, match=r"config\.json is damaged"):
+        load_config(str(tmp_path))
     with pytest.raises(UsageError, match="is not a run"):
         load_config(str(tmp_path / "nowhere"))
 

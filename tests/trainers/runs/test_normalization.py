@@ -4,6 +4,7 @@ import errno
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,13 +140,13 @@ def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):
 
 def test_statistics_from_before_the_dataset_grew_are_refused(copied):
     manifest = load(copied)
-    manifest.transform_fn["records"] = "of fewer records"
+    manifest.transform_fn = replace(manifest.transform_fn, records="of fewer records")
     with pytest.raises(UsageError, match=f"has grown since .*: run fma statistics {copied} first"):
         find_transform(str(copied), manifest, "mel")
 
 
 def test_a_graph_that_is_listed_but_missing_is_said_so(copied):
-    shutil.rmtree(copied / load(copied).transform_fn["path"] / "stats")
+    shutil.rmtree(copied / load(copied).transform_fn.path / "stats")
     with pytest.raises(UsageError, match=f"stats/transform_fn is missing: run fma statistics {copied} first"):
         load_transform(str(copied), "stats")
 

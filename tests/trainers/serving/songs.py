@@ -16,13 +16,13 @@ from tests.trainers.synthetic import CONFIG
 from trainers.data.pipeline import Inputs, open_inputs
 from trainers.models import find
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
-from trainers.runs.directory import MODEL, TRANSFORM, RunConfig, create_run
+from trainers.runs.directory import MODEL, RunConfig, create_run
 from trainers.runs.state import RunState, save_state
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
 from transforms import storage
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.manifest import Generation, Manifest, commit, load
+from transforms.dataset.manifest import TRANSFORM_FN, Generation, Manifest, commit, load
 from transforms.dataset.plan import make_plan
 from transforms.tracks import Track
 
@@ -71,7 +71,7 @@ def write_run(run: Path, model: str, dataset: Path, graphs: Path, labels: Sequen
     known = {"path": str(dataset), "digest": manifest.digest, "config": SETTINGS.to_json()}
     create_run(str(run), RunConfig(model, {}, 0, known, labels, [], {}))
     if spec.kind == "mel":
-        shutil.copytree(graphs, run / TRANSFORM / "mel" / "transform_fn")
+        shutil.copytree(graphs, run / TRANSFORM_FN / "mel" / TRANSFORM_FN)
     decide(spec, network, open_inputs(str(dataset), manifest, spec.kind, str(run)))
     storage.write_bytes(storage.join(str(run), MODEL), checkpoint.model_bytes(network))
     save_state(str(run), RunState(epoch=1, best_epoch=1, phase_done=True, finished="for tests"))

@@ -4,7 +4,7 @@ import pytest
 
 from transforms.config import DatasetConfig
 from transforms.dataset import manifest as manifests
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, ShardResult, commit, load
+from transforms.dataset.manifest import Generation, Manifest, ShardFile, ShardResult, TransformFn, commit, load
 from transforms.errors import FmaError, UsageError
 
 
@@ -60,7 +60,7 @@ def test_the_digest_is_the_sum_of_records_whatever_the_shards_and_depends_on_the
 
 def test_a_manifest_comes_back_as_it_was_committed(tmp_path):
     manifest = manifest_of(*RESULTS)
-    manifest.transform_fn = {"path": "transform_fn/a", "kinds": ["mel"], "generations": ["0001-g"]}
+    manifest.transform_fn = TransformFn("transform_fn/a", ["mel"], "0" * 64, 2)
     commit(str(tmp_path), manifest)
     assert load(str(tmp_path)) == manifest
     assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
@@ -97,6 +97,12 @@ def test_a_manifest_of_a_newer_version_is_refused(tmp_path):
         return json.dumps(json.loads(text) | {"format_version": manifests.FORMAT_VERSION + 1})
 
     assert "update fma-genres" in str(damaged(tmp_path, newer))
+
+
+@pytest.mark.parametrize("version", ["1", None])
+def test_a_format_version_that_is_no_number_is_damage(tmp_path, version):
+    changed = damaged(tmp_path, lambda text: json.dumps(json.loads(text) | {"format_version": version}))
+    assert f"dataset.json is damaged: TypeError its format_version is {version!r}" in str(changed)
 
 
 def test_a_manifest_whose_shard_list_was_edited_is_damaged(tmp_path):
