@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.runners.local import descendants
-from transforms.commands.verify import verify
 from transforms.dataset import manifest as manifests
+from transforms.dataset.verify import verify
 
 FMA = [sys.executable, "-m", "fma"]
 DONE = "nothing (it was done)"

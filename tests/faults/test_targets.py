@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.ingest.test_ingest import SMALL, make_music
-from transforms.commands.verify import verify
 from transforms.dataset import manifest as manifests
+from transforms.dataset.verify import verify
 
 FMA = [sys.executable, "-m", "fma"]
 TMPFS_MEGABYTES = 16

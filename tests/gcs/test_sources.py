@@ -7,7 +7,7 @@ from tests.transforms.catalog.archive_server import BODY, QUICK, archive, get, s
 from tests.transforms.corpus.test_sample import TINY, TINY_ARGUMENTS
 from transforms import storage
 from transforms.catalog import fetch
-from transforms.commands.download import download
+from transforms.catalog.download import download
 from transforms.corpus.writer import write_corpus
 from transforms.errors import FmaError
 

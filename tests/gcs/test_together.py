@@ -26,7 +26,7 @@ def wait_for(cloud: Cloud, path: str, method: str = "POST") -> None:
 
 
 def is_sound(dataset: str) -> bool:
-    from transforms.commands.verify import verify
+    from transforms.dataset.verify import verify
 
     return not verify(dataset, manifests.load(dataset)).problems
 

@@ -124,9 +124,9 @@ def test_all_of_it_in_one_command_works_in_a_bucket_and_has_nothing_to_do_then(g
     command += ["--options", "baselines=--models gnb --jobs 1"]
     assert fma.main(command) == 0
     assert storage.exists(f"{ROOT}/work/report.html")
-    before = {path: storage.mark(path) for path, _ in storage.list_files(f"{ROOT}/work")}
+    before = {path: storage.fingerprint(path) for path, _ in storage.list_files(f"{ROOT}/work")}
     assert fma.main(command) == 0
-    assert {path: storage.mark(path) for path, _ in storage.list_files(f"{ROOT}/work")} == before
+    assert {path: storage.fingerprint(path) for path, _ in storage.list_files(f"{ROOT}/work")} == before
 
 
 def test_pictures_go_to_a_bucket(grown):

@@ -1,41 +1,17 @@
-"""`fma verify`: re-reads a whole dataset and compares it with what its dataset.json promises."""
+"""`fma verify`: read a whole dataset again and compare it with what its dataset.json says."""
 
 import argparse
-import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from typing import BinaryIO, cast
+from dataclasses import asdict
 
-from transforms import storage
-from transforms.dataset.leaks import Leak, audit, undetectable_leaks
-from transforms.dataset.ledger import read_tracks
-from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile, load
-from transforms.dataset.shard_io import map_files
-from transforms.errors import FmaError
-from transforms.records.schema import KINDS, Record, add_digests, deserialize, digest
-from transforms.records.tfrecord import read_records
+from transforms.dataset.leaks import undetectable_leaks
+from transforms.dataset.manifest import load
+from transforms.dataset.verify import verify
 from transforms.runtime import console
 
 
-@dataclass(slots=True)
-class Verdict:
-    """What `verify` found.
-
-    Attributes:
-      digest: of the records as they were read.
-      problems: one line each; none for a sound dataset.
-      leaks: what stands on both sides of a split; a property of the data, not damage.
-    """
-
-    digest: str
-    problems: list[str] = field(default_factory=list)
-    leaks: list[Leak] = field(default_factory=list)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the options of `fma verify`."""
     parser.description = "Re-reads every file of a dataset: sizes, checksums, records, counts, digest, split leaks."
     parser.epilog = "example: fma verify data/small"
     parser.add_argument("dataset", metavar="DATASET")
@@ -43,14 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; exit code 1 where something does not hold."""
+    """Verify the dataset and print what was found; exit code 1 where something does not hold."""
     manifest = load(args.dataset)
     verdict = verify(args.dataset, manifest)
     totals = manifest.totals
     if args.json:
-        leaks = [{"what": leak.what, "name": leak.name, "where": leak.where} for leak in verdict.leaks]
-        result = {"ok": not verdict.problems, "digest": verdict.digest, "problems": verdict.problems, "leaks": leaks}
-        console.say(json.dumps(result | {"totals": totals}))
+        console.say(json.dumps({"ok": not verdict.problems} | asdict(verdict) | {"totals": totals}))
     else:
         for leak in verdict.leaks:
             console.say(f"leak: {leak}")
@@ -63,114 +37,3 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"digest {verdict.digest}")
         console.say(f"{len(verdict.problems)} problems" if verdict.problems else "the dataset is sound")
     return 1 if verdict.problems else 0
-
-
-def verify(dataset: str, manifest: Manifest) -> Verdict:
-    """Re-reads every file that a manifest lists."""
-    files = manifest.files()
-    check = partial(check_file, dataset, manifest)
-    problems: list[str] = []
-    digests: dict[str, int] = {}
-    with console.progress("verify", sum(file.bytes for file in files), "bytes") as progress:
-        done = 0
-        for file, (found, value) in zip(files, map_files(check, files), strict=True):
-            problems += found
-            digests[file.path] = value
-            done += file.bytes
-            progress.update(done, f"{len(problems)} problems" if problems else "")
-    total = add_digests(*(digests[shard.path] for kind in manifest.config.features for shard in manifest.shards(kind)))
-    read = hashlib.sha256(f"{manifest.config.digest} {total:064x}".encode()).hexdigest()
-    if problems:
-        return Verdict(read, problems)
-    return Verdict(read, _check_tracks(dataset, manifest), audit(dataset, manifest))
-
-
-class _HashedFile:
-    """Counts and hashes what is read, so that a large shard need not be in memory whole."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.hashed = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.hashed.update(data)
-        self.bytes += len(data)
-        return data
-
-
-def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
-    """Compares one file with its line in the manifest; returns the problems and the digest of its records."""
-    try:
-        with storage.open_read(storage.join(dataset, file.path)) as opened:
-            hashed = _HashedFile(opened)
-            if file.kind in LEDGERS:
-                hashed.read()
-                return _compare(file, file.records, hashed, int(file.digest, 16)), 0
-            return _check_records(hashed, manifest, file)
-    except FileNotFoundError:
-        return [f"{file.path} is missing"], 0
-
-
-def _check_records(hashed: _HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
-    problems: list[str] = []
-    total = records = 0
-    last = (-1, -1)
-    try:
-        for serialized in read_records(cast(BinaryIO, hashed), file.path):
-            record = deserialize(serialized)
-            problems += [f"{file.path}: record {records}: {wrong}" for wrong in _check_record(manifest, file, record)]
-            if (record.track_id, record.window) <= last:
-                problems.append(f"{file.path}: record {records} is out of order")
-            last = (record.track_id, record.window)
-            total = add_digests(total, digest(file.kind, record, file.split, _genre(manifest, record)))
-            records += 1
-    except (FmaError, ValueError) as error:
-        return [*problems, str(error)], total
-    return problems + _compare(file, records, hashed, total), total
-
-
-def _check_record(manifest: Manifest, file: ShardFile, record: Record) -> Iterator[str]:
-    if not 0 <= record.label < len(manifest.labels):
-        yield f"label {record.label} of {len(manifest.labels)}"
-    want = KINDS[file.kind].payload_bytes(manifest.config)
-    if len(record.payload) != want:
-        yield f"a payload of {len(record.payload)} bytes, not {want}"
-
-
-def _genre(manifest: Manifest, record: Record) -> str:
-    return manifest.labels[record.label] if 0 <= record.label < len(manifest.labels) else ""
-
-
-def _compare(file: ShardFile, records: int, hashed: _HashedFile, total: int) -> list[str]:
-    problems = []
-    if hashed.bytes != file.bytes:
-        problems.append(f"{file.path} has {hashed.bytes:,} bytes, not {file.bytes:,}")
-    if records != file.records:
-        problems.append(f"{file.path} has {records:,} records, not {file.records:,}")
-    if not problems and hashed.hashed.hexdigest() != file.sha256:
-        problems.append(f"{file.path} is not what was written (checksum)")
-    if not problems and f"{total:064x}" != file.digest:
-        problems.append(f"{file.path}: its records are not those that were written (digest)")
-    return problems
-
-
-def _check_tracks(dataset: str, manifest: Manifest) -> list[str]:
-    """Compares the ledgers with the totals and with each other."""
-    problems = []
-    seen: set[int] = set()
-    windows = 0
-    for track in read_tracks(dataset, manifest):
-        if track.track_id in seen:
-            problems.append(f"track {track.track_id} was ingested twice")
-        seen.add(track.track_id)
-        windows += track.windows
-    totals = manifest.totals
-    if len(seen) != totals["tracks"]:
-        problems.append(f"the ledgers name {len(seen):,} tracks, the totals {totals['tracks']:,}")
-    for kind, count in totals["records"].items():
-        want = windows if KINDS[kind].per == "window" else len(seen)
-        if count != want:
-            problems.append(f"there are {count:,} {kind} records for {want:,} {KINDS[kind].per}s")
-    return problems

@@ -66,9 +66,9 @@ def sizes(paths: Sequence[str]) -> list[int | None]:
     return [found.get(path) for path in paths]
 
 
-def mark(path: str) -> str:
-    """A text that is another one when the file has changed."""
-    return _files(path).mark(path)
+def fingerprint(path: str) -> str:
+    """Return a text that changes when the file does."""
+    return _files(path).fingerprint(path)
 
 
 def open_read(path: str) -> BinaryIO:

@@ -56,7 +56,7 @@ def size(path: str) -> int:
     return stat(path).size
 
 
-def mark(path: str) -> str:
+def fingerprint(path: str) -> str:
     blob = stat(path)
     return f"size {blob.size} generation {blob.generation}"
 

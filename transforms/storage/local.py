@@ -113,7 +113,7 @@ def size(path: str) -> int:
     return os.stat(_local(path)).st_size
 
 
-def mark(path: str) -> str:
+def fingerprint(path: str) -> str:
     stat = os.stat(_local(path))
     return f"size {stat.st_size} mtime_ns {stat.st_mtime_ns}"
 

@@ -193,7 +193,7 @@ def test_a_reader_that_started_before_a_commit_keeps_its_list(music):
     manifest = manifests.load(str(music / "out"))
     soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
     assert ingest(music, "out", "--update") == 0
-    from transforms.commands.verify import verify
+    from transforms.dataset.verify import verify
 
     assert verify(str(music / "out"), manifest).problems == []
 

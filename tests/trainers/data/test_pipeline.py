@@ -9,8 +9,8 @@ from tests.trainers.synthetic import CONFIG, TRACKS, write_dataset
 from trainers.data import count_records, read_split, reading, steps_per_epoch
 from trainers.data.pipeline import MIN_SHUFFLE, Budget, available_memory, plan_memory, read_serialized
 from transforms.audio.features import KINDS
-from transforms.commands.verify import verify
 from transforms.dataset.manifest import load
+from transforms.dataset.verify import verify
 from transforms.errors import FmaError, UsageError
 from transforms.records.schema import decode_payload, deserialize
 from transforms.records.tfrecord import read_records

@@ -7,8 +7,8 @@ import os
 import random
 import threading
 
+from transforms.catalog.download import Archive, download
 from transforms.catalog.fetch import Retry
-from transforms.commands.download import Archive, download
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(250_000)

@@ -17,8 +17,8 @@ from tests.transforms.catalog.archive_server import (
     names,
     serving,
 )
+from transforms.catalog.download import Archive, download
 from transforms.commands import download as command
-from transforms.commands.download import Archive, download
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import main_guard
 

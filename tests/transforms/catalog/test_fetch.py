@@ -13,8 +13,8 @@ from tests.transforms.catalog.archive_server import (
     names,
     serving,
 )
+from transforms.catalog.download import download
 from transforms.catalog.fetch import open_part
-from transforms.commands.download import download
 from transforms.errors import FmaError
 
 

@@ -257,6 +257,6 @@ def test_a_reader_that_leaves_ends_the_command_quietly(size, unbuffered):
 
 
 def test_the_helpers_and_the_command_are_light_to_import():
-    modules = "transforms.runtime.console, transforms.commands.download"
+    modules = "transforms.runtime.console, transforms.catalog.download"
     code = f"import sys, {modules}; print({{'rich', 'requests', 'numpy'}} & {{*sys.modules}})"
     assert python(code, stdout=subprocess.PIPE).communicate() == ("set()\n", "")

@@ -1,0 +1,62 @@
+"""A contact sheet of a dataset: mel spectrograms of some of its tracks, by genre, as a PNG."""
+
+import io
+from typing import TYPE_CHECKING
+
+from transforms import storage
+from transforms.dataset.manifest import Manifest
+from transforms.dataset.shard_io import read_shard
+from transforms.errors import FmaError
+from transforms.records.schema import decode_payload, deserialize
+from transforms.runtime import console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COLUMNS = 6
+
+
+def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
+    """Write a PNG with a row for each genre that shows the first window of some of its tracks.
+
+    Raises:
+      FmaError: the dataset has no mel records.
+    """
+    from matplotlib import pyplot
+
+    images = sample_mels(dataset, manifest, COLUMNS)
+    if not images:
+        raise FmaError(f"{dataset} has no mel records to show (it holds {', '.join(manifest.config.features)})")
+    size = (1.6 * COLUMNS + 1.2, 1.6 * len(images) + 0.5)
+    figure, axes = pyplot.subplots(len(images), COLUMNS, figsize=size, squeeze=False, layout="constrained")
+    for row, (genre, found) in zip(axes, images.items(), strict=True):
+        row[0].set_ylabel(genre, fontsize=10)
+        for i, axis in enumerate(row):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if i >= len(found):
+                axis.set_axis_off()
+                continue
+            track_id, image = found[i]
+            axis.imshow(image, origin="lower", aspect="auto", cmap="magma", vmin=40, vmax=230)
+            axis.set_title(str(track_id), fontsize=7, pad=2)
+    seconds = f"{manifest.config.window_seconds:.1f} s"
+    figure.suptitle(f"log-mel, first {seconds} of each track (by track id; low frequencies at the bottom)", fontsize=9)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    pyplot.close(figure)
+    with console.annotate_os_errors(path):
+        storage.write_bytes(path, drawn.getvalue())
+
+
+def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[tuple[int, "np.ndarray"]]]:
+    """Return (track_id, uint8 [n_mels, window_frames]) of the first windows of `each` tracks a genre, in label order."""
+    found: dict[str, list[tuple[int, np.ndarray]]] = {genre: [] for genre in manifest.labels}
+    for shard in manifest.shards("mel"):
+        if all(len(images) >= each for images in found.values()):
+            break
+        for record in map(deserialize, read_shard(dataset, shard)):
+            images = found[manifest.labels[record.label]]
+            if record.window == 0 and len(images) < each:
+                images.append((record.track_id, decode_payload("mel", record.payload, manifest.config)))
+    return {genre: images for genre, images in found.items() if images}
