@@ -50,7 +50,7 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
 
 
 def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[tuple[int, "np.ndarray"]]]:
-    """Return (track_id, uint8 [n_mels, window_frames]) of the first windows of `each` tracks a genre, in label order."""
+    """Return (track_id, uint8 [n_mels, window_frames]) of the first window of `each` tracks a genre, in label order."""
     found: dict[str, list[tuple[int, np.ndarray]]] = {genre: [] for genre in manifest.labels}
     for shard in manifest.shards("mel"):
         if all(len(images) >= each for images in found.values()):

@@ -17,7 +17,7 @@ from tests.transforms.catalog.archive_server import (
     names,
     serving,
 )
-from transforms.catalog.download import Archive, download
+from transforms.catalog.download import ARCHIVES, Archive, choose_archives, download
 from transforms.commands import download as command
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import main_guard
@@ -86,17 +86,17 @@ def parse(*arguments):
 
 
 def test_the_command_fetches_metadata_and_audio_and_names_the_next_one(server, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(command.ARCHIVES, "small", archive())
-    monkeypatch.setitem(command.ARCHIVES, "metadata", Archive("fma_metadata.zip", archive().sha1, len(BODY)))
+    monkeypatch.setitem(ARCHIVES, "small", archive())
+    monkeypatch.setitem(ARCHIVES, "metadata", Archive("fma_metadata.zip", archive().sha1, len(BODY)))
     assert command.run(parse("--subset", "small", "--out", str(tmp_path), "--base-url", server.url)) == 0
     assert {"fma_metadata.zip", "fma_small.zip"} <= set(names(tmp_path))
     assert f"next: fma ingest --audio {tmp_path}/fma_small.zip --metadata" in capsys.readouterr().out
 
 
 def test_options_choose_the_archives():
-    assert [a.name for a in command.chosen("full")] == ["fma_metadata.zip", "fma_full.zip"]
-    assert [a.name for a in command.chosen("large", no_metadata=True)] == ["fma_large.zip"]
-    assert [a.name for a in command.chosen(None, only="metadata")] == ["fma_metadata.zip"]
+    assert [a.name for a in choose_archives("full")] == ["fma_metadata.zip", "fma_full.zip"]
+    assert [a.name for a in choose_archives("large", no_metadata=True)] == ["fma_large.zip"]
+    assert [a.name for a in choose_archives(None, only="metadata")] == ["fma_metadata.zip"]
 
 
 @pytest.mark.parametrize(
