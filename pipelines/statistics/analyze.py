@@ -31,7 +31,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TRANSFORM_FN, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
-from transforms.records.schema import decode_payload, deserialize
+from transforms.records import decode_payload, deserialize
 
 BATCH_BYTES = 16 << 20
 """What the values of one batch may take as float64."""

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from transforms import storage
 from transforms.dataset.manifest import Generation, Manifest, ShardFile
 from transforms.errors import FmaError
-from transforms.records.schema import add_digests
-from transforms.records.tfrecord import frame, read_records
+from transforms.records import add_digests, frame, read_records
 from transforms.runtime import console
 
 FILE = "cache.json"

@@ -17,8 +17,7 @@ from tests.benchmarks import clips
 from tests.benchmarks.harness import Row, interleave, median_ratio, own_process, spread
 from transforms.audio.extract import extract
 from transforms.config import DatasetConfig
-from transforms.records.schema import Record, serialize
-from transforms.records.tfrecord import frame
+from transforms.records import Record, frame, serialize
 from transforms.tracks import Track
 
 CONFIG = DatasetConfig(features=("mel",))

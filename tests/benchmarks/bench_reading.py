@@ -14,8 +14,7 @@ import numpy as np
 from tests.benchmarks import clips
 from tests.benchmarks.harness import Row, interleave, ratio_of_medians, run_measured, spread
 from transforms.dataset.manifest import Manifest, load
-from transforms.records.schema import decode_payload, deserialize
-from transforms.records.tfrecord import frame, read_records
+from transforms.records import decode_payload, deserialize, frame, read_records
 
 BATCH = 32
 CLIPS = 240

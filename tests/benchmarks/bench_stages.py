@@ -19,8 +19,7 @@ from tests.benchmarks.bench_front_end import CONFIG
 from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, spread
 from transforms.audio.decode import BLOCK_VALUES, AudioFacts, ZeroedStretches, find_peak, mix_to_mono, resample
 from transforms.audio.features import KINDS, Feature, to_pcm16
-from transforms.records.schema import Record, serialize
-from transforms.records.tfrecord import frame
+from transforms.records import Record, frame, serialize
 
 Stage = tuple[str, Callable[[Any], Any]]
 """Its name, and what it makes of what the stage before it made; the first one gets a file's bytes."""

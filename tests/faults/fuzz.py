@@ -22,8 +22,7 @@ from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import REASONS
-from transforms.records.schema import deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import deserialize, read_records
 from transforms.runtime import console
 from transforms.tracks import Track
 

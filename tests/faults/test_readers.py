@@ -13,7 +13,7 @@ from tests.trainers.synthetic import write_dataset
 from trainers.models import MODELS
 from transforms.dataset import manifest as manifests
 from transforms.dataset.ledger import read_tracks
-from transforms.records.tfrecord import frame, read_records
+from transforms.records import frame, read_records
 
 SHARD = "training-00001-of-00002"
 Damage = Callable[[Path], None]

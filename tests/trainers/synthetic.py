@@ -17,8 +17,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
 from transforms.dataset.plan import ShardPlan, make_plan
-from transforms.records.schema import Record, add_digests, digest, serialize
-from transforms.records.tfrecord import frame
+from transforms.records import Record, add_digests, digest, frame, serialize
 from transforms.tracks import SPLITS, Track, TrackFacts
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)

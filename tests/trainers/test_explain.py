@@ -8,8 +8,7 @@ import fma
 from tests.pipelines.ingest.test_ingest import ingest, make_music
 from trainers.runs.predictions import one_model, write_predictions
 from transforms.dataset.manifest import load
-from transforms.records.schema import deserialize
-from transforms.records.tfrecord import frame
+from transforms.records import deserialize, frame
 
 SMALL = ("--n-mels", "32", "--window-frames", "20", "--features", "mel,raw", "--max-failures", "50")
 

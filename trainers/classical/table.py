@@ -11,7 +11,7 @@ from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics.columns import COLUMNS
-from transforms.records.schema import decode_payload, deserialize
+from transforms.records import decode_payload, deserialize
 from transforms.runtime import console
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from transforms import storage
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError
-from transforms.records.tfrecord import read_records
+from transforms.records import read_records
 from transforms.runtime import console
 
 LOOK_UP_TO = 4 << 30

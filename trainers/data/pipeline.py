@@ -9,7 +9,7 @@ from trainers.data.augment import units_per_db
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
-from transforms.records.schema import parse_example
+from transforms.records import parse_example
 from transforms.tracks import SPLITS
 
 if TYPE_CHECKING:

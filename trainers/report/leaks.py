@@ -29,8 +29,7 @@ from transforms.audio.mel import LogMel, dequantize
 from transforms.dataset.leaks import Leak
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import UsageError
-from transforms.records.schema import decode_payload, deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import decode_payload, deserialize, read_records
 from transforms.runtime import console
 from transforms.tracks import SPLITS
 

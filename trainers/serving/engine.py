@@ -18,8 +18,7 @@ from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProc
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError
-from transforms.records.schema import decode_payload, deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import decode_payload, deserialize, read_records
 from transforms.tracks import Track, TrackFacts
 
 Rows = tuple[np.ndarray, ...]

@@ -14,8 +14,7 @@ from transforms.audio.extract import extract
 from transforms.catalog.locate import checksum, open_track
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError, UnreachableError
-from transforms.records.schema import Record, digest, serialize
-from transforms.records.tfrecord import frame
+from transforms.records import Record, digest, frame, serialize
 from transforms.tracks import Track
 
 TOGETHER = 1 << 20

@@ -8,7 +8,7 @@ from transforms.audio.decode import AudioFacts, check_length, read_mono, resampl
 from transforms.audio.features import KINDS, Feature, to_pcm16
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
-from transforms.records.schema import Record
+from transforms.records import Record
 from transforms.tracks import Track, TrackFacts
 
 Write = Callable[[str, Record], None]

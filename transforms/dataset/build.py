@@ -14,7 +14,7 @@ from transforms.dataset.manifest import FAILURES, LEDGERS, TRACKS, ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.dataset.shard_io import ShardFileWriter
 from transforms.errors import FmaError, TrackError, UnreachableError
-from transforms.records.schema import add_digests
+from transforms.records import add_digests
 from transforms.runtime.console import os_message
 from transforms.tracks import Track, TrackFacts
 

@@ -13,7 +13,7 @@ from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, 
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import read_framed, recount
 from transforms.dataset.shard_io import ShardFileWriter
-from transforms.records.schema import add_digests
+from transforms.records import add_digests
 from transforms.runtime import console
 from transforms.runtime.parallel import in_processes
 from transforms.tracks import Track

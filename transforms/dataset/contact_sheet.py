@@ -7,7 +7,7 @@ from transforms import storage
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
-from transforms.records.schema import decode_payload, deserialize
+from transforms.records import decode_payload, deserialize
 from transforms.runtime import console
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from transforms import storage
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import map_files
-from transforms.records.schema import Record, decode_payload, deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import Record, decode_payload, deserialize, read_records
 from transforms.runtime import console
 from transforms.tracks import SPLITS, artist_key
 

@@ -9,8 +9,7 @@ from typing import Any
 from transforms import storage
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
 from transforms.errors import FmaError, TrackError
-from transforms.records.schema import deserialize
-from transforms.records.tfrecord import OVERHEAD, read_records
+from transforms.records import OVERHEAD, deserialize, read_records
 from transforms.tracks import Track, TrackFacts
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError, check_format_version
-from transforms.records.schema import add_digests
+from transforms.records import add_digests
 from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 1

@@ -12,8 +12,7 @@ from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, re
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
-from transforms.records.schema import add_digests, deserialize, digest
-from transforms.records.tfrecord import frame
+from transforms.records import add_digests, deserialize, digest, frame
 
 
 def without_tracks(

@@ -9,8 +9,7 @@ from typing import TypeVar
 from transforms import storage
 from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
-from transforms.records.schema import add_digests
-from transforms.records.tfrecord import read_records
+from transforms.records import add_digests, read_records
 from transforms.runtime.parallel import in_processes
 
 Result = TypeVar("Result")

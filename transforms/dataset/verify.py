@@ -12,8 +12,7 @@ from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile
 from transforms.dataset.shard_io import map_files
 from transforms.errors import FmaError
-from transforms.records.schema import KINDS, Record, add_digests, deserialize, digest
-from transforms.records.tfrecord import read_records
+from transforms.records import KINDS, Record, add_digests, deserialize, digest, read_records
 from transforms.runtime import console
 
 

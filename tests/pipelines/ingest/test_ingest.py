@@ -73,7 +73,7 @@ def test_a_plain_csv_with_every_format_becomes_a_dataset(music):
 def test_tf_data_reads_every_record_back_through_the_parser(music):
     import tensorflow as tf
 
-    from transforms.records.schema import parse_example
+    from transforms.records import parse_example
 
     manifest = manifests.load(str(music / "out"))
     for kind, shape in (("mel", [32, 20]), ("raw", [20 * 512])):

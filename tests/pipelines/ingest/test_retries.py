@@ -14,7 +14,7 @@ from transforms.dataset import manifest as manifests
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Generation
 from transforms.dataset.plan import make_plan
-from transforms.records.schema import add_digests
+from transforms.records import add_digests
 from transforms.tracks import Track
 
 RETRYING_RUNNER = "--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"

@@ -1,6 +1,6 @@
 from pipelines.statistics.cache import Part, make_part, reusable
 from transforms.dataset.manifest import Generation, ShardFile
-from transforms.records.schema import add_digests
+from transforms.records import add_digests
 
 KEYS = {"mel": ["aa", "bb"], "stats": ["cc"]}
 

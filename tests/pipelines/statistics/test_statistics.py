@@ -17,8 +17,7 @@ from tests.trainers import synthetic
 from tests.trainers.synthetic import write_dataset
 from transforms.audio.mel import dequantize
 from transforms.dataset import manifest as manifests
-from transforms.records.schema import decode_payload, deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import decode_payload, deserialize, read_records
 
 CONSTANT_BAND, CONSTANT_COLUMN = 3, 7
 EXACT = 1e-12

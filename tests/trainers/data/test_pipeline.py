@@ -12,8 +12,7 @@ from transforms.audio.features import KINDS
 from transforms.dataset.manifest import load
 from transforms.dataset.verify import verify
 from transforms.errors import FmaError, UsageError
-from transforms.records.schema import decode_payload, deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import decode_payload, deserialize, read_records
 
 
 @pytest.fixture(scope="module")

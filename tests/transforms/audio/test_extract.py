@@ -9,7 +9,7 @@ from transforms.audio.extract import extract
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
-from transforms.records.schema import Record, decode_payload
+from transforms.records import Record, decode_payload
 from transforms.tracks import Track
 
 

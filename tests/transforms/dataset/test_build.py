@@ -16,8 +16,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
-from transforms.records.schema import deserialize
-from transforms.records.tfrecord import read_records
+from transforms.records import deserialize, read_records
 from transforms.tracks import Track
 
 LIMITS = Limits()

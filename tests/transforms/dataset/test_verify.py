@@ -60,7 +60,7 @@ def test_a_shard_cut_short_is_found(dataset, capsys):
 
 
 def test_a_shard_cut_between_two_records_is_found(dataset, capsys):
-    from transforms.records.tfrecord import frame, read_records
+    from transforms.records import frame, read_records
 
     path = first_shard(dataset)
     with path.open("rb") as file:

@@ -1,9 +1,24 @@
+""" """
+
+import io
+
 import numpy as np
 import pytest
 
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.records.schema import Record, add_digests, decode_payload, deserialize, digest, parse_example, serialize
+from transforms.errors import FmaError
+from transforms.records import (
+    Record,
+    add_digests,
+    decode_payload,
+    deserialize,
+    digest,
+    frame,
+    parse_example,
+    read_records,
+    serialize,
+)
 
 CONFIG = DatasetConfig(n_mels=8, window_frames=6, window_hop_frames=6)
 
@@ -72,3 +87,34 @@ def test_digests_combine_in_any_order_and_grouping():
     assert add_digests(*values) == add_digests(add_digests(*values[3:]), *values[2::-1])
     assert add_digests(*values) != add_digests(*values[1:])
     assert 0 <= add_digests(*values) < 1 << 256
+
+
+DATA = [b"", b"one", bytes(range(256)) * 40]
+FILE = b"".join(map(frame, DATA))
+
+
+def test_tensorflow_reads_what_we_write_and_we_read_what_it_writes(tmp_path):
+    import tensorflow as tf
+
+    (tmp_path / "ours").write_bytes(FILE)
+    assert [record.numpy() for record in tf.data.TFRecordDataset(str(tmp_path / "ours"))] == DATA
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        for record in DATA:
+            writer.write(record)
+    assert (tmp_path / "theirs").read_bytes() == FILE
+    assert list(read_records(io.BytesIO(FILE), "theirs")) == DATA
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (FILE[:-1], "shard: record 2 is cut short"),
+        (FILE[:20], "shard: record 1 is cut short"),
+        (FILE[:16] + bytes([FILE[16] ^ 1]) + FILE[17:], "shard: record 1 has a damaged length"),
+        (FILE[:-9] + bytes([FILE[-9] ^ 1]) + FILE[-8:], r"shard: record 2 is damaged \(checksum\)"),
+    ],
+    ids=["end missing", "header missing", "length bit", "data bit"],
+)
+def test_a_damaged_file_is_named_with_its_record(damaged, message):
+    with pytest.raises(FmaError, match=message):
+        list(read_records(io.BytesIO(damaged), "shard"))

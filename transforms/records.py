@@ -1,0 +1,197 @@
+"""The record and the files that hold it. Nothing else in the project names a record's key.
+
+A record is a tf.train.Example with compact payloads, in TFRecord files; both are written and read without TensorFlow,
+whose import costs a worker 400 MB and seconds.
+
+| key | type | what |
+|---|---|---|
+| track_id | int64 | the metadata's id |
+| window | int64 | index of the window in its track; 0 for a kind that has one record for each track |
+| start | int64 | first sample of the window, at the dataset's sample rate |
+| label | int64 | class id, an index into the manifest's labels |
+| payload | bytes | the feature as little-endian bytes; dtype and shape come from the kind and the config |
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import google_crc32c
+import numpy as np
+
+from transforms.audio.features import KINDS
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+NUMBERS = ("track_id", "window", "start", "label")
+PAYLOAD = "payload"
+
+# As tensorflow/core/example/feature.proto, under names of our own: TensorFlow may be loaded too.
+DESCRIPTION = """
+name: "fma_genres/example.proto" package: "fma_genres" syntax: "proto3"
+message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+message_type { name: "FloatList" field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
+message_type { name: "Int64List" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+message_type {
+  name: "Feature" oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".fma_genres.BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".fma_genres.FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".fma_genres.Int64List" oneof_index: 0 }
+}
+message_type {
+  name: "Features"
+  nested_type {
+    name: "FeatureEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type: TYPE_MESSAGE type_name: ".fma_genres.Feature" }
+  }
+  field {
+    name: "feature" number: 1 type: TYPE_MESSAGE type_name: ".fma_genres.Features.FeatureEntry" label: LABEL_REPEATED
+  }
+}
+message_type {
+  name: "Example" field { name: "features" number: 1 type: TYPE_MESSAGE type_name: ".fma_genres.Features" }
+}
+"""
+
+
+@cache
+def example_class() -> Any:
+    """Return the Example message class."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(text_format.Parse(DESCRIPTION, descriptor_pb2.FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("fma_genres.Example"))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One feature of one window (or of one track), before it is a tf.train.Example."""
+
+    track_id: int
+    window: int
+    start: int
+    label: int
+    payload: bytes
+
+
+def serialize(record: Record) -> bytes:
+    """Return the record as the bytes of a tf.train.Example; equal records give equal bytes."""
+    example = example_class()()
+    feature = example.features.feature
+    for key in NUMBERS:
+        feature[key].int64_list.value.append(getattr(record, key))
+    feature[PAYLOAD].bytes_list.value.append(record.payload)
+    return example.SerializeToString(deterministic=True)
+
+
+def deserialize(data: bytes) -> Record:
+    """Parse what `serialize` returned.
+
+    Raises:
+      ValueError: the bytes are not one of our records.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        feature = example_class().FromString(data).features.feature
+    except DecodeError as error:
+        raise ValueError(f"not a tf.train.Example: {error}") from error
+    if set(feature) != {*NUMBERS, PAYLOAD}:
+        raise ValueError(f"a record with the keys {', '.join(sorted(feature))}")
+    return Record(*(feature[key].int64_list.value[0] for key in NUMBERS), feature[PAYLOAD].bytes_list.value[0])
+
+
+def digest(kind: str, record: Record, split: str, genre: str) -> int:
+    """Return a 256-bit digest of a record's content, with the genre's name since label ids depend on the growth."""
+    head = f"{kind}\0{record.track_id}\0{record.window}\0{record.start}\0{split}\0{genre}\0"
+    hashed = hashlib.sha256(head.encode())
+    hashed.update(record.payload)
+    return int.from_bytes(hashed.digest(), "big")
+
+
+def add_digests(*digests: int) -> int:
+    """Combine digests, whatever their order or grouping, to their sum modulo 2**256."""
+    return sum(digests) % (1 << 256)
+
+
+def decode_payload(kind: str, payload: bytes, config: DatasetConfig) -> np.ndarray:
+    """Return the feature as an array of the kind's dtype and shape."""
+    feature = KINDS[kind]
+    return np.frombuffer(payload, feature.dtype).reshape(feature.shape(config))
+
+
+def parse_example(kind: str, config: DatasetConfig, serialized: "tf.Tensor") -> dict[str, "tf.Tensor"]:
+    """Parse one serialized record, or a batch of them, inside a TensorFlow graph.
+
+    Args:
+      kind: a feature kind's name.
+      config: of the dataset.
+      serialized: string tensor, shape [] or [batch].
+
+    Returns:
+      {kind: tensor of the kind's dtype, [*shape] or [batch, *shape], static; and track_id, window, start, label:
+      int64, [] or [batch]}.
+    """
+    import tensorflow as tf
+
+    spec = {key: tf.io.FixedLenFeature([], tf.int64) for key in NUMBERS}
+    spec[PAYLOAD] = tf.io.FixedLenFeature([], tf.string)
+    batched = serialized.shape.rank == 1
+    parse = tf.io.parse_example if batched else tf.io.parse_single_example
+    parsed = parse(serialized, spec)
+    feature = KINDS[kind]
+    lead = [serialized.shape[0] or -1] if batched else []
+    values = tf.io.decode_raw(parsed.pop(PAYLOAD), tf.as_dtype(feature.dtype))
+    parsed[kind] = tf.reshape(values, [*lead, *feature.shape(config)])
+    return parsed
+
+
+OVERHEAD = 16
+"""Bytes that the TFRecord format adds to each record."""
+
+
+def masked_crc(data: bytes) -> int:
+    """Return crc32c, rotated right by 15 bits plus a constant, as TFRecord stores it."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame(data: bytes) -> bytes:
+    """Return one record as it stands in a file."""
+    length = struct.pack("<Q", len(data))
+    return b"".join((length, struct.pack("<I", masked_crc(length)), data, struct.pack("<I", masked_crc(data))))
+
+
+def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Read the records of a TFRecord file, one at a time.
+
+    Args:
+      file: at its beginning.
+      name: what to call the file in errors.
+
+    Raises:
+      FmaError: a record is cut short or its checksum does not match; names the file and the record.
+    """
+    index = 0
+    while header := file.read(12):
+        if len(header) < 12:
+            raise FmaError(f"{name}: record {index} is cut short")
+        length, length_crc = struct.unpack("<QI", header)
+        if masked_crc(header[:8]) != length_crc:
+            raise FmaError(f"{name}: record {index} has a damaged length")
+        data = file.read(length)
+        footer = file.read(4)
+        if len(data) < length or len(footer) < 4:
+            raise FmaError(f"{name}: record {index} is cut short")
+        if masked_crc(data) != struct.unpack("<I", footer)[0]:
+            raise FmaError(f"{name}: record {index} is damaged (checksum)")
+        yield data
+        index += 1
