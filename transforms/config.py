@@ -1,4 +1,4 @@
-"""What defines a dataset: audio, window and feature settings, validated together and stored in dataset.json."""
+"""The settings that define a dataset: audio, windows and features, validated together and stored in dataset.json."""
 
 import hashlib
 import json
@@ -52,16 +52,16 @@ class DatasetConfig:
         return self.window_samples / self.sample_rate
 
     def count_windows(self, samples: int) -> int:
-        """Whole windows in a signal of that many samples at `sample_rate`; what is left over at the end is dropped."""
+        """Return the number of whole windows in a signal of so many samples; the rest at its end is dropped."""
         return max(0, (samples - self.window_samples) // self.window_hop_samples + 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for dataset.json."""
+        """Return plain values for dataset.json."""
         return asdict(self) | {"features": list(self.features)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DatasetConfig":
-        """The inverse of `to_json`."""
+        """Build it from what `to_json` returned."""
         return cls(**values | {"features": tuple(values["features"])})
 
     @property
@@ -72,7 +72,7 @@ class DatasetConfig:
 
 
 def differences(have: DatasetConfig, want: DatasetConfig) -> list[str]:
-    """Names of the settings that differ, each with both values."""
+    """Return the settings that differ, each with both values."""
     return [
         f"{field.name} is {getattr(have, field.name)}, not {getattr(want, field.name)}"
         for field in fields(DatasetConfig)
@@ -81,7 +81,7 @@ def differences(have: DatasetConfig, want: DatasetConfig) -> list[str]:
 
 
 def validate(config: DatasetConfig, known_features: tuple[str, ...]) -> DatasetConfig:
-    """Returns the config with its features in table order, or raises UsageError that names every bad value."""
+    """Return the config with its features in table order; raise a UsageError that names every bad value."""
     problems = _problems(config, known_features)
     if problems:
         raise UsageError("; ".join(problems))

@@ -1,4 +1,4 @@
-"""The track: what metadata knows about one song and where its bytes lie."""
+"""The track: what metadata knows about one song, where its bytes lie, and what ingestion found out about it."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,7 +7,7 @@ SPLITS = ("training", "validation", "test")
 
 
 def artist_key(artist: str) -> str:
-    """What makes two names one artist: equal but for case and spacing; "" where nobody is named."""
+    """Return a key that is equal for names that differ only in case and spacing; "" where there is no name."""
     return " ".join(artist.split()).casefold()
 
 
@@ -27,9 +27,9 @@ class Track:
       title: track title, or "".
       license: licence as the metadata states it, or "".
       subset: the smallest FMA subset that holds the track, or "".
-      duration: seconds of audio the file should hold, or None where nobody declared it.
-      size: bytes of the audio file as the planner saw it, or None where it was not found.
-      crc32: of the audio file, where the planner knows it (a zip's directory holds it), or None.
+      duration: seconds of audio that the file should hold, or None where none are declared.
+      size: bytes of the audio file when the run was planned, or None where it was not found.
+      crc32: of the audio file where it was known then (a zip's directory has it), or None.
     """
 
     track_id: int
@@ -48,12 +48,12 @@ class Track:
     crc32: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are set, ready for json.dumps."""
+        """Return the fields that are set, ready for json.dumps."""
         return {key: value for key, value in asdict(self).items() if value not in ("", None)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Track":
-        """The inverse of `to_json`."""
+        """Build it from what `to_json` returned."""
         return cls(**fields)
 
     @property
@@ -64,7 +64,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class TrackFacts:
-    """What ingestion found out about a track that it ingested.
+    """What ingestion found out about a track.
 
     Attributes:
       seconds: decoded length.

@@ -1,4 +1,4 @@
-"""Building one shard: the tracks of a plan line in, one TFRecord file for each kind out.
+"""Building a shard: the tracks of a plan line in, one TFRecord file for each kind and two ledgers out.
 
 Files are written under a temporary name and then renamed, records are in track order, and nothing but the plan line
 and the audio goes in: a shard that is built twice has the same bytes.
@@ -29,9 +29,9 @@ class ShardBuilder:
       dataset: path of the dataset.
       generation: name of the generation to write.
       labels: genre names; a label id is an index into them.
-      config: the dataset's.
-      limits: what one track may cost.
-      on_track: told of each finished track.
+      config: the settings of the dataset.
+      limits: for each track.
+      on_track: called after each track.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ShardBuilder:
         self._on_track = on_track
 
     def close(self) -> None:
-        """Ends the process that decodes."""
+        """End the decoder's process."""
         self._process.close()
 
     def build(self, plan: ShardPlan) -> ShardResult:
-        """Ingests the plan's tracks in order; what a user can mend comes back as `error`, anything else is raised.
+        """Ingest the plan's tracks in order; a user-fixable error is returned in the result, any other is raised.
 
         Raises:
           UnreachableError: cloud storage did not answer; the shard can be built again.
@@ -120,5 +120,5 @@ class ShardBuilder:
         try:
             return attempt()
         except ProcessDiedError:
-            # Not the track's fault if somebody else's signal did it: one that kills two processes is to blame.
+            # Another program's signal may have killed it: only a track that kills two processes is to blame.
             return attempt()

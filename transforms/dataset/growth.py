@@ -1,4 +1,4 @@
-"""How a dataset grows: what is new, which generation it goes to, and who may write."""
+"""Growth of a dataset: what is new, what changed or vanished, which files are orphans, and who may write."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ WRITTEN = (*LEDGERS, "plan")
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What a run has to do.
+    """The difference between a dataset and the metadata: what a run has to do.
 
     Attributes:
       new: tracks to ingest, by id.
@@ -48,7 +48,7 @@ class Growth:
 
 
 def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
-    """The dataset's manifest, or an empty one where there is none yet.
+    """Return the dataset's manifest, or an empty one where there is none yet.
 
     Raises:
       UsageError: the dataset was made with other settings, or the path holds something else.
@@ -67,7 +67,7 @@ def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
 
 
 def _refuse_foreign(dataset: str) -> None:
-    """Takes an empty folder, or what a run that never came to commit has left in one, and nothing else."""
+    """Raise UsageError unless the folder is empty or holds only what an interrupted first run has left."""
     if not storage.exists(dataset):
         return
     if not storage.is_dir(dataset):
@@ -75,14 +75,14 @@ def _refuse_foreign(dataset: str) -> None:
     prefix = storage.join(dataset, "")
     for path, _ in storage.list_files(dataset):
         name = path.removeprefix(prefix)
-        if not _is_ours(name):
+        if not _is_ingested(name):
             raise UsageError(
                 f"--out {dataset} is not empty and holds no dataset (it holds {name}); give another folder"
             )
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a file below a dataset's folder has a name that ingestion gives; hidden ones count as nobody's."""
+def _is_ingested(name: str) -> bool:
+    """Return whether a file below a dataset's folder has a name that ingestion gives; hidden files are ignored."""
     kind, *below = name.split("/")
     if kind.startswith("."):
         return True
@@ -98,15 +98,15 @@ def plan_growth(
     update: bool = False,
     retry: str | None = None,
 ) -> Growth:
-    """Compares the tracks that are wanted with those that the dataset knows.
+    """Compare the wanted tracks with those that the dataset knows.
 
     Args:
-      dataset: path of the dataset.
-      manifest: of the dataset.
+      dataset: its path.
+      manifest: its manifest.
       wanted: tracks of the metadata that belong to the run.
       known: ids of all rows of the metadata.
-      update: whether changed tracks are to be read again, and vanished ones taken out.
-      retry: the reason whose failed tracks are to be tried again, "" for any reason, None for none.
+      update: whether changed tracks are read again, and vanished ones removed.
+      retry: the reason whose failed tracks are tried again, "" for any reason, None for none.
     """
     ingested = {track.track_id: _state(track) for track in read_tracks(dataset, manifest)}
     failed = {track.track_id: track.reason for track in read_failures(dataset, manifest)}
@@ -134,7 +134,7 @@ def plan_growth(
 
 
 State = tuple[str, str, int | None, int | None]
-"""What makes a track another one when it changes: genre, split, bytes and crc32 of its file."""
+"""What counts as a change of a track: genre, split, bytes and crc32 of its file."""
 
 
 def _state(track: Track) -> State:
@@ -142,24 +142,24 @@ def _state(track: Track) -> State:
 
 
 def _has_changed(track: Track, before: State | None) -> bool:
-    """Whether a track differs from its ledger line in anything that both know."""
+    """Return whether a track differs from its ledger line in a value that both have."""
     return before is not None and any(
         old != new for old, new in zip(before, _state(track), strict=True) if old is not None and new is not None
     )
 
 
 def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
-    """The labels with genres that are new behind them, those in order of their names: no id ever shifts."""
+    """Return the labels followed by new genres in the order of their names, so that no id shifts."""
     known = set(labels)
     return labels + sorted({track.genre for track in tracks} - known)
 
 
 ELSEWHERE = "elsewhere"
-"""A file beside a generation's plan: its job runs where it does not end with the command that began it."""
+"""A file beside a generation's plan: its job runs on a cluster, where it outlives the command that started it."""
 
 
 def jobs_elsewhere(dataset: str) -> frozenset[str]:
-    """Generations whose job may still be running, or waits to be taken up."""
+    """Return the generations whose job may still be running on a cluster, or waits to be resumed."""
     plans = storage.join(dataset, "plan")
     return frozenset(
         name for name in storage.list_folders(plans) if storage.exists(storage.join(plans, name, ELSEWHERE))
@@ -167,17 +167,12 @@ def jobs_elsewhere(dataset: str) -> frozenset[str]:
 
 
 def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = frozenset()) -> int:
-    """Removes files that the manifest does not list: what a killed run left, or what an earlier one replaced.
+    """Remove files that the manifest does not list: what a killed run left, or what an earlier one replaced.
 
-    Only files in folders that are named as generations are: a file that somebody else put there is not ours to remove.
-
-    Args:
-      dataset: its path.
-      manifest: its own.
-      keep: generations whose files stay.
+    Files in folders that are not named as generations stay: ingestion did not write them. So do those of `keep`.
 
     Returns:
-      how many.
+      how many files were removed.
     """
     known = {storage.join(dataset, file.path) for file in manifest.files()}
     removed = 0
@@ -193,7 +188,7 @@ def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = froz
 
 
 def locked(dataset: str) -> AbstractContextManager[None]:
-    """Keeps a second writer away; the lock goes with its process, however that ends.
+    """Lock the dataset against a second writer; the lock ends with its process, however that ends.
 
     Raises:
       FmaError: another process writes to the dataset.

@@ -1,4 +1,4 @@
-"""The leak audit: what stands on both sides of a split, where a model could learn the answer instead of the genre.
+"""The leak audit: artists, albums and recordings in more than one split, which make a model look better than it is.
 
 Artists, albums and equal audio are found in the ledger; near duplicates (the same recording under another encoding,
 cut or level) by acoustic fingerprints of the stored mel spectrograms."""
@@ -32,7 +32,7 @@ def has_bands(n_mels: int) -> bool:
 
 
 def fingerprint(mel: np.ndarray) -> np.ndarray:
-    """Words of 16 bits for a stretch of a track.
+    """Return words of 16 bits for a stretch of a track.
 
     Args:
       mel: quantised log-mel, uint8 [n_mels, frames], of which there must be enough (`has_bands`).
@@ -52,7 +52,7 @@ def fingerprint(mel: np.ndarray) -> np.ndarray:
 
 
 def bit_error_rate(one: np.ndarray, other: np.ndarray, least: int) -> float:
-    """Share of bits that differ where two fingerprints fit best, over all shifts; .5 is chance.
+    """Return the share of bits that differ at the shift where two fingerprints fit best; .5 is chance.
 
     Args:
       one, other: uint16 words, equally spaced.
@@ -66,10 +66,10 @@ def bit_error_rate(one: np.ndarray, other: np.ndarray, least: int) -> float:
         first, second = one[max(0, -shift) :], other[max(0, shift) :]
         length = min(len(first), len(second))
         first, second = first[:length], second[:length]
-        told = ~(np.isin(first, EMPTY) & np.isin(second, EMPTY))
-        words = int(told.sum())
+        heard = ~(np.isin(first, EMPTY) & np.isin(second, EMPTY))
+        words = int(heard.sum())
         if words >= least:
-            best = min(best, int(np.bitwise_count(first ^ second)[told].sum()) / (16 * words))
+            best = min(best, int(np.bitwise_count(first ^ second)[heard].sum()) / (16 * words))
     return best
 
 
@@ -94,16 +94,15 @@ class Leak:
 
 
 def find_leaks(tracks: Iterable[IngestedTrack]) -> list[Leak]:
-    """Artists, albums, and exactly equal decoded audio, in more than one split.
+    """Find artists, albums and exactly equal decoded audio in more than one split.
 
-    Artists are told apart by their names, blind to case and spacing; albums by their id where the metadata has one,
-    else by their title.
+    Artists are compared by name, ignoring case and spacing; albums by id where the metadata has one, else by title.
     """
     found: dict[str, dict[str, tuple[str, dict[str, list[int]]]]] = {"artist": {}, "album": {}, "audio": {}}
     for track in tracks:
         keys = {"artist": artist_key(track.artist), "album": track.album_id or track.album}
         names = {"artist": " ".join(track.artist.split()), "album": track.album}
-        # Silence is equal to all other silence of its length, and tells nothing.
+        # Silence equals all other silence of its length.
         keys["audio"] = "" if track.silent else track.audio_sha256
         names["audio"] = track.audio_sha256[:12]
         for what, key in keys.items():
@@ -136,11 +135,7 @@ LEAST_WORDS = 40  # words, STEP frames apart, that have to overlap: 3.7 s at 22,
 
 
 def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
-    """Recordings in more than one split; exactly equal audio is left to `find_leaks`.
-
-    Args:
-      dataset: path.
-      manifest: its manifest; without mel records nothing can be found.
+    """Find recordings in more than one split; exactly equal audio is left to `find_leaks`.
 
     Raises:
       FmaError: a shard is damaged.
@@ -152,7 +147,7 @@ def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
     for one, other in _candidates(words, asked):
         first, second = tracks[one], tracks[other]
         different = first.split != second.split and first.audio_sha256 != second.audio_sha256
-        if different and _apart(words[one], words[other]) <= SAME:
+        if different and _distance(words[one], words[other]) <= SAME:
             group = found.get(one, {one}) | found.get(other, {other})
             found.update(dict.fromkeys(group, group))
     groups = {min(group): sorted(group) for group in found.values()}
@@ -167,9 +162,9 @@ def _leak(tracks: dict[int, IngestedTrack], group: list[int]) -> Leak:
 
 
 def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> dict[int, np.ndarray]:
-    """Words uint16 [n] of each wanted track, by track id in order."""
+    """Return the words uint16 [n] of each wanted track, in order of the ids."""
     shards = manifest.shards("mel")
-    read = partial(_of_shard, dataset, manifest)
+    read = partial(_read_shard_fingerprints, dataset, manifest)
     words: dict[int, np.ndarray] = {}
     with console.progress("fingerprints", sum(shard.bytes for shard in shards), "bytes") as progress:
         for shard, found in zip(shards, map_files(read, shards), strict=True):
@@ -178,29 +173,29 @@ def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> di
     return {track_id: words[track_id] for track_id in sorted(wanted & set(words))}
 
 
-def _of_shard(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
+def _read_shard_fingerprints(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
     with storage.open_read(storage.join(dataset, shard.path)) as file:
         records = map(deserialize, read_records(file, shard.path))
         tracks = groupby(records, key=lambda record: record.track_id)
-        return {track_id: fingerprint(_whole(windows, manifest)) for track_id, windows in tracks}
+        return {track_id: fingerprint(_join_windows(windows, manifest)) for track_id, windows in tracks}
 
 
-def _whole(windows: Iterator[Record], manifest: Manifest) -> np.ndarray:
-    """The windows of a track side by side, uint8 [n_mels, frames], without what they overlap."""
+def _join_windows(windows: Iterator[Record], manifest: Manifest) -> np.ndarray:
+    """Return the windows of a track side by side, uint8 [n_mels, frames], without their overlap."""
     config = manifest.config
     mels = [decode_payload("mel", record.payload, config) for record in windows]
     return np.concatenate([*(mel[:, : config.window_hop_frames] for mel in mels[:-1]), mels[-1]], axis=1)
 
 
 def _keys(words: np.ndarray) -> np.ndarray:
-    """uint32 [n - APART]: each word with the one after the next frames; empty words make no key."""
+    """Return uint32 [n - APART]: each word with the one after the next frames; empty words make no key."""
     first, second = words[:-APART], words[APART:]
-    told = ~(np.isin(first, EMPTY) | np.isin(second, EMPTY))
-    return (first[told].astype(np.uint32) << 16) | second[told]
+    heard = ~(np.isin(first, EMPTY) | np.isin(second, EMPTY))
+    return (first[heard].astype(np.uint32) << 16) | second[heard]
 
 
 def _candidates(words: dict[int, np.ndarray], asked: list[int]) -> Iterator[tuple[int, int]]:
-    """Pairs (asked, other) with enough keys in common."""
+    """Return pairs (asked, other) of tracks with enough keys in common."""
     ids = list(words)
     # Key and owner in one number: to sort these takes half of the memory of sorting two arrays.
     entries = [
@@ -218,16 +213,12 @@ def _candidates(words: dict[int, np.ndarray], asked: list[int]) -> Iterator[tupl
         yield from ((track_id, other) for other, n in common.items() if other != track_id and n >= KEYS_IN_COMMON)
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
     return min(bit_error_rate(one[phase::STEP], other[::STEP], LEAST_WORDS) for phase in range(STEP))
 
 
 def audit(dataset: str, manifest: Manifest) -> list[Leak]:
-    """Artists, albums, equal audio and, where there are mel records, near-duplicate recordings.
-
-    Args:
-      dataset: path.
-      manifest: its manifest.
+    """Find artists, albums, equal audio and, where there are mel records, near-duplicate recordings.
 
     Raises:
       FmaError: a file of the dataset is damaged.
@@ -237,6 +228,6 @@ def audit(dataset: str, manifest: Manifest) -> list[Leak]:
 
 
 def undetectable_leaks(manifest: Manifest) -> tuple[str, ...]:
-    """Kinds of leaks that cannot be found in this dataset: near duplicates take mel records with enough bands."""
+    """Return the kinds of leaks that cannot be found here: near duplicates take mel records with enough bands."""
     config = manifest.config
     return () if "mel" in config.features and has_bands(config.n_mels) else ("recording",)

@@ -1,4 +1,4 @@
-"""dataset.json: the one commit point of a dataset. Readers trust only what it lists, never a glob."""
+"""The manifest, dataset.json: the one commit point of a dataset. Readers trust only what it lists, never a glob."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class ShardFile:
 
 @dataclass(slots=True)
 class ShardResult:
-    """What building a shard came to; small, so that it can travel through a runner.
+    """The outcome of building a shard; small, so that it can travel through a runner.
 
     Attributes:
       name: the shard's.
@@ -62,7 +62,7 @@ class ShardResult:
       failures: tracks by reason.
       silent: tracks that are digital silence.
       zeroed: tracks with stretches of exact zeros inside, as lost frames leave them.
-      error: why the shard could not be built, where that is something a user can mend (a full disk, say).
+      error: why the shard could not be built, where that is user-fixable (a full disk, say).
     """
 
     name: str
@@ -74,12 +74,12 @@ class ShardResult:
     error: str = ""
 
     def to_line(self) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_line(cls, line: str) -> "ShardResult":
-        """The inverse of `to_line`."""
+        """Parse what `to_line` returned."""
         fields = json.loads(line)
         return cls(**fields | {"files": [ShardFile(**file) for file in fields["files"]]})
 
@@ -114,7 +114,7 @@ class Generation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Generation":
-        """From dataset.json's values."""
+        """Build it from dataset.json's values."""
         files = {key: [ShardFile(**file) for file in values[key]] for key in ("shards", "ledgers")}
         return cls(**values | files)
 
@@ -122,7 +122,7 @@ class Generation:
     def from_results(
         cls, name: str, subset: str, job: dict[str, str], skipped: dict[str, int], results: list[ShardResult]
     ) -> "Generation":
-        """From what the shards of a run came to, in any order."""
+        """Add up the results of a run's shards, in any order."""
         files = sorted((file for result in results for file in result.files), key=lambda file: file.path)
         genres: Counter[str] = Counter()
         failures: Counter[str] = Counter()
@@ -184,7 +184,7 @@ class Manifest:
     version: int = field(default=0, compare=False)
 
     def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:
-        """The record files of a kind, of one split or of all."""
+        """Return the record files of a kind, of one split or of all."""
         return [
             shard
             for generation in self.generations
@@ -193,16 +193,16 @@ class Manifest:
         ]
 
     def records_digest(self, kinds: Iterable[str], split: str | None = None) -> str:
-        """64 hex digits: equal for equal records of the kinds in a split (or in all), whatever shards they are in."""
+        """Return 64 hex digits, equal for equal records of the kinds in a split (or in all), whatever their shards."""
         shards = [shard for kind in kinds for shard in self.shards(kind, split)]
         return f"{add_digests(*(int(shard.digest, 16) for shard in shards)):064x}"
 
     def ledgers(self, kind: str) -> list[ShardFile]:
-        """The files with a JSON line for each track: kind `tracks` or `failures`."""
+        """Return the files with a JSON line for each track: kind `tracks` or `failures`."""
         return [file for generation in self.generations for file in generation.ledgers if file.kind == kind]
 
     def files(self) -> list[ShardFile]:
-        """Every file that the dataset consists of."""
+        """Return every file that the dataset consists of."""
         return [file for generation in self.generations for file in (*generation.shards, *generation.ledgers)]
 
     @property
@@ -236,7 +236,7 @@ class Manifest:
         return hashlib.sha256(f"{self.config.digest} {records}".encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """dataset.json's content."""
+        """Return dataset.json's content."""
         return {
             "format_version": FORMAT_VERSION,
             "digest": self.digest,
@@ -250,7 +250,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Manifest":
-        """The inverse of `to_json`; KeyError, TypeError or ValueError where the values are not ours."""
+        """Build it from dataset.json's values; KeyError, TypeError or ValueError where they are damaged."""
         transform_fn = values.get(TRANSFORM_FN)
         return cls(
             DatasetConfig.from_json(values["config"]),
@@ -261,12 +261,12 @@ class Manifest:
 
 
 def is_dataset(dataset: str) -> bool:
-    """Whether there is a dataset.json."""
+    """Return whether there is a dataset.json."""
     return storage.exists(storage.join(dataset, FILE_NAME))
 
 
 def load(dataset: str) -> Manifest:
-    """Reads a dataset's manifest.
+    """Read a dataset's manifest.
 
     Raises:
       UsageError: there is no dataset at that path.
@@ -292,7 +292,7 @@ def load(dataset: str) -> Manifest:
 
 
 def commit(dataset: str, manifest: Manifest) -> None:
-    """Replaces dataset.json atomically: readers see the old dataset or the new one.
+    """Replace dataset.json atomically: readers see the old dataset or the new one.
 
     Raises:
       FmaError: another command has committed since this manifest was read; only in a bucket (see `storage.replace`).

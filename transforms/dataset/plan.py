@@ -25,7 +25,7 @@ TRACKS_FOR_MIN_SHARDS = 4
 """A shard has at least about this many tracks before MIN_SHARDS is reached."""
 
 TYPICAL_SECONDS = 30.0
-"""Assumed for a track whose length nobody declares."""
+"""Assumed for a track whose metadata declares no length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +50,25 @@ class ShardPlan:
         return f"{self.split}-{self.index:05d}-of-{self.of:05d}"
 
     def to_line(self) -> str:
-        """The plan's line for this shard."""
+        """Return the plan's line for this shard."""
         tracks = [track.to_json() for track in self.tracks]
         return json.dumps({"split": self.split, "index": self.index, "of": self.of, "tracks": tracks})
 
     @classmethod
     def from_line(cls, line: str) -> "ShardPlan":
-        """The inverse of `to_line`."""
+        """Parse what `to_line` returned."""
         fields = json.loads(line)
         tracks = tuple(Track.from_json(track) for track in fields.pop("tracks"))
         return cls(**fields, tracks=tracks)
 
 
 def shard_of(track_id: int, shards: int) -> int:
-    """The shard of a track: a hash that is the same in every process and on every machine."""
+    """Return the shard of a track by a hash that is the same in every process and on every machine."""
     return int.from_bytes(hashlib.sha256(str(track_id).encode()).digest()[:8], "big") % shards
 
 
 def choose_shards(tracks: list[Track], config: DatasetConfig) -> int:
-    """How many shards a split gets; depends on the tracks and the config alone, never on the machine."""
+    """Return the number of shards of a split; it depends on the tracks and the config alone, not on the machine."""
     windows = sum(
         max(1, config.count_windows(int((track.duration or TYPICAL_SECONDS) * config.sample_rate))) for track in tracks
     )
@@ -77,15 +77,12 @@ def choose_shards(tracks: list[Track], config: DatasetConfig) -> int:
 
 
 def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None = None) -> list[ShardPlan]:
-    """Groups tracks into shards by split and stable hash.
+    """Group tracks into shards by split and stable hash; return the shards that have tracks, in order.
 
     Args:
       tracks: in any order.
-      config: the dataset's.
+      config: the settings of the dataset.
       shards: for each split, instead of a number chosen from the amount of data.
-
-    Returns:
-      the shards that have tracks, in order.
     """
     by_split: dict[str, list[Track]] = {}
     for track in sorted(tracks, key=lambda track: track.track_id):
@@ -102,20 +99,20 @@ def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None
 
 
 GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
-"""What `generation_name` gives, and nobody else is likely to call a folder."""
+"""The form of `generation_name`, which a folder of other origin is unlikely to have."""
 
 
 def generation_name(
     number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], labels: Sequence[str], config: DatasetConfig
 ) -> str:
-    """`0002-3fa9c1d2`: the same records have the same name on any machine, wherever their audio lies.
+    """Return a name such as `0002-3fa9c1d2`, the same for the same records on any machine.
 
     Args:
       number: of the generation, from 1.
       plan: its shards.
-      dropped: ids of tracks that it takes out of earlier generations.
-      labels: the dataset's, whose order decides the records' label ids.
-      config: the dataset's.
+      dropped: ids of tracks that it removes from earlier generations.
+      labels: of the dataset; their order decides the records' label ids.
+      config: the settings of the dataset.
     """
     hashed = hashlib.sha256(json.dumps([config.digest, list(dropped), list(labels)]).encode())
     for shard in plan:

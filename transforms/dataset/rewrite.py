@@ -1,6 +1,6 @@
-"""Taking tracks out of a dataset: files that hold them are written anew without them, all others stay as they are.
+"""Removal of tracks: files that hold them are rewritten without them, all others stay as they are.
 
-The old files stay on disk until the next run that writes, so that a reader that has their names goes on unharmed.
+The old files stay on disk until the next run that writes, for readers that have them open.
 """
 
 from collections import Counter
@@ -18,13 +18,13 @@ from transforms.records import add_digests, deserialize, digest, frame
 def without_tracks(
     dataset: str, manifest: Manifest, tracks: set[int], failures: set[int], folder: str
 ) -> tuple[list[Generation], int]:
-    """The manifest's generations without some tracks.
+    """Return the manifest's generations without some tracks; the manifest is not changed.
 
     Args:
-      dataset: path of the dataset.
-      manifest: of the dataset; it is not changed.
-      tracks: ids of ingested tracks to take out.
-      failures: ids of failed tracks to take out.
+      dataset: its path.
+      manifest: its manifest.
+      tracks: ids of ingested tracks to remove.
+      failures: ids of failed tracks to remove.
       folder: name of the generation that the new files belong to.
 
     Returns:
@@ -94,10 +94,10 @@ class _Rewriter:
 
 
 def read_framed(dataset: str, shard: ShardFile, labels: list[str]) -> Iterator[tuple[int, bytes, int]]:
-    """(track_id, record as it stands in the file, content digest) of every record of a shard.
+    """Read (track_id, record as it stands in the file, content digest) of every record of a shard.
 
     Raises:
-      FmaError: the shard is not what was written; at the latest at its end.
+      FmaError: the shard is not what was written; raised at its end at the latest.
     """
     total = 0
     for serialized in read_shard(dataset, shard):
@@ -111,7 +111,7 @@ def read_framed(dataset: str, shard: ShardFile, labels: list[str]) -> Iterator[t
 
 
 def recount(dataset: str, generation: Generation) -> Generation:
-    """The generation with its counts taken from its ledgers."""
+    """Return the generation with its counts taken from its ledgers."""
     lines = [line for ledger in generation.ledgers for line in read_ledger_file(dataset, ledger)]
     tracks = [line for line in lines if isinstance(line, IngestedTrack)]
     return replace(

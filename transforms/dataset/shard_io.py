@@ -1,4 +1,4 @@
-"""Writing a file of a shard, so that a track's part can be taken back; and what the manifest keeps of it."""
+"""Reading a shard, and writing one of its files so that a track's part can be rolled back."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
-    """The serialized records of a shard: to the end, they are as many as the manifest lists, and each is sound.
+    """Read the serialized records of a shard; at its end, their number is compared with the manifest's.
 
     Raises:
       FmaError: the file is missing or damaged, or has another number of records.
@@ -38,14 +38,7 @@ def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
 
 
 class ShardFileWriter:
-    """Writes one file under a temporary name.
-
-    Args:
-      dataset: path of the dataset.
-      path: of the file, relative to the dataset.
-      kind: see `ShardFile`.
-      split: see `ShardFile`.
-    """
+    """A writer of one file under a temporary name; the arguments after the dataset's path are those of `ShardFile`."""
 
     def __init__(self, dataset: str, path: str, kind: str, split: str):
         self.facts = ShardFile(path, kind, split)
@@ -60,28 +53,28 @@ class ShardFileWriter:
         self._marked = (self._file.tell(), self._hash.copy(), self.facts.records, self._sum)
 
     def write(self, data: bytes, content_digest: int = 0, records: int = 1) -> None:
-        """Appends a record (or several in one piece) as it stands in the file."""
+        """Append a record (or several in one piece) as it stands in the file."""
         self._file.write(data)
         self._hash.update(data)
         self._sum += content_digest
         self.facts.records += records
 
     def commit_track(self) -> int:
-        """Ends a track; returns the digest of its records."""
+        """End a track; return the digest of its records."""
         _, _, records, total = self._marked
         self.facts.tracks += self.facts.records > records
         self._mark()
         return self._sum - total
 
     def rollback_track(self) -> None:
-        """Removes what was written since the last track ended."""
+        """Remove what was written since the last track ended."""
         offset, self._hash, self.facts.records, self._sum = self._marked
         self._file.seek(offset)
         self._file.truncate()
         self._mark()
 
     def publish(self) -> ShardFile | None:
-        """Gives the file its name and returns its facts; None, and no file, where nothing was written."""
+        """Give the file its name and return its facts; None, and no file, where nothing was written."""
         if not self.facts.records:
             self.discard()
             return None
@@ -93,8 +86,8 @@ class ShardFileWriter:
         return self.facts
 
     def discard(self) -> None:
-        """Removes the temporary file, if it is still there."""
-        with contextlib.suppress(OSError):  # what a full disk did not take is thrown away here
+        """Remove the temporary file, if it is still there."""
+        with contextlib.suppress(OSError):  # a full disk may refuse the last bytes: they are not wanted
             self._file.close()
         if os.path.exists(self._staged):
             os.unlink(self._staged)
@@ -105,12 +98,7 @@ IN_PROCESS_UP_TO = 64 << 20
 
 
 def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:
-    """`function` of each file, in order; in processes of their own where there is much to read.
-
-    Args:
-      function: picklable.
-      files: of a manifest.
-    """
+    """Return `function` of each file, in order; in several processes where there is much to read (picklable then)."""
     if sum(file.bytes for file in files) <= IN_PROCESS_UP_TO:
         yield from map(function, files)
         return
