@@ -106,7 +106,8 @@ def deserialize(data: bytes) -> Record:
         raise ValueError(f"not a tf.train.Example: {error}") from error
     if set(feature) != {*NUMBERS, PAYLOAD}:
         raise ValueError(f"a record with the keys {', '.join(sorted(feature))}")
-    return Record(*(feature[key].int64_list.value[0] for key in NUMBERS), feature[PAYLOAD].bytes_list.value[0])
+    numbers = {key: feature[key].int64_list.value[0] for key in NUMBERS}
+    return Record(**numbers, payload=feature[PAYLOAD].bytes_list.value[0])
 
 
 def digest(kind: str, record: Record, split: str, genre: str) -> int:
