@@ -6,7 +6,7 @@ from functools import cache
 
 from tests.conftest import encoded, tone
 from tests.faults.mp3 import after_id3, frames_of
-from transforms.corpus.synth import synthesise
+from transforms.corpus.sound import synthesise
 from transforms.corpus.writer import encode_mp3
 
 SECONDS = 1.0

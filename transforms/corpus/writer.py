@@ -22,10 +22,9 @@ from transforms import storage
 from transforms.corpus.broken import BY_NAME, broken_bytes
 from transforms.corpus.options import SUBSETS, CorpusOptions, bitrate_range, validate
 from transforms.corpus.plan import Song, plan_songs
+from transforms.corpus.sound import SAMPLE_RATE, synthesise
 from transforms.corpus.summary import CorpusSummary
-from transforms.corpus.synth import synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
-from transforms.corpus.voices import SAMPLE_RATE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.console import annotate_os_errors
@@ -159,7 +158,7 @@ def _sha1(path: str) -> str:
         return hashlib.file_digest(file, "sha1").hexdigest()
 
 
-FORMAT = 1  # goes up when equal options give other bytes
+FORMAT = 2  # goes up when equal options give other bytes
 COMPLETE = "corpus.json"  # written last: what it lies beside is a whole corpus
 STARTED = "corpus.partial.json"
 

@@ -15,8 +15,8 @@ from transforms.catalog.metadata import read_catalog
 from transforms.corpus.broken import KINDS
 from transforms.corpus.options import CorpusOptions, fit_bitrate
 from transforms.corpus.plan import SMALL_GENRES, plan_songs
+from transforms.corpus.sound import synthesise
 from transforms.corpus.summary import CorpusSummary
-from transforms.corpus.synth import synthesise
 from transforms.corpus.tables import declared_seconds
 from transforms.corpus.writer import clip_bytes, encode_mp3, write_corpus
 from transforms.errors import TrackError
