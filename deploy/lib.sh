@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts of deploy/ share: messages, --dry-run, and the options that every one of them takes.
+# What the scripts of deploy/ share: messages, --dry-run, reading options.
 #
 # Example, in a script:  source "$(dirname "$0")/../lib.sh"; run gcloud compute instances list --project "$PROJECT"
 
@@ -9,7 +9,7 @@ CHILD=""
 
 say() { printf '%s\n' "$*" >&2; }
 
-# die MESSAGE: ends the script with exit code 2, that of a mistake in how it was called.
+# die MESSAGE: ends the script with exit code 2: it was called wrongly.
 die() {
 	say "$(basename "$0"): $*"
 	exit 2
@@ -25,7 +25,7 @@ run() {
 	"$@"
 }
 
-# attended COMMAND...: as run, but a signal's trap need not wait until the command has ended. Its process is CHILD.
+# attended COMMAND...: as run, but traps of signals run while the command does. Its process is CHILD.
 attended() {
 	if [[ -n $DRY_RUN ]]; then
 		run "$@"
@@ -40,7 +40,7 @@ attended() {
 	return "$code"
 }
 
-# quoted WORD...: the words as one line that a shell reads back.
+# quoted WORD...: prints the words as one line that a shell can read.
 quoted() {
 	local word line=
 	for word in "$@"; do
@@ -82,7 +82,7 @@ read_options() {
 	done
 }
 
-# option NAME WORD...: the value that a command's words give an option, as --name VALUE or --name=VALUE.
+# option NAME WORD...: prints the value of an option in a command's words, given as --name VALUE or --name=VALUE.
 option() {
 	local name=$1
 	shift
@@ -95,7 +95,7 @@ option() {
 	done
 }
 
-# need NAME...: each must have been given, as --name or in the environment as NAME.
+# need NAME...: ends the script unless each was given, as --name or in the environment as NAME.
 need() {
 	local name option
 	for name in "$@"; do
@@ -104,8 +104,8 @@ need() {
 	done
 }
 
-# state_of COMMAND...: what a describe command says; "" where there is no such thing, UNKNOWN where nobody answered.
-# A request that merely failed must not read as "gone": what is gone is not deleted, and costs money. (127 is the shell's
+# state_of COMMAND...: prints what a describe command says; "" if there is no such thing, UNKNOWN if it did not answer.
+# A request that failed must not look like "gone": the VM would not be deleted, and would cost money. (127 is the shell's
 # own "not found", of the command.)
 state_of() {
 	local said errors
@@ -119,8 +119,8 @@ state_of() {
 	rm -f "$errors"
 }
 
-# usage: prints the comment at the head of the script, which is its help.
+# usage: prints the comment at the top of the script, which is its help.
 usage() { awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$0"; }
 
-# version: names the commit that is deployed.
+# version: prints the name of the commit that is deployed.
 version() { git -C "$(dirname "${BASH_SOURCE[0]}")" describe --always --dirty 2>/dev/null || echo latest; }

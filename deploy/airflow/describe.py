@@ -1,4 +1,4 @@
-"""Prints the DAG's tasks as JSON, as Airflow has them; the tests call it in Airflow's environment.
+"""Print the DAG's tasks as JSON, as Airflow sees them; the tests run it in Airflow's environment.
 
 python deploy/airflow/describe.py
 """

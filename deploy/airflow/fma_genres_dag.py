@@ -1,13 +1,13 @@
-"""The way from audio to the report as an Airflow DAG: ingest -> state -> statistics -> trainers side by side -> report.
+"""From audio to the report as an Airflow DAG: ingest -> state -> statistics -> trainers in parallel -> report.
 
 It runs on a schedule and does only what has changed. `ingest` reads what is new (a larger subset in the settings, more
-rows in your csv); `state` reads which data there is now and ends the run where that has its report already; a run's
-folder carries the data's digest in its name, so models on grown data stand beside those before.
+rows in your csv). `state` reads the dataset's digest, and ends the run if there is a report for it already. The digest
+is part of the name of each run's folder, so models of grown data are kept beside the earlier ones.
 
 The settings are `fma_genres.json` beside this file, or the file that FMA_DAG_SETTINGS names. With "where": "cloud"
-every step is a Cloud Build: the commands in the worker image, the trainers by deploy/tpu/train.sh, which makes a VM for
-as long as a training takes. With "where": "local" the same commands run on this machine. Airflow 3; nothing of this
-project need be installed beside it.
+every step is a Cloud Build: commands run in the worker image, trainers through deploy/tpu/train.sh, on a VM that exists
+only while the training runs. With "where": "local" the same commands run on this machine. For Airflow 3, which does not
+need this project installed.
 
     airflow dags test fma_genres
 """
@@ -31,32 +31,35 @@ dataset, runs, reports = (settings[name].rstrip("/") for name in ("dataset", "ru
 
 
 def run_folder(model: str) -> str:
-    """A model's run on the data as `state` found it; Airflow fills the digest in."""
+    """Return the folder of a model's run on the data that `state` found; Airflow fills in the digest."""
     return f"{runs}/{model}-{DIGEST}"
 
 
 def ingest_words() -> str:
-    """Arguments of `fma ingest`."""
+    """Return the arguments of `fma ingest`."""
     words = f"--audio {settings['audio']} --metadata {settings['metadata']} --out {dataset}"
     words += f" --subset {settings['subset']}" if settings.get("subset") else ""
     return f"{words} {settings.get('ingest_options', '')}".strip()
 
 
 def model_words(model: str) -> str:
-    """Arguments of `fma train`, or of `fma baselines`."""
+    """Return the arguments of `fma train`, or of `fma baselines`."""
     name = "" if model == BASELINES else f"{model} "
     return f"{name}--data {dataset} --run {run_folder(model)} {settings['models'][model]}".strip()
 
 
 def local_step(name: str, command: str) -> Any:
-    """A command on this machine."""
+    """Return a step that runs a command on this machine."""
     from airflow.providers.standard.operators.bash import BashOperator
 
     return BashOperator(task_id=name, bash_command=f"{settings.get('fma', 'fma')} {command}")
 
 
 def cloud_step(name: str, image: str, script: str, machine: str = "", rule: str = "all_success") -> Any:
-    """A script in an image, in Cloud Build, as the account that may start jobs and VMs; Airflow sleeps meanwhile."""
+    """Return a step that runs a script in an image, in Cloud Build, as the account that may start jobs and VMs.
+
+    It is deferrable: no Airflow worker waits for it.
+    """
     from airflow.providers.google.cloud.operators.cloud_build import CloudBuildCreateBuildOperator
 
     project = settings["project"]
@@ -73,12 +76,12 @@ def cloud_step(name: str, image: str, script: str, machine: str = "", rule: str 
 
 
 def worker_image() -> str:
-    """As deploy/dataflow/submit.sh build has named it."""
+    """Return the image's name as deploy/dataflow/submit.sh build gives it."""
     return f"{settings['region']}-docker.pkg.dev/{settings['project']}/fma/worker:{settings['tag']}"
 
 
 def dataflow_words() -> str:
-    """Beam options that put the work of a command on Dataflow; see deploy/dataflow/submit.sh for the sizes."""
+    """Return the Beam options that run a command's work on Dataflow; deploy/dataflow/submit.sh explains the sizes."""
     project, bucket = settings["project"], settings["bucket"].rstrip("/")
     options = {
         "runner": "DataflowRunner",
@@ -99,7 +102,7 @@ def dataflow_words() -> str:
 
 
 def fma_step(name: str, command: str, machine: str = "") -> Any:
-    """One `fma` command; ingestion and statistics do their work on Dataflow, where this is the cloud."""
+    """Return a step that runs an `fma` command; in the cloud, ingest and statistics run on Dataflow."""
     if settings["where"] == "local":
         return local_step(name, command)
     beam = f" {dataflow_words()}" if name in ("ingest", "statistics") else ""
@@ -108,19 +111,19 @@ def fma_step(name: str, command: str, machine: str = "") -> Any:
 
 
 def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> Any:
-    """A step that runs deploy/tpu/train.sh for one VM.
+    """Return a step that runs deploy/tpu/train.sh for one VM.
 
     Args:
       name: of the step.
       vm: its name.
-      words: more options, and what comes behind --.
-      rule: when it runs, by how the steps before it have ended.
+      words: more options, and what follows --.
+      rule: Airflow's trigger rule.
     """
     source = f"{settings['bucket'].rstrip('/')}/deploy/source-{settings['tag']}.tar.gz"
     flags = "--queued " if settings.get("queued") else ""
     flags += f"--subnetwork {settings['subnetwork']} " if settings.get("subnetwork") else ""
     script = (
-        # exec: a build that is cancelled tells its first process so, which must be the one that deletes the VM.
+        # exec: a cancelled build signals its first process, which must be the one that deletes the VM.
         f"gcloud storage cp {source} source.tar.gz && tar -xzf source.tar.gz && exec deploy/tpu/train.sh "
         f"--project {settings['project']} --zone {settings['zone']} --on {settings.get('accelerator', 'tpu')} "
         f"--source {source} --name {vm} {flags}{words}"
@@ -129,19 +132,19 @@ def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> A
 
 
 def train_step(model: str) -> Any:
-    """`fma train` on a VM with an accelerator of its own, which is deleted in the end."""
+    """Return a step that runs `fma train` on a VM with an accelerator, which is deleted at the end."""
     if settings["where"] == "local":
         return local_step(model, f"train {model_words(model)}")
     vm = f"fma-{model.replace('_', '-')}-{DIGEST}"
     spot = "--spot " if settings.get("spot", True) else ""
     step = train_script(model, vm, f"--hours 20 {spot}-- {model_words(model)}")
-    # Where the build was killed so fast that the script could not do it: a TPU has no end of its own.
+    # For a build that was killed before the script could delete the VM: a TPU never ends by itself.
     step >> train_script(f"{model}_vm_gone", vm, "--delete", "all_done")
     return step
 
 
 def read(path: str) -> bytes | None:
-    """A file's content, None where there is none."""
+    """Return a file's content, or None if there is no such file."""
     if not path.startswith("gs://"):
         return Path(path).read_bytes() if Path(path).exists() else None
     from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -153,7 +156,7 @@ def read(path: str) -> bytes | None:
 
 @task.short_circuit
 def state() -> str:
-    """The first digits of the dataset's digest; "" where it has its report, which ends the run here."""
+    """Return the first digits of the dataset's digest, or "" if there is a report for it: that ends the run here."""
     manifest = read(f"{dataset}/dataset.json")
     if manifest is None:
         raise FileNotFoundError(f"{dataset}/dataset.json: fma ingest has not committed anything")
@@ -167,9 +170,9 @@ with DAG(
     schedule=settings.get("schedule"),
     start_date=datetime(2025, 1, 1),
     catchup=False,
-    max_active_runs=1,  # two would want to write the dataset at once
+    max_active_runs=1,  # two would write to the dataset at once
     default_args={
-        # Each step carries on where it was broken off, so trying again costs little.
+        # Each step carries on where it was interrupted, so trying again costs little.
         "retries": settings.get("retries", 2),
         "retry_delay": timedelta(minutes=5),
         "retry_exponential_backoff": True,

@@ -2,15 +2,15 @@
 # Ingests on Dataflow.
 #
 #   submit.sh build    [OPTIONS]                  the worker image, the Flex Template and the trainers' source
-#   submit.sh ingest   [OPTIONS] -- INGEST...     fma ingest in Cloud Build, its work on Dataflow; waits and commits
-#   submit.sh template [OPTIONS] -- INGEST...     the same through the Flex Template, then fma ingest takes it up
+#   submit.sh ingest   [OPTIONS] -- INGEST...     fma ingest in Cloud Build with its work on Dataflow; waits and commits
+#   submit.sh template [OPTIONS] -- INGEST...     the same through the Flex Template; fma ingest then commits its result
 #   submit.sh fma      [OPTIONS] -- COMMAND...    any fma command in the worker image, in Cloud Build, without Dataflow
 #
 #   --project P       the Google Cloud project            --region R       where the jobs run
-#   --bucket gs://B   for temporary files and the template; the dataset's own bucket will do
+#   --bucket gs://B   for temporary files and the template; may be the dataset's bucket
 #   --tag T           of the image (default: the git commit)
 #   --max-workers N   default 50                          --machine M      default n2-standard-4
-#   --python V        of the image, default 3.11: that of whoever starts jobs without submit.sh
+#   --python V        of the image, default 3.11; must equal that of machines that start jobs without submit.sh
 #   --subnetwork S    as a full URL, for projects without a default network
 #   --dry-run         print the commands and run none
 #
@@ -18,9 +18,9 @@
 #   --audio gs://my-fma/fma_large.zip --metadata gs://my-fma/fma_metadata.zip --subset large --out gs://my-fma/large
 #
 # Sizes. A worker process (one for each core) builds two shards at a time, each with a decoder process: about 0.2 GB and
-# 2 x 0.1 GB as measured on 30 s clips. --track-memory 1024 lets a decoder grow by 1 GB before its track is given up as
+# 2 x 0.1 GB, measured on 30 s clips. --track-memory 1024 lets a decoder grow by 1 GB before its track fails as
 # out_of_memory, so the worst case of 4 cores is 4 x (0.2 + 2 x 1.1) = 9.6 GB: n2-standard-4 has 16, a highcpu machine
-# 4. Four cores are few enough for the pool to grow and shrink in small steps. n2 is Intel alone, so that all workers
+# 4. Four cores are few enough for the pool to grow and shrink in small steps. All n2 machines are Intel, so all workers
 # round alike (docs/ingest.md).
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
@@ -30,9 +30,9 @@ HERE=$(dirname "${BASH_SOURCE[0]}")
 TAKES="project region bucket tag python max-workers machine subnetwork" SWITCHES="dry-run"
 TAG=$(version) PYTHON=3.11 MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=1024 SUBNETWORK=${SUBNETWORK:-}
 REGION=${REGION:-} BUCKET=${BUCKET:-} POLL_SECONDS=${POLL_SECONDS:-30}
-SILENCES=${SILENCES:-20} # times in a row that Dataflow may leave a question about a job unanswered
+SILENCES=${SILENCES:-20} # how often in a row Dataflow may not answer
 
-# A build with an account of its own logs to Cloud Logging, and only `gcloud beta builds submit` shows that.
+# A build with a service account of its own logs to Cloud Logging, which only `gcloud beta builds submit` shows.
 build() {
 	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$BUCKET/deploy/source-$TAG.tar.gz"
 	substitutions+=",_BUILDER=$(account fma-launcher),_PYTHON=$PYTHON"
@@ -40,7 +40,7 @@ build() {
 		--gcs-source-staging-dir "$BUCKET/dataflow/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
 }
 
-# launch WORD...: one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas.
+# launch WORD...: runs one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas.
 launch() {
 	local command
 	command=$(quoted "$@")
@@ -75,7 +75,7 @@ template() {
 	ingest "$@"
 }
 
-# as_parameters WORD...: options of fma ingest as name=value~name=value; a switch becomes name=true.
+# as_parameters WORD...: prints options of fma ingest as name=value~name=value; a switch becomes name=true.
 as_parameters() {
 	local found="" name value
 	while (($#)); do
@@ -92,7 +92,7 @@ as_parameters() {
 	printf '%s' "${found#\~}"
 }
 
-# wait_for JOB: returns when a Dataflow job has ended well, and ends the script with code 1 when it has not.
+# wait_for JOB: returns when a Dataflow job has succeeded; ends the script with code 1 when it has failed.
 wait_for() {
 	local ask=(gcloud dataflow jobs describe "$1" --project "$PROJECT" --region "$REGION" --format 'value(currentState)')
 	local state silent=0

@@ -1,7 +1,7 @@
-"""What the Flex Template's launcher runs: `fma ingest` with the template's parameters as its options.
+"""The program of the Flex Template's launcher: `fma ingest` with the template's parameters as its options.
 
-A template's parameter is --name=value, with underscores and always with a value; the command's options have hyphens,
-and some of them are switches. Everything that `fma ingest` does not know is Beam's and goes through as it is.
+A template's parameter is --name=value, with underscores and always a value; the command's options have hyphens, and
+some of them are switches. Options that `fma ingest` does not know are Beam's and are passed on unchanged.
 
     python deploy/dataflow/template_main.py --metadata > deploy/dataflow/metadata.json
 """
@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.commands.ingest import add_arguments
 
 NOT_IN_A_TEMPLATE = {
-    "help": "the launcher's log is no place for it",
+    "help": "of no use in the launcher's log",
     "estimate": "measures on the launcher and starts no job",
     "price": "goes with --estimate",
     "json": "nobody reads the launcher's standard output",
@@ -26,20 +26,20 @@ BEAM_PARAMETERS = {
     "number_of_worker_harness_threads": "Shards that a worker process builds at a time",
 }
 NEEDED = ("sdk_container_image",)
-"""Without it the launcher would refuse the job, minutes after it was asked for."""
+"""Without these the launcher would refuse the job after minutes."""
 
 YES, NO = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
 def options() -> dict[str, argparse.Action]:
-    """The options of `fma ingest` that a template takes, by parameter name."""
+    """Return the options of `fma ingest` that a template takes, by parameter name."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return {action.dest: action for action in parser._actions if action.dest not in NOT_IN_A_TEMPLATE}
 
 
 def to_command_line(arguments: list[str]) -> list[str]:
-    """A template's arguments as those of `fma ingest`.
+    """Return a template's arguments as those of `fma ingest`.
 
     Raises:
       SystemExit: a switch has a value that is neither yes nor no.
@@ -64,7 +64,7 @@ def _words(action: argparse.Action, value: str) -> list[str]:
 
 
 def metadata() -> dict[str, Any]:
-    """What the Cloud console and the API know of the template."""
+    """Return what the Cloud console and the API show of the template."""
     ours = [_parameter(name, action) for name, action in options().items()]
     beams = [_described(name, text, name not in NEEDED) for name, text in BEAM_PARAMETERS.items()]
     return {
@@ -90,7 +90,7 @@ def _described(name: str, text: str, optional: bool) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Describes the job for Dataflow, or prints the metadata."""
+    """Describe the job for Dataflow, or print the metadata."""
     if arguments == ["--metadata"]:
         print(json.dumps(metadata(), indent=2))
         return 0

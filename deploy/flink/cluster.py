@@ -1,11 +1,11 @@
 """A Flink cluster on this machine: one JobManager, several TaskManagers, a pool of Python workers.
 
-    python deploy/flink/cluster.py fetch     # Flink and Beam's job server, by Maven; once
-    python deploy/flink/cluster.py start     # says how to submit a job
+    python deploy/flink/cluster.py fetch     # Flink and Beam's job server, with Maven; once
+    python deploy/flink/cluster.py start     # prints how to submit a job
     python deploy/flink/cluster.py status
     python deploy/flink/cluster.py stop
 
-Everything lies below --home, logs too. Needs Java 11 or 17, and Maven for `fetch`.
+Everything is below --home, also the logs. Needs Java 11 or 17, and Maven for `fetch`.
 """
 
 import argparse
@@ -30,17 +30,17 @@ MAIN = {
 }
 HEAP_MB = {"jobmanager": 512, "taskmanager": 384}
 POOL_PORT = 50000
-"""Where `fma` looks for workers, unless it is told otherwise."""
+"""Where `fma` looks for workers by default."""
 
 OPENED = "io lang lang.invoke lang.reflect net nio text time util util.concurrent util.concurrent.atomic"
-"""Packages of Java that Flink looks into, below `java.`."""
+"""Packages below `java.` that Flink needs reflective access to."""
 
 CONFIG = """\
 jobmanager.rpc.address: localhost
 jobmanager.rpc.port: {rpc_port}
 rest.address: localhost
 rest.port: {port}
-# A lost TaskManager is given up after 6 s; until then, what is begun again may be sent to it once more.
+# A lost TaskManager is given up after 6 s; until then, restarted work may be sent to it again.
 heartbeat.interval: 1000
 heartbeat.timeout: 6000
 restart-strategy.type: fixed-delay
@@ -50,7 +50,7 @@ cluster.evenly-spread-out-slots: true
 taskmanager.numberOfTaskSlots: {slots}
 taskmanager.cpu.cores: 1
 # Python has its own memory. The job of fma statistics has some 300 steps, which share the slots' network buffers and
-# managed memory; none has to take more than a few MB at a time.
+# managed memory; no step needs more than a few MB at a time.
 taskmanager.memory.framework.heap.size: 128m
 taskmanager.memory.task.heap.size: 256m
 taskmanager.memory.framework.off-heap.size: 64m
@@ -65,7 +65,7 @@ taskmanager.memory.jvm-overhead.max: 64m
 
 
 def fetch(home: Path) -> None:
-    """Has Maven copy the jars into `lib/`, and writes job-server.jar, which names them."""
+    """Copy the jars into `lib/` with Maven, and write job-server.jar, which names them."""
     lib = home / "lib"
     if (home / "job-server.jar").exists():
         print(f"{home} has everything already")
@@ -91,13 +91,13 @@ def fetch(home: Path) -> None:
 
 
 def manifest_lines(name: str, value: str) -> str:
-    """An entry of a jar's manifest, whose lines have at most 72 bytes; the next ones begin with a space."""
+    """Return an entry of a jar's manifest: lines of at most 72 bytes; continuation lines begin with a space."""
     text = f"{name}: {value}"
     return "\n ".join([text[:70], *(text[i : i + 69] for i in range(70, len(text), 69))]) + "\n"
 
 
 def start(args: argparse.Namespace) -> None:
-    """Starts everything and waits until the TaskManagers have registered."""
+    """Start everything and wait until the TaskManagers have registered."""
     home: Path = args.home
     if not (home / "job-server.jar").exists():
         fetch(home)
@@ -124,7 +124,7 @@ def start(args: argparse.Namespace) -> None:
 
 
 def java(home: Path, role: str) -> list[str]:
-    """The command of a JobManager or TaskManager. Beam's own jars come with each job."""
+    """Return the command of a JobManager or TaskManager. Beam's own jars come with each job."""
     jars = [str(jar) for jar in sorted((home / "lib").glob("*.jar")) if not jar.name.startswith("beam-")]
     opened = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in OPENED.split()]
     settings = [f"-Xmx{HEAP_MB[role]}m", "-XX:MaxDirectMemorySize=400m", f"-Djava.io.tmpdir={home / 'tmp'}"]
@@ -133,7 +133,7 @@ def java(home: Path, role: str) -> list[str]:
 
 
 def launch(home: Path, name: str, command: list[str]) -> None:
-    """Starts a process that outlives this one."""
+    """Start a process that outlives this one."""
     environment = {**os.environ, "FLINK_CONF_DIR": str(home / "conf")}
     with open(home / "log" / f"{name}.log", "wb") as log:
         process = subprocess.Popen(
@@ -143,7 +143,7 @@ def launch(home: Path, name: str, command: list[str]) -> None:
 
 
 def wait_for_slots(home: Path, port: int, slots: int, seconds: float = 120) -> None:
-    """Waits until the cluster has so many slots."""
+    """Wait until the cluster has that many slots."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         dead = [name for name, pid in pids(home).items() if not alive(pid)]
@@ -164,23 +164,23 @@ def wait_for_slots(home: Path, port: int, slots: int, seconds: float = 120) -> N
 
 
 def pids(home: Path) -> dict[str, int]:
-    """Of what `start` started, by name."""
+    """Return the ids of the processes that `start` started, by name."""
     return {file.stem: int(file.read_text()) for file in sorted((home / "run").glob("*.pid"))}
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of a cluster runs under this number, which the system may have given to another since."""
+    """Whether the process of this id is a cluster's: the system may have reused the id."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_text()
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    # It has no command line in the moment in which it begins, nor when it has ended and nobody has asked how.
+    # A process has no command line at the moment in which it starts, nor as a zombie.
     return "org.apache.flink" in command or "worker_pool.py" in command or (not command and state not in "ZX")
 
 
 def stop(home: Path, seconds: float = 15) -> None:
-    """Ends what `start` started."""
+    """End the processes that `start` started."""
     started = pids(home)
     for number in (signal.SIGTERM, signal.SIGKILL):
         left = [pid for pid in started.values() if alive(pid)]

@@ -1,10 +1,10 @@
-"""Starts a Python worker whenever a Flink TaskManager asks for one: Beam's EXTERNAL environment.
+"""A server that starts a Python worker whenever a Flink TaskManager asks for one: Beam's EXTERNAL environment.
 
     python deploy/flink/worker_pool.py --port 50000
 
 One pool on each machine serves all TaskManagers there, with this Python and this copy of the program. Beam's own pool
-(`apache_beam.runners.worker.worker_pool_main`) serves one: it knows workers by their ids, which every TaskManager
-counts from 1, so that the first of two TaskManagers that is done ends the other's worker, too.
+(`apache_beam.runners.worker.worker_pool_main`) can serve only one: it identifies workers by their ids, which every
+TaskManager counts from 1, so the first of two TaskManagers that finishes would end the other's worker, too.
 """
 
 import argparse
@@ -26,12 +26,12 @@ WORKER = (
     "SdkHarness(sys.argv[1], worker_id=sys.argv[2]).run()"
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PATIENCE = 10
-"""Seconds that a worker has to end by itself."""
+GRACE_SECONDS = 10
+"""Time for a worker to end by itself."""
 
 
 class WorkerPool(api_grpc.BeamFnExternalWorkerPoolServicer):
-    """Worker processes by the connection that asked for them, and the id it gave them."""
+    """Worker processes, by the connection that asked for them and the id that it gave them."""
 
     def __init__(self) -> None:
         self._workers: dict[tuple[str, str], subprocess.Popen] = {}
@@ -55,7 +55,7 @@ class WorkerPool(api_grpc.BeamFnExternalWorkerPoolServicer):
         return api.StopWorkerResponse()
 
     def close(self) -> None:
-        """Ends all workers."""
+        """End all workers."""
         with self._lock:
             workers = list(self._workers.values())
         for worker in workers:
@@ -65,16 +65,16 @@ class WorkerPool(api_grpc.BeamFnExternalWorkerPoolServicer):
 
 
 def worker_environment() -> dict[str, str]:
-    """This process's environment, with this copy of the program first, and one thread for each worker's BLAS."""
+    """Return this process's environment, with this copy of the program first and one BLAS thread for each worker."""
     path = os.pathsep.join(filter(None, [str(PROGRAM), os.environ.get("PYTHONPATH", "")]))
     return {**dict.fromkeys(THREAD_VARIABLES, "1"), **os.environ, "PYTHONPATH": path}
 
 
 def end(worker: subprocess.Popen) -> None:
-    """Ends a process, gently at first."""
+    """Terminate a process, and kill it if it does not end."""
     worker.terminate()
     try:
-        worker.wait(PATIENCE)
+        worker.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()
@@ -83,7 +83,9 @@ def end(worker: subprocess.Popen) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=50000)
-    parser.add_argument("--host", default="localhost", help="whom to listen to; a TaskManager in the same pod is local")
+    parser.add_argument(
+        "--host", default="localhost", help="address to listen at; a TaskManager in the same pod is local"
+    )
     args = parser.parse_args()
     pool = WorkerPool()
     server = grpc.server(ThreadPoolExecutor(16))

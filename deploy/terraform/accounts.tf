@@ -1,6 +1,5 @@
-# Two accounts. The worker does the work: Dataflow's workers, TPU VMs and GPU VMs. The launcher starts it: Cloud
-# Build, which builds the image and runs `fma ingest`, `fma statistics` and deploy/tpu/train.sh. Neither may change the
-# project.
+# Two service accounts. The worker's is for Dataflow's workers, TPU VMs and GPU VMs. The launcher's is for Cloud Build,
+# which builds the image and runs `fma ingest`, `fma statistics` and deploy/tpu/train.sh. Neither may change the project.
 
 resource "google_service_account" "worker" {
   account_id   = "fma-worker"
@@ -56,7 +55,7 @@ resource "google_storage_bucket_iam_member" "objects" {
   member   = each.value
 }
 
-# Dataflow looks the bucket itself up before it stages files.
+# Dataflow looks up the bucket itself before it stages files.
 resource "google_storage_bucket_iam_member" "bucket" {
   for_each = { worker = google_service_account.worker.member, launcher = google_service_account.launcher.member }
   bucket   = google_storage_bucket.music.name
@@ -78,7 +77,7 @@ resource "google_artifact_registry_repository_iam_member" "push" {
   member     = google_service_account.launcher.member
 }
 
-# The launcher may hand the worker's account, and no other one, to the jobs and VMs that it starts.
+# The launcher may give jobs and VMs that it starts the worker's account, and no other one.
 resource "google_service_account_iam_member" "launcher_starts_workers" {
   service_account_id = google_service_account.worker.name
   role               = "roles/iam.serviceAccountUser"

@@ -1,4 +1,4 @@
-# The budgets API answers with the project's number: with its id, each plan would find a change.
+# The budgets API answers with the project's number: with its id, each plan would show a change.
 data "google_project" "this" {
   count      = var.billing_account == "" ? 0 : 1
   project_id = var.project
@@ -6,8 +6,8 @@ data "google_project" "this" {
   depends_on = [google_project_service.needed]
 }
 
-# Mail to the billing account's administrators. An alert stops nothing: Dataflow's --max_num_workers and the limits of
-# deploy/tpu/train.sh (--hours) do.
+# Mail to the billing account's administrators. An alert stops nothing; Dataflow's --max_num_workers and
+# deploy/tpu/train.sh's --hours limit what can be spent.
 resource "google_billing_budget" "monthly" {
   count           = var.billing_account == "" ? 0 : 1
   billing_account = var.billing_account

@@ -23,7 +23,7 @@ resource "google_storage_bucket" "music" {
   public_access_prevention    = "enforced"
   labels                      = { app = "fma" }
 
-  # Nothing is ever written over but small files (dataset.json, a run's state): what is deleted stays for a week.
+  # Deleted objects can be restored for a week. Only small ones (dataset.json, a run's state) are ever overwritten.
   soft_delete_policy {
     retention_duration_seconds = 604800
   }

@@ -3,10 +3,10 @@ variable "project" {
   type        = string
 }
 
-# Some projects may build in us-central1, us-west2, europe-west1, asia-east1, australia-southeast1 and
-# southamerica-east1 only; of these, us-central1 has the TPU type of deploy/tpu, too.
+# Some projects may use Cloud Build only in us-central1, us-west2, europe-west1, asia-east1, australia-southeast1 and
+# southamerica-east1; of these, us-central1 also has the TPU type of deploy/tpu.
 variable "region" {
-  description = "Where bucket, images and jobs are: one for all, as traffic between regions costs money."
+  description = "Of the bucket, the images and the jobs: the same for all, since traffic between regions costs money."
   type        = string
   default     = "us-central1"
 }
@@ -23,13 +23,13 @@ variable "billing_account" {
 }
 
 variable "budget" {
-  description = "Whole units of the billing account's currency in a month; mail goes out at 50%, 90% and 100%."
+  description = "A month's, in whole units of the billing account's currency; mail is sent at 50%, 90% and 100%."
   type        = number
   default     = 200
 }
 
 variable "temporary_days" {
-  description = "Days after which what jobs leave below dataflow/ is deleted; longer than any job runs."
+  description = "Days after which the jobs' files below dataflow/ are deleted; longer than any job runs."
   type        = number
   default     = 14
 }

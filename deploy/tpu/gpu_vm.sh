@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # AT, SPOT and the others are train.sh's, READY is for it
-# A GPU VM, as train.sh wants it: vm_create, vm_state, vm_ssh, vm_delete.
+# A GPU VM, as train.sh uses it: vm_create, vm_state, vm_ssh, vm_delete.
 #
 # Example:  source lib.sh; source gpu_vm.sh; AT=(fma --project my-project --zone us-central1-a); vm_state
 
 TYPE=${TYPE:-g2-standard-8} # one L4; a2-highgpu-1g has an A100
-# An image family of Google's, with the driver. Families come and go; what there is now, says
+# One of Google's image families with the driver. They change; to list the present ones:
 # gcloud compute images list --project deeplearning-platform-release --filter family~common-cu --format 'value(family)'
 RUNTIME=${RUNTIME:-common-cu129-ubuntu-2204-nvidia-580}
 READY=RUNNING
@@ -16,14 +16,14 @@ vm_create() {
 	[[ -z $NETWORK ]] || flags+=(--network "$NETWORK")
 	[[ -z $SUBNETWORK ]] || flags+=(--subnet "$SUBNETWORK")
 	[[ -z $INTERNAL_IPS ]] || flags+=(--no-address)
-	# Google deletes it an hour after this script's own end, whatever becomes of the script.
+	# Google deletes it an hour after this script's time limit, even if the script is killed.
 	attended gcloud compute instances create "${AT[@]}" --machine-type "$TYPE" --image-family "$RUNTIME" \
 		--image-project deeplearning-platform-release --boot-disk-size 100GB --maintenance-policy TERMINATE \
 		--max-run-duration "$((HOURS + 1))h" --instance-termination-action DELETE --service-account "$SERVICE_ACCOUNT" \
 		--scopes cloud-platform --labels app=fma "${flags[@]}"
 }
 
-# vm_state: RUNNING, "" where there is none, or what the service says.
+# vm_state: prints RUNNING, "" if there is none, or what the service says.
 vm_state() {
 	state_of gcloud compute instances describe "${AT[@]}" --format 'value(status)'
 }

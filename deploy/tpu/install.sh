@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the trainers on a VM, from the source that lies beside this script. Done twice, it does nothing new.
+# Installs the trainers on a VM, from the source beside this script. It may be run again.
 #
 #   install.sh tpu|gpu
 #
@@ -8,7 +8,7 @@ set -euo pipefail
 accelerator=${1:?tpu or gpu}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# A VM's own Python may be older than 3.11; uv brings one. Into a folder of its own, since the system's is often closed.
+# A VM's own Python may be older than 3.11; uv brings one. Into its own folder, since the system's is often read-only.
 uv=$PWD/.uv
 [[ -x $uv/bin/uv ]] || python3 -m pip install --quiet --disable-pip-version-check --target "$uv" uv
 [[ -x .venv/bin/python ]] || "$uv/bin/uv" venv --quiet --python 3.11 .venv

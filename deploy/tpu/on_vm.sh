@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs `fma train` on a VM so that it outlives the connection that began it; begun again, it waits for the first one.
+# Runs `fma train` on a VM so that it outlives the connection that started it; a second call waits for the first.
 #
 #   on_vm.sh MODEL --data gs://... --run gs://... [options of fma train]
 #
-# The exit code is that of fma train; it also goes to .train/status, for whoever has lost the connection.
+# The exit code is that of fma train; it is also written to .train/status, in case the connection is lost.
 # Example, on the VM:  bash fma/deploy/tpu/on_vm.sh mel_cnn --data gs://my-fma/large --run gs://my-fma/runs/mel_cnn
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

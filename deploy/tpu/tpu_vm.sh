@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # AT, SPOT and the others are train.sh's, READY is for it
-# A TPU VM, as train.sh wants it: vm_create, vm_state, vm_ssh, vm_delete. One host: up to 8 chips, as v5litepod-8.
+# A TPU VM, as train.sh uses it: vm_create, vm_state, vm_ssh, vm_delete. One host: up to 8 chips, such as v5litepod-8.
 #
 # Example:  source lib.sh; source tpu_vm.sh; AT=(fma --project my-project --zone us-central1-a); vm_state
 
@@ -14,7 +14,7 @@ vm_create() {
 	[[ -z $SUBNETWORK ]] || flags+=(--subnetwork "$SUBNETWORK")
 	[[ -z $INTERNAL_IPS ]] || flags+=(--internal-ips)
 	if [[ -n $QUEUED ]]; then
-		# Without an end, a request whose script was killed would make a TPU that nobody deletes, days later.
+		# Without an end, a request whose script was killed could create a TPU days later that nothing deletes.
 		attended gcloud compute tpus queued-resources create "${AT[@]}" --node-id "$NAME" \
 			--runtime-version "$RUNTIME" --valid-until-duration "${HOURS}h" "${flags[@]}"
 	else
@@ -22,7 +22,7 @@ vm_create() {
 	fi
 }
 
-# vm_state: READY, "" where there is none, or what the service says; a queued request that failed is FAILED.
+# vm_state: prints READY, "" if there is none, or what the service says; FAILED for a queued request that failed.
 vm_state() {
 	if [[ -n $QUEUED ]]; then
 		local state
@@ -33,7 +33,7 @@ vm_state() {
 }
 
 vm_ssh() {
-	# Only the alpha command reaches a TPU that has no address of its own.
+	# Only the alpha command reaches a TPU without a public address.
 	attended gcloud ${INTERNAL_IPS:+alpha} compute tpus tpu-vm ssh "${AT[@]}" --quiet \
 		${INTERNAL_IPS:+--tunnel-through-iap} --command "$1"
 }

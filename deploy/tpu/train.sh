@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Trains a model on a TPU VM or a GPU VM that lives as long as the training: made, used, and deleted, also on failure.
+# Trains a model on a TPU VM or a GPU VM that exists only as long as the training: it is deleted also on failure.
 #
 #   train.sh [OPTIONS] -- MODEL --data gs://DATASET --run gs://RUN [options of fma train]
-#   train.sh [OPTIONS] --delete --name N             only deletes what a killed call has left
+#   train.sh [OPTIONS] --delete --name N             only deletes a VM that a killed call has left
 #
 #   --project P      the Google Cloud project         --zone Z       where the accelerator is
-#   --source gs://S  source-T.tar.gz, as deploy/dataflow/submit.sh build leaves it
+#   --source gs://S  source-T.tar.gz, written by deploy/dataflow/submit.sh build
 #   --on tpu|gpu     default tpu                      --type T       default v5litepod-8, or g2-standard-8
 #   --runtime R      TPU software version, or family of the GPU VM's image
-#   --spot           cheaper, and may be taken away: then another one is made, and training carries on
-#   --queued         ask through a queued resource (TPUs): it waits until there is one
-#   --hours N        after which all ends and the VM is deleted; default 20
+#   --spot           cheaper, but may be preempted: then another VM is made, and training carries on
+#   --queued         ask through a queued resource (TPUs), which waits for capacity
+#   --hours N        time limit, after which the VM is deleted; default 20
 #   --attempts N     VMs to use one after the other; default 1, with --spot 10
-#   --name N         of the VM; default fma-MODEL-HASH, where the hash is the run's
+#   --name N         of the VM; default fma-MODEL-HASH, with a hash of --run
 #   --network N, --subnetwork S                       for projects without a default network
-#   --internal-ips   no address of its own: reached through IAP, and it needs Cloud NAT for its packages
-#   --keep           do not delete it in the end      --dry-run      print the commands and run none
+#   --internal-ips   no public address: reached through IAP; installing packages then needs Cloud NAT
+#   --keep           do not delete the VM at the end  --dry-run      print the commands and run none
 #
-# The run's state lies in its folder in the bucket after every epoch, so any VM carries on from there; so does this
-# script when it is called again with the same options.
-# Exit code: 0 when the model is trained, 2 for a wrong call, 124 when the hours are over, else 1.
+# The run's state is saved to its folder in the bucket after every epoch, so any VM can carry on from there; so does
+# this script when it is called again with the same options.
+# Exit code: 0 when the model is trained, 2 for a wrong call, 124 at the time limit, else 1.
 #
 # Example: train.sh --project my-project --zone us-central1-a --spot --queued \
 #   --source gs://my-fma/deploy/source-1a2b3c.tar.gz -- mel_cnn --data gs://my-fma/large --run gs://my-fma/runs/mel_cnn
@@ -35,14 +35,14 @@ SWITCHES="spot queued internal-ips keep delete dry-run"
 ON=tpu ZONE=${ZONE:-} SOURCE=${SOURCE:-} SPOT="" QUEUED="" KEEP="" DELETE="" NAME="" TYPE="" RUNTIME="" ATTEMPTS=""
 NETWORK=${NETWORK:-} SUBNETWORK=${SUBNETWORK:-} INTERNAL_IPS="" HOURS=20
 POLL_SECONDS=${POLL_SECONDS:-15} PATIENCE=${PATIENCE:-5760} # polls until a VM is there: a day
-HOUR=${HOUR:-3600} LOSSES=${LOSSES:-40}                     # connections lost one after the other, each soon after it began
+HOUR=${HOUR:-3600} LOSSES=${LOSSES:-40}                     # connections lost in a row, each soon after it began
 SOON=600 LONGEST_PAUSE=900
 MADE="" ASKING="" TIMER="" ANSWER=""
 
-# state: vm_state; in a dry run, whether it has been made by now.
+# state: as vm_state; in a dry run, whether the VM has been made by now.
 state() { if [[ -n $DRY_RUN ]]; then printf '%s' "${MADE:+$READY}"; else vm_state; fi; }
 
-# pause SECONDS: sleeps, but not on when a signal comes.
+# pause SECONDS: sleeps until a signal comes.
 pause() {
 	[[ -z $DRY_RUN ]] || return 0
 	sleep "$1" &
@@ -51,9 +51,9 @@ pause() {
 	CHILD=""
 }
 
-# set_the_clock: USR1 for this script when its hours are over, also while it waits for something. Neither a TPU VM nor
-# a build that runs out of time has an end that would delete the VM.
-set_the_clock() {
+# start_time_limit: sends this script USR1 at its time limit, also while it waits for something. Nothing else would delete
+# a TPU VM, or the VM of a build that runs out of time.
+start_time_limit() {
 	[[ -z $DRY_RUN ]] || return 0
 	(
 		trap 'kill "$nap"; exit' TERM
@@ -67,7 +67,7 @@ set_the_clock() {
 tear_down() {
 	local code=$?
 	trap - EXIT
-	trap '' INT TERM HUP USR1 # also for the gcloud that deletes: pressing Ctrl-C twice must not keep a VM
+	trap '' INT TERM HUP USR1 # also for the gcloud that deletes: pressing Ctrl-C twice must not leave a VM
 	[[ -z $TIMER ]] || kill "$TIMER" 2>/dev/null || true
 	[[ -z $CHILD ]] || kill "$CHILD" 2>/dev/null || true
 	rm -f "$ANSWER"
@@ -80,7 +80,7 @@ tear_down() {
 	exit "$code"
 }
 
-# delete: deletes the VM; fails where it may still be there. What was asked for a moment ago may not show yet.
+# delete: deletes the VM; fails if it may still be there. A VM that was asked for a moment ago may not show yet.
 delete() { [[ -z $ASKING && -z $(state) ]] || vm_delete || [[ -z $(state) ]]; }
 
 create() {
@@ -89,8 +89,8 @@ create() {
 	ASKING="" MADE=1
 }
 
-# obtain: a VM that can be reached: the one that is there or asked for already, else a new one; fails where there is
-# none to be had.
+# obtain: waits for a VM that can be reached: the one that exists or was asked for, else a new one; fails if there is no
+# capacity.
 obtain() {
 	local now="" poll
 	MADE=""
@@ -123,7 +123,7 @@ install() {
 	vm_ssh "gcloud storage cp $(quote "$SOURCE") fma.tar.gz && $unpack && bash fma/deploy/tpu/install.sh $ON"
 }
 
-# train WORD...: 0 when it is done, 1 when it failed or cannot be reached any more; 2 when the VM is gone.
+# train WORD...: returns 0 when training is done, 1 when it failed or cannot be reached any more, 2 when the VM is gone.
 train() {
 	local now code lost began
 	for ((lost = 0; lost < LOSSES; lost++)); do
@@ -132,7 +132,7 @@ train() {
 		((SECONDS - began < SOON)) || lost=0
 		now=$(state)
 		[[ $now == "$READY" || $now == UNKNOWN ]] || return 2
-		# The VM is there: either the training ended, or only the connection did.
+		# The VM is still there: the training ended, or only the connection did.
 		vm_ssh "cat fma/.train/status" >"$ANSWER" 2>/dev/null || true
 		code=$(<"$ANSWER")
 		[[ -z $code || $code == 0 ]] || { say "fma train ended with code $code" && return 1; }
@@ -143,7 +143,7 @@ train() {
 	return 1
 }
 
-# attempt WORD...: one VM's life, as `train`.
+# attempt WORD...: trains on one VM; returns as `train`.
 attempt() {
 	obtain || return 2
 	if ! install; then
@@ -153,7 +153,7 @@ attempt() {
 	train "$@"
 }
 
-# attempts WORD...: VMs one after the other, with longer and longer pauses: where there is no capacity, there will be
+# attempts WORD...: trains on one VM after the other, with growing pauses: where there is no capacity now, there will be
 # none a moment later.
 attempts() {
 	local number code rest=$POLL_SECONDS
@@ -169,7 +169,7 @@ attempts() {
 	return 1
 }
 
-# check WORD...: what would fail later, and completes the options.
+# check WORD...: rejects what would fail later, and completes the options.
 check() {
 	need PROJECT ZONE
 	[[ $ON == tpu || $ON == gpu ]] || die "--on $ON: tpu or gpu"
@@ -180,7 +180,7 @@ check() {
 		need SOURCE
 		[[ $(option --data "$@") == gs://* && $(option --run "$@") == gs://* ]] ||
 			die "after -- give MODEL --data gs://... --run gs://...: a VM's own disk goes with it"
-		# Two runs of a model at once must not share a VM.
+		# Two runs of a model must not share a VM.
 		NAME=${NAME:-fma-${1//_/-}-$(printf '%08x' "$(option --run "$@" | cksum | cut -d ' ' -f 1)")}
 	fi
 	ATTEMPTS=${ATTEMPTS:-$([[ -n $SPOT ]] && echo 10 || echo 1)}
@@ -210,7 +210,7 @@ main() {
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
 	trap 'say "the $HOURS hours are over (--hours)"; exit 124' USR1
-	set_the_clock
+	start_time_limit
 	attempts "$@"
 }
 
