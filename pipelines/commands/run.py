@@ -1,10 +1,11 @@
-"""`fma run`: the whole way from audio to the report, doing only what has changed since the last time."""
+"""`fma run`: from audio to the report, doing only what has changed since the last time."""
 
 import argparse
 import shlex
 
 import fma
-from pipelines.workflow import DATASET, Memory, Result, Step, Work, execute, make_nodes, plan
+from pipelines.commands.ingest import read_options
+from pipelines.workflow import BASELINES, REPORT, Ended, Result, Workflow
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -14,7 +15,7 @@ DEFAULT_MODELS = "mel_cnn,baselines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments; what it does not know goes on to fma ingest, and from there to Beam."""
+    """Add the command's arguments; options that it does not know go to `fma ingest`, and from there to Beam."""
     parser.description = (
         "Ingests, analyses, trains, evaluates and writes one report: ingest -> statistics -> each model -> report. "
         "Run it again after adding music: steps whose inputs have not changed are skipped. All options of fma ingest "
@@ -42,26 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; exit code 1 where a step failed."""
-    work = _read_work(args)
-    nodes = make_nodes(work)
+    """Run the command; exit code 1 where a step failed."""
+    workflow = _read_workflow(args)
     if args.plan:
-        rows = []
-        for node, decision in zip(nodes, plan(nodes).values(), strict=True):
-            after = ", ".join((*node.needs, *node.takes))
-            rows.append((node.name, after, "runs" if decision.needed else "skipped", decision.why))
+        rows = [
+            (step, ", ".join(workflow.after(step)), "runs" if needed else "skipped", why)
+            for step, (needed, why) in workflow.plan().items()
+        ]
         console.table(f"fma run in {args.out}", ("step", "after", "it", "why"), rows)
         return 0
-    steps = execute(nodes)
-    return _conclude(work, steps)
+    ended = workflow.run()
+    _print_results(workflow, ended)
+    return 1 if any(end.result is Result.FAILED for end in ended.values()) else 0
 
 
-def _read_work(args: argparse.Namespace) -> Work:
-    """Parses every step's command line before the first one runs."""
+def _read_workflow(args: argparse.Namespace) -> Workflow:
+    """Parse every step's command line before the first one runs."""
     models = [name.strip() for name in args.models.split(",") if name.strip()]
     if not models or len(set(models)) < len(models):
         raise UsageError(f"--models {args.models}: name each model once")
-    dataset = storage.join(args.out, DATASET)
+    dataset = storage.join(args.out, "dataset")
     words = ["--audio", args.audio, "--metadata", args.metadata, "--out", dataset, *args.beam_options]
     words += ["--subset", args.subset] if args.subset else []
     _, ingest = fma.parse("ingest", words)
@@ -69,14 +70,14 @@ def _read_work(args: argparse.Namespace) -> Work:
         from pipelines.runners.options import reject_unknown_options
 
         reject_unknown_options(ingest.beam_options)
-    options = _read_options(args.options, models)
+    options = _read_model_options(args.options, models)
     for model in models:
-        command, *rest = [model] if model == "baselines" else ["train", model]
+        command, *rest = [BASELINES] if model == BASELINES else ["train", model]
         fma.parse(command, [*rest, "--data", dataset, "--run", "RUN", *options[model]])
-    return Work(args.out, ingest, words, ingest.beam_options, options, Memory(args.out))
+    return Workflow(args.out, read_options(ingest), words, options)
 
 
-def _read_options(given: list[str], models: list[str]) -> dict[str, list[str]]:
+def _read_model_options(given: list[str], models: list[str]) -> dict[str, list[str]]:
     options: dict[str, list[str]] = {model: [] for model in models}
     for text in given:
         model, equals, words = text.partition("=")
@@ -86,19 +87,15 @@ def _read_options(given: list[str], models: list[str]) -> dict[str, list[str]]:
     return options
 
 
-def _conclude(work: Work, steps: dict[str, Step]) -> int:
+def _print_results(workflow: Workflow, ended: dict[str, Ended]) -> None:
     console.say()
-    console.table(
-        f"fma run in {work.folder}",
-        ("step", "result", "note"),
-        [(name, step.result.value, step.note) for name, step in steps.items()],
-    )
-    failed = {name: step for name, step in steps.items() if step.result is Result.FAILED}
+    rows = [(step, end.result.value, end.note) for step, end in ended.items()]
+    console.table(f"fma run in {workflow.folder}", ("step", "result", "note"), rows)
     console.say()
-    for name, step in failed.items():
-        console.say(f"{name} failed; to run it alone: {step.command}" if step.command else f"{name} failed")
-    if all(step.result is Result.SKIPPED for step in steps.values()):
+    for step, end in ended.items():
+        if end.result is Result.FAILED:
+            console.say(f"{step} failed; to run it alone: {end.command}" if end.command else f"{step} failed")
+    if all(end.result is Result.SKIPPED for end in ended.values()):
         console.say("nothing to do: no input of any step has changed")
-    if steps["report"].result in (Result.DONE, Result.SKIPPED):
-        console.say(f"report: {work.report}")
-    return 1 if failed else 0
+    if ended[REPORT].result in (Result.DONE, Result.SKIPPED):
+        console.say(f"report: {workflow.output(REPORT)}")

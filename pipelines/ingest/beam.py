@@ -1,14 +1,18 @@
-"""The Beam pipeline: plan lines in, shards out. Only small lines move between its steps."""
+"""The Beam pipeline of `fma ingest`: plan lines in, shards out. Only small lines move between its steps."""
 
-from collections.abc import Iterator
+import functools
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
-from pipelines.progress import ticking
+from pipelines.job_files import ReadLines, WriteLines, count_progress, read_lines, write_lines
 from pipelines.runners import translate_runner_errors
 from pipelines.runners.options import LOCAL_RUNNERS, make_pipeline, runner_name
 from pipelines.runners.portable import wait
@@ -21,17 +25,39 @@ from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
 from transforms.runtime import console
-from transforms.runtime.version import code_digest
 
 OTHER_CODE = (
     "the workers run another version of this program than the one that began the job; build their image anew "
     "(--sdk_container_image), or install this one there with --setup_file ./setup.py"
 )
 
+WORKER_PACKAGES = ("pipelines", "transforms")
+NOT_IN_WORKERS = ("commands", "corpus", "workflow.py")
+"""Folders and files at the top of these packages that only the launcher runs."""
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return 12 hexadecimal digits that are equal where workers run equal source, wherever it is installed."""
+    specs = {package: find_spec(package) for package in WORKER_PACKAGES}
+    return digest_source({package: Path(spec.origin).parent for package, spec in specs.items() if spec and spec.origin})
+
+
+def digest_source(packages: Mapping[str, Path]) -> str:
+    """Return `code_digest` of packages, by the folders where they lie."""
+    hashed = hashlib.sha256()
+    for package, folder in packages.items():
+        for path in sorted(folder.rglob("*.py")):
+            relative = path.relative_to(folder)
+            if relative.parts[0] not in NOT_IN_WORKERS:
+                content = path.read_bytes()
+                hashed.update(f"{package}/{relative} {len(content)}\n".encode() + content)
+    return hashed.hexdigest()[:12]
+
 
 @dataclass(frozen=True)
 class BuildJob:
-    """What a worker has to know beside its plan lines.
+    """What a worker has to know beside its plan lines, and where they lie.
 
     Attributes:
       dataset: path of the dataset.
@@ -40,8 +66,8 @@ class BuildJob:
       config: the dataset's.
       limits: what one track may cost.
       ticks: local folder where workers of this machine note each finished track, or "".
-      retried: whether the runner itself begins a shard again that fails.
-      code: version of this program that the job was made by.
+      retried: whether the runner itself builds a shard again that failed.
+      code: `code_digest` of the program that made the job.
     """
 
     dataset: str
@@ -70,7 +96,7 @@ class BuildJob:
 
     @property
     def elsewhere_path(self) -> str:
-        """There where the job does not end with this process (see `growth.jobs_elsewhere`); holds `code`."""
+        """A file that exists where the job does not end with this process; holds `code`. See `jobs_elsewhere`."""
         return storage.join(self.folder, ELSEWHERE)
 
 
@@ -91,7 +117,7 @@ class BuildShard(beam.DoFn):
         if job.code != code_digest():
             yield ShardResult(plan.name, error=OTHER_CODE).to_line()
         else:
-            with ticking(job.ticks, plan.name) as self._tick:
+            with count_progress(job.ticks, plan.name) as self._tick:
                 yield self._build(plan).to_line()
 
     def _build(self, plan: ShardPlan) -> ShardResult:
@@ -111,29 +137,24 @@ class BuildShard(beam.DoFn):
 
 
 class BuildShards(beam.PTransform):
-    """Builds every shard of a plan.
-
-    Args:
-      job: what and where.
-    """
+    """Builds every shard of a job's plan."""
 
     def __init__(self, job: BuildJob):
         super().__init__()
         self._job = job
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        return (
-            begin | "OneShardEach" >> ReadLines(self._job.plan_path) | "BuildShard" >> beam.ParDo(BuildShard(self._job))
-        )
+        shards = begin | "OneShardEach" >> ReadLines(self._job.plan_path)
+        return shards | "BuildShard" >> beam.ParDo(BuildShard(self._job))
 
 
 def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
-    """Writes the plan, runs the pipeline to its end and reads what the shards came to.
+    """Write the plan, run the pipeline to its end and return the shards' results.
 
-    A job elsewhere that an earlier command of this version began, and that has ended well since, is not run again.
+    A job elsewhere that an earlier command of this version began, and that has succeeded since, is not run again.
 
     Raises:
-      FmaError: a shard could not be built for a reason that a user can mend, or the runner lost one.
+      FmaError: a shard could not be built for a reason that the user can fix, or the runner lost one.
       TemplateWrittenError: the options ask for a template.
     """
     planned = {shard.name for shard in plan}
@@ -153,7 +174,7 @@ def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) ->
 
 
 def read_results(job: BuildJob) -> dict[str, ShardResult]:
-    """What the shards came to, by name; {} where the job has not ended."""
+    """Return the shards' results by name; {} where the job has not ended."""
     try:
         return {result.name: result for result in map(ShardResult.from_line, read_lines(job.results_path))}
     except FileNotFoundError:
@@ -161,7 +182,7 @@ def read_results(job: BuildJob) -> dict[str, ShardResult]:
 
 
 def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> None:
-    """Runs the job to its end.
+    """Run the job to its end.
 
     Raises:
       FmaError: it failed.
@@ -185,9 +206,7 @@ def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions)
 
 
 def describe_job(options: PipelineOptions) -> dict[str, str]:
-    """Runner and versions for the manifest: what may move a value by a rounding step."""
-    import platform
-
+    """Return runner and versions for the manifest: what may move a value by a rounding step."""
     import numpy
     import scipy
     import soundfile

@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
@@ -56,24 +55,18 @@ class Estimate:
         return self.tracks * self.bytes
 
     def wall_seconds(self, cores: int) -> float:
-        """Of the whole ingestion with a worker on each of some cores, their start not included."""
+        """Return how long the ingestion takes with a worker on each core, without their start."""
         return self.tracks * self.wall_s / cores
 
 
 def choose_sample(tracks: Sequence[Track], count: int) -> list[Track]:
-    """As good as random, and the same every time: by a hash of the id; never more than there are."""
+    """Return at most `count` tracks, as good as random and the same every time: by a hash of the id."""
     ranked = sorted(tracks, key=lambda track: (shard_of(track.track_id, BUCKETS), track.track_id))
     return ranked[:count]
 
 
 def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits: Limits) -> Estimate:
-    """Ingests a sample into a folder that is removed again.
-
-    Args:
-      tracks: all that are to be ingested, located; at least one.
-      config: the dataset's.
-      count: tracks of the sample.
-      limits: for a track.
+    """Ingest a sample of `count` tracks, at least one, into a folder that is removed again.
 
     Raises:
       FmaError: the disk or the audio's place failed.
@@ -84,34 +77,35 @@ def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits:
         tempfile.TemporaryDirectory(prefix="fma-estimate-") as folder,
         console.progress("estimate", len(starters) + len(sample), "tracks") as progress,
     ):
+        labels = sorted({track.genre for track in sample})
 
-        def measured(part: list[Track]) -> tuple[float, float, ShardResult]:
-            return _build(folder, part, config, limits, progress.advance)
+        def build(part: list[Track]) -> tuple[float, float, ShardResult]:
+            builder = ShardBuilder(
+                folder, "estimate", labels, config, limits=limits, on_track=lambda _: progress.advance()
+            )
+            return _measure(builder, part)
 
-        cpu, wall, _ = measured(starters) if starters else (0.0, 0.0, None)
-        whole_cpu, whole_wall, result = measured(sample)
+        cpu, wall, _ = build(starters) if starters else (0.0, 0.0, None)
+        whole_cpu, whole_wall, result = build(sample)
     more = len(sample) - len(starters)
     return Estimate(
         tracks=len(tracks),
         measured=len(sample),
         failed=sum(result.failures.values()),
-        cpu_s=_each(whole_cpu, cpu, len(sample), more),
-        wall_s=_each(whole_wall, wall, len(sample), more),
+        cpu_s=_per_track(whole_cpu, cpu, len(sample), more),
+        wall_s=_per_track(whole_wall, wall, len(sample), more),
         bytes=sum(file.bytes for file in result.files) / len(sample),
     )
 
 
-def _each(whole: float, start: float, tracks: int, more: int) -> float:
+def _per_track(whole: float, start: float, tracks: int, more: int) -> float:
     """Seconds a track; with its share of the start where the sample is so small that noise hides what a track costs."""
     return (whole - start) / more if whole > start else whole / tracks
 
 
-def _build(
-    folder: str, tracks: list[Track], config: DatasetConfig, limits: Limits, advance: Any
-) -> tuple[float, float, ShardResult]:
+def _measure(builder: ShardBuilder, tracks: list[Track]) -> tuple[float, float, ShardResult]:
+    """Build a shard; return core-seconds, seconds and what was built."""
     cpu, wall = _cpu_seconds(), time.monotonic()
-    labels = sorted({track.genre for track in tracks})
-    builder = ShardBuilder(folder, "estimate", labels, config, limits=limits, on_track=lambda _: advance())
     try:
         result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
     finally:
@@ -126,31 +120,30 @@ def _cpu_seconds() -> float:
     return sum(used.ru_utime + used.ru_stime for used in times)
 
 
-def as_json(found: Estimate, price: float | None) -> dict[str, Any]:
-    """The estimate as plain values."""
-    counts = sorted({*CORES, cores()})
-    values = {
+def as_json(found: Estimate, price: float | None) -> dict[str, object]:
+    """Return the estimate as plain values."""
+    values: dict[str, object] = {
         "tracks": found.tracks,
         "measured": found.measured,
         "failed": found.failed,
         "cpu_s_per_track": found.cpu_s,
         "core_hours": found.core_hours,
         "bytes": round(found.total_bytes),
-        "wall_s_by_cores": {str(n): found.wall_seconds(n) for n in counts},
+        "wall_s_by_cores": {str(count): found.wall_seconds(count) for count in sorted({*CORES, cores()})},
     }
     return values | ({} if price is None else {"price": found.core_hours * price})
 
 
 def show(found: Estimate, price: float | None) -> None:
-    """Prints it."""
+    """Print the estimate."""
     each = f"{1000 * found.cpu_s:.1f} ms of CPU and {human_bytes(found.bytes)} a track"
     failed = f", {found.failed:,} failed" if found.failed else ""
     console.say(f"measured on {found.measured:,} of {found.tracks:,} tracks{failed}: {each}, start-up not included")
     console.say()
     rows = [("core-hours", _figure(found.core_hours)), ("written", human_bytes(found.total_bytes))]
     rows += [] if price is None else [("price", _figure(found.core_hours * price))]
-    for count, seconds in as_json(found, price)["wall_s_by_cores"].items():
-        rows.append((f"time on {count} core{'s' if count != '1' else ''}", human_seconds(seconds)))
+    for count in sorted({*CORES, cores()}):
+        rows.append((f"time on {count} core{'s' * (count != 1)}", human_seconds(found.wall_seconds(count))))
     console.table(f"to ingest {found.tracks:,} tracks", ("", "about"), rows)
     console.say()
     console.say("cores like these, a worker on each; add the start of machines, and storage and network at your prices")

@@ -1,25 +1,27 @@
-"""Growing a dataset: batches of tracks, each built on Beam and committed as a generation when it is done."""
+"""`fma ingest`: plan what a dataset lacks, build it on Beam batch by batch, and commit each batch as a generation."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from transforms import storage
 from transforms.audio.decoder_process import Limits
-from transforms.dataset.growth import Growth
+from transforms.audio.features import KINDS
+from transforms.config import DatasetConfig, validate
+from transforms.dataset.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
 from transforms.dataset.ledger import FailedTrack, read_ledger_file
-from transforms.dataset.manifest import Generation, Manifest, commit
-from transforms.dataset.plan import generation_name, make_plan
-from transforms.errors import FmaError
+from transforms.dataset.manifest import Generation, Manifest, ShardResult, commit, is_dataset, load
+from transforms.dataset.plan import ShardPlan, generation_name, make_plan
+from transforms.dataset.rewrite import without_tracks
+from transforms.errors import FmaError, UsageError
+from transforms.runtime import console
 from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import Track
 
 if TYPE_CHECKING:
     from transforms.catalog.metadata import Catalog
-    from transforms.dataset.manifest import ShardResult
-
 
 COMMIT_EVERY = 8000
 """Tracks of 30 s that two cores ingest in about ten minutes, all kinds. The same everywhere, since what is committed,
@@ -27,163 +29,242 @@ and what counts as too many failures, must not depend on the machine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """How to run.
+class IngestOptions:
+    """The options of `fma ingest`.
 
     Attributes:
-      dataset: its path.
-      beam_options: the user's.
-      workers: local worker processes, or None for one for each core.
+      audio: folder or zip of audio files.
+      metadata: fma_metadata, a folder or a zip, or a csv.
+      out: the dataset's path.
+      subset: FMA's, or None.
+      split: where splits come from, `official` or `artist`.
+      settings: the fields of `DatasetConfig` that were given.
+      update: whether changed tracks are read again and vanished ones taken out.
+      retry_failed: the reason whose failed tracks are tried again, "" for any reason, None for none.
       shards: for each split, or None for a number chosen from the amount of data.
       limits: what one track may cost.
       max_failures: per cent of a run's new tracks that may fail, at the end of each batch.
       commit_every: tracks in a batch, or None for a size chosen by the runner.
+      workers: local worker processes, or None for one for each core.
+      beam_options: options that go to Beam.
     """
 
-    dataset: str
-    beam_options: list[str]
-    workers: int | None
+    audio: str
+    metadata: str
+    out: str
+    subset: str | None
+    split: str
+    settings: Mapping[str, int | float | list[str]]
+    update: bool
+    retry_failed: str | None
     shards: int | None
     limits: Limits
     max_failures: float
     commit_every: int | None
+    workers: int | None
+    beam_options: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """A dataset, the metadata's tracks, and what is to be done to bring the dataset up to date.
+
+    Attributes:
+      manifest: of the dataset; of an empty one where there is none yet.
+      catalog: of the metadata, its tracks located.
+      growth: what is to be done.
+    """
+
+    manifest: Manifest
+    catalog: "Catalog"
+    growth: Growth
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to: tracks ingested and failed, bytes of old records written again, where failures are listed."""
+    """What an ingestion did.
+
+    Attributes:
+      ingested: tracks.
+      failed: tracks.
+      rewritten: bytes of earlier records that were written again.
+      failures: folders that list the failed tracks.
+    """
 
     ingested: int = 0
     failed: int = 0
     rewritten: int = 0
     failures: list[str] = field(default_factory=list)
 
-    def add(self, generation: Generation, failures: str) -> None:
-        """Counts a committed generation in; `failures` is the folder that lists its failed tracks."""
-        self.ingested += sum(generation.genres.values())
-        self.failed += sum(generation.failures.values())
-        if generation.failures:
-            self.failures.append(failures)
 
-
-def grow(job: Job, manifest: Manifest, catalog: "Catalog", growth: Growth) -> Outcome:
-    """Does what `growth` says, batch by batch, and commits each; the manifest is updated in place.
+def plan_ingest(options: IngestOptions) -> IngestPlan:
+    """Plan what `ingest` would do now; nothing is written.
 
     Raises:
-      FmaError: too many tracks failed so far, or a shard could not be built; batches before it stay committed.
+      UsageError: an input is wrong, or the dataset has other settings.
+      FmaError: the dataset is damaged.
     """
-    outcome, tally = Outcome(), Tally(growth.drop_failures)
+    manifest, catalog = _read_inputs(options)
+    return IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
+
+
+def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
+    """Bring a dataset up to date with its metadata; each batch is committed when it is built.
+
+    Returns:
+      what was planned, with the manifest as it is afterwards, and what was done.
+
+    Raises:
+      UsageError: as `plan_ingest`, or Beam's options cannot work.
+      FmaError: too many tracks failed, or a shard could not be built; batches before it stay committed.
+      TemplateWrittenError: the options ask for a template.
+    """
+    _validate_runner(options, ("--audio", options.audio), ("--out", options.out))
+    manifest, catalog = _read_inputs(options)
+    _validate_runner(options, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
+    with locked(options.out), console.annotate_os_errors(options.out):
+        manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
+        elsewhere = jobs_elsewhere(options.out)
+        removed = remove_orphans(options.out, manifest, elsewhere)
+        if removed:
+            console.log(f"removed {removed:,} files that an interrupted or earlier run had left behind")
+        plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
+        outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
+        if elsewhere:  # a job's results that were not taken up by now are not wanted any more
+            remove_orphans(options.out, manifest)
+    return plan, outcome
+
+
+def _validate_runner(options: IngestOptions, *places: tuple[str, str]) -> None:
+    if options.beam_options:
+        from pipelines.runners import validate_runner_options
+
+        validate_runner_options(options.beam_options, places)
+
+
+def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog"]:
+    from transforms.catalog.locate import locate
+    from transforms.catalog.metadata import read_catalog
+
+    manifest = open_or_create(options.out, choose_config(options))
+    catalog = read_catalog(options.metadata, options.subset, options.split)
+    if not catalog.tracks:
+        raise UsageError(f"{options.metadata} names no track to ingest: {format_counts(catalog.skipped)}")
+    catalog = replace(catalog, tracks=locate(catalog.tracks, options.audio, catalog.form))
+    _refuse_mixed_lengths(options.out, manifest, catalog.subset)
+    return manifest, catalog
+
+
+def choose_config(options: IngestOptions) -> DatasetConfig:
+    """Return the settings: those that were given, then those of the existing dataset, then the defaults."""
+    base = load(options.out).config if is_dataset(options.out) else DatasetConfig()
+    given = dict(options.settings)
+    if "window_frames" in given:
+        given.setdefault("window_hop_frames", given["window_frames"])
+    return validate(DatasetConfig.from_json(base.to_json() | given), tuple(KINDS))
+
+
+def _refuse_mixed_lengths(dataset: str, manifest: Manifest, subset: str) -> None:
+    """FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over."""
+    subsets = {generation.subset for generation in manifest.generations} - {""}
+    if subset and subsets and (subset == "full") != ("full" in subsets):
+        have = "whole songs" if "full" in subsets else "clips of 30 s"
+        raise UsageError(f"{dataset} holds {have}; give another --out for --subset {subset}")
+
+
+def _plan_growth(options: IngestOptions, manifest: Manifest, catalog: "Catalog") -> Growth:
+    update, retry = options.update, options.retry_failed
+    return plan_growth(options.out, manifest, catalog.tracks, catalog.known, update=update, retry=retry)
+
+
+def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
+    """Build and commit batch by batch; the manifest is updated in place."""
+    dataset, manifest, growth = options.out, plan.manifest, plan.growth
+    known = growth.drop_failures  # that a track fails again is no news
+    outcome, tried, reasons = Outcome(), 0, Counter[str]()
     manifest.labels = growth.labels
     gone = (growth.drop | growth.drop_failures) - {track.track_id for track in growth.new}
-    for batch in list(_batches(growth.new, _batch_size(job))) or [[]]:
+    for batch in _batches(options, growth.new):
         drop = {track.track_id for track in batch} | gone
-        generation = _ingest(job, manifest, catalog, batch, drop)
-        _refuse_too_many(job, generation, tally.add(job.dataset, generation, batch))
-        outcome.rewritten += _take_out(job, manifest, growth.drop & drop, growth.drop_failures & drop, generation.name)
+        generation = _ingest_batch(options, plan, batch, drop)
+        tried += sum(track.track_id not in known for track in batch)
+        reasons.update(_failure_reasons(dataset, generation, known))
+        _refuse_too_many_failures(options, generation, len(batch), tried, reasons)
+        if drop & (growth.drop | growth.drop_failures):
+            tracks, failures = growth.drop & drop, growth.drop_failures & drop
+            manifest.generations, rewritten = without_tracks(dataset, manifest, tracks, failures, generation.name)
+            outcome.rewritten += rewritten
         manifest.generations.append(generation)
-        commit(job.dataset, manifest)
-        outcome.add(generation, storage.join(job.dataset, "failures", generation.name))
+        commit(dataset, manifest)
+        outcome.ingested += sum(generation.genres.values())
+        outcome.failed += sum(generation.failures.values())
+        outcome.failures += [storage.join(dataset, "failures", generation.name)] if generation.failures else []
         gone = set()
     return outcome
 
 
-def _batch_size(job: Job) -> int | None:
-    """A remote job is one generation: its runner restarts what fails."""
+def _batches(options: IngestOptions, tracks: list[Track]) -> list[list[Track]]:
+    """At least one batch; of a remote job only one, since its runner restarts what fails."""
     from pipelines.runners.options import is_local
 
-    if job.commit_every or not is_local(job.beam_options):
-        return job.commit_every
-    return COMMIT_EVERY
+    size = options.commit_every or (COMMIT_EVERY if is_local(options.beam_options) else len(tracks))
+    return [tracks[start : start + size] for start in range(0, len(tracks), size or 1)] or [[]]
 
 
-def _batches(tracks: list[Track], size: int | None) -> Iterator[list[Track]]:
-    size = size or max(1, len(tracks))
-    for start in range(0, len(tracks), size):
-        yield tracks[start : start + size]
-
-
-def _ingest(job: Job, manifest: Manifest, catalog: "Catalog", batch: list[Track], drop: set[int]) -> Generation:
-    """Builds a batch's shards; the generation is on disk, but not in the manifest yet."""
-    plan = make_plan(batch, manifest.config, job.shards)
-    name = generation_name(len(manifest.generations) + 1, plan, sorted(drop), manifest.labels, manifest.config)
+def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], drop: set[int]) -> Generation:
+    """Build a batch's shards; the generation is on disk, but not in the manifest yet."""
+    manifest, catalog = plan.manifest, plan.catalog
+    shards = make_plan(batch, manifest.config, options.shards)
+    name = generation_name(len(manifest.generations) + 1, shards, sorted(drop), manifest.labels, manifest.config)
     if not batch:
         return Generation(name, catalog.subset, skipped=catalog.skipped)
-    results, facts = _build(job, manifest, name, batch, plan)
-    return Generation.from_results(name, catalog.subset, facts, catalog.skipped, results)
-
-
-def _take_out(job: Job, manifest: Manifest, tracks: set[int], failures: set[int], name: str) -> int:
-    """Takes tracks out of the manifest's generations; returns the bytes that were written again for it."""
-    if not tracks | failures:
-        return 0
-    from transforms.dataset.rewrite import without_tracks
-
-    manifest.generations, rewritten = without_tracks(job.dataset, manifest, tracks, failures, name)
-    return rewritten
+    results, job = _build(options, manifest, name, shards, len(batch))
+    return Generation.from_results(name, catalog.subset, job, catalog.skipped, results)
 
 
 def _build(
-    job: Job, manifest: Manifest, name: str, batch: list[Track], plan: list
-) -> tuple[list["ShardResult"], dict[str, str]]:
+    options: IngestOptions, manifest: Manifest, name: str, shards: list[ShardPlan], tracks: int
+) -> tuple[list[ShardResult], dict[str, str]]:
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
     from pipelines.runners import progress, with_runner_defaults
-    from pipelines.runners.options import RETRYING_RUNNERS, beam_options, quiet_beam, runner_name
+    from pipelines.runners.options import RETRYING_RUNNERS, parse_beam_options, quiet_beam, runner_name
 
     quiet_beam()
-    options = beam_options(with_runner_defaults(job.beam_options, job.dataset, "ingest", name), len(batch), job.workers)
-    with capture_native_stderr(), progress(options, "ingest", len(batch), "tracks") as ticks:
-        retried = runner_name(options) in RETRYING_RUNNERS
-        build = BuildJob(job.dataset, name, tuple(manifest.labels), manifest.config, job.limits, ticks, retried)
-        results = run_build(build, plan, options)
-    storage.remove_tree(build.folder)
-    return results, describe_job(options)
+    arguments = with_runner_defaults(options.beam_options, options.out, "ingest", name)
+    beam = parse_beam_options(arguments, tracks, options.workers)
+    with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
+        retried = runner_name(beam) in RETRYING_RUNNERS
+        labels = tuple(manifest.labels)
+        job = BuildJob(options.out, name, labels, manifest.config, options.limits, ticks, retried)
+        results = run_build(job, shards, beam)
+    storage.remove_tree(job.folder)
+    return results, describe_job(beam)
 
 
-@dataclass(slots=True)
-class Tally:
-    """Of a run's tracks so far, those that were not known to fail.
-
-    Attributes:
-      known: ids of tracks that failed before; that one of them fails again is no news.
-      tried: tracks that were not known to fail.
-      reasons: why tracks of these failed, with how many.
-      batch: tracks of the last batch, known or not.
-    """
-
-    known: set[int]
-    tried: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    batch: int = 0
-
-    @property
-    def failed(self) -> int:
-        """Tracks that failed and were not known to."""
-        return self.reasons.total()
-
-    def add(self, dataset: str, generation: Generation, batch: list[Track]) -> "Tally":
-        """Counts a batch in, by what its generation's ledger of failures says; returns itself."""
-        self.batch = len(batch)
-        self.tried += sum(track.track_id not in self.known for track in batch)
-        for ledger in generation.ledgers:
-            failed = (track for track in read_ledger_file(dataset, ledger) if isinstance(track, FailedTrack))
-            self.reasons.update(track.reason for track in failed if track.track_id not in self.known)
-        return self
+def _failure_reasons(dataset: str, generation: Generation, known: set[int]) -> list[str]:
+    """Why tracks failed, of those that were not known to fail."""
+    ledgers = [ledger for ledger in generation.ledgers if ledger.kind == "failures"]
+    tracks = [track for ledger in ledgers for track in read_ledger_file(dataset, ledger)]
+    return [track.reason for track in tracks if isinstance(track, FailedTrack) and track.track_id not in known]
 
 
-def _refuse_too_many(job: Job, generation: Generation, tally: Tally) -> None:
-    share = 100 * tally.failed / max(1, tally.tried)
-    if share <= job.max_failures:
+def _refuse_too_many_failures(
+    options: IngestOptions, generation: Generation, batch: int, tried: int, reasons: Counter[str]
+) -> None:
+    failed = reasons.total()
+    share = 100 * failed / max(1, tried)
+    if share <= options.max_failures:
         return
     for kind in (*{shard.kind for shard in generation.shards}, "tracks"):
-        storage.remove_tree(storage.join(job.dataset, kind, generation.name))
+        storage.remove_tree(storage.join(options.out, kind, generation.name))
     raise FmaError(
-        f"{tally.failed:,} of {tally.tried:,} tracks failed ({share:.1f}%: {counts(tally.reasons)}), more than "
-        f"--max-failures {job.max_failures:g}, so none of the last {tally.batch:,} was committed. Look at "
-        f"{storage.join(job.dataset, 'failures', generation.name)}, and to accept that many give "
+        f"{failed:,} of {tried:,} tracks failed ({share:.1f}%: {format_counts(reasons)}), more than "
+        f"--max-failures {options.max_failures:g}, so none of the last {batch:,} was committed. Look at "
+        f"{storage.join(options.out, 'failures', generation.name)}, and to accept that many give "
         f"--max-failures {math.ceil(share)}"
     )
 
 
-def counts(by_name: dict[str, int]) -> str:
-    """`3 corrupt_audio, 1 missing_audio`."""
+def format_counts(by_name: Mapping[str, int]) -> str:
+    """Return such as `3 corrupt_audio, 1 missing_audio`."""
     return ", ".join(f"{count:,} {name}" for name, count in by_name.items()) or "none"

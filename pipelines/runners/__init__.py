@@ -1,15 +1,21 @@
-"""Whichever runner the options name: what it needs, what it lacks, and its errors as one line."""
+"""The runner that the options name: its defaults, what it refuses, its errors as one line, its progress."""
 
+import errno
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.progress import watched
+from pipelines.job_files import watch_progress
 from pipelines.runners import dataflow, portable
-from pipelines.runners.errors import disk_errors_named
-from pipelines.runners.local import watched_workers
+from pipelines.runners.local import watch_workers
 from pipelines.runners.options import LOCAL_RUNNERS, runner_name
+from transforms.library_errors import OS_ERROR
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+"""Errors that are the disk's. Others, such as a file that is not there, may be a mistake in the program."""
 
 
 def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
@@ -19,13 +25,9 @@ def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, st
 
 
 def with_runner_defaults(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
-    """The user's Beam options, with those that their runner needs and that were not given.
+    """Return the user's Beam options, with those that their runner needs and that were not given.
 
-    Args:
-      arguments: the user's.
-      dataset: its path.
-      command: what is done, for the job's name.
-      name: of what the job makes.
+    `dataset`, `command` and `name` make the job's name, as in `dataflow.job_name`.
 
     Raises:
       FmaError: the runner, or what it needs, is not there.
@@ -36,22 +38,24 @@ def with_runner_defaults(arguments: list[str], dataset: str, command: str, name:
 
 @contextmanager
 def translate_runner_errors(options: PipelineOptions, dataset: str) -> Iterator[None]:
-    """Turns what a runner says of its own end, a dead worker or a full disk into one line.
+    """Turn what a runner says of its own end, a dead worker or a full disk into one line.
 
     Raises:
-      FmaError, OSError: as said.
+      FmaError: the runner refused, lost or failed the job.
+      OSError: one of `DISK_ERRORS`, of a worker that writes to the dataset.
     """
-    with (
-        dataflow.translate_runner_errors(options),
-        portable.translate_runner_errors(options),
-        watched_workers(),
-        disk_errors_named(dataset),
-    ):
-        yield
+    with dataflow.translate_runner_errors(options), portable.translate_runner_errors(options), watch_workers():
+        try:
+            yield
+        except RuntimeError as error:  # runners pass on a worker's OSError as text, with its traceback
+            numbers = [int(number) for number in re.findall(OS_ERROR.pattern, str(error)) if int(number) in DISK_ERRORS]
+            if not numbers:
+                raise
+            raise OSError(numbers[-1], os.strerror(numbers[-1]), dataset) from error
 
 
 def progress(options: PipelineOptions, label: str, total: int, unit: str) -> AbstractContextManager[str]:
-    """As `pipelines.progress.watched`; shows nothing where workers could not tell this machine how far they are."""
+    """As `job_files.watch_progress`; shows nothing where workers do not see this machine's files."""
     name = runner_name(options)
     here = name in LOCAL_RUNNERS or (name in portable.CLUSTERS and portable.workers_are_here(options))
-    return watched(label, total, unit) if here else nullcontext("")
+    return watch_progress(label, total, unit) if here else nullcontext("")

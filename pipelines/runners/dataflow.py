@@ -1,41 +1,47 @@
-"""Dataflow: what its jobs are told beside the user's options, and what it says, as one line."""
+"""Dataflow: the options that its jobs need beside the user's, and what it says of a job, as one line."""
 
 import hashlib
 import logging
-import re
+import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import apache_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.runners.errors import failure, on_one_line, refusal, silence
 from pipelines.runners.options import runner_name
 from transforms import storage
 from transforms.errors import FmaError, UsageError
+from transforms.library_errors import CANCELLED, DATAFLOW, JOB_ERROR, JOB_ID, REQUEST, explain, first_cause
 from transforms.runtime import console
 
 THREADS = 2
 """Shards that a core of a worker builds at a time: while one waits for the bucket, the other computes. Each has a
 decoder's process of its own, so Beam's dozen would take a dozen times the memory."""
 
-TAKES_UP = "wait until it has ended and run the command again: it takes up what the job has built"
+ADVICE = {
+    400: "check --region and the other options",
+    401: "run gcloud auth application-default login again",
+    403: "enable the Dataflow API in the project, and give the account roles/dataflow.developer",
+    404: "check --project and --region",
+    413: "report this: the job should not grow with the data",
+    429: "ask for more quota, or take fewer or smaller workers (--max_num_workers, --worker_machine_type)",
+}
+"""By the HTTP status with which Dataflow refuses a job."""
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
-    """Whether the options name Dataflow, in any of the ways in which Beam takes it."""
+    """Whether the options name Dataflow."""
     return runner_name(options) == "dataflow"
 
 
 def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, str]], template: bool = True) -> None:
-    """Refuses, before anything is read, what would fail on Dataflow after minutes; does nothing for other runners.
+    """Raise UsageError for what would fail on Dataflow after minutes; do nothing for other runners.
 
     Args:
       arguments: the user's Beam options.
-      places: what each path that workers will open is called, and the path.
+      places: (what it is called, path) of each path that workers will open.
       template: whether the command can write its job to a template.
-
-    Raises:
-      UsageError: a place is on this machine, or the options do not say where the workers get this program from.
     """
     options = PipelineOptions(arguments)
     if not is_dataflow(options):
@@ -59,11 +65,11 @@ def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, st
         )
     for name in ("staging_location", "temp_location"):
         if str(given.get(name) or "").startswith("gs://"):
-            _look_at(name, given[name])
+            _check_bucket(name, given[name])
 
 
-def _look_at(option: str, place: str) -> None:
-    """Asks for one name in a bucket: Beam would try an upload for minutes before it says that it cannot."""
+def _check_bucket(option: str, place: str) -> None:
+    """Ask for one name in a bucket: Beam would try an upload for minutes before it says that it cannot."""
     try:
         storage.is_dir(place)
     except FmaError as error:
@@ -71,14 +77,7 @@ def _look_at(option: str, place: str) -> None:
 
 
 def with_runner_defaults(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
-    """The user's Beam options, for Dataflow with those that were not given.
-
-    Args:
-      arguments: the user's.
-      dataset: its path.
-      command: what is done, for the job's name.
-      name: of what the job makes; the same work has the same job name, and Dataflow runs it once at a time.
-    """
+    """Return the user's Beam options, for Dataflow with those that were not given; see `job_name` for the others."""
     if not is_dataflow(PipelineOptions(arguments)):
         return arguments
     defaults = {
@@ -91,14 +90,20 @@ def with_runner_defaults(arguments: list[str], dataset: str, command: str, name:
 
 
 def job_name(dataset: str, command: str, name: str) -> str:
-    """The same for the same work, of two datasets that may hold the same generation."""
+    """Return a job's name: the same for the same work, which Dataflow then runs once at a time.
+
+    Args:
+      dataset: its path: two datasets may hold the same generation.
+      command: what is done.
+      name: of what the job makes.
+    """
     place = hashlib.sha256(dataset.encode()).hexdigest()[:6]
     return f"fma-{command}-{name}-{place}"
 
 
 @contextmanager
 def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
-    """Shows what Dataflow says while a job runs, and turns its errors into one line; other runners' stay as they are.
+    """Show Dataflow's messages while a job runs, and turn its errors into one line; do nothing for other runners.
 
     Raises:
       FmaError: the job was refused, failed or was cancelled, or the service cannot be reached.
@@ -106,18 +111,22 @@ def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
     if not is_dataflow(options):
         yield
         return
-    with _shown() as teller:
+    with _messages_on_console() as messages:
         try:
-            with _named():
+            with _errors_as_one_line():
                 yield
         except KeyboardInterrupt:
-            if teller.job:
-                console.log(f"the Dataflow job goes on, and costs money; to end it: {_cancel(options, teller.job)}")
+            if messages.job:
+                given = options.get_all_options()
+                console.log(
+                    "the Dataflow job goes on, and costs money; to end it: gcloud dataflow jobs cancel "
+                    f"{messages.job} --project {given['project']} --region {given['region']}"
+                )
             raise
 
 
 @contextmanager
-def _named() -> Iterator[None]:
+def _errors_as_one_line() -> Iterator[None]:
     import requests
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
     from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
@@ -127,41 +136,62 @@ def _named() -> Iterator[None]:
     try:
         yield
     except (DataflowJobAlreadyExistsError, api.Conflict) as error:
-        raise FmaError(f"Dataflow runs this job already: {TAKES_UP}") from error
+        raise FmaError(
+            "Dataflow runs this job already: wait until it has ended and run the command again: it takes up what the "
+            "job has built"
+        ) from error
     except (api.RetryError, GoogleAuthError, requests.ConnectionError, requests.Timeout) as error:
-        raise FmaError(silence(error)) from error
+        raise FmaError(
+            f"Dataflow does not answer ({_one_line(first_cause(error))[:200].rstrip('.')}): check the network and the "
+            "credentials. A job that runs goes on; the same command takes it up when it has ended"
+        ) from error
     except api.GoogleAPICallError as error:
-        raise FmaError(f"Dataflow refuses the job: {refusal(error)}") from error
+        message = REQUEST.remove(_one_line(error.message or error))[:300].rstrip(".")
+        advice = ADVICE.get(int(error.code or 0), "run the command again later")
+        raise FmaError(f"Dataflow refuses the job: {message} ({advice})") from error
     except DataflowRuntimeException as error:
-        raise FmaError(f"the Dataflow job {failure(str(error))}") from error
+        raise FmaError(f"the Dataflow job {_describe_failure(str(error))}") from error
     except OSError as error:
         if error.errno is not None or isinstance(error, FmaError):
             raise
         # Beam's own words for what it could not upload or ask for; an error of a disk has a number.
-        raise FmaError(f"the Dataflow job could not be begun: {on_one_line(error)[:400]}") from error
+        raise FmaError(f"the Dataflow job could not be begun: {_one_line(error)[:400]}") from error
 
 
-def _cancel(options: PipelineOptions, job: str) -> str:
-    given = options.get_all_options()
-    return f"gcloud dataflow jobs cancel {job} --project {given['project']} --region {given['region']}"
+def _describe_failure(text: str) -> str:
+    """What a job's last error says, and what to do or where to read more."""
+    if CANCELLED.search(text):
+        return CANCELLED.meaning
+    python = ".".join(platform.python_version_tuple()[:2])
+    meaning = explain(DATAFLOW, text, python=python, beam=apache_beam.__version__)
+    if meaning:
+        return f"failed: {meaning}"
+    found = JOB_ERROR.search(text)
+    lines = [line.strip() for line in ((found and found[1]) or text).splitlines() if line.strip() not in ("", "None")]
+    reason = lines[-1][:300] if lines else "it gave no reason"
+    return f"failed: {reason} (its page in the Cloud console has the workers' logs)"
 
 
-class _Teller(logging.Handler):
-    """Hands Beam's remarks about a job to the console, each on one line; `job` is its id, once one of them holds it."""
+def _one_line(what: object) -> str:
+    return " ".join(str(what).split()) or type(what).__name__
+
+
+class _Messages(logging.Handler):
+    """Hands Beam's messages about a job to the console, each on one line; `job` is its id, once one of them has it."""
 
     job = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        found = re.match(r"Job (\S+) is in state ", record.getMessage())
+        found = JOB_ID.search(record.getMessage())
         self.job = found[1] if found else self.job
-        console.log(f"dataflow: {' '.join(record.getMessage().split())[:500]}")
+        console.log(f"dataflow: {_one_line(record.getMessage())[:500]}")
 
 
 @contextmanager
-def _shown() -> Iterator[_Teller]:
+def _messages_on_console() -> Iterator[_Messages]:
     logger = logging.getLogger("apache_beam.runners.dataflow.dataflow_runner")
-    before, teller = (logger.level, logger.propagate), _Teller()
-    logger.addHandler(teller)
+    before, messages = (logger.level, logger.propagate), _Messages()
+    logger.addHandler(messages)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     # What this one logs of an error is in the error, too.
@@ -169,9 +199,9 @@ def _shown() -> Iterator[_Teller]:
     client_level = client.level
     client.setLevel(logging.CRITICAL + 1)
     try:
-        yield teller
+        yield messages
     finally:
-        logger.removeHandler(teller)
+        logger.removeHandler(messages)
         (level, logger.propagate) = before
         logger.setLevel(level)
         client.setLevel(client_level)

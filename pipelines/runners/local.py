@@ -1,4 +1,4 @@
-"""Noticing that a local worker process died: Beam's local runner would wait for it for ever."""
+"""Local worker processes: noticing that one died, since Beam's local runner would wait for it for ever."""
 
 import contextlib
 import logging
@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from transforms.errors import FmaError
+from transforms.library_errors import WORKER_DIED
 
 WORKER = b"apache_beam.runners.worker.sdk_worker_main"
 
 
 @contextlib.contextmanager
-def watched_workers() -> Iterator[None]:
-    """Interrupts the body when a worker process dies under it; only in the main thread, where signals arrive.
+def watch_workers() -> Iterator[None]:
+    """Interrupt the body when a worker process dies; only in the main thread, where signals arrive.
 
     Raises:
       FmaError: a worker died.
@@ -28,16 +29,16 @@ def watched_workers() -> Iterator[None]:
 
     def on_thread_failure(failed: threading.ExceptHookArgs) -> None:
         # Beam has a thread wait for each worker; it fails, unheard, when the worker does not end by itself.
-        if "Worker subprocess exited" not in str(failed.exc_value):
+        if not WORKER_DIED.search(str(failed.exc_value)):
             hook(failed)
         elif not died.is_set():
             died.set()
-            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what follows is the runner falling over
+            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # the runner's own failures that follow
             os.kill(os.getpid(), signal.SIGUSR1)  # a signal, since it wakes a main thread that waits for a lock
 
     def stop(*_: Any) -> None:
         kill_workers()  # their threads would keep this process from ending
-        raise FmaError("a worker process died (out of memory?); run the command again, it carries on")
+        raise FmaError(WORKER_DIED.meaning)
 
     threading.excepthook = on_thread_failure
     signal.signal(signal.SIGUSR1, stop)
@@ -52,7 +53,7 @@ def watched_workers() -> Iterator[None]:
 
 
 def kill_workers() -> None:
-    """Kills Beam's worker processes below this one."""
+    """Kill Beam's worker processes below this one."""
     for pid in descendants(os.getpid()):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -62,7 +63,7 @@ def kill_workers() -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Ids of the processes below a process, parents before children; none on systems without /proc."""
+    """Return the ids of the processes below a process, parents before children; [] on systems without /proc."""
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):

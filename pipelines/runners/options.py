@@ -1,11 +1,10 @@
-"""Beam options: local defaults, everything else through to Beam unchanged."""
+"""Beam's options: defaults for runners of this machine; everything else goes to Beam unchanged."""
 
-import argparse
 import difflib
 import logging
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from transforms.errors import UsageError
 from transforms.runtime.parallel import cores
@@ -13,21 +12,21 @@ from transforms.runtime.parallel import cores
 LOCAL_RUNNER = "FnApiRunner"
 
 LOCAL_RUNNERS = ("fnapi", "direct", "switchingdirect", "prism")
-"""Whose workers are this process, its threads or its children. DirectRunner is Prism where Beam finds or can download
-it, and else FnApiRunner."""
+"""Runners whose workers are this process, its threads or its children. DirectRunner is Prism where Beam finds or can
+download it, and else FnApiRunner."""
 
 RETRYING_RUNNERS = ("dataflow", "flink")
-"""Which begin work again that failed on a worker; the others end the job."""
+"""Runners that repeat work that failed on a worker; the others end the job."""
 
 IN_MEMORY_UP_TO = 64
 """Tracks up to which starting worker processes (2 to 3 s) costs more than they save."""
 
 
-def beam_options(arguments: list[str], tracks: int, workers: int | None) -> PipelineOptions:
-    """Completes the user's Beam options with local defaults.
+def parse_beam_options(arguments: list[str], tracks: int, workers: int | None) -> PipelineOptions:
+    """Parse the user's Beam options and complete them with local defaults.
 
     Args:
-      arguments: what the command line held beside our own options.
+      arguments: the user's.
       tracks: how many there are to ingest; a few are done in this process.
       workers: local worker processes, or None for one for each core.
 
@@ -49,7 +48,7 @@ def beam_options(arguments: list[str], tracks: int, workers: int | None) -> Pipe
 
 
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
-    """A pipeline for these options.
+    """Return an empty pipeline.
 
     Raises:
       UsageError: Beam, or the runner, refuses an option's value.
@@ -66,16 +65,16 @@ def is_local(arguments: list[str]) -> bool:
 
 
 def runner_name(options: PipelineOptions) -> str:
-    """Such as `flink`, in whichever of the ways in which Beam takes it the options name FlinkRunner."""
+    """Return such as `flink`, for any of the names of FlinkRunner that Beam takes."""
     name = options.get_all_options().get("runner") or LOCAL_RUNNER
     return name.rpartition(".")[2].lower().removesuffix("runner")
 
 
 def reject_unknown_options(arguments: list[str]) -> None:
-    """Raises UsageError for an option that is neither ours nor Beam's, with the nearest that Beam has."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    """Raise UsageError for an option that is neither ours nor Beam's, with the nearest that Beam has."""
+    parser = _BeamArgumentParser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)  # type: ignore[arg-type]
+        options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(arguments)
     if not unknown:
         return
@@ -85,7 +84,7 @@ def reject_unknown_options(arguments: list[str]) -> None:
 
 
 def quiet_beam() -> None:
-    """Keeps Beam's notes about its own start-up out of the user's terminal; errors of substance still show.
+    """Keep Beam's notes about its own start-up out of the user's terminal; its errors still show.
 
     What goes wrong in a worker is raised in the launcher: the local runners need not log its traceback, often twice.
     """

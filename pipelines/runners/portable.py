@@ -1,8 +1,7 @@
-"""Prism, Flink and other runners behind a job server: what they need beside the user's options, and their errors."""
+"""Prism, Flink and other runners behind a job server: the options that they need, and their errors as one line."""
 
 import contextlib
 import os
-import re
 import shutil
 import socket
 import threading
@@ -18,29 +17,46 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipelines.runners.options import runner_name
 from transforms.errors import FmaError, UsageError
+from transforms.library_errors import FLINK, PRISM, explain
 from transforms.runtime import console
 from transforms.runtime.parallel import cores
 
+CLUSTERS = ("flink", "portable")
+PRISMS = ("direct", "switchingdirect", "prism")
+EMBEDDED = ("[auto]", "[local]")
+"""Flink masters that are no cluster: Flink runs inside the job server."""
+
+POOL = "localhost:50000"
+"""Where every machine of a cluster has a pool of Python workers, as Beam's own images and deploy/flink have it."""
+
+IDLE_WORKER_MILLIS = 30_000
+"""How long Flink keeps a Python worker that has nothing to do; by default it starts a new one for each step."""
+
+CONNECT_SECONDS = 5.0
+RUNNER_THREADS = ("wait_until_finish_read", "read_grpc_client_inputs", "run_worker_")
+"""Beginnings of the names of Beam's threads that talk to a runner."""
+
 RUNNING = {"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING"}
+"""States of a Flink job that has not ended."""
 
 
 @dataclass(frozen=True)
 class FlinkCluster:
-    """A cluster, by the address of its JobManager: `host:port`, with http:// or https:// before it or without."""
+    """A cluster; `master` is the address of its JobManager: `host:port`, or a URL."""
 
     master: str
 
     @property
     def url(self) -> str:
-        """Of the REST API, and of the page that people look at."""
+        """The REST API's, and that of the cluster's page."""
         return self.master if "://" in self.master else f"http://{self.master}"
 
     def version(self) -> str:
-        """Such as `1.19`."""
+        """Return such as `1.19`."""
         return ".".join(str(self._get("/overview", "flink-version")).split(".")[:2])
 
     def slots(self) -> int:
-        """How many tasks of one step the cluster runs at a time.
+        """Return how many tasks of one step the cluster runs at a time.
 
         Raises:
           FmaError: none, or the cluster does not answer.
@@ -51,12 +67,12 @@ class FlinkCluster:
         return slots
 
     def running(self, name: str) -> list[str]:
-        """Ids of the jobs of that name that have not ended."""
+        """Return the ids of the jobs of that name that have not ended."""
         jobs = self._get("/jobs/overview", "jobs")
         return [job["jid"] for job in jobs if job["name"] == name and job["state"] in RUNNING]
 
     def cancel(self, name: str) -> None:
-        """Asks the cluster to end the jobs of that name."""
+        """Ask the cluster to end the jobs of that name."""
         for job in self.running(name):
             self._ask("PATCH", f"/jobs/{job}?mode=cancel")
 
@@ -68,7 +84,7 @@ class FlinkCluster:
 
     def _ask(self, method: str, path: str) -> requests.Response:
         try:
-            answer = requests.request(method, self.url + path, timeout=SECONDS)
+            answer = requests.request(method, self.url + path, timeout=CONNECT_SECONDS)
             answer.raise_for_status()
         except requests.ConnectionError as error:
             raise FmaError(f"no Flink cluster answers at {self.url}: start it, or check --flink_master") from error
@@ -77,49 +93,8 @@ class FlinkCluster:
         return answer
 
 
-CLUSTERS = ("flink", "portable")
-PRISMS = ("direct", "switchingdirect", "prism")
-EMBEDDED = ("[auto]", "[local]")
-"""Flink masters that are no cluster: Flink runs inside the job server."""
-
-POOL = "localhost:50000"
-"""Where every machine of a cluster has a pool of Python workers, as Beam's own images and deploy/flink have it."""
-
-KEPT_MILLIS = 30_000
-"""For which Flink keeps a Python worker that has nothing to do; by default it starts one anew for each step."""
-
-SECONDS = 5.0
-"""That a service has to take a connection."""
-
-TALKERS = ("wait_until_finish_read", "read_grpc_client_inputs", "run_worker_")
-"""How the names of Beam's threads begin that talk to a runner."""
-
-DOCS = "see docs/runners.md"
-FAILURES = {
-    "Unable to fetch remote prism binary": f"Prism cannot be downloaded: give --prism_location with its binary, {DOCS}",
-    "Unable to fetch remote job server jar": (
-        f"Beam's Flink job server cannot be downloaded: give --flink_job_server_jar or --job_endpoint, {DOCS}"
-    ),
-    "NoResourceAvailable": "the Flink cluster had no free slot for the job: start TaskManagers, or lower --parallelism",
-    "ConnectException": f"a machine of the cluster has no pool of workers: start deploy/flink/worker_pool.py, {DOCS}",
-    "Record too large": "the TaskManagers have too little memory: raise taskmanager.memory.managed.size of the cluster",
-    "Insufficient number of network buffers": (
-        "the TaskManagers have too few network buffers: raise taskmanager.memory.network.max of the cluster"
-    ),
-    **dict.fromkeys(
-        ("RecipientUnreachable", "no longer reachable", "Heartbeat of TaskManager", "Lost connection to task manager"),
-        "the Flink cluster lost a TaskManager, and its restart strategy gave up; run the command again",
-    ),
-}
-"""What an error of a runner holds, and what to say of it."""
-
-
 def validate_runner_options(arguments: list[str]) -> None:
-    """Refuses options that cannot work; does nothing for other runners.
-
-    Raises:
-      UsageError: one that says what to give.
-    """
+    """Raise UsageError for options that cannot work; do nothing for other runners."""
     options = PipelineOptions(arguments)
     given, name = options.get_all_options(), runner_name(options)
     if name in PRISMS:
@@ -133,11 +108,11 @@ def validate_runner_options(arguments: list[str]) -> None:
 
 
 def with_runner_defaults(arguments: list[str], job: str) -> list[str]:
-    """The user's Beam options, for Flink and job servers with those that were not given; looks whether they are there.
+    """Return the user's Beam options, for Flink and job servers with those that were not given.
 
     Args:
       arguments: the user's.
-      job: a name that the same work has each time.
+      job: a name, the same for the same work.
 
     Raises:
       FmaError: the cluster, the job server or the pool of workers does not answer, or has this job already.
@@ -146,7 +121,7 @@ def with_runner_defaults(arguments: list[str], job: str) -> list[str]:
     given, name = options.get_all_options(), runner_name(options)
     if name not in CLUSTERS:
         return arguments
-    defaults: dict[str, Any] = {"job_name": job, "environment_cache_millis": KEPT_MILLIS}
+    defaults: dict[str, Any] = {"job_name": job, "environment_cache_millis": IDLE_WORKER_MILLIS}
     cluster = _cluster(options)
     if cluster:
         defaults |= _for_cluster(cluster, given, job)
@@ -174,7 +149,7 @@ def workers_are_here(options: PipelineOptions) -> bool:
 
 @contextlib.contextmanager
 def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
-    """Turns what Prism, Flink and job servers say into one line; other runners' errors stay as they are.
+    """Turn what Prism, Flink and job servers say into one line; do nothing for other runners.
 
     Raises:
       FmaError: the runner is not there, or went away, or its workers do not see the dataset.
@@ -184,20 +159,20 @@ def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
         yield
         return
     try:
-        with _threads_kept_quiet():
+        with _quiet_runner_threads():
             yield
     except grpc.RpcError as error:
         who = "Prism" if name in PRISMS else "the job server"
         raise FmaError(f"{who} went away; run the command again, it carries on") from error
     except RuntimeError as error:
-        meaning = _meaning(str(error), name)
+        meaning = explain(PRISM if name in PRISMS else FLINK, str(error))
         if not meaning:
             raise
         raise FmaError(meaning) from error
 
 
 def wait(running: PipelineResult, options: PipelineOptions) -> None:
-    """Waits for a job's end; Ctrl-C ends a job on a cluster, too, which would go on writing."""
+    """Wait for a job's end; Ctrl-C also ends a job on a cluster, which would go on writing."""
     try:
         running.wait_until_finish()
     except KeyboardInterrupt:
@@ -208,8 +183,8 @@ def wait(running: PipelineResult, options: PipelineOptions) -> None:
 
 
 @contextlib.contextmanager
-def _threads_kept_quiet() -> Iterator[None]:
-    """Where a runner goes away, Beam's threads that talked to it would each say so, with a traceback."""
+def _quiet_runner_threads() -> Iterator[None]:
+    """Keep Beam's threads quiet that lose their runner: each would print a traceback."""
     hook = threading.excepthook
 
     def show(failed: threading.ExceptHookArgs) -> None:
@@ -221,8 +196,8 @@ def _threads_kept_quiet() -> Iterator[None]:
         yield
     except BaseException:
         for thread in threading.enumerate():
-            if thread.name.startswith(TALKERS):
-                thread.join(SECONDS)
+            if thread.name.startswith(RUNNER_THREADS):
+                thread.join(CONNECT_SECONDS)
         raise
     finally:
         threading.excepthook = hook
@@ -238,16 +213,6 @@ def _cancel(running: PipelineResult, options: PipelineOptions) -> None:
             running.cancel()
     except (FmaError, grpc.RpcError) as error:
         console.log(f"it could not be ended ({error}): look at it yourself")
-
-
-def _meaning(text: str, name: str) -> str:
-    unseen = re.search(r"No such file or directory: '([^']+)'", text)
-    if unseen and name in CLUSTERS:
-        return (
-            f"the workers do not see {unseen[1]}: on a cluster, give gs:// addresses, or paths on a disk that all "
-            "machines share"
-        )
-    return next((meaning for mark, meaning in FAILURES.items() if mark in text), "")
 
 
 def _cluster(options: PipelineOptions) -> FlinkCluster | None:
@@ -292,6 +257,6 @@ def _must_answer(what: str, address: str | None, advice: str) -> None:
     if port is None:
         raise UsageError(f"{address} is no address of a {what}: write HOST:PORT")
     try:
-        socket.create_connection((_host(address), port), SECONDS).close()
+        socket.create_connection((_host(address), port), CONNECT_SECONDS).close()
     except OSError as error:
         raise FmaError(f"no {what} answers at {address}: {advice}") from error

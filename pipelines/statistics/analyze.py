@@ -1,7 +1,7 @@
 """The Beam job of `fma statistics`: new training shards of each kind and earlier sums in, a normalisation graph out.
 
-The runner moves one small line for each shard. Batches go from the reader straight into TFT's first graph, and what
-is left of them is what TFT's analyzers add up: sums over columns, which are kept for the next analysis.
+The runner moves one small line for each shard. Batches go from the reader straight into TFT's first graph; its
+analyzers reduce them to sums over columns, which are kept for the next analysis.
 """
 
 import json
@@ -17,8 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0.schema_pb2 import TensorRepresentation
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 
-from pipelines.lines import ReadLines, WriteLines, read_lines, write_lines
-from pipelines.progress import ticking
+from pipelines.job_files import ReadLines, WriteLines, count_progress, read_lines, write_lines
 from pipelines.runners import translate_runner_errors
 from pipelines.runners.options import make_pipeline
 from pipelines.runners.portable import wait
@@ -34,20 +33,13 @@ from transforms.errors import FmaError
 from transforms.records import decode_payload, deserialize
 
 BATCH_BYTES = 16 << 20
-"""What the values of one batch may take as float64."""
+"""Memory for the values of one batch as float64."""
 
 ERRORS = "errors"
 
 
 class ReadBatches(beam.DoFn):
-    """Plan lines to Arrow batches of a kind's values; a shard that cannot be read gives one line to ERRORS.
-
-    Args:
-      dataset: its path.
-      config: the dataset's.
-      kind: of the shards.
-      ticks: local folder where workers of this machine note the records they read, or "".
-    """
+    """Turns plan lines into Arrow batches of a kind's values; a shard that cannot be read gives one line to ERRORS."""
 
     def __init__(self, dataset: str, config: DatasetConfig, kind: str, ticks: str = ""):
         self._dataset, self._config, self._kind, self._ticks = dataset, config, kind, ticks
@@ -57,7 +49,7 @@ class ReadBatches(beam.DoFn):
     def process(self, line: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput[Literal["errors"], str]]:
         shard = ShardFile(kind=self._kind, split="training", **json.loads(line))
         try:
-            with ticking(self._ticks, shard.path) as tick:
+            with count_progress(self._ticks, shard.path) as tick:
                 arrays = self._read(shard)
                 while batch := list(islice(arrays, self._batch)):
                     yield to_arrow(self._kind, np.stack(batch))
@@ -80,12 +72,12 @@ class ReadBatches(beam.DoFn):
 
 
 def plan_line(shard: ShardFile) -> str:
-    """What `ReadBatches` has to know of a shard."""
+    """Return what `ReadBatches` has to know of a shard."""
     return json.dumps({"path": shard.path, "records": shard.records})
 
 
 def to_arrow(kind: str, values: np.ndarray) -> pa.RecordBatch:
-    """[batch, *shape] as a record batch with one list column, without a copy."""
+    """Return [batch, *shape] as a record batch with one list column, without a copy."""
     width = int(np.prod(values.shape[1:]))
     offsets = pa.array(np.arange(len(values) + 1, dtype=np.int64) * width)
     return pa.RecordBatch.from_arrays(
@@ -98,7 +90,7 @@ def _arrow_schema(kind: str) -> pa.Schema:
 
 
 def tensors_of(kind: str, config: DatasetConfig) -> TensorAdapterConfig:
-    """How TFT makes a tensor [batch, *shape] of a record batch."""
+    """Return how TFT makes a tensor [batch, *shape] of a record batch."""
     tensor = TensorRepresentation()
     tensor.dense_tensor.column_name = kind
     for size in KINDS[kind].shape(config):
@@ -108,14 +100,14 @@ def tensors_of(kind: str, config: DatasetConfig) -> TensorAdapterConfig:
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """What is analysed, and where it lies.
+    """What is analysed, and the paths of what is read and written.
 
     Attributes:
       dataset: path of the dataset.
       name: of the statistics' folder.
       config: the dataset's.
-      earlier: records whose sums are there, in the folder already.
-      new: records that are read.
+      earlier: records whose sums are in the folder already.
+      new: records to read.
       ticks: local folder where workers of this machine note the records they read, or "".
     """
 
@@ -128,35 +120,30 @@ class AnalysisJob:
 
     @property
     def folder(self) -> str:
-        """Where the plan, TFT's intermediate graphs and the errors lie while the job runs."""
+        """The folder of the plan, TFT's intermediate graphs and the errors while the job runs."""
         return storage.join(self.dataset, "plan", self.name)
 
     @property
     def statistics(self) -> str:
-        """Where the graphs and the sums are written, relative to the dataset."""
+        """The folder of the graphs and the sums, relative to the dataset."""
         return f"{TRANSFORM_FN}/{self.name}"
 
     def plan_path(self, kind: str) -> str:
-        """One line for each training shard of the kind that is read."""
+        """Return the file with one line for each training shard of a kind that is read."""
         return storage.join(self.folder, f"{kind}.jsonl")
 
     @property
     def errors_path(self) -> str:
-        """One line for each shard that could not be read."""
+        """The file with one line for each shard that could not be read."""
         return storage.join(self.folder, "errors.txt")
 
     def records(self, kind: str) -> int:
-        """Of the kind in the training split."""
+        """Return how many records of a kind the training split has."""
         return sum(part.records.get(kind, 0) for part in (*self.earlier, self.new))
 
 
 class AnalyzeKind(beam.PTransform):
-    """Analyses one kind and writes its graph, and the sums of what it read; its output are the ERRORS of its shards.
-
-    Args:
-      job: what and where.
-      kind: a row of NORMALIZERS.
-    """
+    """Analyses one kind: writes its graph, and the sums of what it read; its output is the ERRORS of its shards."""
 
     def __init__(self, job: AnalysisJob, kind: str):
         super().__init__()
@@ -195,7 +182,7 @@ class AnalyzeKind(beam.PTransform):
 
 
 def cache_keys(config: DatasetConfig, kinds: Iterable[str]) -> Keys:
-    """By kind: TFT's names of the sums that its analysis keeps, hexadecimal."""
+    """Return TFT's names of the sums that its analysis keeps, hexadecimal, by kind."""
     found = {}
     for kind in kinds:
         specs = TensorAdapter(tensors_of(kind, config)).OriginalTypeSpecs()
@@ -205,13 +192,13 @@ def cache_keys(config: DatasetConfig, kinds: Iterable[str]) -> Keys:
 
 
 def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Keys, options: PipelineOptions) -> None:
-    """Analyses each kind and writes `transform_fn/<name>/` into the dataset.
+    """Analyse each kind and write `transform_fn/<name>/` into the dataset.
 
     Args:
-      job: what and where.
-      shards: by kind, those of `job.new`; a kind without new ones has an empty list.
-      keys: as `cache_keys` has them.
-      options: for Beam.
+      job: what is analysed, and where.
+      shards: of `job.new`, by kind; a kind without new ones has an empty list.
+      keys: from `cache_keys`.
+      options: Beam's.
 
     Raises:
       FmaError: a shard is missing or damaged.

@@ -1,8 +1,8 @@
 """TFT's sums over records that were analysed before, so that only new ones are read.
 
-They lie with the graphs that were made of them, in `transform_fn/<name>/cache/`, and `cache.json` there tells which
-records they cover, by the digest of the records: a sum that does not depend on shards or generations. So a compacted
-dataset still fits, and one that tracks were taken out of does not.
+They lie beside the graphs that were made from them, in `transform_fn/<name>/cache/`. `cache.json` says which records
+they cover, by the records' digest, which does not depend on shards or generations: the sums of a compacted dataset
+still hold, those of one that lost tracks do not.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from transforms.runtime import console
 FILE = "cache.json"
 
 Keys = Mapping[str, Sequence[str]]
-"""By kind: TFT's names of what it keeps, hexadecimal. They change where the analysis does, and with TFT's version."""
+"""TFT's names of the sums that it keeps, hexadecimal, by kind. They change with the analysis and with TFT's version."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,19 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Short, and no other part's."""
+        """A short, unique name."""
         return self.digest[:16]
 
 
 def make_part(shards: Mapping[str, Sequence[ShardFile]]) -> Part:
-    """The part that some training shards make, without entries.
-
-    Args:
-      shards: by kind.
-    """
+    """Return the part that training shards make, given by kind; without entries."""
     files = [file for found in shards.values() for file in found]
     records = {kind: sum(file.records for file in found) for kind, found in shards.items()}
     return Part(f"{add_digests(*(int(file.digest, 16) for file in files)):064x}", records, {})
 
 
 def load_parts(dataset: str, manifest: Manifest) -> list[Part]:
-    """What the dataset's last analysis left, in its order; [] where it left nothing that can be read."""
+    """Return the parts of the dataset's last analysis, in its order; [] where it left nothing that can be read."""
     if manifest.transform_fn is None:
         return []
     path = storage.join(dataset, manifest.transform_fn.path, FILE)
@@ -75,10 +71,10 @@ def load_parts(dataset: str, manifest: Manifest) -> list[Part]:
 def reusable(
     parts: Sequence[Part], generations: Sequence[Generation], keys: Keys
 ) -> tuple[list[Part], list[Generation]]:
-    """Which parts still hold, and which generations they do not cover.
+    """Return the parts that still hold, and the generations that they do not cover.
 
-    The first parts hold if their records are those of the first generations: so it is after growth, after a compaction,
-    and up to the first change after an update.
+    The first parts hold if their records are those of the first generations. That is so after growth, after a
+    compaction, and up to the first change after an update.
     """
     sums = [0]
     for generation in generations:
@@ -95,19 +91,12 @@ def reusable(
 
 
 def carry_over(dataset: str, parts: Iterable[Part], folder: str) -> list[Part]:
-    """Copies the parts' files to where the new analysis keeps its own.
-
-    Args:
-      dataset: its path.
-      parts: of an earlier analysis.
-      folder: of the new one, relative to the dataset.
-    """
+    """Copy an earlier analysis's files to the new one's `folder`, relative to the dataset; return the new parts."""
     carried = []
     for part in parts:
-        entries = {
-            kind: {key: entry_path(folder, part, kind, key) for key in found} for kind, found in part.entries.items()
-        }
+        entries: dict[str, dict[str, str]] = {}
         for kind, found in part.entries.items():
+            entries[kind] = {key: entry_path(folder, part, kind, key) for key in found}
             for key, path in found.items():
                 data = storage.read_bytes(storage.join(dataset, path))
                 storage.write_bytes(storage.join(dataset, entries[kind][key]), data)
@@ -116,26 +105,22 @@ def carry_over(dataset: str, parts: Iterable[Part], folder: str) -> list[Part]:
 
 
 def entry_path(folder: str, part: Part, kind: str, key: str) -> str:
-    """Where a part's sums lie, relative to the dataset."""
+    """Return the path of a part's sums, relative to the dataset."""
     return storage.join(folder, "cache", part.name, f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
 
 
 def save_parts(dataset: str, folder: str, parts: Sequence[Part]) -> None:
-    """Writes cache.json."""
+    """Write cache.json."""
     data = json.dumps([asdict(part) for part in parts], indent=1) + "\n"
     storage.write_bytes(storage.join(dataset, folder, FILE), data.encode())
 
 
 def write_entry(values: Iterable[bytes], path: str) -> None:
-    """One file of sums, with checksums."""
+    """Write a file of sums, with checksums."""
     storage.write_bytes(path, b"".join(map(frame, sorted(values))))
 
 
 def read_entry(path: str) -> Iterable[bytes]:
-    """The inverse of `write_entry`.
-
-    Raises:
-      FmaError: the file is damaged.
-    """
+    """Read what `write_entry` has written; FmaError where the file is damaged."""
     with storage.open_read(path) as file:
         yield from read_records(file, path)

@@ -1,4 +1,4 @@
-"""What is analysed of each kind and how its values are normalised: one tensorflow_transform preprocessing_fn each."""
+"""How the values of each kind are analysed and normalised: a tensorflow_transform preprocessing_fn for each."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from pipelines.statistics.tft_import import tft
 from transforms.config import DatasetConfig
 
 NO_VARIANCE = 1e-9
-"""Of z-scores along an axis; what rounding leaves is about 1e-13."""
+"""Largest variance of z-scores along an axis that counts as none; rounding leaves about 1e-13."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What is known of the rows seen so far.
+    """Count, mean and scatter of the rows seen so far.
 
     Attributes:
-      count: of rows.
+      count: rows.
       mean: float64 [columns].
       scatter: float64 [columns, columns], sum over rows of the outer product of their deviations from the mean.
     """
@@ -30,7 +30,7 @@ class Moments:
 
     @classmethod
     def of(cls, rows: np.ndarray) -> "Moments":
-        """Of float64 [rows, columns], at least one row."""
+        """Return the moments of float64 [rows, columns], at least one row."""
         mean = rows.mean(axis=0)
         deviations = rows - mean
         return cls(len(rows), mean, deviations.T @ deviations)
@@ -43,10 +43,10 @@ class Moments:
         return Moments(count, self.mean + shift * share, scatter)
 
     def summary(self, axes: int) -> np.ndarray:
-        """float64 [columns, 2 + axes]: mean, deviation (1 where it is 0), principal axes of the z-scores.
+        """Return float64 [columns, 2 + axes]: mean, deviation (1 where it is 0), principal axes of the z-scores.
 
-        Axes are unit vectors, the one of most variance first; an eigenvector's own sign is arbitrary, so the largest
-        entry of each is made positive. Where no variance is left, an axis is arbitrary altogether, and zeros instead.
+        Axes are unit vectors, the one of most variance first. An eigenvector's sign is arbitrary, so the largest entry
+        of each is made positive. Where no variance is left, the axis would be arbitrary, and is zeros instead.
         """
         deviation = np.sqrt(np.diag(self.scatter) / self.count)
         deviation[deviation == 0] = 1
@@ -59,14 +59,10 @@ class Moments:
 
 
 def analyze_columns(values: tf.Tensor, axes: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Over the whole split, inside a preprocessing_fn.
-
-    Args:
-      values: float64 [batch, columns].
-      axes: at most so many; beyond the number of columns they are zeros.
+    """Analyse float64 [batch, columns] over the whole split, inside a preprocessing_fn.
 
     Returns:
-      (mean [columns], deviation [columns], principal axes [columns, axes]), float64.
+      float64 mean [columns], deviation [columns], principal axes [columns, axes]; zeros beyond the number of columns.
     """
     columns = values.shape[1]
     # One output, since TFT caches no analyzer that has several.
@@ -76,14 +72,14 @@ def analyze_columns(values: tf.Tensor, axes: int) -> tuple[tf.Tensor, tf.Tensor,
 
 
 class _Stage(beam.PTransform):
-    """TFT makes the cache's key of a stage's text, which must not tell where in memory it lies."""
+    """A stage whose text holds no memory address: TFT makes the cache's key from it."""
 
     def __repr__(self) -> str:
         return type(self).__name__
 
 
 class MakeMoments(_Stage):
-    """Batches, as tuples of one array, to their moments."""
+    """Turns batches, as tuples of one array, into their moments."""
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         return batches | "OfBatch" >> beam.FlatMap(_moments_of)
@@ -95,14 +91,14 @@ def _moments_of(batch: tuple[np.ndarray]) -> list[Moments]:
 
 
 class MergeMoments(_Stage):
-    """All moments to one, or to None where there are none."""
+    """Adds all moments to one; None where there are none."""
 
     def expand(self, moments: beam.PCollection) -> beam.PCollection:
         return moments | "Merge" >> beam.CombineGlobally(MergeFn())
 
 
 class MergeFn(beam.CombineFn):
-    """Adds up moments; None is nothing."""
+    """Adds moments; None stands for no rows."""
 
     def create_accumulator(self) -> Moments | None:
         return None
@@ -132,7 +128,7 @@ class Summarize(_Stage):
 
 
 class Coder(tft.experimental.PTransformAnalyzerCacheCoder):
-    """Moments as bytes, exactly: count, mean and the upper triangle of the scatter, little-endian 64-bit."""
+    """Writes moments exactly: count, mean and the upper triangle of the scatter, little-endian 64-bit."""
 
     def encode_cache(self, moments: Moments | None) -> bytes:
         if moments is None:
@@ -156,18 +152,13 @@ Features = dict[str, tf.Tensor]
 Preprocess = Callable[[Features], Features]
 
 PCA_DIMENSIONS = 64
-"""Principal components that are kept of the statistics; fewer where there are not more training tracks than that."""
+"""Principal components of the statistics; fewer where there are fewer training tracks."""
 
 
 def normalize_mel(config: DatasetConfig, records: int) -> Preprocess:
-    """For {"mel": uint8 [batch, n_mels, frames]}: z-scores of the dB values, with the mean and deviation of each band.
+    """Return a preprocessing_fn: dB values to z-scores, with the mean and deviation of each band.
 
-    Args:
-      config: the dataset's.
-      records: of the kind in the training split.
-
-    Returns:
-      a preprocessing_fn whose result is {"mel": float32 [batch, n_mels, frames]}.
+    It takes {"mel": uint8 [batch, n_mels, frames]} and gives {"mel": float32 [batch, n_mels, frames]}.
     """
 
     def preprocess(inputs: Features) -> Features:
@@ -181,15 +172,10 @@ def normalize_mel(config: DatasetConfig, records: int) -> Preprocess:
 
 
 def normalize_stats(config: DatasetConfig, records: int) -> Preprocess:
-    """For {"stats": float32 [batch, 518]}: z-scores of each column, and their first principal components.
+    """Return a preprocessing_fn: columns to z-scores, and their first principal components.
 
-    Args:
-      config: the dataset's.
-      records: of the kind in the training split; n tracks span n - 1 dimensions.
-
-    Returns:
-      a preprocessing_fn whose result is {"stats": float32 [batch, 518], "stats_pca": float32 [batch, k]} with
-      k = min(PCA_DIMENSIONS, records - 1), at least 1.
+    It takes {"stats": float32 [batch, 518]} and gives {"stats": float32 [batch, 518], "stats_pca": float32 [batch, k]}
+    with k = min(PCA_DIMENSIONS, records - 1), at least 1: n training records span n - 1 dimensions.
     """
     dimensions = max(1, min(PCA_DIMENSIONS, records - 1))
 
@@ -204,7 +190,7 @@ def normalize_stats(config: DatasetConfig, records: int) -> Preprocess:
 
 
 NORMALIZERS: dict[str, Callable[[DatasetConfig, int], Preprocess]] = {"mel": normalize_mel, "stats": normalize_stats}
-"""By kind. A kind without a row here has no statistics."""
+"""By kind; a kind without a row has no statistics."""
 
 
 def _decibels(steps: tf.Tensor, config: DatasetConfig, dtype: tf.DType) -> tf.Tensor:

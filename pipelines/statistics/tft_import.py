@@ -1,6 +1,7 @@
-"""tensorflow_transform, imported without what its import does to the rest of the process.
+"""tensorflow_transform, imported without its side effects on the rest of the process.
 
-It sets TF_USE_LEGACY_KERAS, which would hand Keras 2 to whatever asks for tf.keras later; the product uses Keras 3.
+Its import sets TF_USE_LEGACY_KERAS, which would give Keras 2 to whatever asks for tf.keras later; the product uses
+Keras 3.
 """
 
 import functools
@@ -37,6 +38,6 @@ def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
-# While TFT traces a graph, it keeps what belongs to it in global variables. Prism's and Flink's workers have threads,
-# which would trace the graphs of two kinds at once.
+# TFT traces a graph with global variables, and the threads of Prism's and Flink's workers would trace the graphs of two
+# kinds at once.
 saved_transform_io_v2.trace_and_update_module = _one_at_a_time(saved_transform_io_v2.trace_and_update_module)

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import fma
-from pipelines.workflow import Decision, Memory, Node, Result, blocked_by, changed, key_of, plan
+from pipelines.workflow import Result, Workflow, describe_change, key_of, read_done, write_done
 from tests.pipelines.ingest.test_ingest import make_music
 from transforms.errors import FmaError
 
@@ -101,35 +102,41 @@ def test_arguments_of_every_step_are_checked_before_the_first_one_runs(tmp_path,
     assert not (tmp_path / "work").exists()
 
 
-def node(name, needs=(), takes=(), needed=False) -> Node:
-    return Node(name, tuple(needs), lambda: Decision(needed, "because"), list, lambda: None, tuple(takes))
+@pytest.fixture
+def workflow(tmp_path) -> Workflow:
+    options = SimpleNamespace(out=str(tmp_path / "dataset"), beam_options=[])
+    return Workflow(str(tmp_path), options, [], {"mel_cnn": [], "waveform_cnn": [], "baselines": []})
 
 
-def test_a_step_behind_one_that_runs_is_planned_to_run_and_others_are_not():
-    nodes = [node("a"), node("b", needed=True), node("c", ["a"]), node("d", ["a", "b"]), node("e", takes=["c", "d"])]
-    assert {name: decision.needed for name, decision in plan(nodes).items()} == {
-        "a": False,
-        "b": True,
-        "c": False,
-        "d": True,
-        "e": True,
+def test_a_step_behind_one_that_runs_is_planned_to_run_and_others_are_not(workflow, monkeypatch):
+    monkeypatch.setattr(workflow, "check", lambda step: (step == "statistics", "because"))
+    assert workflow.plan() == {
+        "ingest": (False, "because"),
+        "statistics": (True, "because"),
+        "mel_cnn": (True, "after statistics"),
+        "waveform_cnn": (True, "after statistics"),
+        "baselines": (False, "because"),
+        "report": (True, "after mel_cnn, waveform_cnn"),
     }
 
 
-def test_a_step_runs_with_what_there_is_of_what_it_takes_but_not_without_any():
-    results = {"a": Result.FAILED, "b": Result.DONE, "c": Result.NOT_RUN}
-    assert blocked_by(node("x", takes=["a", "b"]), results) == ""
-    assert blocked_by(node("x", takes=["a", "c"]), results) == "needs a, c"
-    assert blocked_by(node("x", needs=["c"], takes=["b"]), results) == "needs c"
+def test_a_step_runs_with_what_there_is_of_what_it_takes_but_not_without_any(workflow):
+    done = dict.fromkeys(workflow.steps, Result.DONE)
+    assert workflow.blocked_by("report", done | {"mel_cnn": Result.FAILED, "baselines": Result.NOT_RUN}) == ""
+    failed = done | {"mel_cnn": Result.FAILED, "waveform_cnn": Result.NOT_RUN, "baselines": Result.FAILED}
+    assert workflow.blocked_by("report", failed) == "needs mel_cnn, waveform_cnn, baselines"
+    assert workflow.blocked_by("mel_cnn", done | {"statistics": Result.FAILED}) == "needs statistics"
+    assert workflow.blocked_by("baselines", done | {"statistics": Result.FAILED}) == ""
+    assert workflow.blocked_by("statistics", done | {"ingest": Result.FAILED}) == "needs ingest"
 
 
 def test_the_memory_of_a_folder_names_what_changed(tmp_path):
-    memory = Memory(str(tmp_path))
-    memory.keep("train", {"dataset": "1", "settings": ["--seed", "0"]})
-    before = Memory(str(tmp_path)).inputs("train")
-    assert changed(before, {"dataset": "1", "settings": ["--seed", "0"]}) == ""
-    assert changed(before, {"dataset": "2", "settings": ["--seed", "0"]}) == "dataset changed"
-    assert changed(None, {}) == "not done yet"
+    write_done(str(tmp_path), {"train": {"dataset": "1", "settings": ["--seed", "0"]}})
+    before = read_done(str(tmp_path))["train"]
+    assert describe_change(before, {"dataset": "1", "settings": ["--seed", "0"]}) == ""
+    assert describe_change(before, {"dataset": "2", "settings": ["--seed", "0"]}) == "dataset changed"
+    assert describe_change(None, {}) == "not done yet"
+    assert json.loads((tmp_path / "run.json").read_text())["format_version"] == 1
 
 
 def test_a_damaged_memory_is_one_line(tmp_path, capsys):
@@ -144,7 +151,7 @@ def test_a_damaged_memory_is_one_line(tmp_path, capsys):
 def test_a_memory_of_a_newer_version_is_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"format_version": 2, "done": {}}')
     with pytest.raises(FmaError, match="has format version 2, this program reads 1: update fma-genres"):
-        Memory(str(tmp_path))
+        read_done(str(tmp_path))
 
 
 def test_keys_do_not_depend_on_the_order_of_the_inputs_or_the_process():

@@ -10,9 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 import fma
 from pipelines import runners
-from pipelines.progress import count_ticks, ticking
+from pipelines.job_files import count_progress, read_progress
 from pipelines.runners import portable
-from pipelines.runners.options import beam_options, is_local, runner_name
+from pipelines.runners.options import is_local, parse_beam_options, runner_name
 from pipelines.runners.portable import FlinkCluster
 from tests.pipelines.ingest.test_ingest import make_music
 from transforms.errors import FmaError, UsageError
@@ -92,21 +92,21 @@ def test_a_runner_is_known_by_any_name_that_beam_takes(given, name):
 @pytest.mark.parametrize("runner", ["FnApiRunner", "DirectRunner", "PrismRunner"])
 def test_runners_of_this_machine_get_local_defaults_and_keep_their_name(runner):
     assert is_local([f"--runner={runner}"])
-    options = beam_options([f"--runner={runner}"], 1000, 3).get_all_options()
+    options = parse_beam_options([f"--runner={runner}"], 1000, 3).get_all_options()
     assert (options["runner"], options["direct_num_workers"]) == (runner, 3)
     assert options["direct_running_mode"] == "multi_processing"
 
 
 def test_a_running_mode_of_the_users_leaves_the_number_of_workers_alone():
-    options = beam_options(["--direct_running_mode=multi_processing"], 10, 2).get_all_options()
+    options = parse_beam_options(["--direct_running_mode=multi_processing"], 10, 2).get_all_options()
     assert (options["direct_running_mode"], options["direct_num_workers"]) == ("multi_processing", 2)
-    options = beam_options(["--direct_running_mode=in_memory"], 1000, None).get_all_options()
+    options = parse_beam_options(["--direct_running_mode=in_memory"], 1000, None).get_all_options()
     assert (options["direct_running_mode"], options["direct_num_workers"]) == ("in_memory", 1)
 
 
 def test_other_runners_get_no_local_defaults():
     assert not is_local(["--runner=FlinkRunner"])
-    assert beam_options(["--runner=FlinkRunner"], 1000, 3).get_all_options(drop_default=True) == {
+    assert parse_beam_options(["--runner=FlinkRunner"], 1000, 3).get_all_options(drop_default=True) == {
         "runner": "FlinkRunner"
     }
 
@@ -268,13 +268,13 @@ def test_progress_is_shown_where_workers_can_note_it_here(flink):
 
 def test_a_shard_that_is_built_again_is_counted_once(tmp_path):
     for notes in (b"..x", b".."):
-        with ticking(str(tmp_path), "mel/training-00000-of-00001") as tick:
+        with count_progress(str(tmp_path), "mel/training-00000-of-00001") as tick:
             for note in notes:
                 tick(bytes([note]))
-    assert count_ticks(str(tmp_path)) == (2, 0)
-    with ticking(str(tmp_path / "elsewhere"), "shard") as tick:
+    assert read_progress(str(tmp_path)) == (2, 0)
+    with count_progress(str(tmp_path / "elsewhere"), "shard") as tick:
         tick(b".")
-    assert count_ticks(str(tmp_path)) == (2, 0)
+    assert read_progress(str(tmp_path)) == (2, 0)
 
 
 def test_a_port_that_is_none_is_a_usage_error():

@@ -1,12 +1,12 @@
 """What goes wrong while shards are read, as one line that says what to do."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transforms import storage
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError
+from transforms.library_errors import HTTP_ANSWER, OBJECT_READ, OPERATION, WRONG_COUNT
 from transforms.records import read_records
 from transforms.runtime import console
 
@@ -17,8 +17,6 @@ CREDENTIALS = (
     "TensorFlow reads gs:// with the credentials of gcloud auth application-default login, of a service account's key "
     "file (GOOGLE_APPLICATION_CREDENTIALS) or of a machine of Google's, and of no other kind"
 )
-
-_WRONG_COUNT = "Input dataset was expected to contain"
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def reading(dataset: str) -> Iterator[None]:
         advice = "check the network and run the command again"
         raise FmaError(f"cannot read {_detail(error.message)}: {advice}") from error
     except (tf.errors.FailedPreconditionError, tf.errors.InvalidArgumentError) as error:
-        if _WRONG_COUNT not in error.message:
+        if not WRONG_COUNT.search(error.message):
             raise
         raise FmaError(
             f"{dataset} does not have the records that its dataset.json lists: run fma verify {dataset}"
@@ -58,11 +56,10 @@ def reading(dataset: str) -> Iterator[None]:
 
 def _detail(message: str) -> str:
     """TensorFlow's message on one line, without the names of its operations; of an answer, what it says."""
-    path = re.search(r"when reading (\S+)", message)
-    answer = re.search(r"response code (\d+)(?:.*?\"message\": *\"([^\"]+))?", message, re.DOTALL)
+    path, answer = OBJECT_READ.search(message), HTTP_ANSWER.search(message)
     if path and answer:
         return f"{path[1]} (HTTP {answer[1]}: {(answer[2] or 'no reason given').rstrip('.')})"
-    return " ".join(re.sub(r"^.*?\{\{[^}]*\}\}", "", message).partition(" [Op:")[0].split())
+    return " ".join(OPERATION.remove(message).split())
 
 
 def _find_damage(dataset: str) -> str:

@@ -5,7 +5,6 @@ import errno
 import functools
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.errors import FmaError, NoPermissionError, StorageError, UnreachableError, UsageError
+from transforms.library_errors import REQUEST, first_cause
 
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=20.0, multiplier=2.0).with_timeout(120.0)
 """For 429, 5xx and connections that break off or are not answered."""
@@ -70,7 +70,7 @@ def _credentials() -> Any:
         credentials.refresh(functools.partial(ask, timeout=TIMEOUT[0]))
     except auth.TransportError as error:
         raise StorageError(
-            f"Google's server for credentials cannot be reached ({_first(error)}): check the network"
+            f"Google's server for credentials cannot be reached ({_text(first_cause(error))}): check the network"
         ) from error
     except auth.RefreshError as error:
         raise StorageError(f"Google refuses the credentials ({_text(error)}): run {LOG_IN} again") from error
@@ -129,7 +129,7 @@ def translate_gcs_errors(path: str, denied: type[StorageError] = StorageError) -
 
 
 def _no_answer(path: str, error: BaseException) -> UnreachableError:
-    what = _message(error) if hasattr(error, "response") else _first(error)
+    what = _message(error) if hasattr(error, "response") else _text(first_cause(error))
     return UnreachableError(
         f"{path}: Google Cloud Storage did not answer for {RETRY.timeout:.0f} s ({what}): "
         "check the network and run the command again"
@@ -138,19 +138,12 @@ def _no_answer(path: str, error: BaseException) -> UnreachableError:
 
 def _message(error: Any) -> str:
     """What Google says of an error, without the request's method and address."""
-    text = re.sub(r"^[A-Z]+ https?://\S+: ", "", getattr(error, "message", None) or str(error))
+    text = REQUEST.remove(getattr(error, "message", None) or str(error))
     try:
         text = error.response.json()["error"]["message"]
     except (AttributeError, ValueError, KeyError, TypeError):
         text = text.partition(": ('Request failed")[0]  # no answer of the JSON interface
     return " ".join(text.split())[:300].rstrip(".")
-
-
-def _first(error: BaseException) -> str:
-    """The first cause of an error, on one short line."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__ or error
-    return _text(error)
 
 
 def _text(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.internal import apiclient
 
 from pipelines.ingest.beam import BuildJob, BuildShards
-from pipelines.lines import WriteLines
+from pipelines.job_files import WriteLines
 from pipelines.runners.dataflow import with_runner_defaults
 from pipelines.runners.options import make_pipeline
 from transforms.audio.features import KINDS

@@ -8,6 +8,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from google.api_core import exceptions as api
 
 import fma
+from pipelines.ingest import beam
 from pipelines.runners.dataflow import translate_runner_errors
 from tests.gcs.corpus import arguments, digest_of, upload
 from tests.gcs.dataflow.service import pipeline_of
@@ -15,7 +16,6 @@ from tests.gcs.stack import BUCKET
 from transforms import storage
 from transforms.dataset import manifest as manifests
 from transforms.errors import FmaError
-from transforms.runtime import version
 
 IMAGE = "us-central1-docker.pkg.dev/my-project/fma/worker:1"
 
@@ -186,12 +186,12 @@ def test_each_kind_of_failure_says_what_to_do(failure, meaning):
 
 
 def test_workers_with_another_version_of_this_program_build_nothing(there, service, monkeypatch, capsys):
-    monkeypatch.setattr(version, "ROOMS", ("transforms",))  # the worker, a process of its own, reads both
-    version.code_digest.cache_clear()
+    monkeypatch.setattr(beam, "WORKER_PACKAGES", ("transforms",))  # the worker, a process of its own, reads both
+    beam.code_digest.cache_clear()
     try:
         assert ingest(there, *dataflow(service)) == 1
     finally:
-        version.code_digest.cache_clear()
+        beam.code_digest.cache_clear()
     assert "the workers run another version of this program than the one that began the job" in last_line(capsys)
     assert not storage.exists(f"{there}/out/dataset.json")
 

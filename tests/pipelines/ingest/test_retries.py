@@ -7,7 +7,7 @@ import pytest
 
 import fma
 from pipelines.ingest.beam import BuildJob, BuildShard, run_build
-from pipelines.runners.options import beam_options
+from pipelines.runners.options import parse_beam_options
 from tests.pipelines.ingest.test_growth import files_of
 from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
@@ -62,7 +62,7 @@ def test_shards_that_two_workers_build_at_the_same_time_are_there_once(music):
     tracks = [Track(**{field: getattr(track, field) for field in Track.__dataclass_fields__}) for track in ingested]
     plan = make_plan(tracks, whole.config)
     job = BuildJob(str(music / "twice"), generation.name, tuple(whole.labels), whole.config)
-    results = run_build(job, plan + plan, beam_options([], len(tracks), 2))
+    results = run_build(job, plan + plan, parse_beam_options([], len(tracks), 2))
     assert Generation.from_results(generation.name, "", {}, {}, results).shards == generation.shards
     total = add_digests(*(int(shard.digest, 16) for shard in generation.shards))
     assert total == add_digests(*(int(file.digest, 16) for result in results for file in result.files))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fma
-from pipelines.commands.statistics import nothing_to_do
+from pipelines.statistics.update import reason_to_skip
 from tests.trainers import synthetic
 from tests.trainers.synthetic import write_dataset
 from transforms.audio.mel import dequantize
@@ -169,15 +169,15 @@ def test_a_second_run_is_up_to_date_and_starts_neither_beam_nor_tensorflow(analy
     assert (analysed / "dataset.json").stat().st_mtime_ns == before
 
 
-def test_a_generation_without_training_records_leaves_the_statistics_up_to_date(analysed):
+def test_a_generation_without_training_records_leaves_the_statistics_reason_to_skip(analysed):
     manifest = manifests.load(str(analysed))
     manifest.generations.append(manifests.Generation("0002-0000beef", "", failures={"corrupt_audio": 1}))
-    assert "are up to date" in nothing_to_do(str(analysed), manifest)
+    assert "are up to date" in reason_to_skip(str(analysed), manifest)
 
 
 def test_another_version_of_the_graph_is_made_anew(analysed, monkeypatch):
-    monkeypatch.setattr("pipelines.commands.statistics.GRAPH_VERSION", 99)
-    assert nothing_to_do(str(analysed), manifests.load(str(analysed))) == ""
+    monkeypatch.setattr("pipelines.statistics.update.GRAPH_VERSION", 99)
+    assert reason_to_skip(str(analysed), manifests.load(str(analysed))) == ""
 
 
 def grow(dataset: Path, more: Path) -> None:

@@ -1,0 +1,139 @@
+"""The statistics of a dataset's training split: whether they are up to date, and bringing them up to date."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+
+from transforms import storage
+from transforms.dataset.growth import locked
+from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
+from transforms.runtime import console
+from transforms.runtime.stderr import capture_native_stderr
+
+KINDS_WITH_STATISTICS = ("mel", "stats")
+GRAPH_VERSION = 2
+"""Goes up when the same records would give another graph: statistics of another version are made anew."""
+
+BYTES_PER_TRACK = 32 << 20
+"""Reading this much costs about what ingesting a track does: `runners.options` tells small from large by tracks."""
+
+
+def update_statistics(dataset: str, workers: int | None, beam_options: list[str]) -> str:
+    """Analyse the training records that are new and commit the statistics of all of them.
+
+    Args:
+      dataset: its path.
+      workers: local worker processes, or None for one for each core.
+      beam_options: options that go to Beam.
+
+    Returns:
+      one line that says what was done, or why nothing was.
+
+    Raises:
+      UsageError: there is no dataset, or Beam's options cannot work.
+      FmaError: a record file is missing or damaged.
+    """
+    if beam_options:
+        from pipelines.runners import validate_runner_options
+
+        validate_runner_options(beam_options, [("DATASET", dataset)], template=False)
+    reason = reason_to_skip(dataset, load(dataset))
+    if reason:
+        return reason
+    with locked(dataset), console.annotate_os_errors(dataset):
+        manifest = load(dataset)  # again: a writer may have ended before this one got the lock
+        name = _folder_name(manifest)
+        with capture_native_stderr():
+            earlier, new = _analyse(dataset, manifest, name, workers, beam_options)
+        _commit(dataset, manifest, name)
+    kept = f", kept the sums of {_counts(earlier)}" if any(earlier.values()) else ""
+    return f"analysed {_counts(new)} records of the training split{kept}: {TRANSFORM_FN}/{name}"
+
+
+def reason_to_skip(dataset: str, manifest: Manifest) -> str:
+    """Return why there is nothing to analyse, or "" where there is something."""
+    shards = training_shards(manifest)
+    if not any(shard.split == "training" for generation in manifest.generations for shard in generation.shards):
+        return f"{dataset} has no training split, so it gets no statistics"
+    if not shards:
+        return f"{dataset} holds {', '.join(manifest.config.features)} only, which needs no statistics"
+    have = manifest.transform_fn
+    if have is None or have != describe(manifest, have.path):
+        return ""
+    graphs = [storage.join(dataset, have.path, kind, TRANSFORM_FN, "saved_model.pb") for kind in have.kinds]
+    return f"the statistics of {dataset} are up to date: {have.path}" if all(map(storage.exists, graphs)) else ""
+
+
+def training_shards(manifest: Manifest) -> dict[str, list[ShardFile]]:
+    """Return the training shards by kind, of the kinds that have statistics and records."""
+    found = {kind: manifest.shards(kind, "training") for kind in KINDS_WITH_STATISTICS}
+    return {kind: shards for kind, shards in found.items() if shards}
+
+
+def describe(manifest: Manifest, path: str) -> TransformFn:
+    """Return what dataset.json says about the statistics that lie at `path`."""
+    kinds = list(training_shards(manifest))
+    return TransformFn(path, kinds, manifest.records_digest(kinds, "training"), GRAPH_VERSION)
+
+
+def _folder_name(manifest: Manifest) -> str:
+    """The number of generations, then 8 hex digits that are equal for the same training records."""
+    text = json.dumps([manifest.config.digest, asdict(describe(manifest, ""))], sort_keys=True)
+    return f"{len(manifest.generations):04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _analyse(
+    dataset: str, manifest: Manifest, name: str, workers: int | None, beam_options: list[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Write the graphs; return the records by kind whose sums were there, and those that were read."""
+    # These hold in this process and its workers from TensorFlow's import on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not for the user
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
+    from pipelines.runners import progress, with_runner_defaults
+    from pipelines.runners.options import parse_beam_options, quiet_beam
+    from pipelines.statistics.analyze import AnalysisJob, cache_keys, run_analysis
+    from pipelines.statistics.cache import carry_over, load_parts, make_part, reusable
+
+    quiet_beam()
+    kinds = list(training_shards(manifest))
+    keys = cache_keys(manifest.config, kinds)
+    have = load_parts(dataset, manifest)
+    held, uncovered = reusable(have, manifest.generations, keys)
+    if len(held) < len(have):
+        what = "some of the records" if held else "the records"
+        console.log(f"{what} are not those of the last analysis (an update took tracks out, say): they are read again")
+    training = [shard for generation in uncovered for shard in generation.shards if shard.split == "training"]
+    shards = {kind: [shard for shard in training if shard.kind == kind] for kind in kinds}
+    new = make_part(shards)
+    _remove_left_over(dataset, manifest, name)
+    size = sum(shard.bytes for files in shards.values() for shard in files)
+    arguments = with_runner_defaults(beam_options, dataset, "statistics", name)
+    options = parse_beam_options(arguments, size // BYTES_PER_TRACK, workers)
+    with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
+        earlier = carry_over(dataset, held, f"{TRANSFORM_FN}/{name}")
+        job = AnalysisJob(dataset, name, manifest.config, tuple(earlier), new, ticks)
+        run_analysis(job, shards, keys, options)
+    return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records
+
+
+def _remove_left_over(dataset: str, manifest: Manifest, name: str) -> None:
+    """Remove what a killed run left under the name; the graphs alone where the manifest lists it, but some are gone."""
+    folder = storage.join(dataset, TRANSFORM_FN, name)
+    listed = manifest.transform_fn is not None and manifest.transform_fn.path == f"{TRANSFORM_FN}/{name}"
+    graphs = [storage.join(folder, kind) for kind in KINDS_WITH_STATISTICS]
+    for left_over in (storage.join(dataset, "plan", name), *(graphs if listed else [folder])):
+        storage.remove_tree(left_over)
+
+
+def _commit(dataset: str, manifest: Manifest, name: str) -> None:
+    manifest.transform_fn = describe(manifest, f"{TRANSFORM_FN}/{name}")
+    commit(dataset, manifest)
+    storage.remove_tree(storage.join(dataset, "plan", name))
+    # Not before the commit: until then, readers use the old folder.
+    for old in set(storage.list_folders(storage.join(dataset, TRANSFORM_FN))) - {name}:
+        storage.remove_tree(storage.join(dataset, TRANSFORM_FN, old))
+
+
+def _counts(records: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in records.items())
