@@ -43,7 +43,7 @@ OS_ERROR = LibraryError(BEAM, r"\[Errno (\d+)\]")
 JOB_ID = LibraryError(BEAM, r"^Job (\S+) is in state ")
 """What Beam logs of a Dataflow job."""
 
-CANCELLED = LibraryError(DATAFLOW, "State: CANCELLED", "was cancelled; the same command begins it anew")
+CANCELLED = LibraryError(DATAFLOW, "State: CANCELLED", "was cancelled; the same command starts it again")
 JOB_ERROR = LibraryError(DATAFLOW, r"Error:(.*)")
 """What follows Beam's words about the job's state."""
 
@@ -56,7 +56,7 @@ HTTP_ANSWER = LibraryError(TENSORFLOW, r"response code (\d+)(?:.*?\"message\": *
 OPERATION = LibraryError(TENSORFLOW, r"^.*?\{\{[^}]*\}\}| \[Op:.*")
 """The names of operations around what a message says."""
 
-_NO_PROGRAM = "the workers' image does not hold this program; build it anew, or give --setup_file ./setup.py too"
+_NO_PROGRAM = "the workers' image does not hold this program; rebuild it, or give --setup_file ./setup.py too"
 _OTHER_VERSIONS = (
     "than this machine (Python {python}, Beam {beam}): build the image with submit.sh build --python {python}, or "
     "begin the job from the image with submit.sh ingest"

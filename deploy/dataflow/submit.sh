@@ -71,7 +71,7 @@ template() {
 		--additional-user-labels app=fma ${flags[@]+"${flags[@]}"} --format 'value(job.id)')
 	[[ -z $DRY_RUN ]] || { printf '%s\n' "$job"; job=JOB; }
 	wait_for "$job"
-	say "the job has ended; fma ingest takes up what it has built"
+	say "the job has ended; fma ingest commits what it has built"
 	ingest "$@"
 }
 
@@ -104,7 +104,7 @@ wait_for() {
 		if state=$("${ask[@]}"); then
 			silent=0
 		elif ((++silent >= SILENCES)); then
-			say "gave up asking for the job $1, which may go on: once it has ended, submit.sh ingest takes it up"
+			say "gave up asking for the job $1, which may still run: when it has ended, submit.sh ingest commits its result"
 			exit 1
 		fi
 		case $state in

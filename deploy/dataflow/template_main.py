@@ -17,7 +17,7 @@ NOT_IN_A_TEMPLATE = {
     "help": "of no use in the launcher's log",
     "estimate": "measures on the launcher and starts no job",
     "price": "goes with --estimate",
-    "json": "nobody reads the launcher's standard output",
+    "json": "the launcher's standard output is not read",
     "workers": "for local runs; Dataflow's are num_workers and max_workers",
     "commit_every": "a template is one job, so one commit",
 }
@@ -70,7 +70,7 @@ def metadata() -> dict[str, Any]:
     return {
         "name": "fma ingest",
         "description": "Reads audio and metadata and writes sharded TFRecords. Run fma ingest with the same options "
-        "when the job has ended: it takes up what the job has built and commits it.",
+        "when the job has ended: it commits what the job has built.",
         "parameters": [*ours, *beams],
     }
 

@@ -27,7 +27,7 @@ from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
 from transforms.runtime import console
 
 OTHER_CODE = (
-    "the workers run another version of this program than the one that began the job; build their image anew "
+    "the workers run another version of this program than the one that started the job; rebuild their image "
     "(--sdk_container_image), or install this one there with --setup_file ./setup.py"
 )
 
@@ -161,7 +161,7 @@ def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) ->
     if storage.exists(job.elsewhere_path) and storage.read_bytes(job.elsewhere_path) == job.code.encode():
         found = read_results(job)
         if set(found) == planned and not any(result.error for result in found.values()):
-            console.log("taking up what an earlier command's job has built")
+            console.log("using what an earlier command's job has built")
             return list(found.values())
     run_pipeline(job, plan, options)
     found = read_results(job)
@@ -200,7 +200,7 @@ def run_pipeline(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions)
         if template:
             raise TemplateWrittenError(
                 f"written to {template}, and not run. When the job has been run from there, the same command "
-                "without --template_location takes up what it has built"
+                "without --template_location uses what it has built"
             )
         wait(running, options)
 

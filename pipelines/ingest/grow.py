@@ -130,7 +130,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
             console.log(f"removed {removed:,} files that an interrupted or earlier run had left behind")
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
-        if elsewhere:  # a job's results that were not taken up by now are not wanted any more
+        if elsewhere:  # a job's results that were not used by now are not needed any more
             remove_orphans(options.out, manifest)
     return plan, outcome
 

@@ -119,7 +119,7 @@ def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
             if messages.job:
                 given = options.get_all_options()
                 console.log(
-                    "the Dataflow job goes on, and costs money; to end it: gcloud dataflow jobs cancel "
+                    "the Dataflow job continues and costs money; to cancel it: gcloud dataflow jobs cancel "
                     f"{messages.job} --project {given['project']} --region {given['region']}"
                 )
             raise
@@ -137,13 +137,13 @@ def _errors_as_one_line() -> Iterator[None]:
         yield
     except (DataflowJobAlreadyExistsError, api.Conflict) as error:
         raise FmaError(
-            "Dataflow runs this job already: wait until it has ended and run the command again: it takes up what the "
-            "job has built"
+            "Dataflow runs this job already: wait until it has ended and run the command again, which uses what "
+            "the job has built"
         ) from error
     except (api.RetryError, GoogleAuthError, requests.ConnectionError, requests.Timeout) as error:
         raise FmaError(
             f"Dataflow does not answer ({_one_line(first_cause(error))[:200].rstrip('.')}): check the network and the "
-            "credentials. A job that runs goes on; the same command takes it up when it has ended"
+            "credentials. A running job continues; the same command uses its result when it has ended"
         ) from error
     except api.GoogleAPICallError as error:
         message = REQUEST.remove(_one_line(error.message or error))[:300].rstrip(".")
@@ -155,7 +155,7 @@ def _errors_as_one_line() -> Iterator[None]:
         if error.errno is not None or isinstance(error, FmaError):
             raise
         # Beam's own words for what it could not upload or ask for; an error of a disk has a number.
-        raise FmaError(f"the Dataflow job could not be begun: {_one_line(error)[:400]}") from error
+        raise FmaError(f"the Dataflow job could not be started: {_one_line(error)[:400]}") from error
 
 
 def _describe_failure(text: str) -> str:

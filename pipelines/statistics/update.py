@@ -13,7 +13,7 @@ from transforms.runtime.stderr import capture_native_stderr
 
 KINDS_WITH_STATISTICS = ("mel", "stats")
 GRAPH_VERSION = 2
-"""Goes up when the same records would give another graph: statistics of another version are made anew."""
+"""Goes up when the same records would give another graph: statistics of another version are made again."""
 
 BYTES_PER_TRACK = 32 << 20
 """Reading this much costs about what ingesting a track does: `runners.options` tells small from large by tracks."""

@@ -164,7 +164,7 @@ def test_a_question_about_a_job_that_is_not_answered_is_asked_again_but_not_for_
     gcloud.answers("flex-template run", "job-1").answers("jobs describe", code=1, err="ERROR: 503")
     ran = gcloud.run("dataflow/submit.sh", "template", *OPTIONS, "--", *INGEST)
     assert ran.returncode == 1
-    assert "gave up asking for the job job-1, which may go on" in ran.stderr
+    assert "gave up asking for the job job-1, which may still run" in ran.stderr
 
 
 @pytest.mark.parametrize(("command", "lines"), [("build", 1), ("ingest", 1), ("template", 3)])

@@ -1,4 +1,4 @@
-"""What each runner is told beside the user's options, and what its failures look like; tests/runners runs them."""
+"""The options that each runner gets beside the user's, and what its failures look like; tests/runners runs them."""
 
 import json
 import threading

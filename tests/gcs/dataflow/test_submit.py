@@ -105,7 +105,7 @@ def test_a_template_is_written_and_its_job_taken_up_when_it_has_run(there, servi
     service.work(job)
     assert service.state == "JOB_STATE_DONE", service.messages
     assert ingest(there, *dataflow(service, *SIZES)) == 0
-    assert "taking up what an earlier command's job has built" in capsys.readouterr().err
+    assert "using what an earlier command's job has built" in capsys.readouterr().err
     assert service.jobs == []
     assert digest_of(f"{there}/out") == digests["small"]
     assert not storage.exists(f"{there}/out/plan")
@@ -138,7 +138,7 @@ def test_a_refusal_is_one_line_with_what_to_do(there, service, capsys):
     service.refusal = (409, "(1): There is already an active job named fma-ingest-0001.")
     assert ingest(there, *dataflow(service)) == 1
     assert last_line(capsys) == (
-        "fma: error: Dataflow runs this job already: wait until it has ended and run the command again: it takes up "
+        "fma: error: Dataflow runs this job already: wait until it has ended and run the command again, which uses "
         "what the job has built"
     )
 
@@ -192,7 +192,7 @@ def test_workers_with_another_version_of_this_program_build_nothing(there, servi
         assert ingest(there, *dataflow(service)) == 1
     finally:
         beam.code_digest.cache_clear()
-    assert "the workers run another version of this program than the one that began the job" in last_line(capsys)
+    assert "the workers run another version of this program than the one that started the job" in last_line(capsys)
     assert not storage.exists(f"{there}/out/dataset.json")
 
 

@@ -33,7 +33,7 @@ def test_what_beam_cannot_upload_is_one_line():
     with pytest.raises(FmaError) as caught, translate_runner_errors(OPTIONS):
         raise OSError("Could not upload to GCS path gs://b/s: 403\n. Please verify that credentials are valid.")
     assert str(caught.value).startswith(
-        "the Dataflow job could not be begun: Could not upload to GCS path gs://b/s: 403 ."
+        "the Dataflow job could not be started: Could not upload to GCS path gs://b/s: 403 ."
     )
     with pytest.raises(OSError, match="No space left"), translate_runner_errors(OPTIONS):
         raise OSError(28, "No space left on device")
@@ -45,7 +45,7 @@ def test_a_service_that_cannot_be_reached_is_one_line(there, service, capsys):  
     assert ingest(there, *options) == 1
     line = last_line(capsys)
     assert line.startswith("fma: error: Dataflow does not answer (")
-    assert line.endswith("A job that runs goes on; the same command takes it up when it has ended")
+    assert line.endswith("A running job continues; the same command uses its result when it has ended")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_service_that_cannot_be_reached_is_one_line(there, service, capsys):  
     ids=lambda error: type(error).__name__,
 )
 def test_each_way_of_not_being_reached_says_that_the_job_goes_on(error):
-    message = r"Dataflow does not answer .* A job that runs goes on"
+    message = r"Dataflow does not answer .* A running job continues"
     with pytest.raises(FmaError, match=message), translate_runner_errors(OPTIONS):
         raise error
 
@@ -94,4 +94,4 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_end_it(there, service, caps
     threading.Thread(target=press, daemon=True).start()
     assert ingest(there, *dataflow(service)) == 130
     cancel = "gcloud dataflow jobs cancel job-1 --project my-project --region us-central1"
-    assert f"the Dataflow job goes on, and costs money; to end it: {cancel}" in capsys.readouterr().err
+    assert f"the Dataflow job continues and costs money; to cancel it: {cancel}" in capsys.readouterr().err
