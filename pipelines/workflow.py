@@ -22,7 +22,7 @@ from transforms.runtime import console
 INGEST, STATISTICS, BASELINES, REPORT = "ingest", "statistics", "baselines", "report"
 FILE_NAME, FORMAT_VERSION = "run.json", 1
 Inputs = Mapping[str, object]  # what a step's output depends on, as JSON values by name
-Check = tuple[bool, str]  # whether a step has to run, and why, in a few words
+Check = tuple[bool, str]  # whether a step has to run, and why
 
 
 class Result(Enum):
@@ -60,9 +60,8 @@ class Workflow:
 
     def needs(self, step: str) -> list[str]:
         """Return the steps without which a step cannot run; the report needs one of the models, too."""
-        if step in (INGEST, STATISTICS, BASELINES, REPORT):
-            return [] if step == INGEST else [INGEST]
-        return [INGEST, STATISTICS]
+        is_trained = step in self.models and step != BASELINES
+        return [] if step == INGEST else [INGEST, STATISTICS] if is_trained else [INGEST]
 
     def after(self, step: str) -> list[str]:
         """Return the steps whose results a step uses."""
@@ -72,11 +71,10 @@ class Workflow:
         """Return what the output of a model or of the report depends on, as it is now."""
         manifest = load(self.dataset)
         if step == REPORT:
-            own: Inputs = {"runs": self._runs()}
-        else:
-            statistics = asdict(manifest.transform_fn) if manifest.transform_fn and step != BASELINES else {}
-            statistics.pop("path", None)  # what they are of, not where they lie
-            own = {"statistics": statistics, "settings": self.models[step]}
+            return {"dataset": manifest.digest, "runs": self._runs(), "version": version("fma-genres")}
+        statistics = asdict(manifest.transform_fn) if manifest.transform_fn and step != BASELINES else {}
+        statistics.pop("path", None)  # what they are of, not where they lie
+        own = {"statistics": statistics, "settings": self.models[step]}
         return {"dataset": manifest.digest, **own, "version": version("fma-genres")}
 
     def output(self, step: str) -> str:
@@ -86,7 +84,6 @@ class Workflow:
         return storage.join(self.folder, "runs", f"{step}-{key_of(self.inputs(step))}")
 
     def _runs(self) -> list[str]:
-        """The runs that were done with the inputs as they are now."""
         return [self.output(model) for model in self.models if self._done.get(model) == self.inputs(model)]
 
     def command(self, step: str) -> list[str]:
@@ -116,9 +113,8 @@ class Workflow:
         new, gone = len(found.growth.new), len(found.growth.drop | found.growth.drop_failures)
         if found.growth.has_work:
             return True, ", ".join([f"{new:,} new tracks"] * bool(new) + [f"{gone:,} to take out"] * bool(gone))
-        if not storage.exists(self.dataset) or not found.manifest.generations:
-            return True, "not done yet"
-        return False, f"nothing new, {found.growth.kept:,} tracks kept"
+        done = bool(found.manifest.generations)
+        return not done, f"nothing new, {found.growth.kept:,} tracks kept" if done else "not done yet"
 
     def plan(self) -> dict[str, Check]:
         """Check each step without running it: one behind a step that runs would run too, or at least look again."""
@@ -133,8 +129,8 @@ class Workflow:
         ended: dict[str, Ended] = {}
         for number, step in enumerate(self.steps, 1):
             blocked = self.blocked_by(step, {name: end.result for name, end in ended.items()})
-            position = f"[{number}/{len(self.steps)}] {step}"
-            ended[step] = Ended(Result.NOT_RUN, blocked) if blocked else self._run(step, position)
+            what = f"[{number}/{len(self.steps)}] {step}"
+            ended[step] = Ended(Result.NOT_RUN, blocked) if blocked else self._run(step, what)
         return ended
 
     def blocked_by(self, step: str, results: Mapping[str, Result]) -> str:
@@ -145,18 +141,18 @@ class Workflow:
             missing += self.models
         return f"needs {', '.join(missing)}" if missing else ""
 
-    def _run(self, step: str, position: str) -> Ended:
+    def _run(self, step: str, what: str) -> Ended:
         try:
             needed, why = self.check(step)
         except FmaError as error:
-            console.log(f"{position}: {error}")
+            console.log(f"{what}: {error}")
             return Ended(Result.FAILED, str(error))
         if not needed:
-            console.log(f"{position}: skipped, {why}")
+            console.log(f"{what}: skipped, {why}")
             return Ended(Result.SKIPPED, why)
         words = self.command(step)
         command = shlex.join(["fma", *words])
-        console.log(f"{position}: {why}")
+        console.log(f"{what}: {why}")
         console.log(f"      {command}")
         started = time.monotonic()
         code = subprocess.run([sys.executable, "-m", "fma", *words], check=False).returncode
@@ -201,5 +197,5 @@ def read_done(folder: str) -> dict[str, Inputs]:
 
 def write_done(folder: str, done: Mapping[str, Inputs]) -> None:
     """Write run.json."""
-    text = json.dumps({"format_version": FORMAT_VERSION, "done": done}, indent=2, sort_keys=True)
-    storage.write_bytes(storage.join(folder, FILE_NAME), f"{text}\n".encode())
+    text = json.dumps({"format_version": FORMAT_VERSION, "done": done}, indent=2, sort_keys=True) + "\n"
+    storage.write_bytes(storage.join(folder, FILE_NAME), text.encode())
