@@ -58,10 +58,10 @@ def write_float_lists(dataset: str, manifest: Manifest, kind: str, folder: Path)
 
 def read_ours(dataset: str, manifest: Manifest, kind: str) -> Iterator[None]:
     """Batches without end."""
-    from trainers.data import read_split
+    from trainers.data.pipeline import ReadOptions, read_split
 
-    split = read_split(dataset, manifest, kind, "training", BATCH, training=True, cache="off", shuffle=False)
-    for _ in split.repeat():
+    options = ReadOptions(BATCH, training=True, cache="off", shuffle=False)
+    for _ in read_split(dataset, manifest, kind, "training", options).repeat():
         yield
 
 

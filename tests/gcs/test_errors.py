@@ -165,10 +165,10 @@ def test_a_track_that_may_not_be_read_is_a_failure_of_that_track(locked, corpus)
 def test_tensorflow_is_refused_in_one_line_too(locked):
     import tensorflow as tf
 
-    from trainers.data import reading
+    from trainers.data.errors import translate_read_errors
 
     locked(403, "storage.objects.get")
-    with pytest.raises(FmaError) as caught, reading("gs://locked/data"):
+    with pytest.raises(FmaError) as caught, translate_read_errors("gs://locked/data"):
         list(tf.data.TFRecordDataset("gs://locked/data/a.tfrecord"))
     assert str(caught.value).startswith(
         "cannot read gs://locked/data/a.tfrecord (HTTP 403: robot@project.iam.gserviceaccount.com does not have "
@@ -181,18 +181,18 @@ def test_tensorflow_is_refused_in_one_line_too(locked):
 def test_a_storage_that_stays_away_from_tensorflow_is_one_line_too():
     import tensorflow as tf
 
-    from trainers.data import reading
+    from trainers.data.errors import translate_read_errors
 
     said = (  # by TensorFlow 2.21 after its own tries
         "{{function_node x}} All 10 retry attempts failed. The last failure: Error executing an HTTP request: HTTP "
         'response code 503 with body \'{"error": {"code": 503, "message": "Please try again."}}\'\n\t when reading '
         "gs://bucket/data/a.tfrecord [Op:IteratorGetNext]"
     )
-    with pytest.raises(FmaError) as caught, reading("gs://bucket/data"):
+    with pytest.raises(FmaError) as caught, translate_read_errors("gs://bucket/data"):
         raise tf.errors.AbortedError(None, None, said)
     assert str(caught.value) == (
         "cannot read gs://bucket/data/a.tfrecord (HTTP 503: Please try again): check the network and run the command "
         "again"
     )
-    with pytest.raises(tf.errors.AbortedError), reading("data/small"):
+    with pytest.raises(tf.errors.AbortedError), translate_read_errors("data/small"):
         raise tf.errors.AbortedError(None, None, "something else")

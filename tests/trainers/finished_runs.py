@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers.runs.directory import RunConfig, create_run
+from trainers.runs.directory import RunConfig, RunState, create_run, save_state, write_history
 from trainers.runs.predictions import RunPredictions, write_predictions
-from trainers.runs.state import RunState, save_state, write_history
 
 GENRES = ("Folk", "Jazz", "Rock")
 

@@ -6,7 +6,7 @@ import pytest
 
 import fma
 from tests.pipelines.ingest.test_ingest import ingest, make_music
-from trainers.runs.predictions import one_model, write_predictions
+from trainers.runs.predictions import single_model_predictions, write_predictions
 from transforms.dataset.manifest import load
 from transforms.records import deserialize, frame
 
@@ -25,7 +25,7 @@ def work(tmp_path_factory) -> Path:
     config = {"model": "mel_cnn", "options": {}, "seed": 0, "dataset": {"path": "x"}, "labels": ["Folk", "Rock"]}
     (run / "config.json").write_text(json.dumps({"format_version": 1, **config, "phases": [], "made_with": {}}))
     chances = np.log([[0.9, 0.1], [0.7, 0.3]])
-    tiny = one_model("mel_cnn", np.array([6, 7]), np.array([1, 0]), ["Folk", "Rock"], chances)
+    tiny = single_model_predictions("mel_cnn", np.array([6, 7]), np.array([1, 0]), ["Folk", "Rock"], chances)
     write_predictions(str(run), "test", tiny)
     return folder
 
@@ -64,7 +64,7 @@ def test_a_failed_track_is_shown_with_its_reason(work, capsys):
 def test_a_training_track_has_no_predictions_and_a_line_says_why(work, capsys):
     assert load(str(work / "dataset")).totals["by_split"]["training"] == 8
     assert explain(work, 0) == 0
-    assert "a training track: runs keep what they say of validation and test" in capsys.readouterr().out
+    assert "a training track: runs keep predictions for validation and test" in capsys.readouterr().out
 
 
 def test_an_unknown_track_and_a_folder_without_runs_are_one_line(work, capsys):

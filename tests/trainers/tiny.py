@@ -2,7 +2,6 @@
 
 from trainers.models import MODELS
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of
-from trainers.models.transfer import attach_head, moments
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions):
@@ -25,9 +24,11 @@ def build_transfer(model_input: ModelInput, classes: int, options: ModelOptions)
     import keras
     from keras import layers
 
+    from trainers.models.layers import attach_head, pool_moments
+
     inputs = keras.Input(model_input.shape)
     maps = layers.Dense(4, activation="relu", name="hidden")(layers.Permute((2, 1))(inputs))
-    front = keras.Model(inputs, moments([maps], (1,)), name="front")
+    front = keras.Model(inputs, pool_moments([maps], (1,)), name="front")
     return attach_head(front, classes, options, name="tiny_transfer", dropout=0.1)
 
 

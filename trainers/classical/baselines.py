@@ -21,6 +21,7 @@ from trainers.classical.table import Table, group_columns, read_stats
 from trainers.evaluation import metrics
 from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.runs.directory import (
+    BASELINES,
     RunConfig,
     create_run,
     load_config,
@@ -38,9 +39,6 @@ from transforms.runtime import console
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-BASELINES = "baselines"
-"""`model` in the run's config.json."""
 
 REFITS = ("train", "train+val")
 MODELS_FOLDER, SEARCH = "models", "search.csv"

@@ -3,17 +3,23 @@
 import argparse
 
 from trainers.serving.answers import THRESHOLD
+from trainers.training.devices import DEVICES
 from transforms.commands.arguments import number
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """RUN and --model: which model."""
+    """Add RUN and --model: which model."""
     parser.add_argument("run", metavar="RUN", help="of fma train or fma baselines, or a bundle of fma export")
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+
+
 def add_limits(parser: argparse._ActionsContainer, *, seconds: float, megabytes: int) -> None:
-    """--timeout and --memory: what one song may cost. Bounded, so that the system's own numbers hold them."""
+    """Add --timeout and --memory: what one song may cost. Bounded, so that the system's own numbers hold them."""
     parser.add_argument(
         "--timeout",
         type=number(float, 0, above=True, below=100_000),
@@ -30,8 +36,8 @@ def add_limits(parser: argparse._ActionsContainer, *, seconds: float, megabytes:
     )
 
 
-def add_judging(parser: argparse.ArgumentParser) -> None:
-    """--threshold and --device: how it judges."""
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """Add --threshold."""
     parser.add_argument(
         "--threshold",
         type=number(float, 0, below=1),
@@ -39,4 +45,3 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help=f"the verdict is 'unsure' where no genre is at least so likely; default {THRESHOLD:g}",
     )
-    parser.add_argument("--device", default="auto", choices=("auto", "tpu", "gpu", "cpu"))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from trainers.commands.arguments import add_judging, add_limits, add_model
+from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from trainers.serving.answers import Answer
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk, printable
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=number(int, 1, below=1000), metavar="N", help="songs decoded at once; default: the cores"
     )
     add_limits(parser, seconds=600.0, megabytes=2048)
-    add_judging(parser)
+    add_threshold(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from trainers.commands.arguments import add_judging, add_limits, add_model
+from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from trainers.serving.engine import Engine
 from trainers.serving.scorers import open_scorer
 from transforms.audio.decoder_process import Limits
@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--concurrency", type=number(int, 1, below=1000), metavar="N", help="songs at once; default: the cores"
     )
-    add_judging(parser)
+    add_threshold(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:

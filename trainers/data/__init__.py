@@ -1,6 +1,1 @@
-"""From a dataset's shards to batches, with tf.data."""
-
-from trainers.data.errors import reading
-from trainers.data.pipeline import ahead, count_records, read_split, smaller_batch, steps_per_epoch
-
-__all__ = ["ahead", "count_records", "read_split", "reading", "smaller_batch", "steps_per_epoch"]
+"""Input of the trainers: tf.data pipelines from a dataset's shards to batches, augmentation, training examples."""

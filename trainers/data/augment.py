@@ -1,6 +1,6 @@
 """Augmentation of training batches: gain, mixup and SpecAugment, inside the graph, from stateless seeds.
 
-Features are normalised: log-mel with mean 0 in each band, so that 0 stands for what is usual there; raw in [-1, 1).
+Features are normalised: log-mel with mean 0 in each band; raw in [-1, 1).
 """
 
 from collections.abc import Callable
@@ -16,26 +16,24 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 QUANTILES = 4096
-"""Of the beta distribution; a drawn one is as good as a drawn value, and XLA has no gamma distribution to draw from."""
+"""Of the beta distribution: one of them is drawn instead of a value, since XLA cannot draw from a beta distribution."""
 
 SEEDS = 2**31
-"""Seeds lie below this: only there does TensorFlow draw the same numbers with and without XLA."""
+"""Upper bound of seeds: only below it does TensorFlow draw the same numbers with and without XLA."""
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What is done to a training batch, in this order: gain, mixup, SpecAugment.
+    """The augmentation of a training batch, in this order: gain, mixup, SpecAugment.
 
     Attributes:
       gain_db: each record becomes louder or softer by up to so many dB; 0 switches it off.
       mixup: alpha of the beta distribution that two records' shares are drawn from; 0 switches it off.
       spec_augment: whether bands and frames of log-mel are masked; raw is left alone.
-      frequency_masks: groups of neighbouring bands to mask in each record.
-      frequency_share: the largest group, as a share of the bands.
-      time_masks: groups of neighbouring frames to mask.
-      time_share: the largest group, as a share of the frames.
-      units_per_db: normalised units that 1 dB makes in each band of log-mel, one number for all of them or one for each
-        (`units_per_db` finds them); 1/15 stands for a standard deviation of 15 dB.
+      frequency_masks, time_masks: groups of neighbouring bands, and of frames, to mask in each record.
+      frequency_share, time_share: the largest group, as a share of the bands or frames.
+      units_per_db: normalised units of 1 dB in each band of log-mel, one number for all of them or one for each (see
+        `units_per_db`); 1/15 stands for a standard deviation of 15 dB.
     """
 
     gain_db: float = 6.0
@@ -48,7 +46,7 @@ class Augmentation:
     units_per_db: float | tuple[float, ...] = 1 / 15
 
     def __post_init__(self) -> None:
-        """Raises UsageError for what cannot be done."""
+        """Raise UsageError for a value out of range."""
         for field in fields(self):
             value = getattr(self, field.name)
             if np.min(value) < 0:
@@ -57,7 +55,7 @@ class Augmentation:
                 raise UsageError(f"augmentation: {field.name} is a share and must not be above 1, and is {value}")
 
     def augment(self, features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        """Augments a batch; equal arguments give equal results.
+        """Augment a batch; equal arguments give equal results.
 
         Args:
           features: float [batch, bands, frames] (normalised log-mel) or [batch, samples] (raw).
@@ -83,10 +81,10 @@ class Augmentation:
 def change_gain(
     features: "tf.Tensor", seed: "tf.Tensor", gain_db: float, units_per_db: float | tuple[float, ...]
 ) -> "tf.Tensor":
-    """Makes each record louder or softer by -gain_db to gain_db, evenly distributed.
+    """Make each record louder or softer by -gain_db to gain_db, evenly distributed.
 
     A gain adds the same number of dB to all of a log-mel, which is `units_per_db` times as many normalised units; raw
-    samples are multiplied by 10 ** (dB / 20), and what then lies outside of [-1, 1] is clipped.
+    samples are multiplied by 10 ** (dB / 20) and clipped to [-1, 1].
     """
     import tensorflow as tf
 
@@ -99,7 +97,7 @@ def change_gain(
 
 
 def mix(features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor", alpha: float) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """mixup (Zhang et al., 2018): each record becomes lambda of itself and 1 - lambda of its neighbour, labels too.
+    """Apply mixup (Zhang et al., 2018): lambda of each record and 1 - lambda of its neighbour, labels too.
 
     lambda is drawn for each record from Beta(alpha, alpha). The batch is shuffled, so any neighbour is a random one.
     """
@@ -119,19 +117,19 @@ def mix(features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor", alpha: fl
 
 
 def mask(features: "tf.Tensor", seed: "tf.Tensor", options: Augmentation) -> "tf.Tensor":
-    """SpecAugment (Park et al., 2019) without its time warp: masked bands and frames become 0, the mean."""
+    """Apply SpecAugment (Park et al., 2019) without its time warp: masked bands and frames become 0, the mean."""
     import tensorflow as tf
 
     _, bands, frames = features.shape
     band_seed, frame_seed = split_seed(seed, 2)
-    hidden_bands = _hidden(features.shape[0], bands, options.frequency_masks, options.frequency_share, band_seed)
-    hidden_frames = _hidden(features.shape[0], frames, options.time_masks, options.time_share, frame_seed)
+    hidden_bands = _draw_masks(features.shape[0], bands, options.frequency_masks, options.frequency_share, band_seed)
+    hidden_frames = _draw_masks(features.shape[0], frames, options.time_masks, options.time_share, frame_seed)
     hidden = hidden_bands[:, :, None] | hidden_frames[:, None, :]
     return tf.where(hidden, tf.zeros([], features.dtype), features)
 
 
-def _hidden(batch: int, size: int, masks: int, share: float, seed: "tf.Tensor") -> "tf.Tensor":
-    """bool [batch, size]: True inside the masks; widths are even over 0 to share * size, then the places that fit."""
+def _draw_masks(batch: int, size: int, masks: int, share: float, seed: "tf.Tensor") -> "tf.Tensor":
+    """Draw masks, bool [batch, size]: widths even over 0 to share * size, then even over the places that fit."""
     import tensorflow as tf
 
     widest = int(share * size)
@@ -143,12 +141,7 @@ def _hidden(batch: int, size: int, masks: int, share: float, seed: "tf.Tensor") 
 
 
 def uniform(shape: list[int], seed: "tf.Tensor") -> "tf.Tensor":
-    """float32 numbers, even over [0, 1), from 32 random bits each: TensorFlow's own differ under XLA.
-
-    Args:
-      shape: static.
-      seed: integers [2], below SEEDS.
-    """
+    """Draw float32 numbers, even over [0, 1), from 32 random bits each: TensorFlow's own differ under XLA."""
     import tensorflow as tf
 
     bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, "philox")
@@ -157,14 +150,14 @@ def uniform(shape: list[int], seed: "tf.Tensor") -> "tf.Tensor":
 
 
 def split_seed(seed: "tf.Tensor", count: int) -> "list[tf.Tensor]":
-    """So many seeds below SEEDS from one, integers [2] each."""
+    """Derive so many seeds from one, integers [2] each, below SEEDS."""
     import tensorflow as tf
 
     return tf.unstack(tf.random.split(seed, count, "philox") % SEEDS)
 
 
 def seed_stream(seed: int) -> "tf.data.Dataset":
-    """Endless seeds for `augment`, int64 [2], other ones in every epoch; zip it with the batches."""
+    """Return endless seeds for `augment`, int64 [2], other ones in every epoch; zip it with the batches."""
     import tensorflow as tf
 
     return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
@@ -173,11 +166,10 @@ def seed_stream(seed: int) -> "tf.data.Dataset":
 def units_per_db(
     normalize: Callable[[dict[str, "tf.Tensor"]], dict[str, "tf.Tensor"]], config: DatasetConfig
 ) -> tuple[float, ...]:
-    """What 1 dB comes to in each band of normalised log-mel: 1 / the band's standard deviation.
+    """Return the normalised units of 1 dB in each band of log-mel: 1 / the band's standard deviation.
 
     Args:
       normalize: the dataset's transform graph, {"mel": uint8 [batch, n_mels, frames]} -> {"mel": float32, same shape}.
-      config: the dataset's.
     """
     import tensorflow as tf
 

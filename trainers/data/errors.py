@@ -20,7 +20,7 @@ CREDENTIALS = (
 
 
 @contextmanager
-def reading(dataset: str) -> Iterator[None]:
+def translate_read_errors(dataset: str) -> Iterator[None]:
     """Turns TensorFlow's errors about a dataset's files into FmaErrors; anything else passes through.
 
     Args:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trainers.data.augment import units_per_db
+from trainers.runs.normalization import load_transform
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
@@ -16,18 +17,67 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+Cache = Literal["auto", "on", "off"]
+
+CACHE_SHARE = 1 / 3
+"""Of the free memory, for one split: training and validation may both be cached and leave room for the model."""
+
+SHUFFLE_SHARE = 1 / 8
+"""Of the free memory, for records that wait to be drawn."""
+
+MIN_SHUFFLE = 256
+"""Records that are shuffled among each other even where memory is short."""
+
+_CGROUPS = (
+    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat"),
+    (
+        "sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "sys/fs/cgroup/memory/memory.stat",
+    ),
+)
+"""(limit, use, details) of this process's control group, version 2 and 1."""
+
+PARALLEL_SHARDS = 16
+"""Shards that are read at once. A constant, since the order of an evaluation depends on it."""
+
+REMOTE_BUFFER = 8 << 20
+"""Bytes that are asked for at once from an address, where each request has to wait for its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a split is read.
+
+    Attributes:
+      batch_size: records in a batch, over all replicas.
+      training: shards and records in a new order every epoch, and full batches only. Otherwise every record exactly
+        once, in the same order every time, and a last batch that may be smaller.
+      seed: of the order; to go on after epoch n, give a seed that depends on n.
+      shuffle: False: shards and records in no particular order, but not shuffled. Training only.
+      reproducible: the seed alone gives the order, where otherwise the record that is ready first comes first.
+      cache: keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes.
+      pad: fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
+      replicas: that share a batch; for the advice where there are too few records.
+    """
+
+    batch_size: int
+    training: bool = False
+    seed: int = 0
+    shuffle: bool = True
+    reproducible: bool = False
+    cache: Cache = "auto"
+    pad: bool = False
+    replicas: int = 1
+
+
 def count_records(manifest: Manifest, kind: str, split: str) -> int:
-    """Records of a kind in a split."""
+    """Count the records of a kind in a split."""
     return sum(shard.records for shard in manifest.shards(kind, split))
 
 
-def steps_per_epoch(manifest: Manifest, kind: str, split: str, batch_size: int) -> int:
-    """Batches that training takes from a split in one epoch; the records left over are not a batch."""
-    return count_records(manifest, kind, split) // batch_size
-
-
 def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list[ShardFile]:
-    """The shards of a split, known to be whole as far as their sizes tell; those of an address are not asked.
+    """Return the shards of a split, after a check of their sizes where they are local.
 
     Raises:
       UsageError: the dataset has no records of that kind, or none in that split.
@@ -59,38 +109,16 @@ def _check_sizes(dataset: str, shards: list[ShardFile]) -> None:
             raise FmaError(f"{path} has {size:,} bytes, not {shard.bytes:,}: run fma verify {dataset}")
 
 
-Cache = Literal["auto", "on", "off"]
-
-CACHE_SHARE = 1 / 3
-"""Of the free memory, for one split: training and validation may both be cached and leave room for the model."""
-
-SHUFFLE_SHARE = 1 / 8
-"""Of the free memory, for records that wait to be drawn."""
-
-MIN_SHUFFLE = 256
-"""Records that are shuffled among each other even where memory is short."""
-
-_CGROUPS = (
-    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat"),
-    (
-        "sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "sys/fs/cgroup/memory/memory.stat",
-    ),
-)
-"""(limit, use, details) of this process's control group, version 2 and 1."""
-
-
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What `plan_memory` decided: whether to cache, and records in the shuffle buffer (0: no shuffling)."""
+    """Whether to cache a split, and the records in the shuffle buffer (0: no shuffling)."""
 
     cache: bool
     shuffle: int
 
 
 def plan_memory(records: int, size: int, memory: int, cache: Cache, shuffle: bool) -> Budget:
-    """Decides what of a split to keep in memory.
+    """Decide what of a split to keep in memory.
 
     Args:
       records: in the split.
@@ -108,7 +136,7 @@ def plan_memory(records: int, size: int, memory: int, cache: Cache, shuffle: boo
 
 
 def available_memory(root: str = "/") -> int:
-    """Bytes that this process can still take: what the kernel calls available, within its control group's limit.
+    """Return the bytes that this process can still take: the kernel's MemAvailable, within its control group's limit.
 
     Args:
       root: folder that holds proc/ and sys/.
@@ -144,79 +172,39 @@ def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) ->
     return max(0, int(limit) - max(0, int(use) - idle))
 
 
-PARALLEL_SHARDS = 16
-"""Shards that are read at once. A constant, since the order of an evaluation depends on it."""
-
-REMOTE_BUFFER = 8 << 20
-"""Bytes that are asked for at once from an address, where each request has to wait for its answer."""
-
-
-def read_split(
-    dataset: str,
-    manifest: Manifest,
-    kind: str,
-    split: str,
-    batch_size: int,
-    *,
-    training: bool = False,
-    seed: int = 0,
-    cache: Cache = "auto",
-    shuffle: bool = True,
-    reproducible: bool = False,
-    pad: bool = False,
-    prefetch: int | None = None,
-    memory: int | None = None,
-    replicas: int = 1,
-) -> "tf.data.Dataset":
-    """One epoch of a split as batches; iterate inside `reading`, which names a damaged shard.
-
-    Training: shards and records in a new order every epoch, and full batches only: `steps_per_epoch` of them.
-    Otherwise: every record exactly once, in the same order every time, and a last batch that may be smaller.
+def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options: ReadOptions) -> "tf.data.Dataset":
+    """Return one epoch of a split as batches; iterate inside `translate_read_errors`, which names a damaged shard.
 
     Args:
       dataset: local path or gs:// address.
-      manifest: the dataset's.
-      kind: feature kind to read.
-      split: one of `SPLITS`.
-      batch_size: records in a batch, over all replicas.
-      training: as above.
-      seed: of the order; to go on after epoch n, give a seed that depends on n.
-      cache: keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes.
-      shuffle: False: shards and records in no particular order, but not shuffled. Training only.
-      reproducible: the seed alone gives the order, where otherwise the record that is ready first comes first.
-      pad: fill up the last batch with zeros, so that shapes are static; adds `weight`, see below. Evaluation only.
-      prefetch: see `ahead`.
-      memory: free bytes to plan with, instead of asking this machine.
-      replicas: that share a batch; for the advice where there are too few records.
 
     Returns:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
-      weight: float32 [batch], 1 for a record and 0 for what fills up. Finite, of known cardinality.
+      weight: float32 [batch], 1 for a record and 0 for padding. Finite, of known cardinality.
 
     Raises:
       UsageError: no such records, or fewer than one batch for training.
       FmaError: a shard is missing or has another size than dataset.json says.
     """
-
+    batch_size, training, seed = options.batch_size, options.training, options.seed
     shards = find_shards(dataset, manifest, kind, split)
     records, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
     if training and records < batch_size:
         raise UsageError(
             f"{dataset} has {records:,} {kind} records for {split}, fewer than a batch of {batch_size:,}: "
-            f"{smaller_batch(records, replicas)}"
+            f"{advise_batch_size(records, options.replicas)}"
         )
-    memory = available_memory() if memory is None else memory
-    budget = plan_memory(records, size, memory, cache, training and shuffle)
-    ordered = reproducible or not training
-    serialized = arrange(read_serialized(dataset, shards, seed, training and shuffle, ordered), budget, seed)
+    shuffle, ordered = training and options.shuffle, options.reproducible or not training
+    budget = plan_memory(records, size, available_memory(), options.cache, shuffle)
+    serialized = cache_and_shuffle(read_serialized(dataset, shards, seed, shuffle, ordered), budget, seed)
     batches = parse(serialized.batch(batch_size, drop_remainder=training), manifest, kind, ordered)
-    if pad and not training:
-        batches = batches.map(lambda batch: fill_up(batch, batch_size))
-    return ahead(batches, prefetch)
+    if options.pad and not training:
+        batches = batches.map(lambda batch: pad_batch(batch, batch_size))
+    return prefetch(batches)
 
 
-def smaller_batch(examples: int, replicas: int) -> str:
-    """Advice where there are fewer examples than a batch has; the option counts those of one replica."""
+def advise_batch_size(examples: int, replicas: int) -> str:
+    """Return advice for fewer examples than a batch has; the option counts those of one replica."""
     if examples < replicas:
         return f"use fewer than {replicas} devices"
     return f"use --batch-size {examples // replicas} or less"
@@ -225,11 +213,10 @@ def smaller_batch(examples: int, replicas: int) -> str:
 def read_serialized(
     dataset: str, shards: list[ShardFile], seed: int, shuffle: bool, ordered: bool
 ) -> "tf.data.Dataset":
-    """The shards' records as they stand in the files, from several shards at once.
+    """Read the shards' serialized records, from several shards at once.
 
     Args:
       dataset: local path or gs:// address.
-      shards: what to read.
       seed: of the shards' order.
       shuffle: take the shards in a new order every epoch.
       ordered: the same order of records every time, for the same order of shards.
@@ -252,8 +239,8 @@ def read_serialized(
     return serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
 
 
-def arrange(serialized: "tf.data.Dataset", budget: Budget, seed: int) -> "tf.data.Dataset":
-    """Caches and shuffles as the budget says; the order is new every epoch, also from the cache."""
+def cache_and_shuffle(serialized: "tf.data.Dataset", budget: Budget, seed: int) -> "tf.data.Dataset":
+    """Cache and shuffle as the budget says; the order is new every epoch, also from the cache."""
     if budget.cache:
         serialized = serialized.cache()
     if budget.shuffle:
@@ -262,7 +249,7 @@ def arrange(serialized: "tf.data.Dataset", budget: Budget, seed: int) -> "tf.dat
 
 
 def parse(batches: "tf.data.Dataset", manifest: Manifest, kind: str, ordered: bool) -> "tf.data.Dataset":
-    """Batches of serialized records as dicts of tensors; see `read_split`."""
+    """Parse batches of serialized records into dicts of tensors; see `read_split`."""
     import tensorflow as tf
 
     def to_tensors(serialized: "tf.Tensor") -> dict[str, "tf.Tensor"]:
@@ -272,27 +259,27 @@ def parse(batches: "tf.data.Dataset", manifest: Manifest, kind: str, ordered: bo
     return batches.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=ordered)
 
 
-def fill_up(batch: dict[str, "tf.Tensor"], batch_size: int) -> dict[str, "tf.Tensor"]:
-    """A batch of static size, filled up with zeros, and `weight`: float32 [batch_size], 0 for what was added."""
+def pad_batch(batch: dict[str, "tf.Tensor"], batch_size: int) -> dict[str, "tf.Tensor"]:
+    """Pad a batch to a static size with zeros, and add `weight`: float32 [batch_size], 0 for padding."""
     import tensorflow as tf
 
     count = tf.shape(batch["label"])[0]
-    filled = {}
+    found = {}
     for key, value in batch.items():
         padded = tf.pad(value, [[0, batch_size - count], *([[0, 0]] * (value.shape.rank - 1))])
-        filled[key] = tf.ensure_shape(padded, [batch_size, *value.shape[1:]])
-    return filled | {"weight": tf.cast(tf.range(batch_size) < count, tf.float32)}
+        found[key] = tf.ensure_shape(padded, [batch_size, *value.shape[1:]])
+    return found | {"weight": tf.cast(tf.range(batch_size) < count, tf.float32)}
 
 
-def ahead(batches: "tf.data.Dataset", prefetch: int | None = None) -> "tf.data.Dataset":
-    """The end of every pipeline: batches are made in advance, `prefetch` of them or as many as it takes."""
+def prefetch(batches: "tf.data.Dataset") -> "tf.data.Dataset":
+    """End a pipeline: batches are made in advance, with the options of every pipeline."""
     import tensorflow as tf
 
-    return batches.prefetch(tf.data.AUTOTUNE if prefetch is None else prefetch).with_options(options())
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(pipeline_options())
 
 
-def options() -> "tf.data.Options":
-    """Of every pipeline.
+def pipeline_options() -> "tf.data.Options":
+    """Return the options of every pipeline.
 
     tf.data's autotuning is off: AUTOTUNE stands for a number that depends on the cores. Where it is on, an iterator has
     a thread that looks at it after 10 ms, 20 ms, 40 ms and so on up to a minute, and an iterator that is done sometimes
@@ -309,14 +296,14 @@ def options() -> "tf.data.Options":
 
 @dataclass(frozen=True)
 class Inputs:
-    """A kind of records of a dataset, and how they become a model's input.
+    """The records of a kind in a dataset, and how they become a model's input.
 
     Attributes:
       dataset: its path.
       manifest: its manifest.
       kind: feature kind.
       normalize: a batch of records -> float32 [batch, ...].
-      units_per_db: what 1 dB comes to in each band of a normalised mel; () for raw.
+      units_per_db: normalised units of 1 dB in each band of a mel; () for raw.
     """
 
     dataset: str
@@ -326,36 +313,32 @@ class Inputs:
     units_per_db: tuple[float, ...] = ()
 
     def read(self, split: str, batch_size: int, cache: Cache = "off") -> "tf.data.Dataset":
-        """Every record of a split once, always in the same order, in batches that are filled up to the same size.
+        """Return every record of a split once, always in the same order, in padded batches of one size.
 
         Returns:
           dicts of {input: float32 [batch, ...]; label, track_id, window: int64 [batch]; weight: float32 [batch], 0 for
-          what fills up the last batch}.
+          padding in the last batch}.
         """
         import tensorflow as tf
 
-        batches = read_split(self.dataset, self.manifest, self.kind, split, batch_size, pad=True, cache=cache)
-        return ahead(batches.map(self._with_input, tf.data.AUTOTUNE))
+        def with_input(batch: dict[str, "tf.Tensor"]) -> dict[str, "tf.Tensor"]:
+            ids = {key: value for key, value in batch.items() if key != self.kind}
+            return {"input": self.normalize(batch)} | ids
 
-    def _with_input(self, batch: dict[str, "tf.Tensor"]) -> dict[str, "tf.Tensor"]:
-        return {"input": self.normalize(batch)} | {key: value for key, value in batch.items() if key != self.kind}
+        options = ReadOptions(batch_size, pad=True, cache=cache)
+        batches = read_split(self.dataset, self.manifest, self.kind, split, options)
+        return prefetch(batches.map(with_input, tf.data.AUTOTUNE))
 
 
 def open_inputs(dataset: str, manifest: Manifest, kind: str, run: str) -> Inputs:
-    """The inputs that a run's model gets from a dataset.
+    """Return a dataset's records as a run's model gets them.
 
     Raises:
-      UsageError, FmaError: the run's graph is missing or damaged.
+      UsageError, FmaError: the run's normalisation graph is missing or damaged.
     """
-    if kind == "raw":
-        return Inputs(dataset, manifest, kind, _scale_raw)
-    from trainers.runs.normalization import load_transform
-
-    graph = load_transform(run, kind)
-    return Inputs(dataset, manifest, kind, lambda batch: graph(batch)[kind], units_per_db(graph, manifest.config))
-
-
-def _scale_raw(batch: dict[str, "tf.Tensor"]) -> "tf.Tensor":
     import tensorflow as tf
 
-    return tf.cast(batch["raw"], tf.float32) / 32768
+    if kind == "raw":
+        return Inputs(dataset, manifest, kind, lambda batch: tf.cast(batch["raw"], tf.float32) / 32768)
+    graph = load_transform(run, kind)
+    return Inputs(dataset, manifest, kind, lambda batch: graph(batch)[kind], units_per_db(graph, manifest.config))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.evaluation.predict import log_softmax
+from trainers.evaluation.metrics import log_softmax
+from trainers.runs.directory import report_damage
 from trainers.runs.predictions import predictions_path, read_run_predictions
-from trainers.runs.state import report_damage
 from transforms import storage
 
 if TYPE_CHECKING:

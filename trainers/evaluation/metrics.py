@@ -141,6 +141,13 @@ def evaluate(
     }
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log-probabilities float64 [n, classes] of logits [n, classes]."""
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
 def checked(log_probabilities: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """The log-probabilities as float64, at least LOWEST; the errors of `evaluate`."""
     values = np.asarray(log_probabilities, np.float64)

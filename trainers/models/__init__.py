@@ -8,8 +8,8 @@ _FILES = (waveform_cnn, waveform_resnet, mobilenet_v2, mel_cnn, yamnet)
 MODELS: dict[str, ModelSpec] = {file.SPEC.name: file.SPEC for file in _FILES}
 
 
-def find(name: str) -> ModelSpec:
-    """The row of a model.
+def find_model(name: str) -> ModelSpec:
+    """Return the row of a model.
 
     Raises:
       UsageError: there is none of that name.

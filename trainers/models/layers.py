@@ -1,10 +1,13 @@
 """Keras layers that the models share. This module imports Keras: model files import it when they build."""
 
+from collections.abc import Sequence
 from math import gcd
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
+
+from trainers.models.spec import ModelOptions
 
 VARIANCE_FLOOR = 1e-6
 """Of the mean square: about what float32 can tell. It is relative because activations may be small altogether."""
@@ -13,17 +16,54 @@ TINY = 1e-12
 
 
 def batch_norm(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Batch norm over all replicas, whose averages follow within tens of steps: small datasets have few."""
-    return keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    """Apply batch norm over all replicas, whose averages follow within tens of steps: small datasets have few."""
+    return layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+
+
+def pool_moments(maps: Sequence[keras.KerasTensor], axes: tuple[int, ...]) -> keras.KerasTensor:
+    """Return means and then mean squares of activations over some axes, as the features of a transfer model's front.
+
+    Both average over windows as they do over positions: that is why mean squares and not deviations are stored.
+
+    Args:
+      maps: activations [batch, ..., channels].
+
+    Returns:
+      float32 [batch, 2 x the channels of all maps], also where the maps are in half precision.
+    """
+    maps = [ops.cast(values, "float32") for values in maps]
+    means = [ops.mean(values, axis=axes) for values in maps]
+    squares = [ops.mean(ops.square(values), axis=axes) for values in maps]
+    return ops.concatenate([*means, *squares], axis=-1)
+
+
+def attach_head(front: keras.Model, classes: int, options: ModelOptions, *, name: str, dropout: float) -> keras.Model:
+    """Build a transfer model: front, then standardised features, dropout and one dense layer.
+
+    Args:
+      front: named "front"; record batch -> moments [batch, features].
+      name: of the model.
+      dropout: where the options have none.
+
+    Returns:
+      record batch -> logits float32 [batch, classes], with the nested models "front" (not trainable) and "head".
+    """
+    front.trainable = False
+    features = keras.Input(front.output_shape[1:], name="features")
+    x = Standardise(dtype="float32", name="standardise")(features)
+    x = layers.Dropout(options.dropout_or(dropout), dtype="float32")(x)
+    logits = layers.Dense(classes, kernel_initializer="zeros", dtype="float32", name="logits")(x)
+    head = keras.Model(features, logits, name="head")
+    return keras.Model(front.input, head(front(front.input)), name=name)
 
 
 @keras.saving.register_keras_serializable(package="fma")
-class Standardise(keras.layers.Layer):
-    """Moments of pooled activations to standardised means and standard deviations.
+class Standardise(layers.Layer):
+    """Turns moments of pooled activations into standardised means and standard deviations.
 
     Input: float32 [batch, 2 d], d means and then d mean squares. Output: float32 [batch, 2 d], d means and then d
-    standard deviations, each shifted and scaled to mean 0 and variance 1 over the features given to `set_from`; as they
-    are before that. The shift and scale are weights that are not trained.
+    standard deviations, each shifted and scaled to mean 0 and variance 1 over the features given to `set_from`; before
+    that they are left as they are. Shift and scale are weights that are not trained.
     """
 
     def build(self, input_shape):
@@ -38,7 +78,7 @@ class Standardise(keras.layers.Layer):
         return input_shape
 
     def set_from(self, moments: np.ndarray) -> None:
-        """Takes shift and scale from training features, float32 [examples, 2 d]; a constant column is scaled by 1."""
+        """Set shift and scale from training features, float32 [examples, 2 d]; a constant column is scaled by 1."""
         parts, count = np.array_split(moments, len(moments) // 4096 + 1), len(moments)
 
         def total(of) -> np.ndarray:  # part by part: the features may be a large share of the memory
@@ -58,8 +98,8 @@ def _to_deviations(moments):
     return ops.concatenate([mean, ops.sqrt(variance)], axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="fma")
-class OverCrops(keras.layers.Layer):
+@keras.saving.register_keras_serializable(package="fma", name="OverCrops")
+class MultiCrop(layers.Layer):
     """Runs a network on crops of a signal: one random crop in training, fixed crops in inference.
 
     Input: float32 [batch, samples]. Output: float32 [batch, classes]: in training the network's logits for the crop,
@@ -84,12 +124,12 @@ class OverCrops(keras.layers.Layer):
         return self.mean(ops.log_softmax(logits))
 
     def fixed_crops(self, signal):
-        """float32 [batch, samples] -> the network's input [crops * batch, size, 1], crop after crop."""
+        """Return the network's input [crops * batch, size, 1], crop after crop, for float32 [batch, samples]."""
         starts = np.linspace(0, signal.shape[1] - self.size, self.crops).round().astype(int)
         return ops.concatenate([signal[:, start : start + self.size] for start in starts], axis=0)[..., None]
 
     def mean(self, by_crop):
-        """What the network made of the fixed crops, [crops * batch, n], to its mean over them, [batch, n]."""
+        """Average the network's output for the fixed crops, [crops * batch, n], over them: [batch, n]."""
         return ops.mean(ops.reshape(by_crop, (self.crops, -1, by_crop.shape[-1])), axis=0)
 
     def _random_crop(self, signal):
@@ -112,8 +152,12 @@ class OverCrops(keras.layers.Layer):
         return cls(network=network, **config)
 
 
+MultiCrop.__name__ = "OverCrops"
+"""Its first name: Keras files a layer's weights under the name of its class, so saved models have this one."""
+
+
 @keras.saving.register_keras_serializable(package="fma")
-class MelImage(keras.layers.Layer):
+class MelImage(layers.Layer):
     """float32 [batch, n_mels, frames] -> images float32 [batch, size, size, 3] in [-1, 1], all three colours alike.
 
     Each image gets mean 0 and deviation 1 / contrast before it is clipped: loudness then does not matter, and the range
@@ -143,7 +187,7 @@ class MelImage(keras.layers.Layer):
 
 
 def resize_matrix(old: int, new: int) -> np.ndarray:
-    """Linear interpolation from `old` to `new` values, with anti-aliasing where there are fewer: float32 [new, old].
+    """Return linear interpolation from `old` to `new` values, anti-aliased where there are fewer: float32 [new, old].
 
     Row i weighs the old values by a triangle around the centre of new value i, as wide as the larger of the two steps;
     rows sum to 1.
@@ -164,14 +208,11 @@ ZERO_CROSSINGS, KAISER_BETA, ROLLOFF = 64, 7.0, 0.965
 
 
 def resampling_kernel(rate: int, target: int) -> np.ndarray:
-    """Polyphase windowed-sinc filters from one sample rate to another.
+    """Return polyphase windowed-sinc filters from one sample rate to another, in Hz.
 
     With both rates divided by their greatest common divisor to `down` and `up`, every `down` input samples give `up`
     output samples, one for each filter. A filter is a sinc at `ROLLOFF` of the lower Nyquist frequency under a Kaiser
     window of `ZERO_CROSSINGS` crossings to either side, scaled to sum to 1 (Smith, "Digital Audio Resampling").
-
-    Args:
-      rate, target: Hz.
 
     Returns:
       float32 [down + 2 margin, 1, up]: the kernel of a convolution with stride `down` over a signal with `margin`
@@ -188,12 +229,12 @@ def resampling_kernel(rate: int, target: int) -> np.ndarray:
 
 
 def resampling_size(rate: int, target: int) -> int:
-    """About how many numbers `resampling_kernel` has: rates without a common divisor make it huge."""
+    """Return about how many numbers `resampling_kernel` has: rates without a common divisor make it huge."""
     return (rate // gcd(rate, target)) * (target // gcd(rate, target))
 
 
 def mel_matrix() -> np.ndarray:
-    """YAMNet's mel filters, float32 [257, 64]: triangles on the HTK scale, 1127 ln(1 + f / 700), without the DC bin."""
+    """Return YAMNet's mel filters, float32 [257, 64]: triangles on the HTK scale, 1127 ln(1 + f / 700), without DC."""
 
     def mel(hz):
         return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
@@ -208,7 +249,7 @@ def mel_matrix() -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable(package="fma")
-class Resample(keras.layers.Layer):
+class Resample(layers.Layer):
     """float32 [batch, samples] at `rate` Hz -> float32 [batch, ceil(samples * target / rate)] at `target` Hz."""
 
     def __init__(self, rate: int, target: int = YAMNET_RATE, **kwargs):
@@ -238,11 +279,11 @@ class Resample(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="fma")
-class LogMelPatches(keras.layers.Layer):
+class LogMelPatches(layers.Layer):
     """YAMNet's input: float32 [batch, samples] at 16 kHz -> log-mel patches float32 [batch, patches, 96, 64].
 
     Frames of 25 ms every 10 ms under a periodic Hann window, magnitudes through the mel matrix, log(x + 0.001); patches
-    of 96 frames every 48. A signal that is too short for one patch is filled up with silence.
+    of 96 frames every 48. A signal that is too short for one patch is padded with silence.
     """
 
     def __init__(self, **kwargs):
@@ -266,6 +307,6 @@ class LogMelPatches(keras.layers.Layer):
 
 
 def count_patches(samples: int) -> int:
-    """Patches in a signal at 16 kHz, at least one."""
+    """Count the patches in a signal at 16 kHz, at least one."""
     frames = (max(samples, PATCH_SAMPLES) - FRAME) // HOP + 1
     return (frames - PATCH) // PATCH_HOP + 1

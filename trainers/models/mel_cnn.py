@@ -14,14 +14,13 @@ DROPOUT = 0.3
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """Stem at half resolution, three blocks of two convolutions, a learned mean over frequency, mean and max over time.
+    """Build stem (half resolution), blocks of two convolutions, a learned mean over frequency, mean and max over time.
 
-    Frequency is not averaged: where a pattern lies on the mel axis matters, when it sounds does not. So a depthwise
+    Frequency is not averaged: the place of a pattern on the mel axis matters, its time does not. So a depthwise
     convolution as tall as the map weighs the bands of each channel, and only time is pooled.
 
     Args:
       model_input: shape (n_mels, frames).
-      classes: number of genres.
       options: width and dropout are used.
 
     Returns:
@@ -44,7 +43,7 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     x = layers.DepthwiseConv2D((x.shape[1], 1), use_bias=False, name="over_frequency")(x)
     x = layers.ReLU()(batch_norm(x))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
-    x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
+    x = layers.Dropout(options.dropout_or(DROPOUT))(x)
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="mel_cnn")
 
 

@@ -6,15 +6,15 @@ Phase 1 trains a head on the features of the frozen network, which are computed 
 
 from typing import TYPE_CHECKING
 
-from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of, head_of
-from trainers.models.transfer import attach_head, moments
+from trainers.models import pretrained
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of, train_head_only
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
 
 DEPTHS = ("block_9_expand_relu", "block_14_expand_relu", "out_relu")
-"""Layers whose pooled activations are the features: middle layers know textures, which mel images have more of."""
+"""Layers whose pooled activations are the features: middle layers respond to textures, which mel images consist of."""
 
 FIRST_TUNED = "block_13_expand"
 CONTRAST = 2.0
@@ -23,11 +23,10 @@ DROPOUT = 0.5
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """The image's contrast is brought to a fixed range; MobileNetV2 sees it in all three colours.
+    """Build the model: an image of fixed contrast in all three colours, MobileNetV2, moments, head.
 
     Args:
       model_input: shape (n_mels, frames).
-      classes: number of genres.
       options: weights ("imagenet", a file, or "none" for random ones: a control that shows what the weights are worth),
         dropout and image_size are used.
 
@@ -39,22 +38,20 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     """
     import keras
 
-    from trainers.models.layers import MelImage
+    from trainers.models.layers import MelImage, attach_head, pool_moments
 
     if options.image_size < SMALLEST:
         raise UsageError(f"--image-size {options.image_size}: mobilenet_v2 needs at least {SMALLEST}")
     inputs = keras.Input(model_input.shape, name="mel")
     backbone = _backbone(options)
     images = MelImage(options.image_size, CONTRAST, name="image")(inputs)
-    front = keras.Model(inputs, moments(backbone(images), (1, 2)), name="front")
+    front = keras.Model(inputs, pool_moments(backbone(images), (1, 2)), name="front")
     return attach_head(front, classes, options, name="mobilenet_v2", dropout=DROPOUT)
 
 
 def _backbone(options: ModelOptions) -> "keras.Model":
     """MobileNetV2 up to its pooling: images [batch, size, size, 3] -> the activations at `DEPTHS`."""
     import keras
-
-    from trainers.training import pretrained
 
     shape = (options.image_size, options.image_size, 3)
     network = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
@@ -66,14 +63,8 @@ def _backbone(options: ModelOptions) -> "keras.Model":
     return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
 
 
-def train_head_only(model: "keras.Model") -> None:
-    """Freezes MobileNetV2."""
-    front_of(model).trainable = False
-    head_of(model).trainable = True
-
-
 def fine_tune(model: "keras.Model") -> None:
-    """Thaws the blocks from `FIRST_TUNED` on. A frozen batch norm works as in inference, in training too."""
+    """Thaw the blocks from `FIRST_TUNED` on. A frozen batch norm works as in inference, in training too."""
     import keras
 
     train_head_only(model)

@@ -1,4 +1,4 @@
-"""What a model is to the training loop: one table row that says what it reads, how it is built and how it is trained.
+"""The interface of a model: one table row that says what it reads, how it is built and how it is trained.
 
 A built model maps one batch of records to logits:
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """One record of the dataset, as the model gets it.
+    """The shape of one record, as the model gets it.
 
     Attributes:
       shape: without the batch: (n_mels, frames) or (samples,).
@@ -44,13 +44,13 @@ class ModelInput:
 
     @classmethod
     def of(cls, kind: str, config: DatasetConfig) -> "ModelInput":
-        """The records of a kind in a dataset with these settings."""
+        """Return that of the records of a kind in a dataset with these settings."""
         return cls(KINDS[kind].shape(config), config.sample_rate)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What a user may set on any model; it is stored in the run's config.
+    """The options of a model that a user may set; they are stored in the run's config.
 
     Attributes:
       weights: "imagenet", "none", a file, or "" for the model's own default. Only models with
@@ -67,18 +67,22 @@ class ModelOptions:
     image_size: int = 224
     seed: int = 0
 
+    def dropout_or(self, default: float) -> float:
+        """Return the dropout, or the model's own default where none is set."""
+        return default if self.dropout is None else self.dropout
+
     def scaled(self, channels: int) -> int:
         """So many channels at width 1, at this width."""
         return max(1, round(channels * self.width))
 
 
 CLASS_WEIGHTS = ("balanced", "sqrt", "none")
-"""How much the examples of rare genres weigh in the training loss."""
+"""Weightings of rare genres in the training loss; see `trainers.training.objective.class_weights`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of training with a schedule of its own.
+    """A phase of training, with a schedule of its own.
 
     Attributes:
       name: in the log, the history and file names.
@@ -87,7 +91,7 @@ class Phase:
       batch_size: examples for each replica.
       weight_decay: AdamW's, for kernels only (biases, batch norm's scale and offset are left alone).
       label_smoothing: in [0, 1).
-      class_weights: one of `CLASS_WEIGHTS`; see `trainers.training.objective.class_weights`.
+      class_weights: one of `CLASS_WEIGHTS`.
       warmup_epochs: linear warm-up before the cosine; may be a fraction.
       patience: epochs without a lower validation loss after which the phase ends; its best weights are kept.
       mixup: alpha of the Beta distribution, 0 for none. In a phase that trains the head, features are mixed.
@@ -142,18 +146,24 @@ class ModelSpec:
 
 
 def front_of(model: "keras.Model") -> "keras.Model":
-    """The pretrained part of a transfer model: record batch -> features [batch, features]."""
+    """Return the pretrained part of a transfer model: record batch -> features [batch, features]."""
     return model.get_layer("front")
 
 
 def head_of(model: "keras.Model") -> "keras.Model":
-    """The part of a transfer model that is trained on stored features: [batch, features] -> logits."""
+    """Return the part of a transfer model that is trained on stored features: [batch, features] -> logits."""
     return model.get_layer("head")
 
 
 def standardise(head: "keras.Model", features: np.ndarray) -> None:
-    """Sets the mean and scale of the head's first layer from the training features [examples, features].
+    """Set the mean and scale of the head's first layer from the training features [examples, features].
 
     Call it once, before the first step of a phase that trains the head; the values are weights and are saved with it.
     """
     head.get_layer("standardise").set_from(features)
+
+
+def train_head_only(model: "keras.Model") -> None:
+    """Freeze the front of a transfer model; a `Phase.prepare`."""
+    front_of(model).trainable = False
+    head_of(model).trainable = True

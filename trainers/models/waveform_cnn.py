@@ -18,11 +18,10 @@ DROPOUT = 0.5
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """The network over crops.
+    """Build the network over crops.
 
     Args:
       model_input: shape (samples,); a shorter window than a crop is taken whole.
-      classes: number of genres.
       options: width, dropout and seed are used.
 
     Returns:
@@ -30,22 +29,22 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     """
     import keras
 
-    from trainers.models.layers import OverCrops
+    from trainers.models.layers import MultiCrop
 
     (samples,) = model_input.shape
     size = min(CROP, samples)
     inputs = keras.Input((samples,), name="raw")
-    over_crops = OverCrops(crop_network(size, classes, options), size, CROPS, options.seed, name="over_crops")
-    outputs = keras.layers.Activation("linear", dtype="float32", name="logits")(over_crops(inputs))
+    multi_crop = MultiCrop(crop_network(size, classes, options), size, CROPS, options.seed, name="over_crops")
+    outputs = keras.layers.Activation("linear", dtype="float32", name="logits")(multi_crop(inputs))
     return keras.Model(inputs, outputs, name="waveform_cnn")
 
 
 def crop_network(size: int, classes: int, options: ModelOptions) -> "keras.Model":
-    """Two convolutions and three dense layers: [batch, size, 1] -> logits float32 [batch, classes]."""
+    """Build two convolutions and three dense layers: [batch, size, 1] -> logits float32 [batch, classes]."""
     import keras
     from keras import layers
 
-    dropout = DROPOUT if options.dropout is None else options.dropout
+    dropout = options.dropout_or(DROPOUT)
     stack = [
         keras.Input((size, 1), name="crop"),
         layers.Conv1D(options.scaled(128), 3, activation="relu"),

@@ -17,11 +17,10 @@ DROPOUT = 0.3
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """Stem, residual blocks, mean and max over time.
+    """Build stem, residual blocks, mean and max over time.
 
     Args:
       model_input: shape (samples,).
-      classes: number of genres.
       options: width and dropout are used.
 
     Returns:
@@ -37,12 +36,12 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     for channels in BLOCKS:
         x = _block(x, options.scaled(channels))
     x = layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
-    x = layers.Dropout(DROPOUT if options.dropout is None else options.dropout)(x)
+    x = layers.Dropout(options.dropout_or(DROPOUT))(x)
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="waveform_resnet")
 
 
 def _block(x: "keras.KerasTensor", channels: int) -> "keras.KerasTensor":
-    """Two convolutions beside a shortcut, then a third of the length."""
+    """Add two convolutions beside a shortcut, then pool to a third of the length."""
     from keras import layers
 
     shortcut = x if x.shape[-1] == channels else _convolution(x, channels, size=1)

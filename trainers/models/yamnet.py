@@ -6,8 +6,8 @@ a linear layer classifies the track. YAMNet itself is never trained: its feature
 
 from typing import TYPE_CHECKING
 
-from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of, head_of
-from trainers.models.transfer import attach_head, moments
+from trainers.models import pretrained
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, train_head_only
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +20,10 @@ LARGEST_KERNEL = 1 << 24
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """Resampling to 16 kHz, log-mel patches, YAMNet, moments over the patches, head.
+    """Build the model: resampling to 16 kHz, log-mel patches, YAMNet, moments over the patches, head.
 
     Args:
       model_input: shape (samples,) and the sample rate.
-      classes: number of genres.
       options: weights (a .keras file of YAMNet) and dropout are used.
 
     Returns:
@@ -36,7 +35,7 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     import keras
     from keras import ops
 
-    from trainers.models.layers import BANDS, PATCH, LogMelPatches, Resample
+    from trainers.models.layers import BANDS, PATCH, LogMelPatches, Resample, attach_head, pool_moments
 
     _check_rate(model_input.sample_rate)
     network = load_yamnet(options.weights)
@@ -44,7 +43,7 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     patches = LogMelPatches(name="patches")(Resample(model_input.sample_rate, name="resample")(inputs))
     embeddings = network(ops.reshape(patches, (-1, PATCH, BANDS)))
     by_window = ops.reshape(embeddings, (-1, patches.shape[1], DIMENSIONS))
-    front = keras.Model(inputs, moments([by_window], (1,)), name="front")
+    front = keras.Model(inputs, pool_moments([by_window], (1,)), name="front")
     return attach_head(front, classes, options, name="yamnet", dropout=DROPOUT)
 
 
@@ -56,7 +55,7 @@ def _check_rate(rate: int) -> None:
 
 
 def load_yamnet(path: str) -> "keras.Model":
-    """YAMNet up to its embedding: log-mel patches [batch, 96, 64] -> float32 [batch, 1024].
+    """Load YAMNet up to its embedding: log-mel patches [batch, 96, 64] -> float32 [batch, 1024].
 
     Raises:
       UsageError: no file is given, or it is not YAMNet's.
@@ -64,7 +63,6 @@ def load_yamnet(path: str) -> "keras.Model":
     import keras
 
     from trainers.models.layers import BANDS, PATCH
-    from trainers.training import pretrained
 
     if path in ("", "none", "imagenet"):
         raise UsageError("yamnet needs the network's weights: --weights FILE, YAMNet as a .keras file")
@@ -75,12 +73,6 @@ def load_yamnet(path: str) -> "keras.Model":
             f"--weights {path} is not YAMNet: it must map patches [96, 64] to a layer {EMBEDDING} of {DIMENSIONS}"
         )
     return keras.Model(network.inputs, network.get_layer(EMBEDDING).output, name="yamnet_embedding")
-
-
-def train_head_only(model: "keras.Model") -> None:
-    """Freezes YAMNet."""
-    front_of(model).trainable = False
-    head_of(model).trainable = True
 
 
 SPEC = ModelSpec(

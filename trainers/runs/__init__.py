@@ -1,1 +1,1 @@
-"""The run directory: what a training run was asked for, how far it has come, and what it made."""
+"""Run directories: config and state, predictions, and the normalisation graph that a run carries."""

@@ -1,37 +1,57 @@
-"""The run directory: what a training run was asked for, how far it has come, and what it made.
+"""The run directory of a training run: its files, what the run was asked for, and how far it has come.
 
 | file | what |
 |---|---|
 | config.json | model, options, seed, dataset (path, digest, config), labels, phases, device, versions; written once |
-| state.json | how far training has come; replaced after every epoch and the one commit point of the run |
+| state.json | how far training has come; replaced after every epoch, the run's only commit point |
 | history.csv | a row for each finished epoch |
 | backup/ | what the next epoch starts from: weights, optimizer and random state |
 | model.keras | the model with the weights of the best epoch |
 | transform_fn/ | the graph of the full-pass statistics that it was trained with |
-| features/ | what the frozen front of a transfer model made of the records, for the phases that train its head |
+| features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |
-| predictions/ | what the model says about each track of a split of its own dataset (`trainers.runs.predictions`) |
+| predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |
 | neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
 """
 
+import csv
+import io
+import json
 import platform
-from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from typing import Any
 
-from trainers.runs.state import BACKUP, RunState, load_state, read_json, report_damage, write_json
+from trainers.models.spec import Phase
 from transforms import storage
 from transforms.dataset.manifest import TRANSFORM_FN
 from transforms.errors import FmaError, UsageError, check_format_version
+from transforms.runtime import console
 
 FORMAT_VERSION = 1
-CONFIG, MODEL, METRICS, EVALUATIONS = "config.json", "model.keras", "metrics.json", "evaluations"
-FEATURES, LOGS, LOCK, PREDICTIONS = "features", "logs", ".lock", "predictions"
+CONFIG, STATE, HISTORY, MODEL = "config.json", "state.json", "history.csv", "model.keras"
+METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
+BACKUP, FEATURES, LOGS, LOCK = "backup", "features", "logs", ".lock"
+
+BASELINES = "baselines"
+"""`model` in the config.json of a run of `fma baselines`."""
+
 LEFTOVERS = (BACKUP, FEATURES)
+"""Needed only while training goes on."""
+
 BEFORE_CONFIG = {TRANSFORM_FN, LOCK}
-"""What a run leaves that is killed before it has its config.json; anything else is somebody else's."""
+"""What may be left by a run that was killed before its config.json was written; other files are not ours."""
+
+HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+
+TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
+"""Distributions that contain TensorFlow: a TPU VM has its own."""
+
+PHASE_DEFAULTS = {"class_weights": "balanced"}
+"""Settings of phases that the config.json of older runs lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +60,7 @@ class RunConfig:
 
     Attributes:
       model: name of the model.
-      options: every option that has a say in the result, by name.
+      options: every option that influences the result, by name.
       seed: of the weights, the order of the records, the augmentation and the dropout.
       dataset: `path` as given, `digest`, and `config` as in dataset.json.
       labels: genre names in the order of the model's outputs.
@@ -57,12 +77,37 @@ class RunConfig:
     made_with: dict[str, Any]
 
 
-TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
-"""The distributions that hold TensorFlow: a TPU VM has one of its own."""
+@dataclass(slots=True)
+class RunState:
+    """How far a run has come.
+
+    Attributes:
+      epoch: finished epochs, over all phases.
+      phase: index of the current phase.
+      phase_epoch: finished epochs of that phase.
+      phase_done: whether that phase has ended, so that the next one starts.
+      wait: epochs since the validation loss last went down, in that phase.
+      phase_best: lowest validation loss of that phase.
+      best: lowest validation loss of all.
+      best_epoch: the epoch of the weights in model.keras, counted from 1; 0 before the first one ends.
+      backup: folder below `backup/` that the next epoch starts from, or "" at the start.
+      finished: why training ended, or "" while it goes on.
+    """
+
+    epoch: int = 0
+    phase: int = 0
+    phase_epoch: int = 0
+    phase_done: bool = False
+    wait: int = 0
+    phase_best: float | None = None
+    best: float | None = None
+    best_epoch: int = 0
+    backup: str = ""
+    finished: str = ""
 
 
 def versions(*libraries: str) -> dict[str, str]:
-    """Of Python and of libraries; of those that a Keras model depends on where none is given."""
+    """Return the versions of Python and of libraries; by default those that a Keras model depends on."""
     if libraries:
         return {"python": platform.python_version()} | {name: metadata.version(name) for name in libraries}
     found = versions("keras", "numpy")
@@ -73,13 +118,13 @@ def versions(*libraries: str) -> dict[str, str]:
 
 
 def open_run(run: str, config: RunConfig) -> RunState | None:
-    """How far a run of that config has come in the folder, or None where it is to be created.
+    """Return the state of a run with that config, or None where the run has yet to be created.
 
     Raises:
       UsageError: the folder holds something else, a run of another config, or a run on a dataset that has changed.
     """
     if not storage.exists(storage.join(run, CONFIG)):
-        _refuse_foreign(run)
+        _check_is_free(run)
         return None
     different = differences(load_config(run), config)
     if different:
@@ -90,7 +135,7 @@ def open_run(run: str, config: RunConfig) -> RunState | None:
     return load_state(run)
 
 
-def _refuse_foreign(run: str) -> None:
+def _check_is_free(run: str) -> None:
     if not storage.exists(run):
         return
     if not storage.is_dir(run):
@@ -103,13 +148,13 @@ def _refuse_foreign(run: str) -> None:
 
 
 def create_run(run: str, config: RunConfig) -> RunState:
-    """Begins a run: writes its config.json, after whatever else a run starts with."""
+    """Write config.json, which makes the folder a run; return the state at its start."""
     write_json(storage.join(run, CONFIG), {"format_version": FORMAT_VERSION} | asdict(config))
     return RunState()
 
 
 def differences(have: RunConfig, want: RunConfig) -> list[str]:
-    """The settings that differ, each with both values; not where the dataset lies or what it was made with."""
+    """Describe the settings that differ, with both values; the dataset's path and the versions do not count."""
     if have.model != want.model:
         return [f"model is {have.model}, not {want.model}"]  # options of two models have little in common
     found = [f"seed is {have.seed}, not {want.seed}"] if have.seed != want.seed else []
@@ -127,12 +172,8 @@ def differences(have: RunConfig, want: RunConfig) -> list[str]:
     return found + _phase_differences(have.phases, want.phases)
 
 
-BEFORE = {"class_weights": "balanced"}
-"""Settings of phases that older runs do not name, and what they were then."""
-
-
 def _phase_differences(have: list[dict[str, Any]], want: list[dict[str, Any]]) -> list[str]:
-    have, want = ([BEFORE | phase for phase in phases] for phases in (have, want))
+    have, want = ([PHASE_DEFAULTS | phase for phase in phases] for phases in (have, want))
     names, others = ([phase["name"] for phase in phases] for phases in (have, want))
     if names != others:
         return [f"the phases are {', '.join(names)}, not {', '.join(others)}"]
@@ -152,7 +193,7 @@ def _text(value: Any) -> str:
 
 
 def load_config(run: str) -> RunConfig:
-    """Reads config.json.
+    """Read config.json.
 
     Raises:
       UsageError: there is no run.
@@ -171,39 +212,169 @@ def load_config(run: str) -> RunConfig:
     return RunConfig(**values)
 
 
+def find_runs(given: list[str] | None, dataset: str) -> list[str]:
+    """Return run folders, in order of their names: those given, or else those in the folder `runs` beside a dataset.
+
+    Raises:
+      UsageError: something that was given is neither a run nor a folder that holds any.
+    """
+    found = []
+    for path in [storage.join(storage.parent(dataset), "runs")] if given is None else given:
+        inside = [path] if _is_run(path) else [storage.join(path, name) for name in storage.list_folders(path)]
+        inside = [folder for folder in inside if _is_run(folder)]
+        if not inside and given is not None:
+            raise UsageError(f"--runs {path}: neither a run nor a folder of runs")
+        found += inside
+    return found
+
+
+def _is_run(folder: str) -> bool:
+    return storage.exists(storage.join(folder, CONFIG))
+
+
+def check_trained(run: str) -> None:
+    """Log a note where a run is not finished.
+
+    Raises:
+      UsageError: it has no model yet.
+    """
+    if not storage.exists(storage.join(run, MODEL)):
+        raise UsageError(f"{run} has no model yet: none of its epochs is finished; run fma train again")
+    if not load_state(run).finished:
+        console.log(f"note: {run} is not finished; this is its best model so far")
+
+
 def has_leftovers(run: str) -> bool:
-    """Whether there is anything that `remove_leftovers` would remove."""
+    """Return whether there is anything that `remove_leftovers` would remove."""
     return any(storage.exists(storage.join(run, name)) for name in LEFTOVERS)
 
 
 def remove_leftovers(run: str) -> None:
-    """Removes what only a run that goes on needs."""
+    """Remove what is needed only while training goes on."""
     for name in LEFTOVERS:
         storage.remove_tree(storage.join(run, name))
 
 
-def read_metrics(run: str) -> dict[str, Any]:
-    """metrics.json: metrics by split of the run's own dataset; {} before there are any."""
-    path = storage.join(run, METRICS)
-    return read_json(path) if storage.exists(path) else {}
-
-
-def write_metrics(run: str, metrics: dict[str, Any]) -> None:
-    """Replaces metrics.json."""
-    write_json(storage.join(run, METRICS), metrics)
-
-
-def write_evaluation(run: str, digest: str, split: str, metrics: dict[str, Any]) -> str:
-    """Writes metrics on another dataset below `evaluations/`; returns the path."""
-    path = storage.join(run, EVALUATIONS, f"{digest[:12]}-{split}.json")
-    write_json(path, metrics)
-    return path
-
-
 def locked(run: str) -> AbstractContextManager[None]:
-    """Keeps a second trainer away; the lock goes with its process, however that ends.
+    """Keep other trainers away; the lock goes with its process, however that ends.
 
     Raises:
       FmaError: another process trains in this folder.
     """
     return storage.locked(run, f"another fma train is writing to {run}; wait for it or give another --run")
+
+
+def advance(state: RunState, phase: Phase, val_loss: float | None) -> RunState:
+    """Return the state after one more epoch of a phase.
+
+    Args:
+      val_loss: of that epoch; None where there is no validation split: the last epoch then counts as the best, and
+        the phase ends with its last epoch only.
+    """
+    epoch, phase_epoch = state.epoch + 1, state.phase_epoch + 1
+    state = replace(state, epoch=epoch, phase_epoch=phase_epoch, backup=f"epoch-{epoch:04d}")
+    if val_loss is None:
+        return replace(state, best_epoch=epoch, phase_done=phase_epoch >= phase.epochs)
+    if state.phase_best is None or val_loss < state.phase_best:
+        state = replace(state, phase_best=val_loss, wait=0)
+    else:
+        state = replace(state, wait=state.wait + 1)
+    if state.best is None or val_loss < state.best:
+        state = replace(state, best=val_loss, best_epoch=epoch)
+    return replace(state, phase_done=phase_epoch >= phase.epochs or state.wait >= phase.patience)
+
+
+def next_phase(state: RunState) -> RunState:
+    """Return the state at the start of the phase after the one that has ended."""
+    return replace(state, phase=state.phase + 1, phase_epoch=0, phase_done=False, wait=0, phase_best=None)
+
+
+def load_state(run: str) -> RunState:
+    """Read state.json; the state at the start where there is none yet.
+
+    Raises:
+      FmaError: it is damaged.
+    """
+    path = storage.join(run, STATE)
+    if not storage.exists(path):
+        return RunState()
+    values = read_json(path)
+    if set(values) != {field.name for field in fields(RunState)}:
+        raise FmaError(f"{path} is damaged; remove {run} and train again")
+    return RunState(**values)
+
+
+def save_state(run: str, state: RunState) -> None:
+    """Commit how far the run has come."""
+    write_json(storage.join(run, STATE), asdict(state))
+
+
+def read_history(run: str) -> list[dict[str, Any]]:
+    """Read history.csv: epoch as int, phase as text, all else as float, None where there is no value."""
+    path = storage.join(run, HISTORY)
+    if not storage.exists(path):
+        return []
+    rows = csv.DictReader(io.StringIO(storage.read_bytes(path).decode()))
+    kinds = {"phase": str, "epoch": int}
+    return [
+        {name: kinds.get(name, float)(text) if text or name == "phase" else None for name, text in row.items()}
+        for row in rows
+    ]
+
+
+def write_history(run: str, rows: list[dict[str, Any]]) -> None:
+    """Replace history.csv by these rows, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n", restval="", extrasaction="raise")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    storage.write_bytes(storage.join(run, HISTORY), text.getvalue().encode())
+
+
+def read_metrics(run: str) -> dict[str, Any]:
+    """Read metrics.json: metrics by split of the run's own dataset; {} before there are any."""
+    path = storage.join(run, METRICS)
+    return read_json(path) if storage.exists(path) else {}
+
+
+def write_metrics(run: str, metrics: dict[str, Any]) -> str:
+    """Replace metrics.json; return its path."""
+    path = storage.join(run, METRICS)
+    write_json(path, metrics)
+    return path
+
+
+def write_evaluation(run: str, digest: str, split: str, metrics: dict[str, Any]) -> str:
+    """Write metrics on the dataset with that digest below `evaluations/`; return the path."""
+    path = storage.join(run, EVALUATIONS, f"{digest[:12]}-{split}.json")
+    write_json(path, metrics)
+    return path
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Read a JSON object; FmaError where the file holds anything else."""
+    try:
+        values = json.loads(storage.read_bytes(path))
+    except ValueError as error:
+        raise FmaError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise FmaError(f"{path} is damaged: it is not a JSON object")
+    return values
+
+
+def write_json(path: str, values: dict[str, Any]) -> None:
+    """Write a JSON object, atomically."""
+    storage.write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+@contextmanager
+def report_damage(path: str) -> Iterator[None]:
+    """Wrap code that takes a file's values apart.
+
+    Raises:
+      FmaError: they are not what they should be.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error

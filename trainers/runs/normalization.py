@@ -1,8 +1,9 @@
-"""The normalisation graph of a kind: found in a dataset, carried by a run, the same one wherever values are normalised.
+"""Normalisation graphs: found in a dataset, copied into a run, loaded for training and serving.
 
-`fma statistics` writes the graphs; here they are SavedModels like any other.
+`fma statistics` writes the graphs with tensorflow_transform; here they are SavedModels like any other.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from transforms import storage
@@ -10,13 +11,15 @@ from transforms.dataset.manifest import TRANSFORM_FN, Manifest, is_dataset, load
 from transforms.errors import FmaError, UsageError
 
 if TYPE_CHECKING:
-    from trainers.runs.normalization_graph import TransformGraph
+    import tensorflow as tf
 
 SAVED_MODEL = "saved_model.pb"
 
+Transform = Callable[[dict[str, "tf.Tensor"]], dict[str, "tf.Tensor"]]
+
 
 def find_transform(dataset: str, manifest: Manifest, kind: str) -> str:
-    """Path of the SavedModel that normalises a kind's values, in a dataset.
+    """Return the path of the SavedModel that normalises a kind's values, in a dataset.
 
     Raises:
       UsageError: the dataset has none, or it was made before the dataset grew.
@@ -35,10 +38,7 @@ def find_transform(dataset: str, manifest: Manifest, kind: str) -> str:
 
 
 def copy_transform(dataset: str, manifest: Manifest, kind: str, run: str) -> str:
-    """Gives a run the graph that it is trained with; a run that has one keeps it, whatever became of the dataset.
-
-    Returns:
-      the path of the run's own SavedModel.
+    """Copy the graph of a dataset into a run, unless the run has one already; return the path in the run.
 
     Raises:
       UsageError: see `find_transform`.
@@ -48,19 +48,23 @@ def copy_transform(dataset: str, manifest: Manifest, kind: str, run: str) -> str
         return target
     source = find_transform(dataset, manifest, kind)
     names = [path.removeprefix(source).lstrip("/") for path, _ in storage.list_files(source)]
-    # saved_model.pb last: a copy that was broken off has none, and is made again.
+    # saved_model.pb last: an interrupted copy has none, and is made again.
     for name in sorted(names, key=lambda name: name == SAVED_MODEL):
         storage.write_bytes(storage.join(target, name), storage.read_bytes(storage.join(source, name)))
     return target
 
 
-def load_transform(folder: str, kind: str) -> "TransformGraph":
-    """The graph that normalises a kind's values, from a run or from a dataset.
+def load_transform(folder: str, kind: str) -> Transform:
+    """Load the graph that normalises a kind's values, for eager code, tf.data and exported models.
 
     Args:
       folder: a run that `copy_transform` gave its graph to, or a dataset.
       kind: `mel` ({"mel": uint8 [b, n_mels, frames]} to {"mel": float32, same shape}) or `stats` ({"stats": float32
         [b, 518]} to {"stats": float32 [b, 518], "stats_pca": float32 [b, k]}).
+
+    Returns:
+      a tf.Module, which is exported along with what holds it; other features in a batch are left out. Shapes are
+      static in a graph where those of the inputs are.
 
     Raises:
       UsageError: there is no such graph, or a dataset's is out of date.
@@ -76,12 +80,27 @@ def load_transform(folder: str, kind: str) -> "TransformGraph":
             raise UsageError(f"{folder} has no normalisation graph of kind {kind} ({path})")
     import tensorflow as tf
 
-    from trainers.runs.normalization_graph import TransformGraph
-
     try:
-        return TransformGraph(path)
+        return _as_module(tf.saved_model.load(path))
     except (OSError, tf.errors.OpError) as error:
         raise FmaError(f"{path} cannot be loaded ({' '.join(str(error).split())}): {advice}") from error
+
+
+def _as_module(saved_model: "tf.Module") -> Transform:
+    import tensorflow as tf
+
+    class TransformGraph(tf.Module):
+        def __init__(self) -> None:
+            super().__init__(name="transform")
+            self._saved_model = saved_model  # kept: the statistics are captured by the function
+            self._function = saved_model.transform_fn
+            (inputs,), _ = self._function.structured_input_signature
+            self._names = list(inputs)
+
+        def __call__(self, features):  # no types: AutoGraph would look them up at the module's level
+            return dict(self._function({name: features[name] for name in self._names}))
+
+    return TransformGraph()
 
 
 def _graph(folder: str, kind: str) -> str:

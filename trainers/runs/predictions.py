@@ -1,4 +1,4 @@
-"""What a run's models say about each track of a split of its own dataset: one form for Keras and classical runs.
+"""Predictions of a run's models for each track of a split of its own dataset; one form for Keras and classical runs.
 
 A file `predictions/SPLIT.npz` of the run holds a `RunPredictions`; equal predictions give equal bytes.
 """
@@ -46,12 +46,30 @@ class TrackPredictions:
     log_probabilities: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class ModelPrediction:
+    """The prediction of one model for one track.
+
+    Attributes:
+      run: path of the run.
+      model: name of the model.
+      genre: the one with the highest probability.
+      right: whether that is the track's genre.
+      probabilities: by genre, with four decimals.
+    """
+
+    run: str
+    model: str
+    genre: str
+    right: bool
+    probabilities: dict[str, float]
+
+
 def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredictions]:
-    """What a run's models say about the tracks of a split of the run's own dataset.
+    """Read the predictions of a run's models for the tracks of a split of the run's own dataset.
 
     Args:
       run: of fma train (one model, named as in config.json) or of fma baselines (one or more).
-      split: one of the splits.
 
     Returns:
       {model's name: its predictions}, in the order of the run.
@@ -67,22 +85,49 @@ def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredic
     }
 
 
-def one_model(
+def collect_predictions(runs: list[str], split: str, track_id: int) -> tuple[list[ModelPrediction], list[str]]:
+    """Return the predictions of some runs' models for a track, and for each run without one a line that says why."""
+    predictions: list[ModelPrediction] = []
+    missing: list[str] = []
+    for run in runs:
+        try:
+            models = read_run_predictions(run, split)
+        except FmaError as error:
+            missing.append(str(error))
+            continue
+        found = [_predict_track(run, name, values, track_id) for name, values in models.items()]
+        predictions += [one for one in found if one]
+        if not all(found):
+            missing.append(f"{run} was not evaluated on this track: its dataset did not hold it")
+    return predictions, missing
+
+
+def _predict_track(run: str, model: str, found: TrackPredictions, track_id: int) -> ModelPrediction | None:
+    (rows,) = np.nonzero(found.track_id == track_id)
+    if not len(rows):
+        return None
+    probabilities = np.exp(found.log_probabilities[rows[0]].astype(np.float64))
+    best = int(probabilities.argmax())
+    by_genre = dict(zip(found.genres, probabilities.round(4).tolist(), strict=True))
+    return ModelPrediction(run, model, found.genres[best], best == int(found.label[rows[0]]), by_genre)
+
+
+def single_model_predictions(
     name: str, track_id: np.ndarray, label: np.ndarray, genres: list[str], log_probabilities: np.ndarray
 ) -> RunPredictions:
-    """The predictions of a run that has one model; tracks in any order, log-probabilities of any float."""
+    """Return the predictions of a run that has one model; tracks in any order, log-probabilities of any float."""
     order = np.argsort(track_id)
     values = {name: log_probabilities[order].astype(np.float32)}
     return RunPredictions(track_id[order], label[order], genres, values, np.zeros(len(order), np.int64))
 
 
 def predictions_path(run: str, split: str) -> str:
-    """Where a run keeps its predictions for a split."""
+    """Return where a run keeps its predictions for a split."""
     return storage.join(run, PREDICTIONS, f"{split}.npz")
 
 
 def write_predictions(run: str, split: str, predictions: RunPredictions) -> None:
-    """Replaces a run's predictions for a split."""
+    """Replace a run's predictions for a split."""
     file = io.BytesIO()
     arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
     arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
@@ -91,7 +136,7 @@ def write_predictions(run: str, split: str, predictions: RunPredictions) -> None
 
 
 def read_predictions(run: str, split: str) -> RunPredictions:
-    """All that a run's file holds; see `read_run_predictions` for the errors."""
+    """Read all that a run's file holds; see `read_run_predictions` for the errors."""
     path = predictions_path(run, split)
     if not storage.exists(path):
         raise _none_yet(run, split)

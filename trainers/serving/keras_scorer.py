@@ -11,12 +11,11 @@ from keras import ops
 from trainers.data.pipeline import Inputs, open_inputs
 from trainers.evaluation import metrics
 from trainers.evaluation.calibration import calibrate
-from trainers.evaluation.predict import log_softmax
-from trainers.models import find
-from trainers.models.layers import OverCrops
+from trainers.evaluation.metrics import log_softmax
+from trainers.models import find_model
+from trainers.models.layers import MultiCrop
 from trainers.models.spec import ModelSpec, front_of, head_of
-from trainers.runs.directory import CONFIG, MODEL, RunConfig
-from trainers.runs.state import report_damage
+from trainers.runs.directory import CONFIG, MODEL, RunConfig, report_damage
 from trainers.training.checkpoint import load_model
 from transforms import storage
 from transforms.audio.features import KINDS
@@ -45,7 +44,7 @@ class Network:
         self._spec, self._model = spec, model
         self.variables: list[tf.Variable] = [variable.value for variable in model.variables]
         self._transfer = any(layer.name == "front" for layer in model.layers)
-        self._crops = next((layer for layer in model.layers if isinstance(layer, OverCrops)), None)
+        self._crops = next((layer for layer in model.layers if isinstance(layer, MultiCrop)), None)
         if self._transfer:
             self._head = head_of(model)
             self._standardise = self._head.get_layer("standardise")
@@ -102,7 +101,7 @@ class KerasScorer:
     by_window = True
 
     def __init__(self, run: str, config: RunConfig):
-        spec = find(config.model)
+        spec = find_model(config.model)
         self.name, self.labels = spec.name, config.labels
         self.kind: str = spec.kind
         path = storage.join(run, CONFIG)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.commands.evaluate import record_differences
+from trainers.evaluation.evaluate import record_differences
 from trainers.serving.scorers import Scorer
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
@@ -91,7 +91,7 @@ def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tupl
     import tensorflow as tf
 
     from trainers.data.pipeline import Inputs, find_shards
-    from trainers.training.embeddings import run_over
+    from trainers.training.embeddings import infer_split
 
     find_shards(dataset, manifest, scorer.kind, "training")
     different = record_differences(scorer.config, manifest.config, scorer.kind)
@@ -103,7 +103,7 @@ def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tupl
     def forward(values: "tf.Tensor") -> "tf.Tensor":
         return scorer.network.windows(values)[1]
 
-    tracks = run_over(forward, inputs, "training", BATCH, "neighbours").by_track()
+    tracks = infer_split(forward, inputs, "training", BATCH, "neighbours").by_track()
     return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
 
 

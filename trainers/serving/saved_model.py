@@ -11,8 +11,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from trainers.evaluation import metrics
-from trainers.runs.directory import RunConfig, versions
-from trainers.runs.state import write_json
+from trainers.runs.directory import RunConfig, versions, write_json
 from trainers.serving.keras_scorer import KerasScorer, Network
 from transforms import storage
 from transforms.audio.features import KINDS

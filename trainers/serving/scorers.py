@@ -8,8 +8,17 @@ from trainers.classical.baselines import load_finished, load_model, save_model, 
 from trainers.classical.models import MODELS
 from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import Calibration, class_scores, log_probabilities
-from trainers.runs.directory import CONFIG, METRICS, MODEL, RunConfig, load_config
-from trainers.runs.state import load_state, read_json, report_damage, write_json
+from trainers.runs.directory import (
+    BASELINES,
+    CONFIG,
+    METRICS,
+    RunConfig,
+    check_trained,
+    load_config,
+    read_json,
+    report_damage,
+    write_json,
+)
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
@@ -153,10 +162,6 @@ def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
         return ClassicalScorer(name, pipeline, entry, labels, config, weights=storage.join(folder, BUNDLE_MODEL))
 
 
-BASELINES = "baselines"
-"""What config.json of a `fma baselines` run has for a model."""
-
-
 class Scorer(Protocol):
     """A model that judges songs.
 
@@ -221,14 +226,6 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Sco
         raise UsageError(f"--model is for runs of fma baselines; {run} has one model, {config.model}")
     check_trained(run)
     return _open_keras(run, config, device)
-
-
-def check_trained(run: str) -> None:
-    """Refuses a run without a model, and says so where it is not finished."""
-    if not storage.exists(storage.join(run, MODEL)):
-        raise UsageError(f"{run} has no model yet: none of its epochs is finished; run fma train again")
-    if not load_state(run).finished:
-        console.log(f"note: {run} is not finished; this is its best model so far")
 
 
 def _open_keras(run: str, config: RunConfig, device: str) -> Scorer:

@@ -1,4 +1,4 @@
-"""What happens around the training steps: the loss is watched, each epoch is committed, progress is shown."""
+"""Keras callbacks of the training loop: the loss is checked, each epoch is committed, progress is shown."""
 
 import math
 import threading
@@ -7,10 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from trainers.models.spec import Phase
-from trainers.runs.state import HISTORY_COLUMNS, RunState, advance, read_history, save_state, write_history
+from trainers.runs.directory import HISTORY_COLUMNS, RunState, advance, read_history, save_state, write_history
 from trainers.training import checkpoint
 from transforms import storage
 from transforms.errors import FmaError
@@ -18,26 +17,10 @@ from transforms.runtime import console
 from transforms.runtime.console import Progress
 
 
-class EachOnce(keras.metrics.CategoricalAccuracy):
-    """The share of right answers, in which every example counts the same whatever it weighs in the loss.
-
-    Otherwise training accuracy, under class weights, would not be the same measure as validation accuracy. Only what
-    fills up a batch, of weight 0, does not count.
-    """
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        if sample_weight is not None:
-            sample_weight = ops.cast(ops.greater(sample_weight, 0), self.dtype)
-        return super().update_state(y_true, y_pred, sample_weight)
-
-
-class Watch(keras.callbacks.Callback):
-    """Stops training at the first step whose loss is not a finite number.
+class NonFiniteLossGuard(keras.callbacks.Callback):
+    """Stops training with an FmaError at the first step whose loss is not a finite number.
 
     The loss that Keras reports is the mean over the epoch so far; it is NaN or infinite from that step on.
-
-    Raises:
-      FmaError: names the step, and what is kept.
     """
 
     async_safe = True  # the step's result is awaited on another thread, so an accelerator does not idle
@@ -52,27 +35,27 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise FmaError(not_finite(self._run, self._epoch, f"step {batch + 1} of epoch {self._epoch + 1}"))
+            raise divergence_error(self._run, self._epoch, f"step {batch + 1} of epoch {self._epoch + 1}")
 
 
-def not_finite(run: str, epochs: int, where: str) -> str:
-    """What to tell a user whose training diverged, `epochs` being those that had ended before."""
+def divergence_error(run: str, epochs: int, where: str) -> FmaError:
+    """Return the error for training that diverged after so many finished epochs; it names what is kept."""
     kept = f"the model up to epoch {epochs} is kept in {run}" if epochs else "no epoch had ended"
-    return (
+    return FmaError(
         f"the loss is not a finite number any more at {where}; {kept}. "
         "Train with a lower --learning-rate in another --run"
     )
 
 
-class Keeper(keras.callbacks.Callback):
+class Checkpointer(keras.callbacks.Callback):
     """Commits each epoch to the run directory, keeps the best model, and stops where validation no longer improves.
 
     Args:
       run: its folder.
-      state: where the run stands; `state` of the callback is the one after the last epoch.
-      model: the whole model, which model.keras holds; the one that is trained may be a part of it.
-      phase: settings of the phase that is trained.
-      validated: whether there are validation losses to go by; without, the last epoch's model is kept.
+      state: at the start; the attribute `state` is the one after the last epoch.
+      model: the whole model, for model.keras; the one that is trained may be a part of it.
+      phase: that is trained.
+      validated: whether there are validation losses to compare; without, the last epoch's model is kept.
     """
 
     def __init__(self, run: str, state: RunState, model: keras.Model, phase: Phase, validated: bool):
@@ -84,26 +67,28 @@ class Keeper(keras.callbacks.Callback):
         logs = logs or {}
         values = [logs["loss"], logs["val_loss"]] if self._validated else [logs["loss"]]
         if not all(map(math.isfinite, values)) or not checkpoint.is_finite(self._whole):
-            raise FmaError(not_finite(self._run, epoch, f"the end of epoch {epoch + 1}"))
-        before = self.state
-        self.state = advance(before, self._phase, logs["val_loss"] if self._validated else None)
+            raise divergence_error(self._run, epoch, f"the end of epoch {epoch + 1}")
+        self.state = advance(self.state, self._phase, logs["val_loss"] if self._validated else None)
         improved = self.state.best_epoch == self.state.epoch
         checkpoint.write(self._run, self.state.backup, self._whole, self.model.optimizer, improved)
         self._rows.append(self._row(logs))
         write_history(self._run, self._rows)
         save_state(self._run, self.state)
-        checkpoint.settle(self._run, self.state)
+        checkpoint.promote_best(self._run, self.state)
         self.model.stop_training = self.state.phase_done
 
     def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
         numbers = {name: float(logs[name]) for name in HISTORY_COLUMNS if name in logs}
         optimizer = self.model.optimizer
         rate = getattr(optimizer, "inner_optimizer", optimizer).learning_rate  # float16 wraps it in a loss scale
-        facts = {"epoch": self.state.epoch, "phase": self._phase.name, "learning_rate": float(np.asarray(rate))}
-        return facts | numbers
+        return {
+            "epoch": self.state.epoch,
+            "phase": self._phase.name,
+            "learning_rate": float(np.asarray(rate)),
+        } | numbers
 
 
-class Board(keras.callbacks.Callback):
+class EpochTensorBoard(keras.callbacks.Callback):
     """Writes loss and accuracy of each epoch for TensorBoard, to `train` and `validation` below a folder.
 
     keras.callbacks.TensorBoard also writes each step, for which it waits for the step's result.
@@ -128,7 +113,7 @@ class Board(keras.callbacks.Callback):
             writer.close()
 
 
-class Narrator(keras.callbacks.Callback):
+class ProgressLogger(keras.callbacks.Callback):
     """Moves the progress bar with each step, and without a terminal writes a line for each epoch.
 
     Args:
@@ -154,14 +139,14 @@ class Narrator(keras.callbacks.Callback):
                 self._progress.update(done, self._note)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._note = f"epoch {epoch + 1} of {self._epochs}: {describe(logs or {})}"
+        self._note = f"epoch {epoch + 1} of {self._epochs}: {describe_losses(logs or {})}"
         self._progress.update(self._progress.done, self._note)
         if self._lines:
             console.log(self._note)
 
 
-def describe(logs: dict[str, Any]) -> str:
-    """Such as `loss 1.203, accuracy 0.51, validation loss 1.310, accuracy 0.47`."""
+def describe_losses(logs: dict[str, Any]) -> str:
+    """Format an epoch's results, such as `loss 1.203, accuracy 0.51, validation loss 1.310, accuracy 0.47`."""
     parts = [f"loss {logs['loss']:.3f}", f"accuracy {logs['accuracy']:.2f}"]
     if "val_loss" in logs:
         parts += [f"validation loss {logs['val_loss']:.3f}", f"accuracy {logs['val_accuracy']:.2f}"]

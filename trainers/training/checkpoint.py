@@ -1,14 +1,12 @@
-"""What the next epoch starts from: weights, optimizer state, random state; and the best model until it is committed.
+"""Checkpoints: weights, optimizer state and random state that the next epoch starts from, and the best model.
 
 An epoch writes its files to a folder of its own below `backup/`. They count from the moment when state.json names that
-folder; `settle` then puts the best model in its place and removes the folders that are not named, so that it does not
-matter where a run is killed.
+folder; `promote_best` then copies the best model to model.keras and removes the folders that are not named, so that it
+does not matter when a run is killed.
 """
 
-import importlib
 import io
 import os
-import pkgutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers import models
-from trainers.runs.directory import MODEL
-from trainers.runs.state import BACKUP, RunState
+from trainers.runs.directory import BACKUP, MODEL, RunState
 from transforms import storage
 from transforms.errors import FmaError
 
@@ -29,11 +25,9 @@ ARRAYS, BEST = "state.npz", "best.keras"
 
 
 def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer", best: bool) -> None:
-    """Writes the state after an epoch to `backup/<name>`; it counts once state.json names it.
+    """Write the state after an epoch to `backup/<name>`; it counts once state.json names it.
 
     Args:
-      run: the run directory.
-      name: of the folder.
       model: the whole model; the state of its random generators is among its variables.
       optimizer: after the epoch's last step.
       best: whether to save the model itself, too.
@@ -49,7 +43,7 @@ def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer
 
 
 def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.Optimizer") -> None:
-    """Sets the variables to what they were after the last finished epoch; the optimizer must be built.
+    """Set the variables to what they were after the last finished epoch; the optimizer must be built.
 
     Raises:
       FmaError: the backup is missing or damaged.
@@ -67,8 +61,8 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
         variable.assign(value)
 
 
-def settle(run: str, state: RunState) -> None:
-    """Puts a committed best model in its place, and removes backups that are not committed or out of date."""
+def promote_best(run: str, state: RunState) -> None:
+    """Copy a committed best model to model.keras, and remove backups that are not committed or out of date."""
     best = storage.join(run, BACKUP, state.backup, BEST)
     if state.backup and storage.exists(best):
         storage.write_bytes(storage.join(run, MODEL), storage.read_bytes(best))
@@ -78,33 +72,27 @@ def settle(run: str, state: RunState) -> None:
 
 
 def load_best(run: str, model: "keras.Model") -> None:
-    """Gives a model of the same shape the weights of the best epoch so far."""
+    """Give a model of the same shape the weights of the best epoch so far."""
     with _local_copy(run) as path:
         model.load_weights(path)
 
 
 def load_model(run: str) -> "keras.Model":
-    """The model of the best epoch.
+    """Load the model of the best epoch.
 
     Raises:
       FmaError: model.keras is damaged.
     """
     import keras
 
-    know_layers()
+    import trainers.models.layers  # noqa: F401 - registers the layers that Keras looks for
+
     with _local_copy(run) as path:
         try:
             return keras.saving.load_model(path, compile=False)
         except (ValueError, OSError, KeyError, TypeError) as error:
             reason = str(error).partition("\n")[0]
             raise FmaError(f"{storage.join(run, MODEL)} cannot be loaded ({reason}): train the run again") from error
-
-
-def know_layers() -> None:
-    """Imports the models' own layers, so that Keras finds them when it loads a model."""
-    for module in pkgutil.iter_modules(models.__path__):
-        if module.name.endswith("layers"):
-            importlib.import_module(f"{models.__name__}.{module.name}")
 
 
 @contextmanager
@@ -118,7 +106,7 @@ def _local_copy(run: str) -> Iterator[str]:
 
 
 def model_bytes(model: "keras.Model") -> bytes:
-    """The model as a .keras file."""
+    """Return the model as a .keras file."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, MODEL)
         model.save(path)
@@ -127,6 +115,6 @@ def model_bytes(model: "keras.Model") -> bytes:
 
 
 def is_finite(model: "keras.Model") -> bool:
-    """Whether all weights are finite numbers."""
+    """Return whether all weights are finite numbers."""
     values = (np.asarray(weight) for weight in model.weights)
     return all(np.isfinite(value).all() for value in values if value.dtype.kind == "f")

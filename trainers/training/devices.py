@@ -1,4 +1,4 @@
-"""The device that a run computes on: TPU, one or more GPUs, or the CPU, and what follows from it."""
+"""Devices: TPU, one or more GPUs, or the CPU, each with its strategy and precision."""
 
 import importlib.util
 import os
@@ -13,13 +13,15 @@ from transforms.runtime.stderr import capture_native_stderr
 if TYPE_CHECKING:
     import tensorflow as tf
 
+DEVICES = ("auto", "tpu", "gpu", "cpu")
+BFLOAT16_CAPABILITY = (8, 0)
 
 LOG_LEVEL = "3"
 """Fatal errors only: others are raised, and the search for a GPU reports its absence as one."""
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and Keras; what they write meanwhile is shown only where that fails, or with FMA_DEBUG=1."""
+    """Import TensorFlow and Keras; what they write meanwhile is shown only where that fails, or with FMA_DEBUG=1."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", LOG_LEVEL)
     if "tensorflow" in sys.modules:
         import keras
@@ -28,10 +30,6 @@ def import_tensorflow() -> None:
     with capture_native_stderr():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
-
-
-NAMES = ("auto", "tpu", "gpu", "cpu")
-BFLOAT16_CAPABILITY = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Device:
 
     @property
     def replicas(self) -> int:
-        """Parts that a batch is split into."""
+        """The number of parts that a batch is split into."""
         return self.strategy.num_replicas_in_sync
 
     @property
@@ -60,19 +58,19 @@ class Device:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For a run's config.json."""
+        """Values for a run's config.json."""
         return {"device": self.name, "replicas": self.replicas, "precision": self.precision}
 
 
 def open_device(name: str = "auto") -> Device:
-    """Starts a device and makes its precision the global dtype policy. Call it before TensorFlow has done any work.
+    """Start a device and make its precision the global dtype policy. Call it before TensorFlow has done any work.
 
     Args:
-      name: one of `NAMES`; auto takes a TPU before GPUs before the CPU.
+      name: one of `DEVICES`; auto takes a TPU before GPUs before the CPU.
 
     Raises:
       UsageError: there is no such device.
-      FmaError: there is a TPU, and it does not answer.
+      FmaError: there is a TPU, but it does not answer.
     """
     import keras
 
@@ -90,7 +88,7 @@ def _detect() -> str:
 
 
 def _tpu_address() -> str | None:
-    """The TPU's name or grpc:// address, "local" for the chips of this machine, or None."""
+    """Return the TPU's name or grpc:// address, "local" for the chips of this machine, or None."""
     if os.environ.get("TPU_NAME"):
         return os.environ["TPU_NAME"]
     chips = glob("/dev/accel*") or glob("/dev/vfio/[0-9]*")
@@ -127,7 +125,7 @@ def _open_gpu() -> Device:
 
 
 def gpu_precision(details: list[dict[str, Any]]) -> str:
-    """The dtype policy that all GPUs are good at, from what TensorFlow says about each."""
+    """Return the dtype policy that all GPUs are good at, from TensorFlow's details of each."""
     capable = all(detail.get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY for detail in details)
     return "mixed_bfloat16" if capable else "mixed_float16"
 

@@ -1,4 +1,4 @@
-"""Features of a frozen front: computed once over the dataset, stored in the run, and what the head is trained on."""
+"""Embeddings: features of a frozen front, computed once over a dataset and stored in the run, to train the head on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.data import count_records, reading
-from trainers.data.pipeline import Inputs
+from trainers.data.errors import translate_read_errors
+from trainers.data.pipeline import Inputs, count_records
 from trainers.runs.directory import FEATURES
 from transforms import storage
 from transforms.runtime import console
@@ -22,7 +22,7 @@ COLUMNS = 64
 
 
 @dataclass(frozen=True)
-class Embedded:
+class Embeddings:
     """Features of windows (or of tracks), in the order of track_id and window.
 
     Attributes:
@@ -37,56 +37,53 @@ class Embedded:
     classes: int
 
     def track_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """First row of each track and the row after its last, int64 [tracks] each."""
+        """Return the first row of each track and the row after its last, int64 [tracks] each."""
         starts = np.flatnonzero(np.diff(self.track_id, prepend=self.track_id[:1] - 1))
         return starts, np.append(starts[1:], len(self.track_id))
 
-    def by_track(self) -> "Embedded":
-        """The mean over each track's windows."""
+    def by_track(self) -> "Embeddings":
+        """Return the mean over each track's windows."""
         starts, ends = self.track_bounds()
         sums = np.add.reduceat(self.features, starts, axis=0, dtype=np.float64)
         means = (sums / (ends - starts)[:, None]).astype(np.float32)
-        return Embedded(means, self.label[starts], self.track_id[starts], self.classes)
+        return Embeddings(means, self.label[starts], self.track_id[starts], self.classes)
 
 
-def embed_split(run: str, name: str, front: Forward, inputs: Inputs, split: str, *, batch_size: int) -> Embedded | None:
-    """Features of a split's records, from the run where it has them already; None for a split without records.
+def embed_split(
+    run: str, phase: str, front: Forward, inputs: Inputs, split: str, *, batch_size: int
+) -> Embeddings | None:
+    """Return features of a split's records, from the run where it has them; None for a split without records.
 
     Args:
       run: the run directory.
-      name: of the phase; features of another phase may come from another front.
-      front: record batch -> features; see `inference`.
+      phase: its name; features of another phase may come from another front.
+      front: record batch -> features; see `inference_function`.
       inputs: the dataset's.
       split: one of the splits.
       batch_size: records at a time.
     """
-    records = count_records(inputs.manifest, inputs.kind, split)
-    if not records:
+    if not count_records(inputs.manifest, inputs.kind, split):
         return None
-    path = storage.join(run, FEATURES, f"{name}-{split}.npz")
-    classes = len(inputs.manifest.labels)
+    path = storage.join(run, FEATURES, f"{phase}-{split}.npz")
     if storage.exists(path):
         with storage.open_read(path) as file, np.load(file) as arrays:
-            return Embedded(arrays["features"], arrays["label"], arrays["track_id"], classes)
-    embedded = run_over(front, inputs, split, batch_size, f"features of {split}")
-    _store(path, embedded)
-    return embedded
-
-
-def _store(path: str, embedded: Embedded) -> None:
+            classes = len(inputs.manifest.labels)
+            return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], classes)
+    embeddings = infer_split(front, inputs, split, batch_size, f"features of {split}")
     staged = storage.staging_path(path)
     with open(staged, "wb") as file:
-        np.savez(file, features=embedded.features, label=embedded.label, track_id=embedded.track_id)
+        np.savez(file, features=embeddings.features, label=embeddings.label, track_id=embeddings.track_id)
     storage.publish(staged, path)
+    return embeddings
 
 
-def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embedded:
-    """What a model makes of every record of a split.
+def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embeddings:
+    """Return a model's output for every record of a split, which has records.
 
     Args:
-      forward: see `inference`.
+      forward: see `inference_function`.
       inputs: the dataset's.
-      split: one of the splits, which has records.
+      split: one of the splits.
       batch_size: records at a time.
       title: of the progress bar.
 
@@ -96,9 +93,9 @@ def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int, titl
     records = count_records(inputs.manifest, inputs.kind, split)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = np.zeros((records, 0), np.float32), 0
-    with console.progress(title, records, "records") as progress, reading(inputs.dataset):
+    with console.progress(title, records, "records") as progress, translate_read_errors(inputs.dataset):
         for batch in inputs.read(split, batch_size):
-            kept = batch["weight"].numpy() > 0  # not what fills up the last batch
+            kept = batch["weight"].numpy() > 0  # without the padding of the last batch
             output = forward(batch["input"]).numpy()[kept]
             if not done:
                 outputs = np.empty((records, output.shape[1]), np.float32)
@@ -110,18 +107,18 @@ def run_over(forward: Forward, inputs: Inputs, split: str, batch_size: int, titl
     label, track_id, window = ids
     order = np.lexsort((window, track_id))
     sort_rows(outputs, order)
-    return Embedded(outputs, label[order], track_id[order], len(inputs.manifest.labels))
+    return Embeddings(outputs, label[order], track_id[order], len(inputs.manifest.labels))
 
 
 def sort_rows(values: np.ndarray, order: np.ndarray) -> None:
-    """`values = values[order]` for a large array, in its own place: some columns at a time."""
+    """Set `values = values[order]` for a large array in place: some columns at a time."""
     for start in range(0, values.shape[1], COLUMNS):
         part = values[:, start : start + COLUMNS]
         part[:] = part[order]
 
 
-def inference(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
-    """A model as a graph: [batch, ...] -> float32 [batch, n], without dropout, batch norm with its moving averages.
+def inference_function(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
+    """Return a model as a graph, [batch, ...] -> float32 [batch, n]: no dropout, moving averages in batch norm.
 
     Args:
       model: built in the strategy's scope.
@@ -146,8 +143,8 @@ def inference(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
         shares = strategy.experimental_distribute_values_from_function(
             lambda context: parts[context.replica_id_in_sync_group]
         )
-        made = strategy.experimental_local_results(step(shares))
+        outputs = strategy.experimental_local_results(step(shares))
         with tf.device("CPU:0"):
-            return tf.concat(made, axis=0)[:count]
+            return tf.concat(outputs, axis=0)[:count]
 
     return forward

@@ -1,98 +1,163 @@
-"""Training from wherever a run stands to its end: phase after phase, epoch after epoch, then the evaluation."""
+"""The training loop: phase after phase, epoch after epoch, from wherever a run stands; then the evaluation."""
 
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
-from trainers.data import count_records, reading
-from trainers.data.pipeline import Inputs
-from trainers.evaluation.predict import Predictor, evaluate_split
-from trainers.models.spec import ModelSpec, Phase, front_of, head_of, standardise
-from trainers.runs.directory import LOGS, remove_leftovers, write_metrics
+from trainers.data.errors import translate_read_errors
+from trainers.data.examples import Examples, feature_examples, record_examples
+from trainers.data.pipeline import Inputs, count_records, open_inputs
+from trainers.evaluation.evaluate import Predictor, evaluate_split
+from trainers.models.spec import ModelInput, Phase, front_of, head_of, standardise
+from trainers.runs.directory import (
+    LOGS,
+    RunState,
+    create_run,
+    load_config,
+    locked,
+    next_phase,
+    open_run,
+    read_history,
+    remove_leftovers,
+    save_state,
+    write_history,
+    write_metrics,
+)
+from trainers.runs.normalization import copy_transform
 from trainers.runs.predictions import write_predictions
-from trainers.runs.state import RunState, next_phase, read_history, save_state, write_history
 from trainers.training import checkpoint
-from trainers.training.devices import Device
-from trainers.training.objective import Jit, trainable_view
+from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
+from trainers.training.devices import Device, open_device
+from trainers.training.embeddings import embed_split, inference_function
+from trainers.training.objective import count_by_label, trainable_view
+from trainers.training.plan import Plan
 from transforms import storage
+from transforms.errors import UsageError
 from transforms.runtime import console
 
-if TYPE_CHECKING:
-    import keras
-
-    from trainers.data.examples import Examples
+HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, on what and how.
+    """A plan with all that it needs to run.
 
     Attributes:
-      run: the run directory.
-      spec: the model's row.
-      phases: with the user's settings.
+      plan: what is trained on what, and how.
+      device: where.
       model: the whole model, built in the device's scope.
       inputs: of the dataset.
       counts: training records by label, int64 [classes].
-      seed: of the run.
-      device: that the model is on.
-      jit: whether XLA compiles the training step.
     """
 
-    run: str
-    spec: ModelSpec
-    phases: tuple[Phase, ...]
-    model: "keras.Model"
+    plan: Plan
+    device: Device
+    model: keras.Model
     inputs: Inputs
     counts: np.ndarray
-    seed: int
-    device: Device
-    jit: Jit
+
+    @property
+    def run(self) -> str:
+        """The run directory."""
+        return self.plan.options.run
 
 
-def train(job: Job, state: RunState) -> RunState:
-    """Trains to the end of the last phase, and returns the state there.
+def train_run(plan: Plan) -> RunState:
+    """Train a run from where it stands to its end, and evaluate it; return its last state.
 
     Raises:
       FmaError: a shard is damaged, or the loss is no longer finite; what was committed before is kept.
     """
-    checkpoint.settle(job.run, state)
+    options, spec, manifest = plan.options, plan.spec, plan.manifest
+    device = open_device(options.device)
+    keras.utils.set_random_seed(options.seed)
+    with device.strategy.scope():
+        model_input = ModelInput.of(spec.kind, manifest.config)
+        model = spec.build(model_input, len(manifest.labels), plan.model_options)
+    with locked(options.run), console.annotate_os_errors(options.run):
+        state = open_run(options.run, plan.config)  # again: another process may have ended before we got the lock
+        if state is None:
+            if spec.kind == "mel":
+                copy_transform(options.data, manifest, spec.kind, options.run)
+            state = create_run(options.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
+        else:
+            check_device(options.run, device)
+            console.log(f"carrying on after epoch {state.epoch}")
+        inputs = open_inputs(options.data, manifest, spec.kind, options.run)
+        job = Job(plan, device, model, inputs, count_by_label(options.data, manifest, spec.kind))
+        console.log(_describe(job))
+        return finish(job, train(job, state))
+
+
+def check_device(run: str, device: Device) -> None:
+    """Refuse to carry on with a run where it would not be the same run.
+
+    Raises:
+      UsageError: the device has another number of replicas or another precision.
+    """
+    before = load_config(run).made_with
+    advice = "Carry on where it began, or train in another --run"
+    if before.get("replicas") != device.replicas:
+        raise UsageError(
+            f"{run} was trained on {before.get('replicas')} replicas, and here are {device.replicas}: its batches "
+            f"would be others. {advice}"
+        )
+    if before.get("precision") != device.precision:
+        raise UsageError(
+            f"{run} was trained in {before.get('precision')} on {before.get('device')}, and the {device.name} here "
+            f"computes in {device.precision}: its optimizer would be another. {advice}"
+        )
+
+
+def _describe(job: Job) -> str:
+    counts, device = job.counts, job.device
+    where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
+    return (
+        f"{job.plan.spec.name}, {job.model.count_params():,} parameters, on {where}: {counts.sum():,} training records "
+        f"of {(counts > 0).sum()} genres"
+    )
+
+
+def train(job: Job, state: RunState) -> RunState:
+    """Train to the end of the last phase; return the state there."""
+    checkpoint.promote_best(job.run, state)
     write_history(job.run, [row for row in read_history(job.run) if row["epoch"] <= state.epoch])
-    while not state.phase_done or state.phase + 1 < len(job.phases):
+    while not state.phase_done or state.phase + 1 < len(job.plan.phases):
         if state.phase_done:
             state = next_phase(state)
         state = train_phase(job, state)
-        _tell_end(job, state)
+        phase = job.plan.phases[state.phase]
+        if state.phase_epoch < phase.epochs:
+            console.log(
+                f"stopped after {state.phase_epoch} of {phase.epochs} epochs: "
+                f"no lower validation loss in {phase.patience}"
+            )
     return state
 
 
 def train_phase(job: Job, state: RunState) -> RunState:
-    """Trains one phase from its start or from its last committed epoch to its end; returns the state there."""
-
-    phase = job.phases[state.phase]
-    batch_size = phase.batch_size * job.device.replicas
+    """Train one phase from its start or from its last committed epoch to its end; return the state there."""
+    phase = job.plan.phases[state.phase]
     with job.device.strategy.scope():
         if phase.prepare:
             phase.prepare(job.model)
     if state.epoch and not state.phase_epoch:
         checkpoint.load_best(job.run, job.model)
-    examples = make_examples(job, state, phase, batch_size)
+    examples = make_examples(job, state, phase)
     with job.device.strategy.scope():
         part = head_of(job.model) if phase.train == "head" else job.model
-        view = trainable_view(part, phase, examples.steps, job.jit)
+        view = trainable_view(part, phase, examples.steps, job.plan.options.jit)
     if state.phase_epoch:
         checkpoint.restore(job.run, state, job.model, view.optimizer)
     return _fit(job, state, phase, view, examples)
 
 
-def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "Examples":
-    """The phase's examples; for a phase that trains the head, features of the front, which the head is fitted to."""
-    from trainers.data.examples import feature_examples, record_examples
-    from trainers.training.embeddings import embed_split, inference
-
-    seed = epoch_seed(job.seed, state.epoch)
+def make_examples(job: Job, state: RunState, phase: Phase) -> Examples:
+    """Return the phase's examples; for a phase that trains the head, also set the head's scale from the features."""
+    seed, device = epoch_seed(job.plan.options.seed, state.epoch), job.device
+    batch_size = phase.batch_size * device.replicas
     if phase.train == "model":
         return record_examples(
             job.inputs,
@@ -100,10 +165,10 @@ def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "
             batch_size,
             job.counts,
             seed=seed,
-            reproducible=job.device.reproducible,
-            replicas=job.device.replicas,
+            reproducible=device.reproducible,
+            replicas=device.replicas,
         )
-    front = inference(front_of(job.model), job.device.strategy)
+    front = inference_function(front_of(job.model), device.strategy)
     training, validation = (
         embed_split(job.run, phase.name, front, job.inputs, split, batch_size=batch_size)
         for split in ("training", "validation")
@@ -111,40 +176,33 @@ def make_examples(job: Job, state: RunState, phase: Phase, batch_size: int) -> "
     assert training is not None  # a dataset without training records was refused
     if not state.phase_epoch:
         standardise(head_of(job.model), training.features)
-    by_track = job.spec.pool == "track"
+    by_track = job.plan.spec.pool == "track"
     return feature_examples(
-        training,
-        validation,
-        phase,
-        batch_size=batch_size,
-        by_track=by_track,
-        seed=seed,
-        replicas=job.device.replicas,
+        training, validation, phase, batch_size=batch_size, by_track=by_track, seed=seed, replicas=device.replicas
     )
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of order and augmentation for a stretch of training that begins after `epoch` epochs, below 2**31."""
+    """Return the seed, below 2**31, of order and augmentation for training that begins after so many epochs."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0] >> 1)
 
 
-def _fit(job: Job, state: RunState, phase: Phase, view: "keras.Model", examples: "Examples") -> RunState:
-    from trainers.training.callbacks import Board, Keeper, Narrator, Watch
-
+def _fit(job: Job, state: RunState, phase: Phase, view: keras.Model, examples: Examples) -> RunState:
+    phases, name = job.plan.phases, job.plan.spec.name
     validated = examples.validation is not None
     first, last = state.epoch, state.epoch - state.phase_epoch + phase.epochs
-    total = last + sum(later.epochs for later in job.phases[state.phase + 1 :])
-    label = job.spec.name if len(job.phases) == 1 else f"{job.spec.name}, {phase.name}"
-    keeper = Keeper(job.run, state, job.model, phase, validated)
+    total = last + sum(later.epochs for later in phases[state.phase + 1 :])
+    label = name if len(phases) == 1 else f"{name}, {phase.name}"
+    checkpointer = Checkpointer(job.run, state, job.model, phase, validated)
     with (
         console.progress(f"train {label}", (last - first) * examples.steps, "steps") as progress,
-        reading(job.inputs.dataset),
+        translate_read_errors(job.inputs.dataset),
     ):
         callbacks = [
-            Watch(job.run, state),
-            keeper,
-            Board(storage.join(job.run, LOGS), validated),
-            Narrator(progress, total, lines=not sys.stderr.isatty()),
+            NonFiniteLossGuard(job.run, state),
+            checkpointer,
+            EpochTensorBoard(storage.join(job.run, LOGS), validated),
+            ProgressLogger(progress, total, lines=not sys.stderr.isatty()),
         ]
         view.fit(
             examples.training,
@@ -155,39 +213,25 @@ def _fit(job: Job, state: RunState, phase: Phase, view: "keras.Model", examples:
             shuffle=False,  # the examples are shuffled already
             verbose=0,
         )
-    return keeper.state
-
-
-def _tell_end(job: Job, state: RunState) -> None:
-    phase = job.phases[state.phase]
-    if state.phase_epoch < phase.epochs:
-        console.log(
-            f"stopped after {state.phase_epoch} of {phase.epochs} epochs: no lower validation loss in {phase.patience}"
-        )
-
-
-HELD_OUT = ("validation", "test")
+    return checkpointer.state
 
 
 def finish(job: Job, state: RunState) -> RunState:
-    """Evaluates the best model on the splits that it was not trained on, and marks the run as finished.
-
-    Returns:
-      the state that is stored from then on.
-    """
+    """Evaluate the best model on the held-out splits, and mark the run as finished; return the state then stored."""
     if state.finished:
         remove_leftovers(job.run)  # it may have been killed just before it did so
         return state
     checkpoint.load_best(job.run, job.model)
-    labels, batch_size = job.inputs.manifest.labels, max(phase.batch_size for phase in job.phases)
-    predictor = Predictor(job.spec, job.model, job.device.strategy)
+    plan, inputs = job.plan, job.inputs
+    batch_size = max(phase.batch_size for phase in plan.phases)
+    predictor = Predictor(plan.spec, job.model, job.device.strategy)
     metrics = {}
     for split in HELD_OUT:
-        if count_records(job.inputs.manifest, job.inputs.kind, split):
-            metrics[split], predictions = evaluate_split(predictor, job.inputs, split, labels, batch_size)
+        if count_records(inputs.manifest, inputs.kind, split):
+            metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
             write_predictions(job.run, split, predictions)
     write_metrics(job.run, metrics)
-    early = state.phase_epoch < job.phases[state.phase].epochs
+    early = state.phase_epoch < plan.phases[state.phase].epochs
     state = replace(state, finished="validation no longer improved" if early else "all epochs done")
     save_state(job.run, state)
     remove_leftovers(job.run)

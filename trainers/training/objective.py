@@ -1,24 +1,36 @@
-"""The pieces of the training loop: class weights, label smoothing, schedule, optimizer, loss."""
+"""The objective of training: class weights, label smoothing, learning rate schedule, optimizer, loss and accuracy."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import keras
 import numpy as np
+import tensorflow as tf
+from keras import ops
 
 from trainers.models.spec import Phase
 from transforms.audio.features import KINDS
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest
 
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
 Jit = Literal["auto", "on", "off"]
 
 
+class UnweightedAccuracy(keras.metrics.CategoricalAccuracy):
+    """The share of right predictions, in which every example counts the same whatever it weighs in the loss.
+
+    Otherwise training accuracy, under class weights, would not be the same measure as validation accuracy. Only
+    padding, of weight 0, does not count.
+    """
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            sample_weight = ops.cast(ops.greater(sample_weight, 0), self.dtype)
+        return super().update_state(y_true, y_pred, sample_weight)
+
+
 def count_by_label(dataset: str, manifest: Manifest, kind: str, split: str = "training") -> np.ndarray:
-    """Records of a kind by label, int64 [classes], from the dataset's ledgers: no record is read."""
+    """Count records of a kind by label, int64 [classes], from the dataset's ledgers: no record is read."""
     counts: Counter[str] = Counter()
     for track in read_tracks(dataset, manifest):
         if track.split == split:
@@ -27,9 +39,7 @@ def count_by_label(dataset: str, manifest: Manifest, kind: str, split: str = "tr
 
 
 def class_weights(counts: np.ndarray, weighting: str) -> np.ndarray:
-    """What an example of each class weighs in the training loss.
-
-    The weight of an example is 1 on average, so the learning rate keeps its meaning.
+    """Return the weight of an example of each class in the training loss, 1 on average.
 
     Args:
       counts: examples by class, [classes].
@@ -45,8 +55,8 @@ def class_weights(counts: np.ndarray, weighting: str) -> np.ndarray:
     return (weights * (counts.sum() / (counts * weights).sum())).astype(np.float32)
 
 
-def smooth(labels: "tf.Tensor", smoothing: float) -> "tf.Tensor":
-    """Label smoothing: a share of each target [batch, classes] is spread evenly over all classes.
+def smooth_labels(labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Spread a share of each target [batch, classes] evenly over all classes.
 
     It is part of the training targets, not of the loss: validation losses are then plain cross-entropies, which can be
     compared between phases and runs.
@@ -54,10 +64,8 @@ def smooth(labels: "tf.Tensor", smoothing: float) -> "tf.Tensor":
     return labels * (1 - smoothing) + smoothing / labels.shape[-1]
 
 
-def cosine_schedule(phase: Phase, steps_per_epoch: int) -> "keras.optimizers.schedules.LearningRateSchedule":
-    """From 0 linearly to the phase's learning rate in the warm-up, then along a half cosine to 0 at the phase's end."""
-    import keras
-
+def cosine_schedule(phase: Phase, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a schedule: linearly from 0 to the phase's learning rate, then along a half cosine to 0 at its end."""
     total = phase.epochs * steps_per_epoch
     warmup = min(round(phase.warmup_epochs * steps_per_epoch), total - 1)
     return keras.optimizers.schedules.CosineDecay(
@@ -68,33 +76,24 @@ def cosine_schedule(phase: Phase, steps_per_epoch: int) -> "keras.optimizers.sch
     )
 
 
-def make_optimizer(phase: Phase, steps_per_epoch: int) -> "keras.Optimizer":
-    """AdamW with the phase's schedule; biases and batch norm's scale and offset do not decay."""
-    import keras
+def trainable_view(part: keras.Model, phase: Phase, steps_per_epoch: int, jit: Jit) -> keras.Model:
+    """Return a compiled model that shares its layers with `part`, which itself is then saved without an optimizer.
 
-    optimizer = keras.optimizers.AdamW(cosine_schedule(phase, steps_per_epoch), weight_decay=phase.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def trainable_view(part: "keras.Model", phase: Phase, steps_per_epoch: int, jit: Jit) -> "keras.Model":
-    """A compiled model that shares its layers with `part`, so that the part itself is saved without an optimizer.
+    The optimizer is AdamW, whose decay leaves out biases and batch norm's scale and offset. Call this in the strategy's
+    scope.
 
     Args:
-      part: logits from records, or from features; call this in the strategy's scope.
-      phase: its settings.
+      part: logits from records, or from features.
       steps_per_epoch: for the schedule.
       jit: whether XLA compiles the training step; "auto" leaves it to Keras.
     """
-    import keras
-
-    from trainers.training.callbacks import EachOnce
-
+    optimizer = keras.optimizers.AdamW(cosine_schedule(phase, steps_per_epoch), weight_decay=phase.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     view = keras.Model(part.inputs, part.outputs, name=part.name)
     view.compile(
-        optimizer=make_optimizer(phase, steps_per_epoch),
+        optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        weighted_metrics=[EachOnce(name="accuracy")],
+        weighted_metrics=[UnweightedAccuracy(name="accuracy")],
         jit_compile={"auto": "auto", "on": True, "off": False}[jit],
     )
     view.optimizer.build(view.trainable_variables)

@@ -5,22 +5,41 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from trainers.data.pipeline import Budget
-from transforms.dataset.manifest import Manifest, ShardFile
+from trainers.data.augment import Augmentation, seed_stream
+from trainers.data.errors import translate_read_errors
+from trainers.data.pipeline import (
+    Budget,
+    cache_and_shuffle,
+    find_shards,
+    open_inputs,
+    parse,
+    pipeline_options,
+    prefetch,
+    read_serialized,
+)
+from trainers.models import find_model
+from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of
+from transforms.dataset.manifest import Manifest, ShardFile, load
+from transforms.errors import UsageError
 from transforms.runtime import console
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
-    from trainers.models.spec import ModelSpec, Phase
+TRAINING = "training step"
+ROUNDS = 3
+SHORT = 4
+"""Steps of a short run: what a pipeline has made in advance is then used up."""
+
+Epoch = Callable[["tf.data.Dataset"], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is measured: some shards of one split.
+    """Some shards of one split, to measure with.
 
     Attributes:
       dataset: its path.
@@ -40,36 +59,171 @@ class Sample:
 
     @property
     def records(self) -> int:
-        """In the shards."""
+        """The records in the shards."""
         return sum(shard.records for shard in self.shards)
 
     @property
     def batched_records(self) -> int:
-        """In full batches."""
+        """The records in full batches."""
         return self.records - self.records % self.batch_size
 
 
-def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]:
-    """(name, pipeline up to there, records in one epoch of it) for each stage; the last one gives (input, target)."""
-    from trainers.data.pipeline import arrange, options, parse, read_serialized
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The pipeline up to and including a stage, as it was measured.
 
+    Attributes:
+      name: of the stage.
+      records_per_s: of the pipeline so far.
+      ms: milliseconds for each record so far.
+      added_ms: milliseconds more than the slowest stage before it; 0 where it works while that one does.
+    """
+
+    name: str
+    records_per_s: float
+    ms: float
+    added_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """A model's training step, with the same batch again and again.
+
+    Attributes:
+      name: of the model.
+      records_per_s: of the step alone.
+      step_ms: milliseconds for each step.
+      idle: share of the time in which the step waits for its input, where the pipeline feeds it.
+    """
+
+    name: str
+    records_per_s: float
+    step_ms: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """All measurements.
+
+    Attributes:
+      stages: in order; the last one is the training step where a model was measured.
+      bottleneck: name of a stage.
+      model: its training step, or None.
+    """
+
+    stages: list[Stage]
+    bottleneck: str
+    model: TrainingStep | None
+
+
+def take_sample(
+    dataset: str, split: str, *, kind: str | None, model: str | None, batch_size: int, records: int
+) -> Sample:
+    """Take the first shards of a split that together have about so many records.
+
+    Args:
+      kind: feature kind; by default that of the model, or the dataset's first.
+      model: name of the model whose step is measured, if any.
+
+    Raises:
+      UsageError: an argument does not fit the dataset.
+    """
+    if min(batch_size, records) < 1:
+        raise UsageError("--batch-size and --records must be at least 1")
+    manifest = load(dataset)
+    needed = find_model(model).kind if model else None
+    if needed and kind not in (None, needed):
+        raise UsageError(f"{model} reads {needed} records, not {kind}: leave --kind out")
+    kind = needed or kind or manifest.config.features[0]
+    shards: list[ShardFile] = []
+    for shard in find_shards(dataset, manifest, kind, split):
+        if sum(one.records for one in shards) >= max(records, batch_size):
+            break
+        shards.append(shard)
+    sample = Sample(dataset, manifest, kind, shards, batch_size, records)
+    if not sample.batched_records:
+        raise UsageError(
+            f"{dataset} has {sample.records:,} {kind} records for {split}, fewer than a batch of {batch_size:,}: "
+            f"use --batch-size {sample.records} or less"
+        )
+    return sample
+
+
+def measure(sample: Sample, seconds: float, model: str | None, weights: str | None) -> Throughput:
+    """Measure all stages, each for at least so many seconds.
+
+    Args:
+      model: name of a model whose training step is measured too.
+      weights: of the model; None for random ones, which cost the same.
+
+    Raises:
+      FmaError: a shard is damaged.
+    """
+    stages: list[Stage] = []
+    training_step = None
+    total = (3 if sample.kind == "stats" else 4) + bool(model)
+    with translate_read_errors(sample.dataset), console.progress("bench-input", total, "stages") as progress:
+        for name, stage, records in build_stages(sample):
+            progress.advance(0, name)
+            epochs = epochs_for(sample.wanted, records)
+            taken = time_passes(partial(exhaust, stage.repeat(epochs)), seconds)
+            stages.append(_stage(name, taken / (epochs * records), stages))
+            progress.advance()
+        if model:
+            progress.advance(0, TRAINING)
+            fed, training_step = time_training_step(model, weights, sample, stage, seconds)
+            stages.append(_stage(TRAINING, fed, stages))
+            progress.advance()
+    return Throughput(stages, find_bottleneck(stages, training_step), training_step)
+
+
+def _stage(name: str, seconds: float, before: list[Stage]) -> Stage:
+    ms = 1000 * seconds
+    return Stage(name, 1 / seconds, ms, max(0.0, ms - max((stage.ms for stage in before), default=0.0)))
+
+
+def find_bottleneck(stages: list[Stage], step: TrainingStep | None) -> str:
+    """Return the training step, where alone it takes fewer records/s than the input gives; else the costliest stage."""
+    inputs = [stage for stage in stages if stage.name != TRAINING]
+    if step and step.records_per_s < inputs[-1].records_per_s:
+        return TRAINING
+    return max(inputs, key=lambda stage: stage.added_ms).name
+
+
+def describe_bottleneck(found: Throughput) -> str:
+    """Return the bottleneck in a sentence."""
+    name, model = found.bottleneck, found.model
+    inputs = {stage.name: stage for stage in found.stages if stage.name != TRAINING}
+    if name in inputs:
+        whole = sum(stage.added_ms for stage in inputs.values())
+        name += f", {inputs[name].added_ms:.3f} of {whole:.3f} ms for each record of the input"
+    if not model:
+        return f"bottleneck: {name}"
+    rate = [stage.records_per_s for stage in inputs.values()][-1]
+    return (
+        f"bottleneck: {name}: {model.name} alone takes {model.records_per_s:,.0f} records/s "
+        f"({model.step_ms:.1f} ms a step), the input gives {rate:,.0f}; the step waits {model.idle:.0%} of the time"
+    )
+
+
+def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]:
+    """Yield (name, pipeline up to there, records in one epoch of it) for each stage; the last gives (input, target)."""
     serialized = read_serialized(sample.dataset, sample.shards, seed=0, shuffle=True, ordered=False)
-    serialized = serialized.with_options(options())
+    serialized = serialized.with_options(pipeline_options())
     yield "reading", serialized, sample.records
-    batches = arrange(serialized, Budget(False, sample.records), seed=0).batch(sample.batch_size, drop_remainder=True)
+    shuffled = cache_and_shuffle(serialized, Budget(False, sample.records), seed=0)
+    batches = shuffled.batch(sample.batch_size, drop_remainder=True)
     yield "shuffling and batching", batches, sample.batched_records
     parsed = parse(batches, sample.manifest, sample.kind, ordered=False)
     yield "parsing", parsed, sample.batched_records
     if sample.kind != "stats":  # there is nothing to augment in a track's statistics
-        yield "normalising and augmenting", augmented(sample, parsed), sample.batched_records
+        yield "normalising and augmenting", _augmented(sample, parsed), sample.batched_records
 
 
-def augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
+def _augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
     """Batches of (float32 [batch, ...], float32 [batch, classes]), normalised, with every augmentation switched on."""
     import tensorflow as tf
-
-    from trainers.data import ahead
-    from trainers.data.augment import Augmentation, seed_stream
 
     normalize, augment = _normalizer(sample), Augmentation().augment
     classes = len(sample.manifest.labels)
@@ -77,13 +231,11 @@ def augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
     def prepare(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(normalize(batch), tf.one_hot(batch["label"], classes), seed)
 
-    return ahead(tf.data.Dataset.zip(parsed, seed_stream(0)).map(prepare, tf.data.AUTOTUNE, False))
+    return prefetch(tf.data.Dataset.zip(parsed, seed_stream(0)).map(prepare, tf.data.AUTOTUNE, False))
 
 
 def _normalizer(sample: Sample) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor]":
     import tensorflow as tf
-
-    from trainers.data.pipeline import open_inputs
 
     have = sample.manifest.transform_fn
     if sample.kind == "mel" and (have is None or "mel" not in have.kinds):
@@ -93,19 +245,19 @@ def _normalizer(sample: Sample) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor]"
 
 
 def exhaust(dataset: "tf.data.Dataset") -> None:
-    """Takes everything out of a dataset, in C++: Python would be slower than some of the stages."""
+    """Take everything out of a dataset, in C++: Python would be slower than some of the stages."""
     import tensorflow as tf
 
     dataset.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1).numpy()
 
 
 def epochs_for(wanted: int, records: int) -> int:
-    """Epochs of so many records that give the records that are wanted: starting to read costs up to 0.1 s."""
+    """Return how many epochs of so many records give those that are wanted: starting to read costs up to 0.1 s."""
     return max(1, math.ceil(wanted / records))
 
 
 def time_passes(run_pass: Callable[[], None], seconds: float) -> float:
-    """Median seconds of a pass, over passes that take at least so long together; a first one is not counted."""
+    """Return the median seconds of a pass, over passes of at least so long together after an uncounted first one."""
     run_pass()
     taken: list[float] = []
     while not taken or sum(taken) < seconds:
@@ -115,42 +267,20 @@ def time_passes(run_pass: Callable[[], None], seconds: float) -> float:
     return statistics.median(taken)
 
 
-Epoch = Callable[["tf.data.Dataset"], object]
-
-ROUNDS = 3
-SHORT = 4
-"""Steps of a short run: what a pipeline has made in advance is then used up."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepTimes:
-    """A training step's time for each of its records, in seconds.
-
-    Attributes:
-      fed: by the input pipeline.
-      alone: with the same batch again and again.
-      idle: share of the step's time that it is longer by where it is fed.
-    """
-
-    fed: float
-    alone: float
-    idle: float
-
-
-def bench_step(
-    name: str, weights: str | None, sample: "Sample", batches: "tf.data.Dataset", seconds: float
-) -> StepTimes:
-    """Times a model's training step on one device, the one that TensorFlow chooses: medians of some rounds.
+def time_training_step(
+    name: str, weights: str | None, sample: Sample, batches: "tf.data.Dataset", seconds: float
+) -> tuple[float, TrainingStep]:
+    """Time a model's training step on one device, the one that TensorFlow chooses: medians of some rounds.
 
     Each round times both ways one after the other, since a machine's speed changes; of each, a short run is subtracted
     from a long one, since a run's start is not a step's.
 
     Args:
-      name: of the model.
-      weights: None for random ones, which cost the same.
-      sample: what the batches come from.
       batches: (input, target).
       seconds: least time of a long run.
+
+    Returns:
+      seconds for each record where the pipeline feeds the step, and the step alone.
 
     Raises:
       UsageError: the model cannot be built for this dataset.
@@ -160,8 +290,9 @@ def bench_step(
     steps = _steps_within(epoch, alone, seconds)
     rounds = [(_time_step(epoch, fed, steps), _time_step(epoch, alone, steps)) for _ in range(ROUNDS)]
     idle = statistics.median(1 - least / taken for taken, least in rounds)
-    together, least = (statistics.median(times) / sample.batch_size for times in zip(*rounds, strict=True))
-    return StepTimes(together, least, max(0.0, idle))
+    together, least = (statistics.median(times) for times in zip(*rounds, strict=True))
+    step = TrainingStep(name, sample.batch_size / least, 1000 * least, max(0.0, idle))
+    return together / sample.batch_size, step
 
 
 def _steps_within(epoch: Epoch, batches: "tf.data.Dataset", seconds: float) -> int:
@@ -186,12 +317,11 @@ def _time(epoch: Epoch, batches: "tf.data.Dataset") -> float:
     return time.perf_counter() - start
 
 
-def _make_epoch(name: str, weights: str | None, sample: "Sample") -> Epoch:
-    """What runs over batches as training does: training steps, or the frozen front where only that sees records."""
-    from trainers.models import find
-    from trainers.models.spec import ModelInput, ModelOptions, front_of
+def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
+    """Runs over batches as training does: training steps, or the frozen front where only that sees records."""
+    from trainers.training.objective import trainable_view
 
-    spec = find(name)
+    spec = find_model(name)
     shown = "" if spec.default_weights is None else weights or "none"
     inputs = ModelInput.of(sample.kind, sample.manifest.config)
     model = spec.build(inputs, len(sample.manifest.labels), ModelOptions(weights=weights or shown))
@@ -199,18 +329,12 @@ def _make_epoch(name: str, weights: str | None, sample: "Sample") -> Epoch:
     if phase is None:
         front = front_of(model)
         return lambda batches: front.predict(batches.map(lambda values, _: values), verbose=0)
-    return _trainer(model, phase, sample.batched_records // sample.batch_size)
-
-
-def last_phase(spec: "ModelSpec") -> "Phase | None":
-    """The last phase in which records go through the whole model; None where only the head is ever trained."""
-    return next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)
-
-
-def _trainer(model: "keras.Model", phase: "Phase", steps: int) -> Epoch:
-    from trainers.training.objective import trainable_view
-
     if phase.prepare:
         phase.prepare(model)
-    view = trainable_view(model, phase, steps, "auto")
+    view = trainable_view(model, phase, sample.batched_records // sample.batch_size, "auto")
     return lambda batches: view.fit(batches, epochs=1, shuffle=False, verbose=0)
+
+
+def last_phase(spec: ModelSpec) -> Phase | None:
+    """Return the last phase that trains the whole model on records; None where only the head is ever trained."""
+    return next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)

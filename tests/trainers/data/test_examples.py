@@ -7,7 +7,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.data.examples import feature_examples, record_examples
 from trainers.data.pipeline import open_inputs
-from trainers.training.embeddings import COLUMNS, Embedded, embed_split, sort_rows
+from trainers.training.embeddings import COLUMNS, Embeddings, embed_split, sort_rows
 from trainers.training.objective import trainable_view
 from transforms.errors import UsageError
 
@@ -26,11 +26,11 @@ def inputs(tmp_path_factory):
 COUNTS = np.array([8, 6, 6])
 
 
-def features(tracks: int = 6, windows: int = 4) -> Embedded:
+def features(tracks: int = 6, windows: int = 4) -> Embeddings:
     """Feature 0 is the track, feature 1 the window."""
     track_id = np.repeat(np.arange(tracks) * 10, windows)
     values = np.stack([track_id, np.tile(np.arange(windows), tracks)], axis=1).astype(np.float32)
-    return Embedded(values, track_id // 10 % 3, track_id, 3)
+    return Embeddings(values, track_id // 10 % 3, track_id, 3)
 
 
 def test_records_become_inputs_targets_and_weights(inputs):
@@ -107,7 +107,7 @@ def test_features_of_a_track_are_the_mean_of_its_windows():
     np.testing.assert_array_equal(whole.features, [[10 * track, 1.5] for track in range(6)])
     np.testing.assert_array_equal(whole.label, [0, 1, 2, 0, 1, 2])
     np.testing.assert_array_equal(whole.track_id, np.arange(6) * 10)
-    one = Embedded(np.ones((1, 2), np.float32), np.array([2]), np.array([7]), 3).by_track()
+    one = Embeddings(np.ones((1, 2), np.float32), np.array([2]), np.array([7]), 3).by_track()
     np.testing.assert_array_equal(one.track_id, [7])
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.trainers.synthetic import CONFIG, TRACKS, write_dataset
-from trainers.data import count_records, read_split, reading, steps_per_epoch
-from trainers.data.pipeline import MIN_SHUFFLE, Budget, available_memory, plan_memory, read_serialized
+from trainers.data import pipeline
+from trainers.data.errors import translate_read_errors
+from trainers.data.pipeline import MIN_SHUFFLE, Budget, ReadOptions, available_memory, plan_memory, read_serialized
 from transforms.audio.features import KINDS
 from transforms.dataset.manifest import load
 from transforms.dataset.verify import verify
@@ -21,6 +22,10 @@ def dataset(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("data") / "dataset"
     write_dataset(folder, ("mel", "raw", "stats"))
     return str(folder)
+
+
+def read_split(dataset: str, manifest, kind: str, split: str, batch_size: int, **options):
+    return pipeline.read_split(dataset, manifest, kind, split, ReadOptions(batch_size, **options))
 
 
 def records_of(batches) -> list[tuple[int, int]]:
@@ -84,8 +89,7 @@ def test_an_evaluation_has_the_same_order_every_time(dataset):
 def test_training_has_as_many_full_batches_as_the_manifest_promises(dataset, kind, batch_size):
     manifest = load(dataset)
     batches = read_split(dataset, manifest, kind, "training", batch_size, training=True)
-    steps = steps_per_epoch(manifest, kind, "training", batch_size)
-    assert steps == count_records(manifest, kind, "training") // batch_size
+    steps = sum(shard.records for shard in manifest.shards(kind, "training")) // batch_size
     assert int(batches.cardinality()) == len(list(batches)) == steps
     assert batches.element_spec[kind].shape.as_list() == [batch_size, *KINDS[kind].shape(CONFIG)]
     assert all(spec.shape.is_fully_defined() for spec in batches.element_spec.values())
@@ -154,7 +158,7 @@ def test_a_cached_split_does_not_read_its_files_again(tmp_path):
         else:
             with (
                 pytest.raises(FmaError, match=f"cannot read {path}.*run fma verify {tmp_path}"),
-                reading(str(tmp_path)),
+                translate_read_errors(str(tmp_path)),
             ):
                 records_of(batches)
         hidden.rename(path)
@@ -198,7 +202,7 @@ def test_a_damaged_shard_is_one_line_that_names_it(tmp_path, training):
     shard = manifest.shards("raw", "training")[1]
     change_byte(tmp_path / shard.path, shard.bytes - 100)
     batches = read_split(str(tmp_path), manifest, "raw", "training", 4, training=training)
-    with pytest.raises(FmaError) as caught, reading(str(tmp_path)):
+    with pytest.raises(FmaError) as caught, translate_read_errors(str(tmp_path)):
         records_of(batches)
     message = f"{tmp_path / shard.path}: record {shard.records - 1} is damaged (checksum): run fma verify {tmp_path}"
     assert str(caught.value) == message
@@ -210,7 +214,10 @@ def test_fewer_records_than_the_manifest_lists_end_the_epoch_with_an_error(tmp_p
     shards = [dataclasses.replace(shard, records=shard.records + 1) for shard in generation.shards]
     manifest.generations[0] = dataclasses.replace(generation, shards=shards)
     batches = read_split(str(tmp_path), manifest, "mel", "test", 4)
-    with pytest.raises(FmaError, match=f"{tmp_path} does not have the records.*run fma verify"), reading(str(tmp_path)):
+    with (
+        pytest.raises(FmaError, match=f"{tmp_path} does not have the records.*run fma verify"),
+        translate_read_errors(str(tmp_path)),
+    ):
         records_of(batches)
 
 
@@ -218,7 +225,7 @@ def test_errors_about_something_else_pass_through(dataset):
     import tensorflow as tf
 
     for error in (tf.errors.NotFoundError, tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError):
-        with pytest.raises(error), reading(dataset):
+        with pytest.raises(error), translate_read_errors(dataset):
             raise error(None, None, "a variable of the model")
 
 
@@ -231,9 +238,15 @@ def test_an_address_with_a_damaged_shard_is_named_and_not_read_again():
     import tensorflow as tf
 
     bucket = "gs://bucket/data"
-    with pytest.raises(FmaError, match=f"a shard of {bucket} is damaged: run fma verify {bucket}"), reading(bucket):
+    with (
+        pytest.raises(FmaError, match=f"a shard of {bucket} is damaged: run fma verify {bucket}"),
+        translate_read_errors(bucket),
+    ):
         raise tf.errors.DataLossError(None, None, "{{node}} corrupted record at 12 [Op:IteratorGetNext]")
-    with pytest.raises(FmaError, match=rf"cannot read {bucket}/a\.tfrecord, code 404: run") as caught, reading(bucket):
+    with (
+        pytest.raises(FmaError, match=rf"cannot read {bucket}/a\.tfrecord, code 404: run") as caught,
+        translate_read_errors(bucket),
+    ):
         raise tf.errors.NotFoundError(None, None, "{{node}} gs://bucket/data/a.tfrecord,\n\t code 404 [Op:Next]")
     assert "\n" not in str(caught.value)
 
@@ -253,8 +266,9 @@ def test_the_shuffle_buffer_holds_the_whole_split_or_what_fits():
     assert plan_memory(10, 50_000_000, 1_000, "off", shuffle=True) == Budget(False, 10)
 
 
-def test_little_memory_costs_no_records(dataset):
-    batches = read_split(dataset, load(dataset), "raw", "training", 4, training=True, memory=0)
+def test_little_memory_costs_no_records(dataset, monkeypatch):
+    monkeypatch.setattr(pipeline, "available_memory", lambda: 0)
+    batches = read_split(dataset, load(dataset), "raw", "training", 4, training=True)
     assert len(set(records_of(batches))) == 24
 
 

@@ -1,4 +1,4 @@
-"""trainers/models/mobilenet_v2.py and trainers/training/pretrained.py: what is trained when, with which weights."""
+"""trainers/models/mobilenet_v2.py and trainers/models/pretrained.py: what is trained when, with which weights."""
 
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import DATA
-from trainers.models import mobilenet_v2
+from trainers.models import mobilenet_v2, pretrained
 from trainers.models.layers import MelImage
 from trainers.models.spec import ModelInput, ModelOptions, front_of, head_of
-from trainers.training import pretrained
 from transforms.errors import UsageError
 
 INPUT = ModelInput((32, 20))

@@ -1,11 +1,14 @@
 """trainers/models: what every model must do, at tiny sizes, and what is particular to those from scratch."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -13,8 +16,8 @@ import tensorflow as tf
 
 from tests.trainers.small_models import CLASSES, DROPOUT_FREE, batch_of, build, fake_yamnet, ready
 from tests.trainers.training import two_devices
-from trainers.models import MODELS, find, waveform_cnn
-from trainers.models.layers import OverCrops, Standardise, resize_matrix
+from trainers.models import MODELS, find_model, waveform_cnn
+from trainers.models.layers import MultiCrop, Standardise, resize_matrix
 from trainers.models.spec import ModelInput, ModelOptions
 from transforms.config import DatasetConfig
 from transforms.errors import UsageError
@@ -56,6 +59,15 @@ def test_a_saved_model_answers_the_same(name, yamnet_file, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(values), model(values))
+
+
+def test_a_model_of_crops_keeps_the_names_that_files_of_earlier_versions_have(yamnet_file, tmp_path):
+    """Keras finds the class by its registered name, and its weights by the class's own name."""
+    build("waveform_cnn", yamnet_file).save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as file:
+        assert '"registered_name": "fma>OverCrops"' in file.read("config.json").decode()
+        with h5py.File(io.BytesIO(file.read("model.weights.h5"))) as weights:
+            assert "network" in weights["layers/over_crops"]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,7 +114,7 @@ def test_each_device_answers_for_its_share_of_a_batch(distributed):
 
 def test_an_unknown_model_is_refused_with_the_names_there_are():
     with pytest.raises(UsageError, match=r"mel_cmn.*mel_cnn"):
-        find("mel_cmn")
+        find_model("mel_cmn")
 
 
 def test_a_model_reads_the_shape_of_its_kind():
@@ -140,7 +152,7 @@ def ends(size):
 
 def test_evaluation_averages_the_log_probabilities_of_fixed_crops():
     signal = np.random.default_rng(0).standard_normal((3, 100)).astype("float32")
-    found = OverCrops(ends(40), size=40, crops=3, seed=0)(signal, training=False)
+    found = MultiCrop(ends(40), size=40, crops=3, seed=0)(signal, training=False)
     logits = np.stack([signal[:, [start, start + 39]] for start in (0, 30, 60)])
     expected = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).mean(0)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -148,7 +160,7 @@ def test_evaluation_averages_the_log_probabilities_of_fixed_crops():
 
 def test_training_sees_a_random_crop_that_its_seed_decides():
     ramp = np.broadcast_to(np.arange(100, dtype="float32"), (64, 100))
-    first, again, other = (OverCrops(ends(40), size=40, crops=3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (MultiCrop(ends(40), size=40, crops=3, seed=seed) for seed in (1, 1, 2))
     crops = np.asarray(first(ramp, training=True))
     np.testing.assert_array_equal(crops[:, 1] - crops[:, 0], 39)
     assert crops[:, 0].min() < 5

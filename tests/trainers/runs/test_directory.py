@@ -8,14 +8,19 @@ import pytest
 
 from trainers.models.spec import Phase
 from trainers.runs import directory
-from trainers.runs.directory import RunConfig, create_run, load_config, locked, open_run, versions
-from trainers.runs.state import (
+from trainers.runs.directory import (
+    RunConfig,
     RunState,
     advance,
+    create_run,
+    load_config,
     load_state,
+    locked,
     next_phase,
+    open_run,
     read_history,
     save_state,
+    versions,
     write_history,
 )
 from transforms.errors import FmaError, UsageError

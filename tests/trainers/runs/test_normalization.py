@@ -105,7 +105,7 @@ def test_a_run_carries_its_graph_and_keeps_it(copied, tmp_path):
     np.testing.assert_array_equal(load_transform(run, "mel")({"mel": values})["mel"], expected)
 
 
-def test_a_copy_that_was_broken_off_is_made_again(dataset, tmp_path, monkeypatch):
+def test_an_interrupted_copy_is_made_again(dataset, tmp_path, monkeypatch):
     run = str(tmp_path / "run")
     write = storage.write_bytes
 
@@ -121,7 +121,7 @@ def test_a_copy_that_was_broken_off_is_made_again(dataset, tmp_path, monkeypatch
     with pytest.raises(UsageError, match="has no normalisation graph"):
         load_transform(run, "mel")
     copy_transform(str(dataset), load(dataset), "mel", run)
-    assert load_transform(run, "mel").outputs["mel"].shape == [None, 32, 32]
+    assert load_transform(run, "mel")({"mel": some_mels(2)})["mel"].shape == [2, 32, 32]
 
 
 def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):

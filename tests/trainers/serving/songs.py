@@ -14,10 +14,9 @@ from tests.conftest import tone
 from tests.trainers.small_models import OPTIONS, fake_yamnet
 from tests.trainers.synthetic import CONFIG
 from trainers.data.pipeline import Inputs, open_inputs
-from trainers.models import find
+from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
-from trainers.runs.directory import MODEL, RunConfig, create_run
-from trainers.runs.state import RunState, save_state
+from trainers.runs.directory import MODEL, RunConfig, RunState, create_run, save_state
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
 from transforms import storage
@@ -62,7 +61,7 @@ def ingest(dataset: Path, tracks: list[Track]) -> Manifest:
 
 def write_run(run: Path, model: str, dataset: Path, graphs: Path, labels: Sequence[str] = GENRES) -> Path:
     """A finished run of a small model with random weights; `graphs` has the normalisation of the same settings."""
-    spec, manifest, labels = find(model), load(str(dataset)), list(labels)
+    spec, manifest, labels = find_model(model), load(str(dataset)), list(labels)
     weights = {"yamnet": str(run.parent / "yamnet.keras"), "mobilenet_v2": "none"}.get(model, "")
     if model == "yamnet":
         fake_yamnet(Path(weights))

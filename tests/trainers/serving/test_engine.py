@@ -14,7 +14,7 @@ from tests.conftest import tone
 from tests.trainers.serving.conftest import KINDS
 from tests.trainers.serving.songs import SETTINGS
 from trainers.evaluation.calibration import Calibration, calibrate, fit_temperature
-from trainers.evaluation.predict import log_softmax
+from trainers.evaluation.metrics import log_softmax
 from trainers.runs.predictions import read_run_predictions
 from trainers.serving.engine import WINDOWS, Batcher, Decoder, Engine
 from trainers.serving.pictures import COLUMNS, Spectrogram

@@ -7,7 +7,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.models.spec import CLASS_WEIGHTS, ModelInput, ModelOptions
 from trainers.training.loop import epoch_seed
-from trainers.training.objective import class_weights, cosine_schedule, count_by_label, smooth, trainable_view
+from trainers.training.objective import class_weights, cosine_schedule, count_by_label, smooth_labels, trainable_view
 
 COUNTS = np.array([100, 10, 0, 30])
 
@@ -54,7 +54,7 @@ def test_records_are_counted_by_label_without_reading_them(tmp_path):
 def test_smoothing_spreads_a_share_over_all_classes():
     import tensorflow as tf
 
-    found = smooth(tf.constant([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0]]), 0.2).numpy()
+    found = smooth_labels(tf.constant([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0]]), 0.2).numpy()
     np.testing.assert_allclose(found, [[0.85, 0.05, 0.05, 0.05], [0.45, 0.45, 0.05, 0.05]], rtol=1e-6)
 
 

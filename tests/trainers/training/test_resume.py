@@ -1,4 +1,4 @@
-"""A run that is broken off goes on where it was, wherever that is."""
+"""An interrupted run goes on where it was, wherever that is."""
 
 import os
 import signal
@@ -14,8 +14,7 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.runs.directory import read_metrics
-from trainers.runs.state import load_state, read_history
+from trainers.runs.directory import load_state, read_history, read_metrics
 from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,11 +54,7 @@ def epochs(run: Path) -> list[int]:
         ("trainers.training.callbacks.advance", 2, 1),  # in an epoch
         ("trainers.training.checkpoint.model_bytes", 1, 0),  # while the first epoch's files are written
         ("trainers.training.callbacks.save_state", 2, 1),  # the history has a row too many
-        (
-            "trainers.training.checkpoint.settle",
-            3,
-            2,
-        ),  # 1 at the start: committed, the best model is not in place
+        ("trainers.training.checkpoint.promote_best", 3, 2),  # 1 at the start; committed, but model.keras is old
         ("trainers.training.loop.save_state", 1, 3),
         ("trainers.training.loop.remove_leftovers", 1, 3),  # finished, but not tidied up
     ],
@@ -94,7 +89,7 @@ def validation_loss(dataset: Path, run: Path) -> float:
     import tensorflow as tf
 
     from trainers.data.pipeline import open_inputs
-    from trainers.evaluation.predict import Predictor
+    from trainers.evaluation.evaluate import Predictor
     from trainers.training.checkpoint import load_model
     from transforms.dataset.manifest import load
 
@@ -139,7 +134,7 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.backup, "write", spy)
+        patch.setattr(callbacks.checkpoint, "write", spy)
         kill_at(patch, "trainers.training.callbacks.advance", 2)
         with pytest.raises(Killed):
             train(dataset, run, "--epochs", "3")
@@ -197,8 +192,8 @@ def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path
 def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
     import tensorflow as tf
 
-    from trainers.commands.train import check_device
     from trainers.training.devices import Device
+    from trainers.training.loop import check_device
 
     strategy = tf.distribute.get_strategy()
     check_device(str(finished), Device("cpu", strategy, "float32"))

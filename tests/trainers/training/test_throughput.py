@@ -4,8 +4,15 @@ import pytest
 
 from fma import main
 from tests.trainers.synthetic import write_dataset
-from trainers.commands.bench_input import TRAINING, Stage, explain, find_bottleneck
-from trainers.training.throughput import epochs_for
+from trainers.training.throughput import (
+    TRAINING,
+    Stage,
+    Throughput,
+    TrainingStep,
+    describe_bottleneck,
+    epochs_for,
+    find_bottleneck,
+)
 
 INPUT_STAGES = ["reading", "shuffling and batching", "parsing", "normalising and augmenting"]
 
@@ -103,17 +110,15 @@ def test_the_bottleneck_of_the_input_is_its_costliest_stage():
 
 def test_the_training_step_is_the_bottleneck_where_alone_it_is_slower_than_the_input():
     stages = stages_of(0.2, 0.1, 0.3, 0.4, 0.5)  # the input gives 1,000 records/s
-    assert find_bottleneck(stages, 900) == TRAINING
-    assert find_bottleneck(stages, 1100) == "normalising and augmenting"
+    assert find_bottleneck(stages, TrainingStep("mel_cnn", 900, 1, 0)) == TRAINING
+    assert find_bottleneck(stages, TrainingStep("mel_cnn", 1100, 1, 0)) == "normalising and augmenting"
 
 
 def test_the_bottleneck_is_explained_in_a_sentence():
-    from dataclasses import asdict
-
-    result = {"stages": [asdict(stage) for stage in stages_of(0.2, 0.1, 0.3, 0.4)], "bottleneck": "parsing"}
-    assert explain(result | {"model": None}) == "bottleneck: parsing, 0.300 of 1.000 ms for each record of the input"
-    model = {"name": "mel_cnn", "records_per_s": 500.0, "step_ms": 64.0, "idle": 0.125}
-    assert explain(result | {"model": model, "bottleneck": TRAINING}) == (
+    stages = stages_of(0.2, 0.1, 0.3, 0.4)
+    sentence = "bottleneck: parsing, 0.300 of 1.000 ms for each record of the input"
+    assert describe_bottleneck(Throughput(stages, "parsing", None)) == sentence
+    assert describe_bottleneck(Throughput(stages, TRAINING, TrainingStep("mel_cnn", 500.0, 64.0, 0.125))) == (
         "bottleneck: training step: mel_cnn alone takes 500 records/s (64.0 ms a step), the input gives 1,000; "
         "the step waits 12% of the time"
     )

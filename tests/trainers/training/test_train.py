@@ -10,8 +10,7 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.runs.directory import load_config, read_metrics
-from trainers.runs.state import load_state, read_history
+from trainers.runs.directory import load_config, load_state, read_history, read_metrics
 from transforms.dataset.manifest import commit, load
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
@@ -65,7 +64,7 @@ def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
     import tensorflow as tf
 
     from trainers.data.pipeline import open_inputs
-    from trainers.evaluation.predict import Predictor
+    from trainers.evaluation.evaluate import Predictor
 
     inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(finished))
     model = keras.saving.load_model(finished / "model.keras", compile=False)

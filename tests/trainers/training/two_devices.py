@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
 from trainers.training.devices import Device
-from trainers.training.embeddings import inference
+from trainers.training.embeddings import inference_function
 
 STEPS = 3
 MODELS = ("waveform_cnn", "mel_cnn", "yamnet")
@@ -36,12 +36,12 @@ def answers(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> l
     keras.utils.set_random_seed(3)
     with strategy.scope():
         model = build(name, yamnet_file)
-    return inference(model, strategy)(tf.constant(batch_of(name, 7)[0])).numpy().tolist()
+    return inference_function(model, strategy)(tf.constant(batch_of(name, 7)[0])).numpy().tolist()
 
 
 def share(strategy: tf.distribute.Strategy) -> list[list[float]]:
     """For each of seven records, how many its device had at a time."""
-    count = inference(lambda values, training: tf.fill([len(values), 1], len(values)), strategy)
+    count = inference_function(lambda values, training: tf.fill([len(values), 1], len(values)), strategy)
     return count(tf.zeros([7, 2])).numpy().tolist()
 
 

@@ -1,4 +1,4 @@
-"""Files of pretrained weights: found, fetched, and loaded with errors that a user can act on."""
+"""Pretrained weights: files are found, fetched and loaded, with errors that a user can act on."""
 
 import http.client
 import os
@@ -24,12 +24,12 @@ IMAGENET_URL = (
 )
 TIMEOUT_S = 30
 UNREADABLE = (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile)
-"""What Keras raises for a file that is none of its own, or of another network."""
+"""Errors that Keras raises for a file that is none of its own, or of another network."""
 
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """A local path to read the file from, under its own name.
+    """Yield a local path to read the file from, under its own name.
 
     Raises:
       UsageError: there is no such file.
@@ -45,7 +45,7 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 def imagenet_file() -> str:
-    """The local path of Keras' ImageNet weights for MobileNetV2 without its top, fetched where Keras keeps such files.
+    """Return the path of Keras' ImageNet weights for MobileNetV2 without its top; fetch them to Keras' own folder.
 
     Raises:
       UsageError: they cannot be fetched.
@@ -69,7 +69,7 @@ def imagenet_file() -> str:
 
 
 def _fetch(url: str, path: str) -> None:
-    """Downloads a file; OSError or HTTPException where it does not arrive as a whole."""
+    """Download a file; OSError or HTTPException where it does not arrive as a whole."""
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, open(path, "wb") as target:
         shutil.copyfileobj(source, target)
         # http.client takes a connection that closes early for the end of the file. Keras knows no hash of this file.
@@ -79,11 +79,9 @@ def _fetch(url: str, path: str) -> None:
 
 
 def load_into(network: "keras.Model", path: str, what: str) -> None:
-    """Loads a weights file into a network.
+    """Load a weights file, .h5 or .weights.h5, into a network.
 
     Args:
-      network: whose weights have the shapes that the file must have.
-      path: a .h5 or .weights.h5 file.
       what: the network's name for the message.
 
     Raises:
@@ -103,7 +101,7 @@ def load_into(network: "keras.Model", path: str, what: str) -> None:
 
 
 def load_network(path: str, what: str) -> "keras.Model":
-    """Loads a whole saved network (.keras).
+    """Load a whole saved network (.keras).
 
     Raises:
       UsageError: the file is missing, or is no saved network.
@@ -118,6 +116,6 @@ def load_network(path: str, what: str) -> "keras.Model":
 
 
 def first_line(error: Exception | str) -> str:
-    """What an error says, cut to one short line."""
+    """Return an error's message, cut to one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}..."

@@ -5,22 +5,21 @@ import argparse
 import pytest
 
 from tests.trainers import tiny
+from trainers.commands.train import add_arguments, read_options
 from trainers.models.spec import ModelOptions
-from trainers.training.settings import add_settings, choose_options, choose_phases, describe_phase
+from trainers.training.plan import TrainOptions, choose_model_options, choose_phases, describe_phase
 from transforms.errors import UsageError
 
 
-def parse(*arguments: str) -> argparse.Namespace:
+def parse(*arguments: str) -> TrainOptions:
     parser = argparse.ArgumentParser()
-    add_settings(parser)
-    args = parser.parse_args(arguments)
-    args.seed = 3
-    return args
+    add_arguments(parser)
+    return read_options(parser.parse_args(["mel_cnn", "--data", "d", "--run", "r", "--seed", "3", *arguments]))
 
 
 def test_without_settings_the_models_own_hold():
     assert choose_phases(tiny.TWO_PHASES, parse()) == tiny.TWO_PHASES.phases
-    assert choose_options(tiny.TINY, parse()) == ModelOptions(seed=3)
+    assert choose_model_options(tiny.TINY, parse()) == ModelOptions(seed=3)
 
 
 def test_one_number_is_for_every_phase_and_several_are_for_each():

@@ -1,0 +1,203 @@
+"""Evaluation of a run's model on a split of a dataset: the predictions and their metrics."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.data.pipeline import Inputs, find_shards, open_inputs
+from trainers.evaluation import metrics
+from trainers.models import find_model
+from trainers.models.spec import ModelSpec, front_of, head_of
+from trainers.runs.directory import (
+    BASELINES,
+    RunConfig,
+    check_trained,
+    load_config,
+    read_metrics,
+    write_evaluation,
+    write_metrics,
+)
+from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
+from trainers.training.checkpoint import load_model
+from trainers.training.devices import import_tensorflow, open_device
+from trainers.training.embeddings import Embeddings, infer_split, inference_function
+from transforms.config import DatasetConfig, differences
+from transforms.dataset.manifest import Manifest, load
+from transforms.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+IRRELEVANT = {
+    "mel": ("features", "window_hop_frames"),
+    "raw": ("features", "window_hop_frames", "n_fft", "n_mels", "db_min", "db_step"),
+}
+"""Dataset settings that a kind's records do not depend on (the distance between windows does not change them)."""
+
+HEAD_BATCH = 4096
+
+
+def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device: str) -> tuple[dict[str, Any], str]:
+    """Evaluate a run on a split of a dataset, its own or another one, and store metrics and predictions in the run.
+
+    Args:
+      batch_size: records at a time, for each replica.
+      device: one of `trainers.training.devices.DEVICES`.
+
+    Returns:
+      the metrics of `evaluate_split` (for a baselines run, of `evaluate_baselines`), and the path of their file.
+    """
+    config, manifest = load_config(run), load(dataset)
+    own = manifest.digest == config.dataset["digest"]
+    if config.model == BASELINES:
+        from trainers.classical.baselines import evaluate_baselines
+
+        found, predictions = evaluate_baselines(run, dataset, split)
+    else:
+        check_fits(run, config, dataset, manifest, split)
+        import_tensorflow()
+        spec, strategy = find_model(config.model), open_device(device).strategy
+        with strategy.scope():
+            model = load_model(run)
+        inputs = open_inputs(dataset, manifest, spec.kind, run)
+        found, predictions = evaluate_split(Predictor(spec, model, strategy), inputs, split, config.labels, batch_size)
+    if own:
+        write_predictions(run, split, predictions)
+    if config.model == BASELINES:  # its metrics.json stays as fma baselines wrote it
+        return found, write_evaluation(run, manifest.digest, split, found)
+    if own:
+        return found, write_metrics(run, read_metrics(run) | {split: found})
+    return found, write_evaluation(run, manifest.digest, split, found | {"dataset": manifest.digest})
+
+
+def check_fits(run: str, config: RunConfig, dataset: str, manifest: Manifest, split: str) -> None:
+    """Refuse a dataset that a run cannot be evaluated on, before TensorFlow is imported.
+
+    Raises:
+      UsageError: the run has no model yet, the records differ from those of the training, no genre is known to the
+        model, or the split has no records.
+    """
+    check_trained(run)
+    kind = find_model(config.model).kind
+    find_shards(dataset, manifest, kind, split)
+    different = record_differences(DatasetConfig.from_json(config.dataset["config"]), manifest.config, kind)
+    if different:
+        raise UsageError(
+            f"{dataset} has other {kind} records than {run} was trained on: {'; '.join(different)}. "
+            "Ingest it with the same settings"
+        )
+    if not set(manifest.labels) & set(config.labels):
+        raise UsageError(
+            f"{dataset} and {run} have no genre in common: the dataset has {', '.join(manifest.labels)}; "
+            f"the model knows {', '.join(config.labels)}"
+        )
+
+
+def record_differences(have: DatasetConfig, want: DatasetConfig, kind: str) -> list[str]:
+    """Describe the settings by which the records of a kind differ, with both values."""
+    want = replace(want, **{name: getattr(have, name) for name in IRRELEVANT[kind]})
+    if kind == "raw" and have.window_samples == want.window_samples:
+        want = replace(want, window_frames=have.window_frames, hop_length=have.hop_length)
+    return [line.replace(", not ", " in the run, and ") + " in the dataset" for line in differences(have, want)]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Log-probabilities and true labels.
+
+    Attributes:
+      log_probabilities: float64 [n, classes].
+      label: int64 [n], as the dataset has them.
+      track_id: int64 [n].
+    """
+
+    log_probabilities: np.ndarray
+    label: np.ndarray
+    track_id: np.ndarray
+
+    def relabelled(self, ids: np.ndarray) -> "Predictions":
+        """Return these with other label ids, [dataset labels]; what becomes negative is left out."""
+        label = ids[self.label]
+        kept = label >= 0
+        return Predictions(self.log_probabilities[kept], label[kept], self.track_id[kept])
+
+
+class Predictor:
+    """Predicts with a trained model; several splits one after the other.
+
+    Args:
+      spec: the model's row.
+      model: the whole model, built or loaded in the strategy's scope.
+      strategy: each of its replicas takes a share of a batch.
+    """
+
+    def __init__(self, spec: ModelSpec, model: "keras.Model", strategy: "tf.distribute.Strategy"):
+        self.name, self._pooled = spec.name, spec.pool == "track"
+        self._forward = inference_function(front_of(model) if self._pooled else model, strategy)
+        self._head = inference_function(head_of(model), strategy) if self._pooled else None
+        self._replicas = strategy.num_replicas_in_sync
+
+    def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Predictions, Predictions | None]:
+        """Return predictions by window, and by track where the model's head classifies whole tracks.
+
+        Args:
+          batch_size: records at a time, for each replica.
+        """
+        whole_batch = batch_size * self._replicas
+        windows = infer_split(self._forward, inputs, split, whole_batch, f"evaluate {split}")
+        if not self._pooled:
+            return Predictions(metrics.log_softmax(windows.features), windows.label, windows.track_id), None
+        return self._classify(windows), self._classify(windows.by_track())
+
+    def _classify(self, embeddings: Embeddings) -> Predictions:
+        assert self._head is not None
+        rows = range(0, len(embeddings.label), HEAD_BATCH)
+        logits = [self._head(embeddings.features[start : start + HEAD_BATCH]).numpy() for start in rows]
+        return Predictions(metrics.log_softmax(np.concatenate(logits)), embeddings.label, embeddings.track_id)
+
+
+def evaluate_split(
+    predictor: Predictor, inputs: Inputs, split: str, labels: list[str], batch_size: int
+) -> tuple[dict[str, Any], RunPredictions]:
+    """Return the metrics of a model on a split, and its predictions by track.
+
+    Tracks of genres that the model does not know are left out, and counted under `left_out`. Genres that only the
+    model knows stay possible answers.
+
+    Args:
+      inputs: of the dataset, which may be another one than that of the training.
+      labels: genres in the order of the model's outputs.
+      batch_size: records at a time, for each replica.
+
+    Returns:
+      as `metrics.evaluate`, and `labels`, and `left_out`: tracks by genre; and the predictions of the other tracks.
+
+    Raises:
+      UsageError: no track of the split has a genre that the model knows.
+    """
+    windows, tracks = predictor.predict(inputs, split, batch_size)
+    genres = inputs.manifest.labels
+    ids = np.array([labels.index(genre) if genre in labels else -1 for genre in genres], np.int64)
+    _, first = np.unique(windows.track_id, return_index=True)
+    left_out = Counter(genres[label] for label in windows.label[first] if ids[label] < 0)
+    windows, tracks = windows.relabelled(ids), tracks and tracks.relabelled(ids)
+    if not len(windows.label):
+        raise UsageError(
+            f"no {split} track of {inputs.dataset} has a genre that the model knows (it knows {', '.join(labels)}; "
+            f"the tracks are {', '.join(sorted(left_out))})"
+        )
+    result: dict[str, Any] = metrics.evaluate(windows.log_probabilities, windows.label, windows.track_id, labels)
+    if tracks is not None:
+        whole = metrics.evaluate(tracks.log_probabilities, tracks.label, tracks.track_id, labels)
+        result["per_track"] = whole["per_track"]
+    result |= {"labels": labels, "left_out": dict(sorted(left_out.items()))}
+    return result, _predictions_by_track(predictor.name, tracks or windows, labels)
+
+
+def _predictions_by_track(model: str, predictions: Predictions, labels: list[str]) -> RunPredictions:
+    values = metrics.checked(predictions.log_probabilities, predictions.label, len(labels))
+    tracks = metrics.by_track(values, predictions.label, predictions.track_id)
+    return single_model_predictions(model, tracks.track_ids, tracks.labels, labels, tracks.log_probabilities)

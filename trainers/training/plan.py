@@ -1,0 +1,185 @@
+"""The plan of a training run: a model's own settings, the user's and the dataset's, put together and checked."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from trainers.data.pipeline import find_shards
+from trainers.models import find_model
+from trainers.models.spec import ModelOptions, ModelSpec, Phase
+from trainers.runs.directory import RunConfig, versions
+from trainers.runs.normalization import find_transform
+from transforms.dataset.manifest import Manifest, load
+from transforms.errors import UsageError
+from transforms.runtime import console
+
+if TYPE_CHECKING:
+    from trainers.training.objective import Jit
+
+MIXUP_ALPHA = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What a user asks `fma train` for; None leaves a setting to the model.
+
+    Attributes:
+      model: its name.
+      data: path of the dataset.
+      run: the run directory.
+      seed: of weights, order, augmentation and dropout.
+      device: one of `trainers.training.devices.DEVICES`.
+      jit: whether XLA compiles the training step.
+      epochs, learning_rate: one number for every phase, or one for each; 0 epochs skip a phase.
+      batch_size, label_smoothing, class_weights, patience, weight_decay: for every phase; see `Phase`.
+      no_augment: switches off all augmentation that is not switched on by name.
+      spec_augment, mixup, gain: switch one augmentation on or off.
+      weights, dropout, width, image_size: see `ModelOptions`.
+    """
+
+    model: str
+    data: str
+    run: str
+    seed: int = 0
+    device: str = "auto"
+    jit: "Jit" = "auto"
+    epochs: tuple[int, ...] | None = None
+    learning_rate: tuple[float, ...] | None = None
+    batch_size: int | None = None
+    label_smoothing: float | None = None
+    class_weights: str | None = None
+    patience: int | None = None
+    weight_decay: float | None = None
+    no_augment: bool = False
+    spec_augment: bool | None = None
+    mixup: bool | None = None
+    gain: bool | None = None
+    weights: str = ""
+    dropout: float | None = None
+    width: float | None = None
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what, and how.
+
+    Attributes:
+      options: the user's.
+      spec: the model's row.
+      phases: with the user's settings.
+      model_options: with the user's settings.
+      manifest: the dataset's.
+      config: what config.json will say, without the device.
+    """
+
+    options: TrainOptions
+    spec: ModelSpec
+    phases: tuple[Phase, ...]
+    model_options: ModelOptions
+    manifest: Manifest
+    config: RunConfig
+
+
+def make_plan(options: TrainOptions) -> Plan:
+    """Put the model's own settings, the user's and the dataset's together.
+
+    Raises:
+      UsageError: the model is unknown, a setting does not fit it, or there is no dataset.
+    """
+    spec = find_model(options.model)
+    phases, model_options = choose_phases(spec, options), choose_model_options(spec, options)
+    manifest = load(options.data)
+    config = RunConfig(
+        model=spec.name,
+        options={name: value for name, value in asdict(model_options).items() if name != "seed"},
+        seed=options.seed,
+        dataset={"path": options.data, "digest": manifest.digest, "config": manifest.config.to_json()},
+        labels=list(manifest.labels),
+        phases=[describe_phase(phase) for phase in phases],
+        made_with=versions(),
+    )
+    return Plan(options, spec, phases, model_options, manifest, config)
+
+
+def check_dataset(plan: Plan, *, new: bool) -> None:
+    """Refuse a dataset that cannot be trained on, before TensorFlow is imported.
+
+    Args:
+      new: whether the run has yet to get its normalisation graph.
+
+    Raises:
+      UsageError: the records are of another kind, there is no training split, one genre only, or no statistics.
+      FmaError: a shard is missing.
+    """
+    dataset, manifest, kind = plan.options.data, plan.manifest, plan.spec.kind
+    find_shards(dataset, manifest, kind, "training")
+    if len(manifest.labels) < 2:
+        raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
+    if new and kind == "mel":
+        find_transform(dataset, manifest, kind)
+    if not manifest.shards(kind, "validation"):
+        console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
+
+
+def choose_model_options(spec: ModelSpec, options: TrainOptions) -> ModelOptions:
+    """Return the model's options.
+
+    Raises:
+      UsageError: the model takes no weights.
+    """
+    if options.weights and spec.default_weights is None:
+        raise UsageError(f"{spec.name} takes no --weights: it is trained from scratch")
+    given = _given(options, "dropout", "width", "image_size")
+    return ModelOptions(weights=options.weights or spec.default_weights or "", seed=options.seed, **given)
+
+
+def choose_phases(spec: ModelSpec, options: TrainOptions) -> tuple[Phase, ...]:
+    """Return the model's phases with the user's settings; a phase of 0 epochs is left out.
+
+    Raises:
+      UsageError: a setting does not fit the model.
+    """
+    if options.spec_augment and spec.kind != "mel":
+        raise UsageError(f"--spec-augment masks mel images, and {spec.name} reads {spec.kind}")
+    epochs = _for_each_phase("--epochs", options.epochs, spec)
+    rates = _for_each_phase("--learning-rate", options.learning_rate, spec)
+    phases = (
+        _change(phase, options, {"epochs": count, "learning_rate": rate})
+        for phase, count, rate in zip(spec.phases, epochs, rates, strict=True)
+    )
+    kept = tuple(phase for phase in phases if phase.epochs)
+    if not kept:
+        raise UsageError("--epochs: at least one phase needs epochs")
+    return kept
+
+
+def _for_each_phase(option: str, values: Sequence | None, spec: ModelSpec) -> list:
+    if values is None:
+        return [None] * len(spec.phases)
+    if len(values) not in (1, len(spec.phases)):
+        names = ", ".join(phase.name for phase in spec.phases)
+        raise UsageError(f"{option}: {len(values)} numbers for {len(spec.phases)} phases of {spec.name} ({names})")
+    return list(values) if len(values) > 1 else [values[0]] * len(spec.phases)
+
+
+def _change(phase: Phase, options: TrainOptions, changes: dict[str, Any]) -> Phase:
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.no_augment:
+        changes |= {"spec_augment": False, "mixup": 0.0, "gain": False}
+    changes |= _given(options, "batch_size", "label_smoothing", "patience", "weight_decay", "class_weights")
+    changes |= _given(options, "spec_augment", "gain")
+    if options.mixup is not None:
+        changes["mixup"] = (phase.mixup or MIXUP_ALPHA) if options.mixup else 0.0
+    return replace(phase, **changes)
+
+
+def _given(options: TrainOptions, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def describe_phase(phase: Phase) -> dict[str, Any]:
+    """Return a phase as plain values for config.json."""
+    values = asdict(phase)
+    del values["prepare"]  # a function, and the model's own
+    return values
