@@ -14,7 +14,7 @@ COMMANDS = {
     "compact": ("transforms", "rewrite the generations of a dataset into one"),
     "show": ("transforms", "what a dataset holds, and a contact sheet of its mel spectrograms"),
     "statistics": ("pipelines", "analyse the training split: the normalisation that training uses"),
-    "train": ("trainers", "train a model on a dataset; carries on where a run was broken off"),
+    "train": ("trainers", "train a model on a dataset; resumes an interrupted run"),
     "baselines": ("trainers", "classical models on the tracks' statistics, tuned and scored"),
     "evaluate": (
         "trainers",
@@ -35,7 +35,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 2 for bad arguments, 1 for a failure."""
+    """Run a command and return its exit code: 0, 2 for bad arguments, 1 for a failure."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="fma",
@@ -65,11 +65,11 @@ def module_name(command: str) -> str:
 
 
 def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argparse.Namespace]:
-    """A command's module and its arguments; options it does not know are for Beam, where it takes such.
+    """Parse a command's arguments and return its module, too; unknown options go to Beam, where it takes such.
 
     Raises:
       UsageError: an argument names something that does not exist.
-      SystemExit: with code 2, and the reason on standard error, for arguments that do not fit; with 0 after --help.
+      SystemExit: with code 2, and the reason on standard error, for invalid arguments; with 0 after --help.
     """
     module = importlib.import_module(module_name(command))
     parser = argparse.ArgumentParser(prog=f"fma {command}", allow_abbrev=False)

@@ -1,45 +1,45 @@
-"""Errors that a user can act on, and the reasons for which a track is left out.
+"""Errors that a user can act on, and the reasons for which a track is not ingested.
 
-Anything else that is raised is a programming error and keeps its traceback.
+Any other exception is a programming error and keeps its traceback.
 """
 
 from typing import Any
 
 
 class FmaError(Exception):
-    """The command failed; the message is one line that says what to do. Exit code 1."""
+    """A failure of the command; the message is one line that says what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(FmaError):
-    """An argument or an input's form is wrong; nothing was started. Exit code 2."""
+    """A wrong argument or form of an input; nothing was started. Exit code 2."""
 
     exit_code = 2
 
 
 class StorageError(FmaError, OSError):
-    """Cloud storage refused, or did not answer. An OSError too, as that of a disk is: no fault of a track's."""
+    """A refusal or silence of cloud storage; an OSError, as those of disks are, since it is not a track's fault."""
 
 
 class UnreachableError(StorageError):
-    """Cloud storage did not answer; that may pass, so what was being done can be tried again later or elsewhere."""
+    """A silence of cloud storage; it may pass, so the work can be retried later or elsewhere."""
 
 
 class NoPermissionError(StorageError, PermissionError):
-    """Cloud storage does not let this account do it."""
+    """A refusal of cloud storage for want of permission."""
 
 
 class TemplateWrittenError(FmaError):
-    """The job was written to a template, as --template_location asks, and not run; the message says what comes next."""
+    """The job was written to a template, as --template_location asks, and not run; the message says what is next."""
 
 
 class TrackError(Exception):
-    """One track cannot be ingested; it is counted under `reason` and the others go on.
+    """A track that cannot be ingested; it is counted under `reason`, and the others go on.
 
     Args:
       reason: one of `transforms.errors.REASONS`.
-      message: what was found, for the failures file.
+      message: what was found, for the ledger of failures.
     """
 
     def __init__(self, reason: str, message: str):

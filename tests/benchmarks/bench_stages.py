@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from tests.benchmarks import clips
 from tests.benchmarks.bench_front_end import CONFIG
 from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, spread
-from transforms.audio.decode import BLOCK_VALUES, AudioFacts, ZeroedStretches, find_peak, mix_to_mono, resample
+from transforms.audio.decode import BLOCK_VALUES, AudioFacts, DropoutDetector, find_peak, mix_to_mono, resample
 from transforms.audio.features import KINDS, Feature, to_pcm16
 from transforms.records import Record, frame, serialize
 
@@ -59,7 +59,7 @@ def our_stages() -> list[Stage]:
         return blocks
 
     def searched(blocks: list[np.ndarray]) -> list[np.ndarray]:
-        stretches = ZeroedStretches(44_100)
+        stretches = DropoutDetector(44_100)
         for mono in blocks:
             stretches.push(mono)
         return blocks

@@ -188,7 +188,7 @@ def _processes_below(root: int) -> list[tuple[int, str]]:
     for pid in (root, *descendants(root)):
         with suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            role = "decoder" if b"sandbox" in command else "worker" if b"sdk_worker" in command else "launcher"
+            role = "decoder" if b"decoder_main" in command else "worker" if b"sdk_worker" in command else "launcher"
             found.append((pid, "launcher" if pid == root else role))
     return found
 

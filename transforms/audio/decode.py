@@ -1,4 +1,4 @@
-"""From a file's bytes to a stream of mono samples at the dataset's rate."""
+"""Decoding: from a file's bytes to a stream of mono samples at the dataset's rate."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ import soxr
 from transforms.errors import TrackError
 
 SHORTEST_SECONDS = 0.02
-"""Shorter stretches do not count: a frame of mp3 is 24 ms or longer, and a zero crossing may hit zero by chance."""
+"""Shorter stretches of zeros do not count: a frame of mp3 has 24 ms or more, and a zero crossing may hit zero."""
 
 
-class ZeroedStretches:
-    """Counts the samples of a stream that lie in such stretches.
+class DropoutDetector:
+    """A counter of samples in stretches of exact zeros inside a track, as lost frames leave them.
 
     Args:
       sample_rate: Hz.
 
     Attributes:
-      samples: counted so far; a stretch counts when the sound behind it has begun.
+      samples: counted so far; a stretch counts once the sound after it has begun.
     """
 
     def __init__(self, sample_rate: int):
@@ -31,12 +31,12 @@ class ZeroedStretches:
         self._open = 0  # length of the stretch that the last block ended in
 
     def push(self, block: np.ndarray) -> None:
-        """Takes the next piece of the signal, [n] with n > 0; the count does not depend on how it is cut."""
+        """Add the next block of the signal, [n] with n > 0; the count does not depend on how it is cut."""
         lengths = self._ended_in(block)
         self.samples += int(lengths[lengths >= self._shortest].sum())
 
     def _ended_in(self, block: np.ndarray) -> np.ndarray:
-        """Lengths of the stretches that end in the block; of those that lie inside it, the short ones may be absent."""
+        """Return the lengths of the stretches that end in the block; short ones inside it may be left out."""
         lengths = np.array([self._open])
         if not self._heard:
             sounds = block != 0
@@ -57,17 +57,16 @@ class ZeroedStretches:
 
 
 BLOCK_VALUES = 1 << 19
-"""Samples times channels read at once: what a block goes through stays near to a core."""
+"""Samples times channels read at once: a block stays in the caches of a core while it is processed."""
 
 PIECE = 1 << 16
-"""Samples that are resampled at once: soxr copies all that it is given, which is faster while that stays in a core's
-own cache; so is what is done with the result."""
+"""Samples that are resampled at once: soxr copies its input, which is fastest within a core's own cache."""
 
 TRUNCATED_BELOW = 0.9
 """A track that decodes to less than this share of its declared length counts as truncated."""
 
 HIGHEST_RATE = 1_000_000
-"""Hz. A header that says more is damaged: a song would else seem to last no time, and be too short."""
+"""Hz. A header with more is damaged: the song would seem to last no time, and be too short."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -77,7 +76,7 @@ SILENCE = 1 / 32768
 
 @dataclass(slots=True)
 class AudioFacts:
-    """What decoding found out about a track; complete when its blocks have been read.
+    """What decoding finds out about a track; complete when its blocks have been read.
 
     Attributes:
       sample_rate: Hz, of the file.
@@ -112,7 +111,7 @@ class AudioFacts:
 
 
 def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
-    """Decodes a file and mixes it to mono.
+    """Decode a file and mix it to mono.
 
     Args:
       file: seekable, in any format that libsndfile reads.
@@ -130,7 +129,7 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
             raise TrackError("corrupt_audio", f"its header says {sound.samplerate:,} samples a second")
         facts.declared_frames = sound.frames
         block_frames = max(1, BLOCK_VALUES // sound.channels)
-        stretches = ZeroedStretches(sound.samplerate)
+        stretches = DropoutDetector(sound.samplerate)
         while True:
             block = _read(sound, block_frames)
             if len(block):
@@ -147,7 +146,7 @@ def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
 
 
 def mix_to_mono(block: np.ndarray) -> np.ndarray:
-    """float32 [n, channels] to the mean of its channels, float32 [n]."""
+    """Return the mean of the channels: float32 [n, channels] to float32 [n]."""
     channels = block.shape[1]
     if channels == 1:
         return block[:, 0]
@@ -159,13 +158,13 @@ def mix_to_mono(block: np.ndarray) -> np.ndarray:
 
 
 def resample(blocks: Iterator[np.ndarray], facts: AudioFacts, sample_rate: int, quality: str) -> Iterator[np.ndarray]:
-    """Resamples a stream; the result does not depend on how it is cut into blocks.
+    """Resample a stream; the result does not depend on how it is cut into blocks.
 
     Args:
       blocks: mono float32 [n] at facts.sample_rate, which is known once the first block is there.
       facts: of the track.
-      sample_rate: wanted, in Hz.
-      quality: soxr's name of it.
+      sample_rate: of the result, in Hz.
+      quality: one of soxr's names.
 
     Yields:
       float32 [m] at `sample_rate`.
@@ -184,18 +183,18 @@ def resample(blocks: Iterator[np.ndarray], facts: AudioFacts, sample_rate: int, 
 
 
 def check_length(facts: AudioFacts, declared_seconds: float | None) -> None:
-    """Raises TrackError truncated_audio where much less was decoded than metadata, or else the header, declares."""
+    """Raise TrackError truncated_audio where much less was decoded than the metadata, or else the header, declares."""
     declared = declared_seconds or facts.declared_frames / facts.sample_rate
     if facts.seconds < TRUNCATED_BELOW * declared:
         raise TrackError("truncated_audio", f"{facts.seconds:.1f} s decoded where {declared:.1f} s are declared")
 
 
 class _Stream(soundfile.SoundFile):
-    """A file that is read once, from its beginning to its end."""
+    """A sound file that is read once, from its beginning to its end."""
 
     def seekable(self) -> bool:
-        """No: soundfile would seek to where it is after each read. libmpg123 then decodes some frames once more, and
-        what follows is rounded differently: samples would depend on the size of the blocks."""
+        """Return False: else soundfile seeks to its own position after each read, libmpg123 decodes some frames again
+        and rounds what follows differently, and samples depend on the size of the blocks."""
         return False
 
 
@@ -214,19 +213,19 @@ def _read(sound: soundfile.SoundFile, frames: int) -> np.ndarray:
 
 
 def find_peak(mono: np.ndarray, facts: AudioFacts) -> float:
-    """Largest absolute sample of float32 [n].
+    """Return the largest absolute sample of float32 [n].
 
     Raises:
       TrackError: corrupt_audio, where a sample is infinite, not a number, or so large that its power is infinite.
     """
     peak = max(float(mono.max()), -float(mono.min()))
-    if not peak * peak * len(mono) < FLOAT32_MAX:  # nor is it where the peak is not a number
+    if not peak * peak * len(mono) < FLOAT32_MAX:  # also true where the peak is not a number
         raise TrackError("corrupt_audio", f"a sample after {facts.seconds:.1f} s is infinite or not a number")
     return peak
 
 
 def _not_audio(file: BinaryIO, error: soundfile.LibsndfileError) -> TrackError:
-    """Says what a file is that libsndfile does not recognise."""
+    """Return the error for a file that libsndfile does not recognise, which says what it is."""
     file.seek(0)
     head = file.read(1 << 16)
     if not head:
@@ -239,7 +238,7 @@ def _not_audio(file: BinaryIO, error: soundfile.LibsndfileError) -> TrackError:
 
 
 def _after_id3(file: BinaryIO, head: bytes) -> int:
-    """Bytes behind an ID3v2 tag, whose size is four bytes of 7 bits each (id3.org, ID3v2.3, section 3.1)."""
+    """Return the bytes after an ID3v2 tag, whose size is four bytes of 7 bits each (id3.org, ID3v2.3, section 3.1)."""
     size = 0
     for byte in head[6:10]:
         size = size << 7 | byte & 0x7F

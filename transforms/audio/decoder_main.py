@@ -1,4 +1,4 @@
-"""The life of a process that `transforms.audio.decoder_process` starts: tracks in, records out."""
+"""The program of the decoder's process, which `transforms.audio.decoder_process` starts: tracks in, records out."""
 
 import os
 import pickle
@@ -18,13 +18,13 @@ from transforms.records import Record, digest, frame, serialize
 from transforms.tracks import Track
 
 TOGETHER = 1 << 20
-"""Bytes of records in a message, about: each message wakes the parent, which costs more than to copy a record."""
+"""Bytes of records in a message, about: waking the parent costs more than copying a record."""
 
 
 def serve() -> None:
-    """The child's whole life: tracks in, records out, until the parent is gone."""
+    """Extract the records of tracks, until the parent is gone."""
     connection = Connection(int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     config = connection.recv()
     _limit_memory(int(sys.argv[2]))
     while True:
@@ -32,7 +32,7 @@ def serve() -> None:
             track, label, seconds = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        # The parent ends a track that takes too long; where the parent is gone, this alarm ends the process.
+        # The parent kills this process if a track takes too long; this alarm does where the parent is gone.
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             _serve_track(connection, track, label, config)
@@ -76,7 +76,7 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Bounds private memory on Linux, which counts anonymous maps towards RLIMIT_DATA."""
+    """Limit private memory, on Linux, where anonymous maps count towards RLIMIT_DATA."""
     if not os.path.exists("/proc/self/statm"):
         return
     with open("/proc/self/statm") as file:

@@ -1,8 +1,8 @@
-"""Tracks are decoded in a process of their own, so that one that hangs, crashes or eats memory costs itself alone.
+"""The decoder's process: a track that hangs, crashes or takes too much memory fails alone.
 
-libsndfile and the codecs below it are C code that reads whatever people upload; no Python thread can stop them. The
-parent hands over a track, the child sends back its records, and a child that overruns its time or memory is killed and
-replaced. One child serves a worker for as long as it behaves.
+libsndfile and the codecs below it are C code that reads untrusted files, and no Python thread can stop them. The parent
+sends a track, the child returns its records; a child that exceeds its time or memory is killed and replaced. One child
+serves a worker for any number of tracks.
 """
 
 import os
@@ -27,22 +27,22 @@ from transforms.tracks import Track, TrackFacts
 BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process a core
 
 SAME_KERNELS = {"OPENBLAS_CORETYPE": "Haswell"} if platform.machine() in ("x86_64", "AMD64") else {}
-"""OpenBLAS picks its kernels by the CPU's name, and two of them round differently: a dataset's digest must not tell on
-which machines it was made. These run on every x86-64 CPU that TensorFlow runs on."""
+"""OpenBLAS picks its kernels by the CPU, and they round differently: a dataset's digest must not depend on the machine.
+These run on every x86-64 CPU that TensorFlow runs on."""
 
 _MEGABYTES = {"MMAP_THRESHOLD": 32, "TRIM_THRESHOLD": 256, "TOP_PAD": 16}
 HEAP_KEPT = {f"MALLOC_{name}_": str(size << 20) for name, size in _MEGABYTES.items()}
-"""For glibc: by default it gives each block's memory back to the system, whose fresh pages cost a tenth of a track."""
+"""For glibc, which by default returns each block's memory to the system: fresh pages cost a tenth of a track's time."""
 
 GRACE = 60.0
-"""Seconds beyond its limit after which a track's process ends by itself."""
+"""Seconds beyond the limit of a track after which its process ends by itself."""
 
 WriteFramed = Callable[[str, bytes, int], None]
 """Called with (kind, the record as it stands in a TFRecord file, its content digest)."""
 
 
 class ProcessDiedError(TrackError):
-    """The track's process ended under it."""
+    """The process ended while it had the track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Limits:
 
 
 class TrackProcess:
-    """Runs `extract` in a child process.
+    """A child process that runs `extract`.
 
     Args:
-      config: the dataset's.
+      config: the settings of the dataset.
       limits: for each track.
     """
 
@@ -70,8 +70,8 @@ class TrackProcess:
         self._config, self._limits = config, limits
         self._process: subprocess.Popen | None = None
         self._guard = threading.Lock()
-        self._user: int | None = None  # the thread that is in `extract`
-        self._ended = False  # whether another one called `close` meanwhile
+        self._user: int | None = None  # the thread that is inside `extract`
+        self._ended = False  # whether another thread has called `close` meanwhile
 
     @property
     def running(self) -> bool:
@@ -79,12 +79,17 @@ class TrackProcess:
         return self._process is not None and self._process.poll() is None
 
     def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
-        """Hands every record of the track to `write`; returns its facts and the crc32 of its file. The track may take
-        `seconds`, or what the limits say.
+        """Pass every record of the track to `write`; return its facts and the crc32 of its file.
+
+        Args:
+          track: to extract.
+          label: its class id.
+          write: receives the records.
+          seconds: that it may take, instead of the limit.
 
         Raises:
           TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.
-          FmaError: a disk or a network failed, which is no fault of the track's.
+          FmaError: a disk or a network failed: not the track's fault.
           RuntimeError: the child met a programming error, whose traceback is in the message.
         """
         with self._guard:
@@ -102,9 +107,9 @@ class TrackProcess:
             if not self.running:
                 self._start()
             deadline = time.monotonic() + seconds
-            self._notes.seek(0)
-            self._notes.truncate()
-            if self._ended:  # before there was a child to kill
+            self._stderr.seek(0)
+            self._stderr.truncate()
+            if self._ended:  # closed before there was a child to kill
                 raise EOFError
             self._connection.send((track, label, seconds + GRACE))
             while True:
@@ -118,15 +123,15 @@ class TrackProcess:
                 if what == "done":
                     return rest[1], rest[2]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            raise self._how_it_died() from error
+            raise self._death_error() from error
         except BaseException as error:
-            # Whatever the child was about to send belongs to this track: the next one gets a fresh child.
+            # The child may still send what belongs to this track: the next one gets a new child.
             if not isinstance(error, TrackError) or error.reason in ("timeout", "out_of_memory"):
                 self.close()
             raise
 
     def close(self) -> None:
-        """Ends the child; from any thread, and again. A track that another thread is at fails with ProcessDiedError."""
+        """Kill the child; from any thread, repeatedly. A track that another thread extracts raises ProcessDiedError."""
         with self._guard:
             process, elsewhere = self._process, self._user not in (None, threading.get_ident())
             self._ended = self._ended or elsewhere
@@ -134,10 +139,10 @@ class TrackProcess:
                 return
             process.kill()
             if elsewhere:
-                return  # that thread meets the end of its pipe and tidies up: files must not be closed under it
+                return  # that thread notices the end of its pipe and cleans up
             process.wait()
             self._connection.close()
-            self._notes.close()
+            self._stderr.close()
             self._process = None
 
     def _start(self) -> None:
@@ -147,9 +152,9 @@ class TrackProcess:
         arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | BLAS_THREADS | SAME_KERNELS | HEAP_KEPT | {"PYTHONPATH": path}
-        # libmpg123 remarks on every damaged frame: such notes are kept for the case that the process dies of one.
-        self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        stderr = None if debugging() else self._notes
+        # libmpg123 reports every damaged frame: the reports are kept in case the process dies of one.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        stderr = None if debugging() else self._stderr
         self._process = subprocess.Popen(
             arguments, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, stderr=stderr
         )
@@ -157,14 +162,14 @@ class TrackProcess:
         self._connection = Connection(ours)
         self._connection.send(self._config)
 
-    def _how_it_died(self) -> ProcessDiedError:
+    def _death_error(self) -> ProcessDiedError:
         assert self._process is not None
         if self._ended:
             self.close()
             return ProcessDiedError("decoder_crashed", "the decoder's process was closed")
         code = self._process.wait()
-        self._notes.seek(0)
-        lines = self._notes.read().decode(errors="replace").split("\n")
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").split("\n")
         last = next((f": {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
         self.close()
         if code == -signal.SIGKILL:
@@ -174,7 +179,7 @@ class TrackProcess:
 
 
 def _failure(track: Track, what: str, *facts: Any) -> Exception:
-    """What the child says of a track that it could not finish."""
+    """Return the error for a track that the child could not finish."""
     if what == "failed":
         return TrackError(*facts)
     if what == "unreadable":

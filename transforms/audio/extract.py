@@ -1,4 +1,4 @@
-"""One track: its bytes in, its records out, every kind from one decode."""
+"""Extraction: from a track's bytes to its records of every kind, with one decode."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -15,16 +15,15 @@ Write = Callable[[str, Record], None]
 
 
 def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write) -> TrackFacts:
-    """Computes every feature of a track and hands each record on, in window order for each kind.
+    """Compute every feature of a track and write each record, in window order for each kind.
 
-    Records are handed on while the track is decoded, so `write` has to be able to take them back if the track turns
-    out to be bad.
+    Records are written while the track is decoded, so they have to be rolled back where it fails.
 
     Args:
-      track: whose records they are.
+      track: to extract.
       file: its bytes, seekable.
       label: its class id.
-      config: the dataset's.
+      config: the settings of the dataset.
       write: called as write(kind, record).
 
     Raises:
@@ -35,7 +34,7 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
     hashed = hashlib.sha256()
     samples = 0
 
-    def hand_on(kind: str, features: Iterable[Feature]) -> None:
+    def write_all(kind: str, features: Iterable[Feature]) -> None:
         for feature in features:
             write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload))
 
@@ -43,12 +42,12 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
         hashed.update(to_pcm16(block).data)
         samples += len(block)
         for kind, extractor in extractors.items():
-            hand_on(kind, extractor.push(block))
+            write_all(kind, extractor.push(block))
     check_length(facts, track.duration)
     windows = config.count_windows(samples)
     if not windows:
         raise TrackError("too_short", f"{facts.seconds:.2f} s, and a window has {config.window_seconds:.2f} s")
     for kind, extractor in extractors.items():
-        hand_on(kind, extractor.finish())
+        write_all(kind, extractor.finish())
     share = round(facts.zeroed_share, 6)
     return TrackFacts(round(facts.seconds, 3), windows, facts.silent, hashed.hexdigest(), share)

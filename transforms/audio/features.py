@@ -6,7 +6,7 @@
 | raw | the window's mono samples as int16 PCM [window_samples] |
 | stats | FMA's 518 statistics of the whole track, float32 [518], columns as in its features.csv |
 
-Readers of a dataset import this module too, so what computes (scipy, soxr) is imported where a track is.
+Readers of a dataset import this module too, so scipy and soxr are imported only where features are computed.
 """
 
 from abc import ABC, abstractmethod
@@ -38,10 +38,10 @@ class Extractor(Protocol):
     """Computes one kind's features of one track from its samples, block by block."""
 
     def push(self, samples: np.ndarray) -> Iterator[Feature]:
-        """Adds mono float32 [n] at the dataset's sample rate; yields the features that are complete."""
+        """Add mono float32 [n] at the dataset's sample rate; yield the features that are complete."""
 
     def finish(self) -> Iterator[Feature]:
-        """Yields the features that waited for the end of the track."""
+        """Yield the features that need the end of the track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class FeatureKind:
     extractor: Callable[[DatasetConfig], Extractor]
 
     def payload_bytes(self, config: DatasetConfig) -> int:
-        """Bytes of one payload."""
+        """Return the bytes of one payload."""
         return int(np.prod(self.shape(config))) * self.dtype.itemsize
 
 
@@ -71,7 +71,7 @@ class WindowExtractor(ABC):
     """An `Extractor` that computes segment by segment.
 
     Args:
-      config: the dataset's.
+      config: the settings of the dataset.
       context: samples that a segment needs on each side.
     """
 
@@ -80,12 +80,10 @@ class WindowExtractor(ABC):
         self._cutter = WindowCutter(config.window_samples, config.window_hop_samples, context)
 
     def push(self, samples: np.ndarray) -> Iterator[Feature]:
-        """See `Extractor`."""
         for segment in self._cutter.push(samples):
             yield from self._features(segment)
 
     def finish(self) -> Iterator[Feature]:
-        """See `Extractor`."""
         for segment in self._cutter.finish():
             yield from self._features(segment)
 
@@ -96,7 +94,7 @@ class WindowExtractor(ABC):
 
     @abstractmethod
     def _payloads(self, segment: Segment) -> Iterator[bytes]:
-        """The payload of each of the segment's windows, in order."""
+        """Return the payload of each of the segment's windows, in order."""
 
 
 @lru_cache(maxsize=4)
@@ -107,7 +105,7 @@ def _log_mel(sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> "Log
 
 
 class MelExtractor(WindowExtractor):
-    """Frames are those of a centred STFT of the whole track, so a window's image does not depend on how it is read."""
+    """Log-mel images whose frames are those of a centred STFT of the whole track, however it is cut into blocks."""
 
     def __init__(self, config: DatasetConfig):
         super().__init__(config, context=config.n_fft // 2)
@@ -132,13 +130,13 @@ MEL = FeatureKind(
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1) to int16 in steps of 1/32768, as 16-bit files hold it; what lies outside is clipped."""
+    """Convert float32 in [-1, 1) to int16 in steps of 1/32768, as 16-bit files hold it, with clipping."""
     scaled = samples * np.float32(32768)
     return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype("<i2")
 
 
 class RawExtractor(WindowExtractor):
-    """Cuts and quantizes; the same windows as the mel kind."""
+    """Quantized samples of the same windows as those of the mel kind."""
 
     def _payloads(self, segment: Segment) -> Iterator[bytes]:
         config = self._config
@@ -157,7 +155,7 @@ RAW = FeatureKind(
 
 
 class StatsExtractor:
-    """One record for each track, at its end."""
+    """The statistics of the whole track, at its end."""
 
     def __init__(self, config: DatasetConfig):
         from transforms.fma_statistics.accumulate import Statistics

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: librosa's values at less than half of its time.
+"""Log-mel spectrograms, with librosa's values in less than half its time.
 
 Slaney mel bands on the power spectrogram of a centred, periodic-Hann STFT, in dB re 1.0 with a floor of 1e-10, as
 `librosa.power_to_db(librosa.feature.melspectrogram(y, ...), ref=1.0, top_db=None)`.
@@ -14,18 +14,18 @@ _CHUNK = 128
 
 
 def mel_to_hz(mels: np.ndarray) -> np.ndarray:
-    """Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz (15 mel), then 27 mel for a factor 6.4."""
+    """Convert by Slaney's scale (Auditory Toolbox, 1998): linear to 1 kHz (15 mel), then 27 mel for a factor 6.4."""
     linear = np.asarray(mels, np.float64) * (200.0 / 3)
     return np.where(mels < 15, linear, 1000.0 * np.exp((mels - 15) * (np.log(6.4) / 27)))
 
 
 def hz_to_mel(hz: float) -> float:
-    """The inverse of `mel_to_hz`."""
+    """Invert `mel_to_hz`."""
     return hz * 3 / 200 if hz < 1000 else 15 + np.log(hz / 1000) / (np.log(6.4) / 27)
 
 
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
-    """Triangular bands from 0 Hz to half the sample rate, each of area 1 (Slaney's normalisation).
+    """Return triangular bands from 0 Hz to half the sample rate, each of area 1 (Slaney's normalisation).
 
     Returns:
       float32 [n_mels, n_fft // 2 + 1], equal to librosa.filters.mel.
@@ -40,16 +40,10 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
 
 
 class LogMel:
-    """Computes log-mel frames of a signal; one instance serves any number of tracks of one dataset.
+    """A computer of log-mel frames for any number of tracks; the arguments are those of `DatasetConfig`.
 
     The mel matrix is mostly zeros, so it is applied as a few dense blocks, each over the bins that its bands touch;
-    frames go through in chunks that stay in the cache.
-
-    Args:
-      sample_rate: Hz.
-      n_fft: samples in a frame.
-      hop_length: samples from one frame to the next.
-      n_mels: mel bands.
+    frames are processed in chunks that fit the cache.
     """
 
     def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int):
@@ -58,7 +52,7 @@ class LogMel:
         self._blocks = banded(mel_filters(sample_rate, n_fft, n_mels))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Log-mel of the frames that lie whole in the signal; pad it by n_fft // 2 on each side for a centred STFT.
+        """Compute log-mel of the whole frames of the signal; pad it by n_fft // 2 on each side for a centred STFT.
 
         Args:
           samples: float32 [n], n >= n_fft.
@@ -85,7 +79,7 @@ class LogMel:
 
 
 def banded(weights: np.ndarray, blocks: int = 8) -> list[tuple[slice, slice, np.ndarray]]:
-    """Cuts a mostly empty matrix [rows, columns] into dense blocks of rows, each over the columns that they touch.
+    """Cut a mostly empty matrix [rows, columns] into dense blocks of rows, each over the columns that they touch.
 
     Returns:
       (rows, columns, weights [columns, rows]) of each block.
@@ -100,11 +94,11 @@ def banded(weights: np.ndarray, blocks: int = 8) -> list[tuple[slice, slice, np.
 
 
 def quantize(log_mel: np.ndarray, db_min: float, db_step: float) -> np.ndarray:
-    """dB to uint8 steps above db_min, rounded to the nearest; values outside the range are clipped to it."""
+    """Convert dB to uint8 steps above db_min, rounded to the nearest, with clipping."""
     steps = (log_mel - np.float32(db_min)) * np.float32(1 / db_step)
     return np.clip(np.rint(steps, out=steps), 0, 255, out=steps).astype(np.uint8)
 
 
 def dequantize(steps: np.ndarray, db_min: float, db_step: float) -> np.ndarray:
-    """uint8 steps back to dB, float32; off by at most half a step inside the range."""
+    """Convert uint8 steps back to dB, float32; off by at most half a step inside the range."""
     return steps.astype(np.float32) * np.float32(db_step) + np.float32(db_min)

@@ -1,4 +1,4 @@
-"""Cutting a stream of samples into windows, so that a long track never has to be in memory whole."""
+"""Windows, cut from a stream of samples, so that a long track is never in memory whole."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,33 +22,33 @@ class Segment:
 
 
 class WindowCutter:
-    """Takes samples in blocks of any length and gives back segments of whole windows.
+    """A cutter of samples, in blocks of any length, into segments of whole windows.
 
-    What is left over at the end of the track and does not fill a window is dropped.
+    The rest at the end of the track that does not fill a window is dropped.
 
     Args:
       window: samples in a window.
       hop: samples from one window's start to the next.
-      context: samples wanted on each side of a segment (half an STFT frame for a centred STFT, 0 for none).
+      context: samples added on each side of a segment (half an STFT frame for a centred STFT, 0 for none).
     """
 
     def __init__(self, window: int, hop: int, context: int = 0):
         self._window, self._hop, self._context = window, hop, context
-        # What is held starts `context` samples before the next window; before the track there is silence.
+        # The held samples start `context` before the next window; before the track there is silence.
         self._held = [np.zeros(context, np.float32)]
         self._length = context
         self._skip = 0
         self._next = 0
 
     def push(self, samples: np.ndarray) -> Iterator[Segment]:
-        """Adds float32 [n]; yields the segments that are complete now, context included."""
+        """Add float32 [n]; yield the segments that are complete now, context included."""
         skipped = min(self._skip, len(samples))
         self._skip -= skipped
         self._add(samples[skipped:])
         yield from self._cut()
 
     def finish(self) -> Iterator[Segment]:
-        """Yields what is left, with silence after the end of the track."""
+        """Yield the remaining segments, with silence after the end of the track."""
         self._add(np.zeros(self._context, np.float32))
         yield from self._cut()
 
@@ -62,7 +62,7 @@ class WindowCutter:
             return
         buffer = np.concatenate(self._held)
         while len(buffer) >= lead:
-            # Windows that leave a gap between them are cut one by one: the gap is nobody's work.
+            # Windows with gaps between them are cut one by one, so that no time goes into the gaps.
             count = 1 if self._hop > self._window else (len(buffer) - lead) // self._hop + 1
             yield Segment(self._next, count, buffer[: (count - 1) * self._hop + lead])
             self._next += count

@@ -1,4 +1,4 @@
-"""One file over HTTP into a part file that survives broken connections and runs, hashed while it arrives."""
+"""Download of one file over HTTP into a part file that outlives broken connections and runs, hashed as it arrives."""
 
 import contextlib
 import errno
@@ -26,7 +26,7 @@ PIECE = 64 << 20
 
 
 class Part(Protocol):
-    """What is there so far of a file.
+    """The part of a file that has been downloaded.
 
     Attributes:
       path: where it lies.
@@ -37,26 +37,26 @@ class Part(Protocol):
     size: int
 
     def sha1(self) -> str:
-        """SHA-1 of the bytes so far, in hexadecimal."""
+        """Return the SHA-1 of the bytes so far, in hexadecimal."""
 
     def version(self) -> str:
-        """The ETag or date of the file that the bytes come from, or "" where the server gave none."""
+        """Return the ETag or date of the file that the bytes are from, or "" where the server sent none."""
 
     def restart(self, version: str) -> None:
-        """Drops the bytes; those that follow come from `version` of the file."""
+        """Drop the bytes; those that follow are from `version` of the file."""
 
     def append(self, chunk: bytes) -> None:
-        """Adds bytes to the end."""
+        """Add bytes to the end."""
 
     def keep_as(self, path: str) -> None:
-        """Gives the finished file its name, once its bytes are safe."""
+        """Flush the finished file to the disk and give it its name."""
 
     def remove(self) -> None:
-        """Deletes what is left of the part and its version."""
+        """Delete the part and its version."""
 
 
 class LocalPart:
-    """A file of this machine; in `PATH.etag` stands which version it comes from."""
+    """A part on this machine; `PATH.etag` holds the version that it is from."""
 
     def __init__(self, path: str, file: BinaryIO):
         self.path = path
@@ -74,7 +74,7 @@ class LocalPart:
             return file.read()
 
     def restart(self, version: str) -> None:
-        self._file.truncate(0)  # before the version, so that no bytes ever stand beside one they are not from
+        self._file.truncate(0)  # before the version, so that bytes never stand beside another one's
         self._digest, self.size = _sha1(), 0
         with open(f"{self.path}.etag", "w", encoding="latin-1") as file:
             file.write(version)
@@ -97,7 +97,7 @@ class LocalPart:
 
 
 class BucketPart:
-    """A folder in a bucket with the pieces that have arrived, joined in the end; nothing else grows on this machine."""
+    """A part in a bucket: a folder of pieces, joined at the end, so that this machine holds one piece at most."""
 
     def __init__(self, path: str):
         self.path = path
@@ -134,7 +134,7 @@ class BucketPart:
             self._send()
 
     def _send(self) -> None:
-        """Uploads what waits here as the next piece."""
+        """Upload what is held on this machine as the next piece."""
         if not self._held:
             return
         piece = storage.join(self.path, f"{len(self._pieces):06d}")
@@ -154,7 +154,7 @@ class BucketPart:
         storage.remove_tree(self.path)
 
     def close(self) -> None:
-        """Uploads what has arrived, for the next run."""
+        """Upload what is held, for the next run."""
         try:
             self._send()
         finally:
@@ -164,7 +164,7 @@ class BucketPart:
 
 @contextlib.contextmanager
 def open_part(path: str) -> Iterator[Part]:
-    """Opens the part at `path`, making it where it is absent; FmaError where another process writes to it."""
+    """Open the part at `path`, or create it; raise FmaError where another process writes to it."""
     busy = f"{path}: another download is writing to it; wait for that one or stop it"
     if not storage.is_local(path):
         with storage.locked(path, busy), contextlib.closing(BucketPart(path)) as part:
@@ -181,13 +181,13 @@ def open_part(path: str) -> Iterator[Part]:
 
 
 def _lock(file: BinaryIO, busy: str) -> None:
-    """Two processes that append to one part would spoil it unseen: each hashes only what it wrote itself."""
+    """Lock the part: two processes that append to it would spoil it unnoticed, as each hashes only its own bytes."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FmaError(busy) from None
     except OSError as error:
-        if error.errno not in NO_LOCKS:  # some network folders cannot lock: there the user has to take care
+        if error.errno not in NO_LOCKS:  # some network folders have no locks
             raise
 
 
@@ -196,7 +196,7 @@ def _sha1() -> Any:
 
 
 def sha1_of(path: str, begun: Any = None) -> Any:
-    """The hashlib object of a file's bytes, after those that it was begun with, with progress shown."""
+    """Hash a file, after the bytes that `begun` has hashed, and show the progress; return the hashlib object."""
     digest, size = begun or _sha1(), storage.size(path)
     if size == 0:
         return digest
@@ -207,22 +207,22 @@ def sha1_of(path: str, begun: Any = None) -> Any:
     return digest
 
 
-CHUNK = 1 << 16  # bytes; at most this much is lost where a connection breaks off
+CHUNK = 1 << 16  # bytes; no more is lost where a connection breaks
 LONGEST_PAUSE = 60.0  # seconds
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class BrokenTransferError(Exception):
-    """The transfer broke off in a way that another try may mend."""
+    """The transfer was interrupted in a way that another attempt may overcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How patient to be with a server.
+    """The limits of retrying.
 
     Attributes:
-      tries: tries in a row that may bring no new byte; each new byte starts the count again.
-      pause: seconds before the second try; doubles with each further one, up to a minute.
+      tries: attempts in a row without a new byte, after which it gives up.
+      pause: seconds before the second attempt; doubles with each further one, up to a minute.
       timeout: seconds without an answer or a byte after which a connection counts as broken.
     """
 
@@ -232,17 +232,17 @@ class Retry:
 
 
 def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Retry) -> None:
-    """Adds to `part` what it lacks of the file at `url`, over as many connections as it takes.
+    """Complete `part` from the file at `url`, over as many connections as it takes.
 
     Args:
       url: http:// or https:// address.
-      part: filled up to the file's end; started again where the server has another version or cannot resume.
-      size: approximate bytes of the file, where the server does not tell.
-      free: bytes that the disk can still take.
+      part: restarted where the server has another version or cannot resume.
+      size: approximate bytes of the file, used where the server does not tell.
+      free: returns the bytes that the disk can still take.
       retry: when to give up.
 
     Raises:
-      FmaError: the server refuses, cannot be reached, or the disk is too small. The part stays as far as it came.
+      FmaError: the server refuses, cannot be reached, or the disk is too small. The part is kept.
     """
     name, furthest, failures = url.rpartition("/")[2], part.size, 0
     with progress(f"download {name}", None, "bytes", initial=part.size) as bar:
@@ -250,7 +250,7 @@ def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Re
             try:
                 return _transfer(url, part, bar, size=size, free=free, timeout=retry.timeout)
             except BrokenTransferError as error:
-                # Further than ever: else a server that breaks off and cannot resume would be tried for ever.
+                # Only bytes beyond the furthest count: else a server that cannot resume would be retried for ever.
                 failures = 0 if part.size > furthest else failures + 1
                 furthest = max(furthest, part.size)
                 if failures >= retry.tries:
@@ -262,7 +262,7 @@ def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Re
 
 
 def _transfer(url: str, part: Part, bar: Progress, *, size: int, free: Callable[[], int], timeout: float) -> None:
-    """One connection: asks for what the part lacks and appends what comes."""
+    """Request what the part lacks over one connection and append what arrives."""
     import requests
 
     headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file, not of a compressed form
@@ -272,7 +272,7 @@ def _transfer(url: str, part: Part, bar: Progress, *, size: int, free: Callable[
             headers["If-Range"] = part.version()
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
-            _refuse(response, url)
+            _check_status(response, url)
             total = _total(response, part)
             _check_space((total or size) - part.size, free(), part.path)
             if response.status_code == 200:
@@ -282,25 +282,25 @@ def _transfer(url: str, part: Part, bar: Progress, *, size: int, free: Callable[
                 part.append(chunk)
                 bar.update(part.size)
     except requests.RequestException as error:
-        raise _judge(error, url) from error
+        raise _translate(error, url) from error
     if total is not None and part.size < total:
         raise BrokenTransferError("the connection broke off")
 
 
-def _refuse(response: "Response", url: str) -> None:
-    """Raises for an answer that holds no bytes of the file."""
+def _check_status(response: "Response", url: str) -> None:
+    """Raise an error for a response that holds no bytes of the file."""
     code, kind = response.status_code, response.headers.get("Content-Type", "")
     if code in TRY_AGAIN:
         raise BrokenTransferError(f"HTTP {code} {response.reason}")
     if code not in (200, 206, 416):
         raise FmaError(f"{url}: HTTP {code} {response.reason}; check --base-url, or whether the archive has moved")
     if code == 200 and kind.startswith("text/html"):
-        # Stops before the part is dropped in favour of a network's sign-in page.
+        # A network's sign-in page, say: it must not replace the part.
         raise FmaError(f"{url}: the answer is a web page, not an archive; check --base-url and the network's sign-in")
 
 
 def _total(response: "Response", part: Part) -> int | None:
-    """Bytes of the whole file, None where the server does not tell; drops the part where it cannot be continued."""
+    """Return the bytes of the whole file, None where unknown; drop the part where it cannot be resumed."""
     length = response.headers.get("Content-Length", "")
     if response.status_code == 200:
         return int(length) if length.isdecimal() else None
@@ -315,13 +315,13 @@ def _total(response: "Response", part: Part) -> int | None:
 
 
 def _version(response: "Response") -> str:
-    """What If-Range takes: a strong ETag, else the date of the last change, else "" (RFC 9110, 13.1.5)."""
+    """Return a strong ETag, else the date of the last change, else "", for If-Range (RFC 9110, 13.1.5)."""
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
 def _same_version(one: str, other: str) -> bool:
-    """False where both are known, of one kind, and different."""
+    """Return False where both are known, of one kind, and different."""
     comparable = one and other and one.startswith('"') == other.startswith('"')
     return not comparable or one == other
 
@@ -334,8 +334,8 @@ def _check_space(needed: int, free: int, path: str) -> None:
         )
 
 
-def _judge(error: BaseException, url: str) -> Exception:
-    """BrokenTransferError where another try may help, else FmaError; the message is that of the first cause."""
+def _translate(error: BaseException, url: str) -> Exception:
+    """Return a BrokenTransferError where a retry may help, else an FmaError, with the message of the first cause."""
     import requests
 
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

@@ -1,4 +1,4 @@
-"""Where a track's bytes lie, found once by the planner, and how a worker opens them."""
+"""Location of each track's audio, found once when a run is planned, and how a worker opens it."""
 
 import io
 import posixpath
@@ -17,11 +17,11 @@ from transforms.catalog.zips import (
     LARGEST_MEMBER,
     DamagedZipError,
     Member,
-    damage_as_one_error,
     find_member,
     list_members,
     open_cached,
     prepare_reading,
+    translate_zip_errors,
 )
 from transforms.errors import TrackError, UsageError
 from transforms.tracks import Track
@@ -32,7 +32,7 @@ FMA_FOLDER = re.compile(r"\d{3}")
 
 
 def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
-    """Finds each track's audio.
+    """Find each track's audio.
 
     Args:
       tracks: from the catalog; with form "csv" each has the path that the csv names.
@@ -41,8 +41,8 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
       form: "fma" or "csv".
 
     Returns:
-      The tracks in the same order with path, archive and size set. Where there is no file, or none that may be looked
-      at, the path is where it should be and size is None: opening it tells the reason.
+      The tracks in the same order with path, archive and size set. Where a file is absent or not accessible, the path
+      is where it should be and the size None; `open_track` then raises the reason.
 
     Raises:
       UsageError: there is no such folder or zip, it cannot be read, a path leaves it, or it holds none of the tracks.
@@ -58,7 +58,7 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
     except PermissionError:
         raise UsageError(f"--audio {audio}: no permission to read it") from None
     except OSError as error:
-        if not storage.is_no_file(error):
+        if not storage.is_missing(error):
             raise
         raise UsageError(f"--audio {audio}: no such folder or zip") from None
     if located and all(track.size is None for track in located):
@@ -70,20 +70,20 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
 
 
 def fma_path(track_id: int) -> str:
-    """`000/000002.mp3`: where FMA keeps a track."""
+    """Return FMA's path of a track, such as `000/000002.mp3`."""
     name = f"{track_id:06d}"
     return f"{name[:3]}/{name}.mp3"
 
 
 def open_track(track: Track) -> BinaryIO:
-    """Opens a located track's audio, as a seekable file at its beginning.
+    """Open a located track's audio, as a seekable file at its beginning.
 
-    Up to 32 MiB are read into memory. A longer file is handed over open, a longer zip member by way of a temporary
-    file, so memory does not grow with the track. Zips stay open, so that one is parsed once in each process.
+    Up to 32 MiB are read into memory. A longer file is returned open, and a longer zip member through a temporary
+    file, so memory does not grow with the track. Zips stay open, so that each process parses them once.
 
     Raises:
       TrackError: missing_audio, unreadable_audio, too_large, or corrupt_audio where a zip member is damaged.
-      OSError, zipfile.BadZipFile: the zip itself is gone, or the disk or network fails: no fault of this track's.
+      OSError, zipfile.BadZipFile: the zip itself is gone, or the disk or network failed: not the track's fault.
     """
     if track.archive:
         return _open_member(open_cached(track.archive), track)
@@ -92,12 +92,12 @@ def open_track(track: Track) -> BinaryIO:
     except PermissionError:
         raise TrackError("unreadable_audio", f"{track.path}: no permission to read it") from None
     except OSError as error:
-        if not storage.is_no_file(error):
+        if not storage.is_missing(error):
             raise
         raise TrackError("missing_audio", f"{track.path}: {(error.strerror or 'no such file').lower()}") from None
-    wanted = min(track.size or IN_MEMORY, IN_MEMORY) + 1  # memory for all that is asked for is taken at first
+    wanted = min(track.size or IN_MEMORY, IN_MEMORY) + 1  # read() allocates all that it is asked for
     data = file.read(wanted)
-    if len(data) == wanted:  # it is large, or has grown
+    if len(data) == wanted:  # a large file, or one that has grown
         data += file.read(IN_MEMORY + 1 - wanted)
     if len(data) > IN_MEMORY:
         file.seek(0)
@@ -107,7 +107,7 @@ def open_track(track: Track) -> BinaryIO:
 
 
 def checksum(file: BinaryIO) -> int:
-    """crc32 of a file, as zips keep it; the file is at its beginning before and after."""
+    """Return the crc32 of a file, as zips store it; the file is at its beginning before and after."""
     crc32 = 0
     while block := file.read(1 << 20):
         crc32 = zlib.crc32(block, crc32)
@@ -133,25 +133,25 @@ def _in_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> l
 
 
 def _in_fma_folder(tracks: list[Track], audio: str) -> list[Track]:
-    """One listing for each folder NNN that a track should be in, rather than a look for each track."""
+    """Locate tracks by listing each folder NNN once, which costs less than a request for each track."""
     wanted = {fma_path(track.track_id) for track in tracks}
     best_root = audio
     best: dict[str, int] = {}
     for root in _fma_roots(audio):
-        held = _held(root, wanted)
-        if len(held) > len(best):
-            best_root, best = root, held
+        found = _list_wanted(root, wanted)
+        if len(found) > len(best):
+            best_root, best = root, found
     return [
         replace(track, path=storage.join(best_root, fma_path(track.track_id)), size=best.get(fma_path(track.track_id)))
         for track in tracks
     ]
 
 
-def _held(root: str, wanted: set[str]) -> dict[str, int]:
-    """Sizes of the wanted files below `root`, by their path from there."""
+def _list_wanted(root: str, wanted: set[str]) -> dict[str, int]:
+    """Return the sizes of the wanted files below `root`, by their path from there."""
     sizes = {}
     for folder in sorted({path.partition("/")[0] for path in wanted}):
-        with _tolerating_locked_folders():
+        with _ignore_denied_folders():
             for path, size in storage.list_files(storage.join(root, folder)):
                 name = "/".join(path.rsplit("/", 2)[1:])
                 if name in wanted:
@@ -160,21 +160,21 @@ def _held(root: str, wanted: set[str]) -> dict[str, int]:
 
 
 def _fma_roots(audio: str) -> list[str]:
-    """The folders that hold folders NNN: `audio` itself or else those directly below it."""
+    """Return the folders that hold folders NNN: `audio` itself, else those directly below it."""
     names = storage.list_folders(audio)
     if any(FMA_FOLDER.fullmatch(name) for name in names):
         return [audio]
     below = [storage.join(audio, name) for name in names]
     roots = []
     for folder in below:
-        with _tolerating_locked_folders():
+        with _ignore_denied_folders():
             if any(FMA_FOLDER.fullmatch(name) for name in storage.list_folders(folder)):
                 roots.append(folder)
     return roots
 
 
 def _in_fma_zip(tracks: list[Track], audio: str, members: Mapping[str, Member]) -> list[Track]:
-    """FMA's zips hold all tracks below one folder; where there are several such, the one with most tracks counts."""
+    """Locate tracks below one folder of the zip, as FMA's have it; of several, the one with the most tracks."""
     wanted = {fma_path(track.track_id) for track in tracks}
     held: dict[str, int] = {}
     for name in members:
@@ -197,7 +197,7 @@ def _is_absolute(path: str) -> bool:
 
 
 def _below(track: Track) -> str:
-    """The track's relative path without `.` and `..`."""
+    """Return the track's relative path without `.` and `..`."""
     path = posixpath.normpath(track.path)
     if path == ".." or path.startswith("../"):
         raise UsageError(f"track {track.track_id}: the path {track.path} leads out of the audio folder")
@@ -205,8 +205,8 @@ def _below(track: Track) -> str:
 
 
 @contextmanager
-def _tolerating_locked_folders() -> Iterator[None]:
-    """A folder that may not be looked into has no files for the planner; opening each of its tracks tells why."""
+def _ignore_denied_folders() -> Iterator[None]:
+    """Treat a folder without permission as empty; `open_track` raises the reason for each of its tracks."""
     try:
         yield
     except PermissionError:
@@ -214,7 +214,7 @@ def _tolerating_locked_folders() -> Iterator[None]:
 
 
 def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
-    """The member's bytes, in memory or in a temporary file."""
+    """Unpack the member into memory or a temporary file."""
     try:
         info = find_member(archive, track.path)
     except KeyError:
@@ -229,7 +229,7 @@ def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
         )
     try:
         prepare_reading(archive, info)
-        with damage_as_one_error(), archive.open(info) as member:
+        with translate_zip_errors(), archive.open(info) as member:
             # Asked for a number of bytes, zipfile does not unpack more than the member claims to have.
             return io.BytesIO(member.read(max(1, info.file_size))) if info.file_size <= IN_MEMORY else _spooled(member)
     except DamagedZipError as error:

@@ -1,4 +1,4 @@
-"""From metadata, FMA's or a plain csv, to the tracks that an ingest run is about."""
+"""Metadata, FMA's or a plain csv: the tracks that a run ingests, and those that it skips."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from transforms import storage
-from transforms.catalog.zips import LARGEST_MEMBER, DamagedZipError, damage_as_one_error, find_member
+from transforms.catalog.zips import LARGEST_MEMBER, DamagedZipError, find_member, translate_zip_errors
 from transforms.errors import UsageError
 from transforms.tracks import SPLITS, Track, artist_key
 
@@ -39,7 +39,7 @@ Row = tuple[str, dict[str, str]]
 
 
 def read_rows(file: BinaryIO, name: str, need_split: bool) -> tuple[str, Iterator[Row]]:
-    """Reads the header now and the rows as they are asked for.
+    """Read the header at once and the rows lazily.
 
     Args:
       file: the csv's bytes, UTF-8 with or without a byte order mark.
@@ -48,7 +48,7 @@ def read_rows(file: BinaryIO, name: str, need_split: bool) -> tuple[str, Iterato
 
     Returns:
       The form ("fma": three header rows, "csv": one) and the rows: where each begins ("tracks.csv line 4") and its
-      cells by name, stripped. Both forms use the plain csv's names: FMA's `track/genre_top` is "genre" here.
+      cells by name, stripped. Names are those of a plain csv: FMA's `track/genre_top` is "genre" here.
 
     Raises:
       UsageError: no header or columns missing; while reading also a row with more or fewer cells than the header, an
@@ -130,13 +130,12 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
 
 @dataclass(frozen=True)
 class Catalog:
-    """What the metadata says about the tracks of a run.
+    """The tracks of a run according to the metadata.
 
     Attributes:
-      tracks: the tracks to ingest, by id; where their audio lies is not looked up yet.
+      tracks: the tracks to ingest, by id; their audio is not located yet.
       skipped: rows left out, counted by reason ("not_in_subset", "no_genre"); a row counts once, under the first.
       subset: FMA's subset, or "" for a plain csv.
-      whole_songs: whether the audio is whole songs (FMA's full) rather than clips of at most 30 s.
       form: "fma" or "csv".
       known: ids of all rows, also of those left out.
     """
@@ -144,26 +143,25 @@ class Catalog:
     tracks: list[Track]
     skipped: dict[str, int]
     subset: str
-    whole_songs: bool
     form: str
     known: frozenset[int] = frozenset()
 
 
 def read_catalog(metadata: str, subset: str | None, split_by: str = "official") -> Catalog:
-    """Reads the metadata.
+    """Read the metadata of a run.
 
     Args:
       metadata: FMA's fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a plain csv with the columns
         track_id,path,genre and, if wanted, artist, split, album, album_id, title, license and duration (seconds).
-      subset: one of `SUBSETS`, for FMA's metadata; a plain csv is taken whole whatever it is.
+      subset: one of `SUBSETS`, for FMA's metadata; a plain csv is always taken whole.
       split_by: "official" for the split that the metadata gives, "artist" for `artist_split`.
 
     Raises:
-      UsageError: the metadata cannot be read or has not the form above, or an argument is wrong.
+      UsageError: the metadata cannot be read or has another form, or an argument is wrong.
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"--split {split_by}: choose one of {', '.join(SPLIT_BY)}")
-    with _read_errors(metadata), damage_as_one_error(), _open_table(metadata) as (file, name):
+    with _read_errors(metadata), translate_zip_errors(), _open_table(metadata) as (file, name):
         form, rows = read_rows(file, name, need_split=split_by == "official")
         if form == "csv":
             subset = None
@@ -171,14 +169,14 @@ def read_catalog(metadata: str, subset: str | None, split_by: str = "official") 
             given = f"there is no --subset {subset}" if subset else "FMA's metadata needs a --subset"
             raise UsageError(f"{metadata}: {given}; choose one of {', '.join(SUBSETS)}")
         tracks, skipped, known = _collect(rows, subset, split_by)
-    return Catalog(tracks, skipped, subset or "", subset == "full", form, known)
+    return Catalog(tracks, skipped, subset or "", form, known)
 
 
 def artist_split(artist: str, track_id: int) -> str:
-    """A split that keeps an artist's tracks together: 80% of artists train, 10% validate, 10% test.
+    """Return a split that keeps an artist's tracks together: 80% of artists train, 10% validate, 10% test.
 
-    A hash of the name, blind to case and spacing; of the track's id where no artist is known. It depends on nothing
-    else, so a track stays in its split when the corpus grows.
+    It is a hash of the name, ignoring case and spacing, or of the track's id where no artist is known. It depends on
+    nothing else, so a track stays in its split when the corpus grows.
     """
     key = artist_key(artist)
     digest = hashlib.sha256((f"artist:{key}" if key else f"track:{track_id}").encode()).digest()
@@ -248,7 +246,7 @@ def _path(cell: str, where: str) -> str:
 
 
 def _duration(cell: str, clips: bool, where: str) -> float | None:
-    """Seconds of audio that the file should hold; None where the metadata has no positive number."""
+    """Return the seconds of audio that the file should hold; None where the metadata has no positive number."""
     try:
         seconds = float(cell or "nan")
     except ValueError:
@@ -260,7 +258,7 @@ def _duration(cell: str, clips: bool, where: str) -> float | None:
 
 @contextmanager
 def _open_table(metadata: str) -> Iterator[tuple[BinaryIO, str]]:
-    """The csv's bytes and what to call it in messages."""
+    """Open the csv; yield its bytes and what to call it in messages."""
     if storage.is_dir(metadata):
         places = [storage.join(metadata, "tracks.csv"), storage.join(metadata, "fma_metadata", "tracks.csv")]
         found = next((place for place in places if storage.exists(place)), None)
@@ -292,7 +290,7 @@ def _table_member(archive: zipfile.ZipFile, metadata: str) -> str:
 
 @contextmanager
 def _read_errors(metadata: str) -> Iterator[None]:
-    """What may be wrong with a file that a user named, as one line."""
+    """Turn what may be wrong with a file that a user named into one line."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -1,4 +1,4 @@
-"""Zip archives read in place, and one error for all the ways in which the standard library finds them damaged."""
+"""Zip archives, read in place; one error for all the ways in which the standard library reports damage."""
 
 import errno
 import functools
@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple, cast
 from transforms import storage
 
 LARGEST_MEMBER = 2 << 30
-"""Bytes that a file may unpack to: three hours of 16-bit stereo wav. What claims more is taken for a zip bomb."""
+"""Bytes that a file may unpack to: three hours of 16-bit stereo wav. A larger claim is taken for a zip bomb."""
 
 LARGEST_EXTRA = 1 << 10
 """Bytes that may stand between a member's name and its data, dates and the like: a few dozen in most zips."""
@@ -27,10 +27,10 @@ class DamagedZipError(Exception):
 
 
 @contextmanager
-def damage_as_one_error() -> Iterator[None]:
-    """Raises DamagedZipError for what zipfile, zlib, bz2 and lzma raise on damaged data or unknown compressions.
+def translate_zip_errors() -> Iterator[None]:
+    """Turn what zipfile, zlib, bz2 and lzma raise on damaged data or unknown compressions into DamagedZipError.
 
-    Failures of a disk or a network stay what they are.
+    Errors of a disk or a network pass unchanged.
     """
     try:
         yield
@@ -47,22 +47,20 @@ def damage_as_one_error() -> Iterator[None]:
 
 
 class Member(NamedTuple):
-    """What a zip's directory says of a file: bytes unpacked, and its crc32."""
+    """A file in a zip's directory: its bytes unpacked and its crc32."""
 
     size: int
     crc32: int
 
 
 def list_members(path: str) -> dict[str, Member]:
-    """Names of a zip's files, with what its directory says of each.
-
-    Names that are absolute or lead out of the zip are left out.
+    """Return a zip's files by name, without names that are absolute or lead out of the zip.
 
     Raises:
       DamagedZipError: it is not a zip, or a damaged one.
       OSError: there is no such file, or it cannot be read.
     """
-    with damage_as_one_error(), storage.open_read(path) as file, zipfile.ZipFile(file) as archive:
+    with translate_zip_errors(), storage.open_read(path) as file, zipfile.ZipFile(file) as archive:
         return {info.filename: Member(info.file_size, info.CRC) for info in archive.infolist() if _is_safe(info)}
 
 
@@ -71,11 +69,11 @@ def _is_safe(info: zipfile.ZipInfo) -> bool:
 
 
 def find_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """The file of that name.
+    """Find the file of that name.
 
     Raises:
       KeyError: there is none.
-      DamagedZipError: there are several, and they differ: nobody can tell which one is meant.
+      DamagedZipError: there are several different ones.
     """
     info = archive.getinfo(name)
     if len(archive.NameToInfo) < len(archive.infolist()):
@@ -86,18 +84,18 @@ def find_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def prepare_reading(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-    """Before a member is opened: has its header and its bytes fetched in one request, where the zip is elsewhere."""
+    """Announce that a member is about to be read, so that one request to a bucket fetches its header and bytes."""
     header = 30 + len(info.filename.encode()) + LARGEST_EXTRA
     if archive.fp:
         storage.expect(cast(BinaryIO, archive.fp), info.header_offset, header + min(info.compress_size, MOST_AT_ONCE))
 
 
 def open_cached(path: str) -> zipfile.ZipFile:
-    """A zip that stays open, so that its 100,000 entries are parsed once in each process; not to be closed."""
+    """Open a zip that stays open, so that each process parses its 100,000 entries once; do not close it."""
     return _open(path, os.getpid())
 
 
 @functools.lru_cache(maxsize=4)
 def _open(path: str, process: int) -> zipfile.ZipFile:
-    """`process` is part of the key because a forked process would share its file position with its parent's."""
+    """Open a zip; `process` is part of the key because a fork would share the file position with its parent."""
     return zipfile.ZipFile(storage.open_read(path))

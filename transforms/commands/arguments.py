@@ -1,4 +1,4 @@
-"""Types of arguments for argparse: what a number has to be, checked where the command line is read."""
+"""Types of arguments for argparse: numbers within a range."""
 
 import argparse
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def number(kind: Callable[[str], Any], least: float, *, above: bool = False, below: float = math.inf) -> Callable:
-    """An argparse type: a number that is at least `least` (above it where `above`) and below `below`."""
+    """Return an argparse type: a number that is at least `least` (above it where `above`) and below `below`."""
 
     def parse(text: str) -> Any:
         value = kind(text)
@@ -16,12 +16,12 @@ def number(kind: Callable[[str], Any], least: float, *, above: bool = False, bel
             raise argparse.ArgumentTypeError(f"must be {'above' if above else 'at least'} {least:g}{top}")
         return value
 
-    parse.__name__ = "number"  # argparse names it where the text is no number
+    parse.__name__ = "number"  # argparse names it in its error where the text is no number
     return parse
 
 
 def numbers(kind: Callable[[str], Any], least: float, *, above: bool = False) -> Callable:
-    """An argparse type: numbers with commas between them, as a tuple."""
+    """Return an argparse type: numbers with commas between them, as a tuple."""
     one = number(kind, least, above=above)
 
     def parse(text: str) -> tuple:

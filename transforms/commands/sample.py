@@ -16,7 +16,7 @@ DEFAULT_MAX_FAILURES = 5.0  # percent, of fma ingest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `fma sample`."""
+    """Add the options of `fma sample`."""
     defaults = CorpusOptions()
     parser.description = (
         "Writes an FMA-shaped synthetic corpus: mp3 files of 8 genres that sound different (Jazz joins in medium), "
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the corpus and says what it holds and which command comes next."""
+    """Write the corpus; print what it holds and the command that comes next."""
     from transforms.corpus.writer import write_corpus
 
     names = CorpusOptions().to_json().keys() - {"archives"}
@@ -72,7 +72,7 @@ def _report(summary: CorpusSummary) -> None:
 
 
 def next_command(summary: CorpusSummary) -> str:
-    """The ingest command for the corpus; it allows for the broken rows where they are more than ingest puts up with."""
+    """Return the ingest command for the corpus, with --max-failures where the broken rows exceed the default."""
     out, audio, metadata = map(shlex.quote, (summary.out.rstrip("/") + "-small", summary.audio, summary.metadata))
     expected = summary.expected("small")
     share = 100 * len(expected.failures) / (len(expected.failures) + len(expected.tracks))

@@ -7,12 +7,12 @@ from transforms.fma_statistics.columns import FEATURE_SIZES, FRAME_COLUMNS, MOME
 from transforms.fma_statistics.spectral import Framing
 
 BLOCK_VALUES = 1 << 18
-# A feature whose standard deviation is below this share of its mean is constant but for rounding: no shape to speak of.
+# A feature whose standard deviation is below this share of its mean is constant but for rounding: it has no shape.
 CONSTANT_BELOW = 1e-6
 
 
 def statistics(frames: np.ndarray) -> np.ndarray:
-    """Moments of frame features in the order of `COLUMNS`.
+    """Return the moments of frame features in the order of `COLUMNS`.
 
     Args:
       frames: float32 [frames, 74], at least one frame.
@@ -27,10 +27,9 @@ def statistics(frames: np.ndarray) -> np.ndarray:
 
 
 def moments(frames: np.ndarray) -> np.ndarray:
-    """Kurtosis, max, mean, median, min, skew, std of each column, as numpy and scipy.stats (biased) define them.
+    """Return kurtosis, max, mean, median, min, skew, std of each column, as numpy and scipy.stats (biased) have them.
 
-    Skew and kurtosis (excess) of a constant column are 0, where scipy.stats gives nan: digital silence has a shape
-    too, the flat one.
+    Skew and (excess) kurtosis of a constant column, such as those of digital silence, are 0 where scipy.stats has nan.
 
     Args:
       frames: float32 [frames, columns].
@@ -66,10 +65,10 @@ MAX_FRAMES = 65_536
 
 
 class FramePool:
-    """Keeps every frame of a track, or every 2nd, 4th, ... once there are more than `limit`.
+    """The frames of a track, or every 2nd, 4th, ... once there are more than `limit`.
 
-    Which frames are kept depends on nothing but their number: those whose index is a multiple of the smallest power of
-    two that leaves at most `limit`.
+    The kept frames depend on their number alone: their index is a multiple of the smallest power of two that leaves at
+    most `limit`.
     """
 
     def __init__(self, limit: int):
@@ -79,7 +78,7 @@ class FramePool:
         self._kept: list[np.ndarray] = []
 
     def push(self, frames: np.ndarray) -> None:
-        """Adds [frames, features]."""
+        """Add [frames, features]."""
         self._kept.append(frames[-self._seen % self._stride :: self._stride].copy())  # a view would keep all frames
         self._seen += len(frames)
         while sum(map(len, self._kept)) > self._limit:
@@ -87,12 +86,12 @@ class FramePool:
             self._stride *= 2
 
     def frames(self) -> np.ndarray:
-        """The kept frames in order, [at most limit, features]."""
+        """Return the kept frames in order, [at most limit, features]."""
         return np.concatenate(self._kept)
 
 
 class Statistics:
-    """Computes the statistics of one track from its samples, block by block; the blocks do not change the result.
+    """The statistics of one track, computed from its samples block by block; the blocks do not change the result.
 
     A track of up to 61 s is one segment, and its values are those of FMA's features.py on the whole signal. A longer
     one is cut into segments of 60 s, each tuned by itself; a rest of less than 1 s stays with the last. The moments are
@@ -117,7 +116,7 @@ class Statistics:
         self._waiting: list[np.ndarray] = []
 
     def push(self, samples: np.ndarray) -> None:
-        """Adds mono float32 samples [n] in [-1, 1]; they must not be written to afterwards."""
+        """Add mono float32 samples [n] in [-1, 1]; they must not be written to afterwards."""
         self._waiting.append(samples)
         if sum(map(len, self._waiting)) < self._longest:
             return
@@ -128,7 +127,7 @@ class Statistics:
         self._waiting = [waiting.copy()]
 
     def finish(self) -> np.ndarray:
-        """The statistics of all samples.
+        """Return the statistics of all samples.
 
         Returns:
           float32 [518], in the order of `COLUMNS`; finite.

@@ -13,11 +13,11 @@ FMIN, FMAX = 150.0, 4000.0
 
 
 class SpectralPeaks:
-    """Collects the peaks of a magnitude spectrogram chunk by chunk.
+    """The peaks of a magnitude spectrogram, collected chunk by chunk.
 
     Args:
       n_fft: FFT length.
-      rates: sample rates in Hz by which estimates will be asked for; they set the bins that are looked at.
+      rates: sample rates in Hz of later estimates; they set the range of bins.
     """
 
     def __init__(self, n_fft: int, rates: tuple[int, ...]):
@@ -27,7 +27,7 @@ class SpectralPeaks:
         self._found: list[np.ndarray] = []
 
     def push(self, magnitude: np.ndarray) -> None:
-        """Adds float32 [frames, n_fft // 2 + 1]."""
+        """Add float32 [frames, n_fft // 2 + 1]."""
         loudest = magnitude.max(axis=1)
         inside = magnitude[:, self._low : self._high]
         is_peak = inside > (np.float32(THRESHOLD) * loudest)[:, np.newaxis]
@@ -40,12 +40,11 @@ class SpectralPeaks:
         self._found.append(np.stack([column.astype(np.float32), flat[at - 1], flat[at], flat[at + 1], loudest[frame]]))
 
     def tuning(self, rate: int, power: bool) -> float:
-        """The deviation in semitones, -0.5 to 0.49 in steps of 0.01; 0 where there are no peaks.
+        """Estimate the tuning: the deviation in semitones, -0.5 to 0.49 in steps of 0.01; 0 where there are no peaks.
 
         Args:
           rate: sample rate in Hz by which bins are given a pitch.
-          power: look at squared magnitudes; squares rise with magnitudes, so they have the same peaks, and fewer of
-            them above a tenth of the maximum.
+          power: use squared magnitudes, which have the same peaks, but fewer of them above a tenth of the maximum.
         """
         found = np.concatenate(self._found, axis=1)
         low, high = pitch_range(self._n_fft, rate)
@@ -63,17 +62,17 @@ class SpectralPeaks:
 
 
 def pitch_range(n_fft: int, rate: int) -> tuple[int, int]:
-    """First bin that counts as a pitch, and the one after the last."""
+    """Return the first bin that counts as a pitch, and the one after the last."""
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     inside = np.flatnonzero((bins >= FMIN) & (bins < min(FMAX, rate / 2)))
     return int(inside[0]), int(inside[-1]) + 1
 
 
 def parabola_shift(below: np.ndarray, peak: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """Where the parabola through three neighbours has its top, in bins from the middle one: float32.
+    """Return the offset of the top of the parabola through three bins from the middle one: float32.
 
     In float64 where librosa is, so that a pitch at the edge of a histogram bin falls on the same side; 0 where rounding
-    leaves no curvature to speak of.
+    leaves too little curvature.
     """
     slope = (above - below).astype(np.float64) / 2
     curvature = (above + below) - 2 * peak.astype(np.float64)
@@ -82,7 +81,7 @@ def parabola_shift(below: np.ndarray, peak: np.ndarray, above: np.ndarray) -> np
 
 
 def fullest_deviation(pitches: np.ndarray) -> float:
-    """The most frequent deviation of pitches (Hz, float32 [n]) from the semitones of A440, in semitones."""
+    """Return the most frequent deviation of pitches (Hz, float32 [n]) from the semitones of A440, in semitones."""
     deviation = np.mod(12 * np.log2(pitches / 27.5), 1.0)
     deviation[deviation >= 0.5] -= 1.0
     counts, edges = np.histogram(deviation, np.linspace(-0.5, 0.5, 101))
@@ -100,13 +99,13 @@ CHUNK_VALUES = 1 << 18
 
 
 def octave_count(sample_rate: int) -> int:
-    """Octaves that fit below Nyquist at any tuning: 7 from 8,486 Hz, 6 below (FMA's own script fails there)."""
+    """Return the octaves below Nyquist at any tuning: 7 from 8,486 Hz, 6 below (where FMA's own script fails)."""
     highest = C1 * 2 ** ((BINS_PER_OCTAVE - 0.5) / BINS_PER_OCTAVE) * (1 + 0.5 * HANN_BANDWIDTH * ALPHA)
     return min(MAX_OCTAVES, 1 + int(np.floor(np.log2(sample_rate / 2 / highest))))
 
 
 def constant_q(samples: np.ndarray, framing: Framing, tuning: float) -> np.ndarray:
-    """Magnitudes of float32 audio [n] at `tuning` semitones from A440.
+    """Compute the constant-Q transform of float32 audio [n] at `tuning` semitones from A440; see librosa's `cqt`.
 
     Returns:
       float32 [frames, 12 * octaves], lowest pitch first; frames = 1 + n // hop_length.
@@ -129,7 +128,7 @@ def constant_q(samples: np.ndarray, framing: Framing, tuning: float) -> np.ndarr
 
 
 def early_halvings(rate: float, hop: int, lowest: float, octaves: int) -> int:
-    """How often the rate can be halved before the top octave, as librosa counts it."""
+    """Return how often the rate can be halved before the top octave, as librosa counts it."""
     cutoff = lowest * 2 ** ((BINS_PER_OCTAVE - 1) / BINS_PER_OCTAVE) * (1 + 0.5 * HANN_BANDWIDTH * ALPHA)
     spare = int(np.ceil(np.log2(rate / 2 / cutoff))) - 2
     twos = (hop & -hop).bit_length() - 1
@@ -137,7 +136,7 @@ def early_halvings(rate: float, hop: int, lowest: float, octaves: int) -> int:
 
 
 def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
-    """Every `factor`-th sample after a low-pass, scaled to the same energy: float32 [ceil(n / factor)]."""
+    """Return every `factor`-th sample after a low-pass, scaled to the same energy: float32 [ceil(n / factor)]."""
     size = -(-len(samples) // factor)
     kept = np.zeros(size, np.float32)
     resampled = soxr.resample(samples, factor, 1, quality="HQ")[:size]
@@ -146,7 +145,7 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
 
 
 def filter_octave(samples: np.ndarray, hop: int, filters: np.ndarray) -> np.ndarray:
-    """Magnitudes of 12 complex filters [length, 24] on float32 audio [n]: float32 [1 + n // hop, 12]."""
+    """Apply 12 complex filters [length, 24] to float32 audio [n]; return magnitudes, float32 [1 + n // hop, 12]."""
     length = len(filters)
     frames = centred_frames(samples, length, hop)
     response = np.empty((len(frames), 2 * BINS_PER_OCTAVE), np.float32)
@@ -159,7 +158,7 @@ def filter_octave(samples: np.ndarray, hop: int, filters: np.ndarray) -> np.ndar
 
 @lru_cache(maxsize=128)
 def filters_in_time(relative_frequency: float) -> np.ndarray:
-    """The 12 filters of one octave as librosa applies them, in time.
+    """Return the 12 filters of one octave as librosa applies them, in time.
 
     Args:
       relative_frequency: of the lowest filter, in cycles a sample.
@@ -184,7 +183,7 @@ def filters_in_time(relative_frequency: float) -> np.ndarray:
 
 
 def without_smallest(spectra: np.ndarray) -> np.ndarray:
-    """Sets to 0, in each row, the smallest values that make up 1% of its magnitude (librosa's `sparsify_rows`)."""
+    """Set to 0, in each row, the smallest values that make up 1% of its magnitude (librosa's `sparsify_rows`)."""
     size = np.abs(spectra)
     ordered = np.sort(size, axis=1)
     share = np.cumsum(ordered / size.sum(axis=1, keepdims=True), axis=1)
@@ -197,23 +196,23 @@ CENS_SMOOTHING = 41
 
 
 def scaled(rows: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Rows divided by their length [frames]; as they are where it is nothing."""
+    """Divide rows by their length [frames]; those of no length stay."""
     length = np.where(length < np.finfo(rows.dtype).tiny, 1.0, length)
     return (rows / length[:, np.newaxis]).astype(rows.dtype)
 
 
 def peak_scaled(rows: np.ndarray) -> np.ndarray:
-    """Non-negative rows with a maximum of 1."""
+    """Scale non-negative rows to a maximum of 1."""
     return scaled(rows, rows.max(axis=1).astype(np.float64))
 
 
 def pitch_classes(constant_q: np.ndarray) -> np.ndarray:
-    """Adds up the octaves of [frames, 12 * octaves]: [frames, 12], C first."""
+    """Add up the octaves of [frames, 12 * octaves]: [frames, 12], C first."""
     return constant_q.reshape(len(constant_q), -1, N_CHROMA).sum(axis=1)
 
 
 def energy_normalized(chroma: np.ndarray) -> np.ndarray:
-    """CENS: shares of a frame's chroma, quantized, smoothed over 41 frames, of unit length (Mueller and Ewert, 2011).
+    """Compute CENS: a frame's chroma shares, quantized, smoothed over 41 frames, of unit length (Mueller, Ewert 2011).
 
     Args:
       chroma: float32 [frames, 12], not negative.
@@ -229,5 +228,5 @@ def energy_normalized(chroma: np.ndarray) -> np.ndarray:
 
 
 def tonnetz(chroma: np.ndarray) -> np.ndarray:
-    """Tonal centroids (Harte et al., 2006) of chroma [frames, 12]: float64 [frames, 6]."""
+    """Compute the tonal centroids (Harte et al., 2006) of chroma [frames, 12]: float64 [frames, 6]."""
     return scaled(chroma, np.abs(chroma).sum(axis=1, dtype=np.float64)) @ tonal_centroids()

@@ -21,7 +21,7 @@ MOMENTS = ("kurtosis", "max", "mean", "median", "min", "skew", "std")
 
 
 def columns() -> tuple[tuple[str, str, str], ...]:
-    """The (feature, statistic, number) names of the 518 columns in FMA's order; numbers are "01", "02", ..."""
+    """Return the (feature, statistic, number) names of the 518 columns in FMA's order; numbers are "01", "02", ..."""
     return tuple(
         (feature, moment, f"{number:02d}")
         for feature, size in FEATURE_SIZES.items()
@@ -31,7 +31,7 @@ def columns() -> tuple[tuple[str, str, str], ...]:
 
 
 def frame_columns() -> dict[str, slice]:
-    """Where each feature lies in a row of frame features."""
+    """Return the columns of each feature in a row of frame features."""
     slices, start = {}, 0
     for feature, size in FEATURE_SIZES.items():
         slices[feature] = slice(start, start + size)

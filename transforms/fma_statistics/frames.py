@@ -22,7 +22,7 @@ N_MELS = 128
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What depends on the framing alone."""
+    """Constants that depend on the framing alone."""
 
     frequencies: np.ndarray
     frequency_powers: np.ndarray
@@ -33,7 +33,7 @@ class Tables:
 
 @lru_cache(maxsize=4)
 def tables(framing: Framing) -> Tables:
-    """The tables of a framing; made once for each process."""
+    """Return the tables of a framing; computed once in each process."""
     frequencies = np.fft.rfftfreq(framing.n_fft, 1 / ASSUMED_RATE)
     return Tables(
         frequencies,
@@ -45,7 +45,7 @@ def tables(framing: Framing) -> Tables:
 
 
 def frame_features(samples: np.ndarray, framing: Framing) -> np.ndarray:
-    """All frame features of a segment, tuned by its own spectrum.
+    """Compute all frame features of a segment, tuned by its own spectrum.
 
     Args:
       samples: float32 [n], n >= 1.
@@ -61,7 +61,7 @@ def frame_features(samples: np.ndarray, framing: Framing) -> np.ndarray:
 
 
 def add_spectral(features: np.ndarray, samples: np.ndarray, framing: Framing) -> float:
-    """Fills in the features of the short-time spectrum; returns the tuning for the constant-Q transform."""
+    """Fill in the features of the short-time spectrum; return the tuning for the constant-Q transform."""
     constants = tables(framing)
     power = np.empty((len(features), framing.n_fft // 2 + 1), np.float32)
     mel = np.empty((len(features), N_MELS), np.float32)
@@ -83,7 +83,7 @@ def add_spectral(features: np.ndarray, samples: np.ndarray, framing: Framing) ->
 
 
 def add_moments_of_frequency(features: np.ndarray, magnitude: np.ndarray, power: np.ndarray, constants: Tables) -> None:
-    """Fills in the features of a chunk that are one number a frame."""
+    """Fill in the features of a chunk that have one number for each frame."""
     centroid, bandwidth = spectral.centroid_and_bandwidth(magnitude, constants.frequency_powers)
     for name, values in {
         "rmse": spectral.root_mean_square(power),
@@ -95,7 +95,7 @@ def add_moments_of_frequency(features: np.ndarray, magnitude: np.ndarray, power:
 
 
 def add_tonal(features: np.ndarray, magnitudes: np.ndarray) -> None:
-    """Fills in what is computed from constant-Q magnitudes [frames, 12 * octaves]."""
+    """Fill in the features of constant-Q magnitudes [frames, 12 * octaves]."""
     classes = chroma.pitch_classes(magnitudes)
     cens = chroma.energy_normalized(classes)
     features[:, FRAME_COLUMNS["chroma_cqt"]] = chroma.peak_scaled(classes)

@@ -1,6 +1,6 @@
-"""Short-time spectra: how audio is cut into frames, constant matrices, and the features of one spectrum.
+"""Short-time spectra: frames, constant matrices, and the features of one spectrum.
 
-These are mel bands, energy, centroid, bandwidth, contrast, roll-off and zero crossings.
+The features are mel bands, energy, centroid, bandwidth, contrast, roll-off and zero crossings.
 """
 
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ class Framing:
     hop_length: int = 512
 
     def n_frames(self, n_samples: int) -> int:
-        """Frames centred on samples 0, hop, 2 hop, ... up to and with n_samples."""
+        """Return frames centred on samples 0, hop, 2 hop, ... up to and with n_samples."""
         return 1 + n_samples // self.hop_length
 
 
 def centred_frames(samples: np.ndarray, length: int, hop: int) -> np.ndarray:
-    """Frames of zero-padded audio, each centred on a multiple of `hop`.
+    """Cut zero-padded audio into frames, each centred on a multiple of `hop`.
 
     Returns:
       view [1 + n // hop, length] of a padded copy of `samples` [n]; the rows overlap in memory.
@@ -43,13 +43,13 @@ N_CHROMA = 12
 
 
 def periodic_hann(length: int) -> np.ndarray:
-    """Hann window for spectra: float64 [length], w[n] = (1 - cos(2 pi n / length)) / 2."""
+    """Return the periodic Hann window, float64 [length]: w[n] = (1 - cos(2 pi n / length)) / 2."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
 @lru_cache(maxsize=128)
 def chroma_filters(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:
-    """Weights of each FFT bin in the 12 pitch classes, C first (D. Ellis, chroma feature analysis, 2007).
+    """Return the weights of each FFT bin in the 12 pitch classes, C first (D. Ellis, chroma feature analysis, 2007).
 
     A bin belongs to the classes around its pitch by a Gaussian, at least a semitone wide; a bin's weights have unit
     length, times a Gaussian over octaves around the fifth, two octaves wide.
@@ -73,7 +73,7 @@ def chroma_filters(sample_rate: int, n_fft: int, tuning: float) -> np.ndarray:
 
 
 def cosine_transform(n_out: int, n_in: int) -> np.ndarray:
-    """Orthonormal DCT-II as a matrix: float32 [n_in, n_out]."""
+    """Return the orthonormal DCT-II as a matrix: float32 [n_in, n_out]."""
     angles = np.pi / n_in * np.outer(np.arange(n_in) + 0.5, np.arange(n_out))
     matrix = np.cos(angles) * np.sqrt(2 / n_in)
     matrix[:, 0] /= np.sqrt(2)
@@ -81,7 +81,9 @@ def cosine_transform(n_out: int, n_in: int) -> np.ndarray:
 
 
 def tonal_centroids() -> np.ndarray:
-    """Chroma to coordinates on the circles of fifths, minor and major thirds: float64 [12, 6] (Harte et al., 2006)."""
+    """Return the matrix from chroma to coordinates on the circles of fifths, minor and major thirds: float64 [12, 6]
+    (Harte et al., 2006).
+    """
     turns = np.array([7 / 6, 3 / 2, 2 / 3])  # of pi, for a semitone
     radius = np.array([1.0, 1.0, 0.5])
     angles = np.pi * np.outer(np.arange(N_CHROMA), turns)
@@ -92,7 +94,7 @@ def tonal_centroids() -> np.ndarray:
 
 
 def zero_crossing_rate(samples: np.ndarray, framing: Framing) -> np.ndarray:
-    """Share of the samples of each centred frame of n_fft at which the sign changes.
+    """Return the share of the samples of each centred frame of n_fft at which the sign changes.
 
     Samples above -1e-10 count as positive; the frame's own first sample is no crossing; there are none outside the
     signal. One pass over the signal, where frames would look at each sample n_fft / hop times.
@@ -115,10 +117,10 @@ CONTRAST_QUANTILE = 0.02
 
 
 def magnitudes(samples: np.ndarray, framing: Framing) -> Iterator[tuple[slice, np.ndarray]]:
-    """Short-time spectra of float32 audio [n], in chunks of frames.
+    """Compute the magnitudes of short-time spectra of float32 audio [n], in chunks of frames.
 
-    The transform is in float64, as in librosa: quiet bands of loud frames set the spectral contrast, and float32 would
-    put its own noise there. It costs 15% more.
+    The transform is in float64, as in librosa: the spectral contrast depends on quiet bands of loud frames, where
+    float32 has noise of its own. It costs 15% more.
 
     Yields:
       (rows of the chunk, float32 [rows, n_fft // 2 + 1]).
@@ -131,14 +133,14 @@ def magnitudes(samples: np.ndarray, framing: Framing) -> Iterator[tuple[slice, n
 
 
 def root_mean_square(power: np.ndarray) -> np.ndarray:
-    """Root mean square of each windowed frame by Parseval's theorem, from power [frames, bins]: float32 [frames]."""
+    """Return each windowed frame's root mean square by Parseval's theorem: power [frames, bins] to float32 [frames]."""
     n_fft = 2 * (power.shape[1] - 1)
     total = power.sum(axis=1) - (power[:, 0] + power[:, -1]) / 2
     return np.sqrt(2 * total / np.float32(n_fft) ** 2)
 
 
 def centroid_and_bandwidth(magnitude: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of frequency, weighted by magnitude; both 0 where a frame is silent.
+    """Return the mean and standard deviation of frequency, weighted by magnitude; both 0 where a frame is silent.
 
     Args:
       powers: float64 [bins, 3], 1, f and f squared; in float64 the variance is safe as a difference of moments.
@@ -153,18 +155,18 @@ def centroid_and_bandwidth(magnitude: np.ndarray, powers: np.ndarray) -> tuple[n
 
 
 def frequency_powers(frequencies: np.ndarray) -> np.ndarray:
-    """[bins] to the columns 1, f, f squared: float64 [bins, 3]."""
+    """Return the columns 1, f, f squared of frequencies [bins]: float64 [bins, 3]."""
     return frequencies[:, np.newaxis] ** np.arange(3)
 
 
 def rolloff_bin(magnitude: np.ndarray) -> np.ndarray:
-    """First bin by which 85% of a frame's magnitude is reached: int [frames]."""
+    """Return the first bin by which 85% of a frame's magnitude is reached: int [frames]."""
     reached = np.cumsum(magnitude, axis=1)
     return np.count_nonzero(reached < np.float32(ROLL_PERCENT) * reached[:, -1:], axis=1)
 
 
 def contrast_bands(frequencies: np.ndarray) -> list[tuple[slice, int]]:
-    """Octave bands from 200 Hz and what lies below, as (bins, how many of them make a peak or a valley).
+    """Return octave bands from 200 Hz and one below, as (bins, number of them that make a peak or a valley).
 
     As in librosa, a band takes in one bin below it and leaves its last one to the next, except the highest, which runs
     to Nyquist; a peak is the mean of the loudest 2% of its bins, at least one.
@@ -181,7 +183,7 @@ def contrast_bands(frequencies: np.ndarray) -> list[tuple[slice, int]]:
 
 
 def peaks_and_valleys(magnitude: np.ndarray, bands: list[tuple[slice, int]]) -> np.ndarray:
-    """Mean of the loudest and of the quietest bins of each band: float32 [2, frames, bands]."""
+    """Return the means of the loudest and of the quietest bins of each band: float32 [2, frames, bands]."""
     found = np.empty((2, len(magnitude), len(bands)), np.float32)
     for k, (bins, ends) in enumerate(bands):
         ordered = np.sort(magnitude[:, bins], axis=1)
@@ -191,17 +193,17 @@ def peaks_and_valleys(magnitude: np.ndarray, bands: list[tuple[slice, int]]) -> 
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
-    """10 log10 with a floor of 1e-10, cut 80 dB below the maximum of the whole array."""
+    """Return 10 log10 with a floor of 1e-10, clipped to 80 dB below the maximum of the whole array."""
     level = 10 * np.log10(np.maximum(power, power.dtype.type(1e-10)))
     return np.maximum(level, level.max() - 80)
 
 
 def mel_cepstrum(mel_power: np.ndarray, cosines: np.ndarray) -> np.ndarray:
-    """Cosine transform of log-mel levels.
+    """Compute the cosine transform of log-mel levels.
 
     Args:
       mel_power: float32 [frames, bands], of the whole segment.
-      cosines: float32 [bands, coefficients], see `filters.cosine_transform`.
+      cosines: float32 [bands, coefficients], see `cosine_transform`.
 
     Returns:
       float32 [frames, coefficients].

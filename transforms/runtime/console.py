@@ -20,7 +20,7 @@ RATE_WINDOW = 60.0  # the rate and the time left are those of the last minute
 
 
 def human_bytes(count: float) -> str:
-    """Bytes in binary units: 512 B, 7.2 GiB, 342 MiB."""
+    """Return bytes in binary units: 512 B, 7.2 GiB, 342 MiB."""
     units = iter(("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
     unit = next(units)
     while count >= 1023.5 and unit != "PiB":
@@ -29,7 +29,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """A time span in its two largest units: 4.2 s, 2 min 45 s, 3 h 5 min, 2 d 7 h."""
+    """Return a time span in its two largest units: 4.2 s, 2 min 45 s, 3 h 5 min, 2 d 7 h."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -66,7 +66,7 @@ class Progress:
         self._samples = deque([self._base])  # (time, done) of the last minute, a second or more apart
 
     def update(self, done: int, note: str = "") -> None:
-        """Sets the absolute count; less than before means that the work started again."""
+        """Set the absolute count; less than before means that the work started again."""
         now = self._clock()
         if done < self.done:
             self._base = (now, done)
@@ -81,7 +81,7 @@ class Progress:
             self._show(self, self.status(now))
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Adds to the count."""
+        """Add to the count."""
         self.update(self.done + count, note)
 
     def status(self, now: float) -> str:
@@ -93,7 +93,7 @@ class Progress:
         return ", ".join(part for part in [*parts, self.note] if part)
 
     def finish(self, completed: bool) -> None:
-        """Shows the last state, with the average rate and the time it took."""
+        """Show the last state, with the average rate and the time it took."""
         now = self._clock()
         parts = [self._count(), self._per_second(self._rate(self._base, now))]
         parts += [f"in {human_seconds(now - self._started)}", self.note]
@@ -135,13 +135,13 @@ _QUANTITY = re.compile(r"[-+]?\d[\d,]*(\.\d+)?( ?%| [A-Za-z/]+( \d+ [a-z]+)?)?")
 
 
 def say(line: str = "") -> None:
-    """Writes one line of a result to standard output."""
+    """Write one line of a result to standard output."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def log(line: str) -> None:
-    """Writes one remark to standard error."""
+    """Write one remark to standard error."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
@@ -152,7 +152,7 @@ def _is_terminal(stream: TextIO) -> bool:
 
 @contextlib.contextmanager
 def _bar(label: str, stream: TextIO) -> Iterator[Callable[[Progress, str], None]]:
-    """A bar as wide as the text leaves it. Redrawn when asked: a thread of its own would not survive a fork."""
+    """Return a bar as wide as the text leaves it. Redrawn when asked: a thread of its own would not survive a fork."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress
@@ -192,7 +192,7 @@ def progress(
     clock: Callable[[], float] = time.monotonic,
     stream: TextIO | None = None,
 ) -> Iterator[Progress]:
-    """Shows on standard error how work goes on: a bar on a terminal, else a plain line now and then and one at the end.
+    """Show on standard error how work goes on: a bar on a terminal, else a plain line now and then and one at the end.
 
     Args:
       label: what is being done, such as "ingest".
@@ -230,14 +230,14 @@ def _cell(value: Any) -> str:
 
 
 def _cells(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[list[str]], list[bool]]:
-    """The cells as text, and for each column whether it holds quantities only."""
+    """Return the cells as text, and for each column whether it holds quantities only."""
     texts = [[_cell(value) for value in row] for row in rows]
     filled = [[row[i] for row in texts if row[i] not in ("", "-")] for i in range(len(columns))]
     return texts, [bool(cells) and all(_QUANTITY.fullmatch(cell) for cell in cells) for cells in filled]
 
 
 def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as plain text: whole numbers with thousands separators, columns of quantities right-aligned.
+    """Return a table as plain text: whole numbers with thousands separators, columns of quantities right-aligned.
 
     Args:
       title: a line above the table, or "".
@@ -257,7 +257,7 @@ def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], stream: TextIO | None = None) -> None:
-    """Writes a table to standard output (or `stream`): drawn on a terminal, else as `format_table` makes it."""
+    """Write a table to standard output (or `stream`): drawn on a terminal, else as `format_table` makes it."""
     stream = stream or sys.stdout
     if not _is_terminal(stream):
         stream.write(format_table(title, columns, rows) + "\n")
@@ -278,7 +278,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], str
 
 @contextlib.contextmanager
 def annotate_os_errors(path: str) -> Iterator[None]:
-    """Adds `path` to an OSError that does not say which file it is about, as that of a full disk does not."""
+    """Add `path` to an OSError that does not say which file it is about, as that of a full disk does not."""
     try:
         yield
     except OSError as error:
@@ -288,7 +288,7 @@ def annotate_os_errors(path: str) -> Iterator[None]:
 
 
 def main_guard(run: Callable[..., int], *args: Any) -> int:
-    """Calls `run(*args)` and returns the exit code; what a user can mend becomes one line on standard error.
+    """Call `run(*args)` and returns the exit code; what a user can mend becomes one line on standard error.
 
     FmaError and UsageError give their own exit code; a file that cannot be read or written 1; Ctrl-C 130; a reader of
     the output that went away (`fma ... | head`) 141, quietly. Anything else is a programming error and is raised.

@@ -1,4 +1,4 @@
-"""Reading many files on all cores."""
+"""Work on all cores of this machine."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +10,11 @@ Result = TypeVar("Result")
 
 
 def in_processes(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`function` of each item, in order, on all cores; both must be picklable."""
+    """Yield `function` of each item, in order, computed on all cores; both must be picklable."""
     with ProcessPoolExecutor(cores()) as pool:
         yield from pool.map(function, items)
 
 
 def cores() -> int:
-    """Processors that this process may use; of the machine, where the system does not tell (macOS)."""
+    """Return the number of processors that this process may use; all of the machine's where that is unknown (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""What libraries and worker processes write to standard error, kept off the user's terminal until it is needed.
+"""Capture of what native libraries and worker processes write to standard error, which is shown only when needed.
 
-TensorFlow and Beam write notes about their own start-up, and tracebacks of errors that the launcher reports in one
-line, straight to file descriptor 2: no logging level stops all of them, and processes inherit it.
+TensorFlow and Beam write start-up messages, and tracebacks of errors that the launcher reports in one line, straight to
+file descriptor 2: no logging level stops all of them, and processes inherit it.
 """
 
 import contextlib
@@ -16,31 +16,31 @@ from transforms.errors import FmaError
 
 
 def debugging() -> bool:
-    """Whether FMA_DEBUG=1 asks for everything."""
+    """Return whether FMA_DEBUG=1 asks for all output."""
     return os.environ.get("FMA_DEBUG", "0") not in ("", "0")
 
 
 @contextlib.contextmanager
 def capture_native_stderr() -> Iterator[None]:
-    """Collects what is written to file descriptor 2; sys.stderr, and so our own lines and progress, still show.
+    """Capture what is written to file descriptor 2, while sys.stderr, and so our own lines and progress, still show.
 
-    An exception that is nobody's plain error (a FmaError, a disk's OSError, Ctrl-C) shows the notes before it is
-    raised. With FMA_DEBUG=1 they are shown as they come.
+    It is shown before an unexpected exception is raised (not FmaError, OSError or Ctrl-C), and at once with
+    FMA_DEBUG=1.
     """
     if debugging():
         yield
         return
     sys.stderr.flush()
     before = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             with _python_stderr_on(before):
                 yield
         except (FmaError, OSError, KeyboardInterrupt):
             raise
         except BaseException:
-            _show(notes, before)
+            _show(captured, before)
             raise
         finally:
             os.dup2(before, 2)
@@ -49,7 +49,7 @@ def capture_native_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _python_stderr_on(descriptor: int) -> Iterator[None]:
-    """Leaves sys.stderr alone where it is no file of its own, as in tests."""
+    """Point sys.stderr at the descriptor, unless it is not a file itself, as in tests."""
     stream = sys.stderr
     try:
         ours = stream.fileno() == 2
@@ -66,7 +66,7 @@ def _python_stderr_on(descriptor: int) -> Iterator[None]:
             sys.stderr = stream
 
 
-def _show(notes: IO[bytes], descriptor: int) -> None:
-    notes.seek(0)
-    while block := notes.read(1 << 16):
+def _show(captured: IO[bytes], descriptor: int) -> None:
+    captured.seek(0)
+    while block := captured.read(1 << 16):
         os.write(descriptor, block)

@@ -1,4 +1,4 @@
-"""Objects of Google Cloud Storage, gs://bucket/name. `transforms.storage` says what each function promises."""
+"""Objects of Google Cloud Storage, gs://bucket/name. `transforms.storage` documents the functions."""
 
 import contextlib
 import os
@@ -28,10 +28,10 @@ from transforms.storage.ranged import RangedFile, Slice, read_ahead
 __all__ = ["locked", "read_version"]  # and all that is defined here
 
 COMPOSED = 32
-"""Objects that can be joined at once."""
+"""Objects that one request can join."""
 
 LIST_FROM = 20
-"""Files of one folder from which a listing of the folder costs less than to ask for each."""
+"""Files of one folder from which listing the folder costs less than asking for each."""
 
 
 def parent(path: str) -> str:
@@ -83,7 +83,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
 
 
 def open_read(path: str) -> BinaryIO:
-    blob = blob_at(path)  # knows its version from the first answer on, and asks for that one only
+    blob = blob_at(path)  # pinned to its version by the first answer
 
     def fetch(start: int, stop: int | None) -> bytes:
         known = blob.generation is not None
@@ -150,7 +150,7 @@ def concatenate(parts: Sequence[str], path: str) -> None:
     while rest:
         joined = [*done, *rest[: COMPOSED - 1]]
         rest = rest[COMPOSED - 1 :]
-        target = f"{parts[0]}.joined-{len(made) % 2}" if rest else path  # not onto itself, so that a retry may follow
+        target = f"{parts[0]}.joined-{len(made) % 2}" if rest else path  # never onto itself, so that it can be retried
         with translate_gcs_errors(path):
             blob_at(target).compose([blob_at(part) for part in joined], **PATIENCE)
         made, done = [*made, target], [target]

@@ -1,4 +1,4 @@
-"""The client of Google Cloud Storage, one for each process, its requests about one object, and its errors as lines."""
+"""The client of Google Cloud Storage, one for each process; requests for one object; errors as one line each."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Elsewhere than on Google's machines nobody answers for credentials, and a short wait tells. Read at import.
+# Off Google's machines the metadata server does not answer, and a short wait shows it. Read at import.
 os.environ.setdefault("GCE_METADATA_TIMEOUT", "2")
 os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "2")
 
@@ -28,7 +28,7 @@ from transforms.errors import FmaError, NoPermissionError, StorageError, Unreach
 from transforms.library_errors import REQUEST, first_cause
 
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=20.0, multiplier=2.0).with_timeout(120.0)
-"""For 429, 5xx and connections that break off or are not answered."""
+"""For 429, 5xx and connections that break or time out."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to wait for a connection, and for each piece of an answer."""
@@ -44,7 +44,7 @@ class NoBucketError(StorageError):
 
 
 def client() -> storage.Client:
-    """This process's client: a forked process would share its parent's connections.
+    """Return the client of this process: a fork would share its parent's connections.
 
     Raises:
       StorageError: there are no credentials, or Google refuses them.
@@ -60,8 +60,8 @@ def _client(process: int, emulator: str) -> storage.Client:
 
 
 def _credentials() -> Any:
-    """Credentials that Google has accepted: found out here, where it takes one request and nothing is tried again."""
-    logging.getLogger("google.auth").setLevel(logging.ERROR)  # what it warns of is said below, in one line
+    """Return credentials that Google has accepted, which takes one request here and spares retries later."""
+    logging.getLogger("google.auth").setLevel(logging.ERROR)  # its warnings are in the errors below
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about quota projects, which storage does not need
@@ -90,17 +90,17 @@ def _credentials() -> Any:
 
 @contextmanager
 def translate_gcs_errors(path: str, denied: type[StorageError] = StorageError) -> Iterator[None]:
-    """Turns the client's errors into one line each.
+    """Turn the client's errors into one line each.
 
     Raises:
       FileNotFoundError: there is no such object.
-      NoPermissionError: where it is given as `denied`, by those who read one object.
+      NoPermissionError: permission is denied, where that is given as `denied`.
       StorageError: anything else.
     """
     try:
         yield
     except api.PreconditionFailed:
-        raise  # those who set a condition handle it
+        raise  # handled where the condition is set
     except api.NotFound as error:
         if "bucket" in _message(error) and "not exist" in _message(error):
             bucket = "/".join(path.split("/", 3)[:3])
@@ -137,7 +137,7 @@ def _no_answer(path: str, error: BaseException) -> UnreachableError:
 
 
 def _message(error: Any) -> str:
-    """What Google says of an error, without the request's method and address."""
+    """Return what Google says of an error, without the request's method and address."""
     text = REQUEST.remove(getattr(error, "message", None) or str(error))
     try:
         text = error.response.json()["error"]["message"]
@@ -147,14 +147,14 @@ def _message(error: Any) -> str:
 
 
 def _text(error: BaseException) -> str:
-    """What an error says, on one short line."""
+    """Return what an error says, on one short line."""
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return " ".join(text.split())[:200].rstrip(".") or type(error).__name__
 
 
 CONTENT = "application/octet-stream"
 PIECE = 1 << 24
-"""Bytes of an upload that are in memory, and that are sent again where the connection breaks off."""
+"""Bytes of an upload that are held in memory, and sent again where the connection breaks."""
 
 PATIENCE: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 
@@ -164,7 +164,7 @@ class ChangedError(FmaError):
 
 
 def split(path: str) -> tuple[str, str]:
-    """(bucket, name) of an address; the name is "" for the bucket itself."""
+    """Split an address into bucket and name, which is "" for the bucket itself."""
     bucket, _, name = path.removeprefix("gs://").partition("/")
     if not bucket:
         raise UsageError(f"{path}: an address is gs://BUCKET/NAME")
@@ -172,20 +172,20 @@ def split(path: str) -> tuple[str, str]:
 
 
 def blob_at(path: str, **options: Any) -> Blob:
-    """An object, of which nothing has been asked yet."""
+    """Return a handle of an object, without a request."""
     bucket, name = split(path)
     return client().bucket(bucket).blob(name, **options)
 
 
 def list_below(path: str, fields: str, **options: Any) -> Any:
-    """What lies below a folder, page by page, with these fields only."""
+    """List what lies below a folder, page by page, with these fields only."""
     bucket, name = split(path)
     prefix = f"{name}/" if name else ""
     return client().list_blobs(bucket, prefix=prefix, fields=f"{fields},nextPageToken", **options, **PATIENCE)
 
 
 def stat(path: str) -> Blob:
-    """The object with its facts; FileNotFoundError where there is none."""
+    """Request the metadata of an object; FileNotFoundError where there is none."""
     with translate_gcs_errors(path, denied=NoPermissionError):
         blob = blob_at(path)
         if not blob.name:
@@ -195,7 +195,7 @@ def stat(path: str) -> Blob:
 
 
 def read_range(blob: Blob, path: str, start: int, stop: int | None) -> bytes:
-    """Bytes from start up to stop or the object's end; none where it ends before."""
+    """Read the bytes from start up to stop or the object's end; none where it ends before."""
     if not blob.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     end = None if stop is None else stop - 1
@@ -209,7 +209,7 @@ def read_range(blob: Blob, path: str, start: int, stop: int | None) -> bytes:
 
 
 def read_version(path: str) -> tuple[bytes, int]:
-    """The whole object and its generation."""
+    """Read the whole object and its generation."""
     blob = blob_at(path)
     if not blob.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -221,18 +221,18 @@ def read_version(path: str) -> tuple[bytes, int]:
 
 
 def upload(blob: Blob, path: str, data: bytes, **conditions: Any) -> int:
-    """Writes an object; returns its generation."""
+    """Write an object; return its generation."""
     with translate_gcs_errors(path):
         blob.upload_from_string(data, CONTENT, checksum="crc32c", **conditions, **PATIENCE)
         return blob.generation
 
 
 def replace_version(path: str, data: bytes, version: int) -> int:
-    """Writes an object in place of the version that was read; returns the new one; ChangedError as the class says."""
+    """Write an object if it is still that version (0: absent); return the new version, or raise ChangedError."""
     try:
         return upload(blob_at(path), path, data, if_generation_match=version)
     except api.PreconditionFailed as error:
-        # Also where the answer to an upload was lost and it was sent again: then the version is ours.
+        # An upload whose answer was lost is sent again and fails here too: then the new version is ours.
         with contextlib.suppress(FileNotFoundError):
             now, version = read_version(path)
             if now == data:
@@ -243,13 +243,13 @@ def replace_version(path: str, data: bytes, version: int) -> int:
 
 
 def remove_version(path: str, version: int) -> None:
-    """Removes an object if it is still that version."""
+    """Remove an object if it is still that version."""
     with contextlib.suppress(FileNotFoundError, api.PreconditionFailed), translate_gcs_errors(path):
         blob_at(path).delete(if_generation_match=version, **PATIENCE)
 
 
 def delete(bucket: str, name: str) -> None:
-    """Removes an object, if it is there."""
-    # Gone is gone: also where the answer to a removal was lost, and it was asked for again.
+    """Remove an object, if it is there."""
+    # Absent already, perhaps because the answer to a first removal was lost.
     with contextlib.suppress(FileNotFoundError), translate_gcs_errors(f"gs://{bucket}/{name}"):
         client().bucket(bucket).blob(name).delete(**PATIENCE)

@@ -1,8 +1,8 @@
-"""A hold on a folder of a bucket: an object that its holder keeps writing anew, as long as it lives.
+"""A lease of a folder in a bucket: an object that its holder rewrites at intervals as long as it lives.
 
-A lock of the operating system does not reach another machine. Who finds such an object waits for the next sign of life:
-if there is none, its holder was killed, and the hold is taken over. Since a holder may also have slept (a laptop that
-was closed), it confirms its hold before it commits anything.
+Locks of an operating system do not reach other machines. A process that finds the object waits for a renewal: without
+one, the holder was killed, and the lease is taken over. A holder that was suspended (a closed laptop) may thus have
+lost its lease, so it confirms it before it commits anything.
 """
 
 import contextlib
@@ -18,18 +18,20 @@ from transforms.storage import gcs_client, local
 
 NAME = ".lock"
 RENEW_EVERY = 15.0
+"""Seconds."""
+
 LAPSES_AFTER = 60.0
-"""Seconds; several renewals may be late."""
+"""Seconds, so that several renewals may be late."""
 
 _held: dict[str, "Lease"] = {}
 
 
 class Lease:
-    """A hold on a folder.
+    """A lease of a folder, renewed by a thread.
 
     Args:
       folder: its address.
-      busy: what to say where another process has it.
+      busy: the message where another process has it.
     """
 
     def __init__(self, folder: str, busy: str):
@@ -55,12 +57,12 @@ class Lease:
                     raise FmaError(self._busy) from error
 
     def _wait_until_lapsed(self) -> int | None:
-        """The version of a hold whose holder is gone, or None where there is none any more.
+        """Return the version of a lease whose holder is gone, or None where the lease is gone too.
 
         Raises:
           FmaError: the holder is alive.
         """
-        first, told = None, False
+        first, announced = None, False
         until = time.monotonic() + LAPSES_AFTER
         while True:
             try:
@@ -69,7 +71,7 @@ class Lease:
                 return None
             holder = _holder(data)
             if not holder:
-                return version  # a local dataset's lock file, which was copied along
+                return version  # the lock file of a local dataset that was copied to the bucket
             if local.is_here(holder):
                 if local.is_alive(holder):
                     raise FmaError(self._busy)
@@ -80,14 +82,14 @@ class Lease:
                 raise FmaError(self._busy)
             if time.monotonic() >= until:
                 return version
-            if not told:
+            if not announced:
                 who = holder.get("host", "an unknown machine")
                 console.log(f"{self._folder} was being written to from {who}; waiting {LAPSES_AFTER:.0f} s for news")
-                told = True
+                announced = True
             time.sleep(min(RENEW_EVERY, LAPSES_AFTER) / 3)
 
     def renew(self) -> None:
-        """Writes the object anew; ChangedError where another process has taken over."""
+        """Rewrite the object; ChangedError where another process has taken over."""
         with self._lock:
             self._version = gcs_client.replace_version(self._path, self._data, self._version)
 
@@ -98,13 +100,13 @@ class Lease:
             except gcs_client.ChangedError:
                 return  # `confirm` says so when it matters
             except (FmaError, OSError):
-                continue  # the network is away; the hold lapses only if that lasts
+                continue  # the network is down; the lease lapses only if that lasts
 
     def release(self) -> None:
-        """Gives the hold up."""
+        """End the lease."""
         self._over.set()
         self._thread.join()
-        # Where that fails, the hold lapses by itself; what the command has done is done.
+        # Where that fails, the lease lapses by itself.
         with contextlib.suppress(FmaError, OSError):
             gcs_client.remove_version(self._path, self._version)
 
@@ -118,7 +120,7 @@ def _holder(data: bytes) -> dict:
 
 @contextlib.contextmanager
 def locked(folder: str, busy: str) -> Iterator[None]:
-    """See `storage.locked`."""
+    """Hold a lease of the folder; see `storage.locked`."""
     folder = folder.rstrip("/")
     lease = Lease(folder, busy)
     _held[folder] = lease
@@ -130,7 +132,7 @@ def locked(folder: str, busy: str) -> Iterator[None]:
 
 
 def confirm(folder: str) -> None:
-    """Where this process has a hold on the folder, makes sure of it.
+    """Renew the lease of the folder, if this process holds one.
 
     Raises:
       FmaError: another process has taken over.

@@ -1,4 +1,4 @@
-"""Files of this machine, and which process wrote one. `transforms.storage` says what each function promises."""
+"""Local files, and the identity of processes. `transforms.storage` documents the functions on paths."""
 
 import contextlib
 import errno
@@ -18,23 +18,23 @@ from transforms.storage.ranged import Slice
 
 
 def identity() -> dict[str, Any]:
-    """This process, so that no other one at any time or place has the same."""
+    """Return what identifies this process among all others, at any time and on any machine."""
     return _place() | {"pid": os.getpid(), "started": _started(os.getpid())}
 
 
 def is_here(other: dict[str, Any]) -> bool:
-    """Whether an identity is of a process of this machine (or container), running or not."""
+    """Return whether an identity is of a process of this machine (or container), running or not."""
     return {key: other.get(key) for key in _place()} == _place()
 
 
 def is_alive(other: dict[str, Any]) -> bool:
-    """Whether the process of an identity that `is_here` still runs."""
+    """Return whether the process of an identity that `is_here` is running."""
     pid = other.get("pid")
     return isinstance(pid, int) and is_running(pid) and other.get("started") == _started(pid)
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is a process of that number."""
+    """Return whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -46,27 +46,27 @@ def is_running(pid: int) -> bool:
 
 def _place() -> dict[str, str]:
     space = boot = ""
-    with contextlib.suppress(OSError):  # only Linux has such names; there containers may share a host's
+    with contextlib.suppress(OSError):  # only Linux has name spaces, and there containers may share a host name
         space = os.readlink("/proc/self/ns/pid")
-    # Machines of one image may have the same name, and the same number for their first name space.
+    # Machines made from one image may share their name and the number of their first name space.
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
     return {"host": socket.gethostname(), "space": space, "boot": boot}
 
 
 def _started(pid: int) -> int:
-    """When a process began, in ticks since the machine did: numbers of processes are given out again."""
+    """Return when a process started, in ticks since boot: process numbers are reused."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
     return 0
 
 
 ABANDONED_AFTER = 3600.0
-"""Seconds without a write after which a file whose process is gone was left by one that was killed."""
+"""Seconds without a write after which the file of a process that is gone counts as abandoned."""
 
 
 def new_path(name: str) -> str:
-    """A path for a new file, in a folder of this user's below the system's folder for temporary files (TMPDIR)."""
+    """Return a path for a new file in this user's folder below the system's folder for temporary files."""
     folder = os.path.join(tempfile.gettempdir(), f"fma-uploads-{os.getuid()}")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     _remove_abandoned(folder)
@@ -75,9 +75,9 @@ def new_path(name: str) -> str:
 
 @functools.cache
 def _remove_abandoned(folder: str) -> None:
-    """Once in each process, removes what killed ones have left."""
+    """Remove the files that killed processes have left, once in each process."""
     for entry in os.scandir(folder):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
             process = entry.name.partition("-")[0]
             idle = time.time() - entry.stat().st_mtime
             if idle > ABANDONED_AFTER and process.isdecimal() and not is_running(int(process)):
@@ -88,8 +88,8 @@ LOCK = ".lock"
 _NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 
 
-def is_no_file(error: OSError) -> bool:
-    """Whether an error says that there is no such file, and not that a disk or a network failed."""
+def is_missing(error: OSError) -> bool:
+    """Return whether an error says that there is no such file, rather than that a disk or a network failed."""
     return isinstance(error, FileNotFoundError) or error.errno in _NOT_A_FILE
 
 
@@ -124,7 +124,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
         try:
             found[path] = size(path)
         except OSError as error:
-            if not is_no_file(error) and not isinstance(error, PermissionError):
+            if not is_missing(error) and not isinstance(error, PermissionError):
                 raise
     return found
 

@@ -1,4 +1,4 @@
-"""Files read over a network by ranges of bytes: a file object that asks for little and seldom, and read-ahead."""
+"""Files read over a network by ranges of bytes: a buffering file object with few requests, and prefetching."""
 
 import io
 from collections import deque
@@ -11,12 +11,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AT_ONCE = 8
-"""Requests at a time; the client keeps ten connections."""
+"""Concurrent requests; the client keeps ten connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of a file: its path, the first byte and how many."""
+    """A part of a file: its path, the first byte and the number of bytes."""
 
     path: str
     offset: int
@@ -24,7 +24,7 @@ class Slice:
 
 
 def read_ahead(work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 2 * AT_ONCE) -> Iterator[Result]:
-    """work(item) of each item, in order; threads are up to `ahead` items before the one that is asked for."""
+    """Yield work(item) of each item, in order; threads work up to `ahead` items ahead."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="storage") as pool:
         waiting: deque[Future[Result]] = deque()
         try:
@@ -40,29 +40,29 @@ def read_ahead(work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 
 
 FIRST = 3 << 19
-"""Bytes that are asked for when a file is opened: the whole of a clip of 30 s (1.2 MB at 320 kb/s)."""
+"""Bytes that are requested when a file is opened: a whole clip of 30 s (1.2 MB at 320 kb/s)."""
 
 LEAST, MOST = 1 << 18, 1 << 23
-"""Bytes that are read ahead: doubled with each request that goes on where the last one ended."""
+"""Bytes that are read ahead: doubled with each request that continues the last one."""
 
 TAIL = 1 << 20
-"""Bytes that are asked for where the end of a file is read: a zip's directory of 10,000 files lies there."""
+"""Bytes that are requested at the end of a file, where a zip has its directory (of 10,000 files, say)."""
 
 
 class RangedFile(io.BufferedIOBase):
-    """A seekable, buffered file for reading; its memory is bounded by `MOST` and by what is asked for at once.
+    """A seekable, buffered file for reading; its memory is bounded by `MOST` and by the largest read.
 
     Args:
-      fetch: fetch(start, stop) gives the bytes from start up to stop, or to the end where stop is None; fewer, or
+      fetch: fetch(start, stop) returns the bytes from start up to stop, or to the end where stop is None; fewer, or
         none, where the file ends.
-      measure: gives the file's size; called where it has to be known.
+      measure: returns the file's size; called only when it is needed.
     """
 
     def __init__(self, fetch: Callable[[int, int | None], bytes], measure: Callable[[], int]):
         self._fetch, self._measure = fetch, measure
         self._position = 0
         self._ahead = LEAST
-        self._expected = range(0)  # bytes that somebody said would be read
+        self._expected = range(0)  # bytes that `expect` has announced
         self._start, self._buffer = 0, fetch(0, FIRST)
         self._size = len(self._buffer) if len(self._buffer) < FIRST else None
 
@@ -86,12 +86,12 @@ class RangedFile(io.BufferedIOBase):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
         position = offset + (self.size if whence == io.SEEK_END else base[whence])
         if position < 0:
-            raise OSError(22, "Invalid argument")  # as a file of this machine does
+            raise OSError(22, "Invalid argument")  # as a local file does
         self._position = position
         return position
 
     def expect(self, offset: int, length: int) -> None:
-        """Fetches at the next read from `offset` on what is read after it, too, in one request."""
+        """Announce that `length` bytes from `offset` on are read next, so that one request fetches them."""
         if self._buffered(offset) < length:
             self._start, self._buffer = offset, b""
             self._expected = range(offset, offset + length)
@@ -108,7 +108,7 @@ class RangedFile(io.BufferedIOBase):
         return b"".join(parts)
 
     def _read_all(self) -> bytes:
-        """What is left of a file whose size is not known yet."""
+        """Read the rest of a file whose size is not known yet."""
         held = self._take(self._buffered(self._position))
         rest = self._fetch(self._position, None)
         self._position += len(rest)
@@ -121,14 +121,14 @@ class RangedFile(io.BufferedIOBase):
         return self._take(self._buffered(self._position) if size < 0 else size)
 
     def peek(self, size: int = 0, /) -> bytes:
-        """What is in the buffer, without moving on: `readline` searches it."""
+        """Return what is in the buffer, without moving the position; `readline` searches it."""
         if not self._buffered(self._position):
             self._fill(1)
         at = self._position - self._start
         return self._buffer[at : at + max(size, 1 << 13)]
 
     def _buffered(self, position: int) -> int:
-        """Bytes in the buffer from a position on."""
+        """Return the number of buffered bytes from a position on."""
         at = position - self._start
         return len(self._buffer) - at if 0 <= at <= len(self._buffer) else 0
 
@@ -139,7 +139,7 @@ class RangedFile(io.BufferedIOBase):
         return data
 
     def _fill(self, size: int) -> bool:
-        """Fetches at least `size` bytes from the position on; whether there were any."""
+        """Fetch at least `size` bytes from the position on; return whether there were any."""
         if self._size is not None and self._position >= self._size:
             return False
         start, stop = self._choose(size)
@@ -150,7 +150,7 @@ class RangedFile(io.BufferedIOBase):
         return self._buffered(self._position) > 0
 
     def _choose(self, size: int) -> tuple[int, int]:
-        """The range to fetch."""
+        """Return the range to fetch."""
         position = self._position
         goes_on = bool(self._buffer) and position == self._start + len(self._buffer)
         if position in self._expected:
@@ -158,5 +158,5 @@ class RangedFile(io.BufferedIOBase):
         if self._size is not None and self._size - position <= TAIL and not goes_on:
             return max(0, min(position, self._size - TAIL)), self._size
         self._ahead = min(MOST, 2 * self._ahead) if goes_on else LEAST
-        # A large piece from anywhere is most likely all that is wanted there.
+        # A large piece from a new position is most likely all that is wanted there.
         return position, position + (max(size, self._ahead) if goes_on or size < LEAST else size)

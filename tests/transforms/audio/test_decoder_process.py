@@ -41,7 +41,7 @@ def test_features_do_not_depend_on_the_kernels_that_openblas_picks_for_a_cpu(tmp
 
 ABANDONS = """
 import os, sys
-from transforms import sandbox
+from transforms.audio import decoder_process
 from transforms.config import DatasetConfig
 from transforms.tracks import Track
 process = decoder_process.TrackProcess(DatasetConfig())

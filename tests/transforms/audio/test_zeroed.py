@@ -7,7 +7,7 @@ import soundfile
 
 from tests.conftest import encoded, tone
 from tests.faults.mp3 import frames_of
-from transforms.audio.decode import AudioFacts, ZeroedStretches, read_mono
+from transforms.audio.decode import AudioFacts, DropoutDetector, read_mono
 
 RATE = 44_100
 FRAME = 1152
@@ -15,7 +15,7 @@ FRAME = 1152
 
 
 def count(signal: np.ndarray, pieces: int = 1) -> int:
-    stretches = ZeroedStretches(RATE)
+    stretches = DropoutDetector(RATE)
     for piece in np.array_split(signal, pieces):
         if len(piece):
             stretches.push(piece)

@@ -62,7 +62,7 @@ def test_a_larger_subset_holds_the_smaller_ones_and_skipped_rows_are_counted_onc
     catalog = read_catalog(str(fma), subset)
     assert ids(catalog) == found
     assert catalog.skipped == skipped
-    assert (catalog.form, catalog.subset, catalog.whole_songs) == ("fma", subset, subset == "full")
+    assert (catalog.form, catalog.subset) == ("fma", subset)
 
 
 def test_a_track_carries_what_the_metadata_says(fma):
@@ -102,7 +102,7 @@ def test_a_plain_csv_is_taken_whole_with_any_subset(tmp_path):
     )
     catalog = read_catalog(path, "small")
     assert catalog == read_catalog(path, None)
-    assert (catalog.form, catalog.subset, catalog.whole_songs) == ("csv", "", False)
+    assert (catalog.form, catalog.subset) == ("csv", "")
     assert catalog.skipped == {"no_genre": 1}
     first, second = catalog.tracks
     assert (first.track_id, first.path, first.split, first.duration) == (3, "/abs/a.wav", "training", None)

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from transforms.catalog.locate import locate, open_track
-from transforms.catalog.zips import DamagedZipError, damage_as_one_error, list_members, open_cached
+from transforms.catalog.zips import DamagedZipError, list_members, open_cached, translate_zip_errors
 from transforms.errors import TrackError, UsageError
 from transforms.tracks import Track
 
@@ -49,7 +49,7 @@ def test_a_zip_is_parsed_once_in_a_process_and_again_after_a_fork(tmp_path):
 
 def test_failing_disks_and_networks_are_not_damage():
     for error in (OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "disk"), ConnectionError("network")):
-        with pytest.raises(type(error)), damage_as_one_error():
+        with pytest.raises(type(error)), translate_zip_errors():
             raise error
 
 
