@@ -16,11 +16,24 @@ from typing import Any, TextIO
 from transforms.errors import FmaError
 from transforms.runtime.stderr import debugging
 
-RATE_WINDOW = 60.0  # the rate and the time left are those of the last minute
+RATE_WINDOW = 60.0  # seconds that the rate and the time left are computed from
+LINE_INTERVAL = 30.0  # seconds between two plain lines
+BAR_INTERVAL = 0.1  # seconds between two redraws of the bar
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+READER_LEFT = 141  # 128 + SIGPIPE
+ADVICE = {  # for user-fixable errors, by number
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space or write elsewhere"),
+    errno.EFBIG: "this file system takes no file of that size: write elsewhere",
+    errno.EROFS: "write elsewhere",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the permissions"),
+    errno.EEXIST: "remove it or choose another path",
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "check the path"),
+}
+_QUANTITY = re.compile(r"[-+]?\d[\d,]*(\.\d+)?( ?%| [A-Za-z/]+( \d+ [a-z]+)?)?")
 
 
 def human_bytes(count: float) -> str:
-    """Return bytes in binary units: 512 B, 7.2 GiB, 342 MiB."""
+    """Format bytes in binary units: 512 B, 7.2 GiB, 342 MiB."""
     units = iter(("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
     unit = next(units)
     while count >= 1023.5 and unit != "PiB":
@@ -29,7 +42,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """Return a time span in its two largest units: 4.2 s, 2 min 45 s, 3 h 5 min, 2 d 7 h."""
+    """Format a time span in its two largest units: 4.2 s, 2 min 45 s, 3 h 5 min, 2 d 7 h."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -39,34 +52,48 @@ def human_seconds(seconds: float) -> str:
     return f"{whole} s"
 
 
+def say(line: str = "") -> None:
+    """Write one line of a result to standard output."""
+    _write(sys.stdout, line)
+
+
+def log(line: str) -> None:
+    """Write one remark to standard error."""
+    _write(sys.stderr, line)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
 class Progress:
-    """Counts work done; hands the text to show to `show`, at most once every `interval` seconds.
+    """A count of work done, whose text goes to `show`, at most once every `interval` seconds.
 
     Attributes:
       total: how much there is to do, in `unit`, or None while that is unknown. May be set at any time.
       done: how much is done.
-      note: what the last call added, such as "3 failed".
+      note: of the last call, such as "3 failed".
     """
 
     def __init__(
         self,
-        label: str,
         total: int | None,
         unit: str,
-        initial: int = 0,
+        initial: int,
         *,
         interval: float,
         clock: Callable[[], float],
         show: Callable[["Progress", str], None],
     ):
-        self.label, self.total, self.unit, self.done, self.note = label, total, unit, initial, ""
+        self.total, self.unit, self.done, self.note = total, unit, initial, ""
         self._interval, self._clock, self._show = interval, clock, show
         self._started = self._shown = clock()
         self._base = (self._started, initial)  # where the average counts from
         self._samples = deque([self._base])  # (time, done) of the last minute, a second or more apart
 
     def update(self, done: int, note: str = "") -> None:
-        """Set the absolute count; less than before means that the work started again."""
+        """Set the absolute count; less than before means that the work has started again."""
         now = self._clock()
         if done < self.done:
             self._base = (now, done)
@@ -85,65 +112,28 @@ class Progress:
         self.update(self.done + count, note)
 
     def status(self, now: float) -> str:
-        """Such as `1,200 of 8,000 tracks, 41.2/s, 2 min 45 s left, 3 failed`."""
+        """Return a text such as `1,200 of 8,000 tracks, 41.2/s, 2 min 45 s left, 3 failed`."""
         rate = self._rate(self._samples[0], now)
-        parts = [self._count(), self._per_second(rate)]
-        if self.total is not None and rate > 0:
-            parts.append(f"{human_seconds(max(0, self.total - self.done) / rate)} left")
-        return ", ".join(part for part in [*parts, self.note] if part)
+        known = self.total is not None and rate > 0
+        left = f"{human_seconds(max(0, (self.total or 0) - self.done) / rate)} left" if known else ""
+        return self._text(rate, left)
 
     def finish(self, completed: bool) -> None:
         """Show the last state, with the average rate and the time it took."""
         now = self._clock()
-        parts = [self._count(), self._per_second(self._rate(self._base, now))]
-        parts += [f"in {human_seconds(now - self._started)}", self.note]
-        self._show(self, ("" if completed else "stopped at ") + ", ".join(part for part in parts if part))
+        text = self._text(self._rate(self._base, now), f"in {human_seconds(now - self._started)}")
+        self._show(self, text if completed else f"stopped at {text}")
 
     def _rate(self, since: tuple[float, int], now: float) -> float:
         return (self.done - since[1]) / (now - since[0]) if now > since[0] else 0.0
 
-    def _amount(self, count: int) -> str:
-        return human_bytes(count) if self.unit == "bytes" else f"{count:,}"
-
-    def _count(self) -> str:
-        text = self._amount(self.done) + ("" if self.total is None else f" of {self._amount(self.total)}")
-        return text if self.unit == "bytes" else f"{text} {self.unit}"
-
-    def _per_second(self, rate: float) -> str:
-        if rate <= 0:
-            return ""
-        if self.unit == "bytes":
-            return f"{human_bytes(rate)}/s"
-        return f"{rate:,.0f}/s" if rate >= 1000 else f"{rate:.1f}/s" if rate >= 1 else f"{rate:.3f}/s"
-
-
-LINE_INTERVAL = 30.0  # seconds between two plain lines
-BAR_INTERVAL = 0.1  # seconds between two redraws of the bar
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
-READER_LEFT = 141  # 128 + SIGPIPE
-ADVICE = {  # of the errors that a user can mend, by number
-    errno.ENOSPC: "free some space or write elsewhere",
-    errno.EDQUOT: "free some space or write elsewhere",
-    errno.EFBIG: "this file system takes no file of that size: write elsewhere",
-    errno.EROFS: "write elsewhere",
-    errno.EACCES: "check the permissions",
-    errno.EPERM: "check the permissions",
-    errno.EEXIST: "remove it or choose another path",
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "check the path"),
-}
-_QUANTITY = re.compile(r"[-+]?\d[\d,]*(\.\d+)?( ?%| [A-Za-z/]+( \d+ [a-z]+)?)?")
-
-
-def say(line: str = "") -> None:
-    """Write one line of a result to standard output."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def log(line: str) -> None:
-    """Write one remark to standard error."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    def _text(self, rate: float, time_text: str) -> str:
+        in_bytes = self.unit == "bytes"
+        amount = human_bytes if in_bytes else "{:,}".format
+        count = amount(self.done) + ("" if self.total is None else f" of {amount(self.total)}")
+        per_second = human_bytes(rate) if in_bytes else f"{rate:,.{0 if rate >= 1000 else 1 if rate >= 1 else 3}f}"
+        parts = [count if in_bytes else f"{count} {self.unit}", f"{per_second}/s" if rate > 0 else "", time_text]
+        return ", ".join(part for part in [*parts, self.note] if part)
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -152,33 +142,27 @@ def _is_terminal(stream: TextIO) -> bool:
 
 @contextlib.contextmanager
 def _bar(label: str, stream: TextIO) -> Iterator[Callable[[Progress, str], None]]:
-    """Return a bar as wide as the text leaves it. Redrawn when asked: a thread of its own would not survive a fork."""
+    """Draw a bar as wide as the text leaves it, redrawn on request: a thread would not survive a fork."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[text]}", markup=False),
-    )
+    texts = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[text]}")]
     console = Console(file=stream, force_terminal=True)
-    with RichProgress(*columns, console=console, auto_refresh=False, redirect_stdout=False, expand=True) as bars:
+    with RichProgress(
+        texts[0], BarColumn(None), texts[1], console=console, auto_refresh=False, redirect_stdout=False, expand=True
+    ) as bars:
         task = bars.add_task(label, total=None, text="")
 
-        def show(progress: Progress, text: str) -> None:
-            bars.update(task, total=progress.total, completed=progress.done, text=text, refresh=True)
+        def show(state: Progress, text: str) -> None:
+            bars.update(task, total=state.total, completed=state.done, text=text, refresh=True)
 
         yield show
 
 
 @contextlib.contextmanager
 def _lines(label: str, stream: TextIO) -> Iterator[Callable[[Progress, str], None]]:
-    def show(progress: Progress, text: str) -> None:
-        stream.write(f"{label}: {text}\n")
-        stream.flush()
-
-    yield show
+    yield lambda _, text: _write(stream, f"{label}: {text}")
 
 
 @contextlib.contextmanager
@@ -192,13 +176,13 @@ def progress(
     clock: Callable[[], float] = time.monotonic,
     stream: TextIO | None = None,
 ) -> Iterator[Progress]:
-    """Show on standard error how work goes on: a bar on a terminal, else a plain line now and then and one at the end.
+    """Show progress on standard error: a bar on a terminal, else a plain line at intervals and one at the end.
 
     Args:
       label: what is being done, such as "ingest".
       total: how much there is to do, or None where that is not known.
       unit: what is counted, in the plural; "bytes" is shown as KiB, MiB, ...
-      initial: how much was there before; it does not count towards the rate.
+      initial: how much was done before; it does not count towards the rate.
       interval: least seconds between two plain lines.
       clock: seconds, monotonic.
       stream: instead of standard error.
@@ -206,9 +190,8 @@ def progress(
     stream = stream or sys.stderr
     terminal = _is_terminal(stream)
     with (_bar if terminal else _lines)(label, stream) as show:
-        state = Progress(
-            label, total, unit, initial, interval=BAR_INTERVAL if terminal else interval, clock=clock, show=show
-        )
+        every = BAR_INTERVAL if terminal else interval
+        state = Progress(total, unit, initial, interval=every, clock=clock, show=show)
         if terminal:
             show(state, state.status(clock()))
         completed = False
@@ -237,7 +220,7 @@ def _cells(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[
 
 
 def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table as plain text: whole numbers with thousands separators, columns of quantities right-aligned.
+    """Format a table as plain text: whole numbers with thousands separators, columns of quantities right-aligned.
 
     Args:
       title: a line above the table, or "".
@@ -246,22 +229,18 @@ def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any
     """
     texts, right = _cells(columns, rows)
     widths = [max(len(row[i]) for row in [list(columns), *texts]) for i in range(len(columns))]
-    lines = [list(columns), ["-" * width for width in widths], *texts]
-    aligned = [
-        "  ".join(
-            cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)
-        )
-        for row in lines
-    ]
-    return "\n".join(([title] if title else []) + [line.rstrip() for line in aligned])
+    lines = [title] if title else []
+    for row in [list(columns), ["-" * width for width in widths], *texts]:
+        cells = zip(row, widths, right, strict=True)
+        lines.append("  ".join(cell.rjust(width) if r else cell.ljust(width) for cell, width, r in cells).rstrip())
+    return "\n".join(lines)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], stream: TextIO | None = None) -> None:
-    """Write a table to standard output (or `stream`): drawn on a terminal, else as `format_table` makes it."""
+    """Write a table to standard output (or `stream`): drawn on a terminal, else as `format_table` returns it."""
     stream = stream or sys.stdout
     if not _is_terminal(stream):
-        stream.write(format_table(title, columns, rows) + "\n")
-        stream.flush()
+        _write(stream, format_table(title, columns, rows))
         return
     from rich.console import Console
     from rich.table import Table
@@ -278,7 +257,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], str
 
 @contextlib.contextmanager
 def annotate_os_errors(path: str) -> Iterator[None]:
-    """Add `path` to an OSError that does not say which file it is about, as that of a full disk does not."""
+    """Add `path` to an OSError that names no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -287,16 +266,25 @@ def annotate_os_errors(path: str) -> Iterator[None]:
         raise
 
 
-def main_guard(run: Callable[..., int], *args: Any) -> int:
-    """Call `run(*args)` and returns the exit code; what a user can mend becomes one line on standard error.
+def os_message(error: OSError) -> str:
+    """Return a line such as `data/small: no space left on device: free some space or write elsewhere`."""
+    number, path = error.errno or 0, error.filename
+    if number not in ADVICE:
+        return str(error)
+    where = [] if path is None else [os.fsdecode(path) if isinstance(path, (str, bytes)) else str(path)]
+    return ": ".join([*where, os.strerror(number).lower(), ADVICE[number]])
 
-    FmaError and UsageError give their own exit code; a file that cannot be read or written 1; Ctrl-C 130; a reader of
-    the output that went away (`fma ... | head`) 141, quietly. Anything else is a programming error and is raised.
-    With FMA_DEBUG=1 in the environment the traceback comes before the line.
+
+def main_guard(run: Callable[..., int], *args: Any) -> int:
+    """Call `run(*args)` and return the exit code; a user-fixable error becomes one line on standard error.
+
+    FmaError and UsageError have their own exit code; a file that cannot be read or written 1; Ctrl-C 130; a reader of
+    the output that is gone (`fma ... | head`) 141, without a line. Any other exception is a programming error and is
+    raised. With FMA_DEBUG=1 in the environment the traceback precedes the line.
     """
     try:
         code = run(*args)
-        sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
+        sys.stdout.flush()  # here, where a closed pipe can be handled
         return code
     except FmaError as error:
         return _report(f"error: {error}", error.exit_code)
@@ -304,7 +292,7 @@ def main_guard(run: Callable[..., int], *args: Any) -> int:
         return _report("interrupted", INTERRUPTED)
     except BrokenPipeError:
         if not _detach_closed_streams():
-            raise  # the pipe was another one: a worker's or a server's
+            raise  # another pipe: a worker's or a server's
         return READER_LEFT
     except OSError as error:
         if error.errno not in ADVICE:
@@ -319,18 +307,8 @@ def _report(message: str, code: int) -> int:
     return code
 
 
-def os_message(error: OSError) -> str:
-    """Such as `data/small: no space left on device: free some space or write elsewhere`; advice where there is any."""
-    number = error.errno or 0
-    if number not in ADVICE:
-        return str(error)
-    path = error.filename
-    where = [] if path is None else [os.fsdecode(path) if isinstance(path, (str, bytes)) else str(path)]
-    return ": ".join([*where, os.strerror(number).lower(), ADVICE[number]])
-
-
 def _detach_closed_streams() -> bool:
-    """Points output whose reader went away at nothing, so that Python's own last flush is quiet."""
+    """Redirect output whose reader is gone to nothing, so that Python's last flush raises no error."""
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, 0)
