@@ -6,7 +6,7 @@ from collections import Counter
 
 from transforms import storage
 from transforms.corpus.options import BITRATES, SUBSETS, CorpusOptions, validate
-from transforms.corpus.summary import CorpusSummary
+from transforms.corpus.writer import CorpusSummary, write_corpus
 from transforms.errors import UsageError
 from transforms.runtime.console import human_bytes, say, table
 from transforms.runtime.parallel import cores
@@ -48,8 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the corpus; print what it holds and the command that comes next."""
-    from transforms.corpus.writer import write_corpus
-
     names = CorpusOptions().to_json().keys() - {"archives"}
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("--jobs must be at least 1")
@@ -66,8 +64,8 @@ def _report(summary: CorpusSummary) -> None:
     if not summary.written:
         say(f"{summary.out} is already there, with the same options")
     table(f"{summary.out}: {len(summary.intact)} clips, {human_bytes(_size(summary))}", ("genre", *SPLITS), rows)
-    if summary.broken:
-        say(f"and {len(summary.broken)} rows of subset small that are broken on purpose")
+    if broken := len(summary.songs) - len(summary.intact):
+        say(f"and {broken} rows of subset small that are broken on purpose")
     say("next: " + next_command(summary))
 
 

@@ -1,4 +1,4 @@
-"""What a user can choose about a synthetic corpus, and its seeded random numbers."""
+"""The options of a synthetic corpus, and its seeded random numbers."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -10,11 +10,7 @@ from transforms.errors import UsageError
 
 
 def generator(*key: str | int) -> np.random.Generator:
-    """A PCG64 stream of its own for each key, the same on every machine.
-
-    Args:
-      key: what the numbers are for, the seed first, e.g. (seed, "Rock", 3, 1482).
-    """
+    """Return a random generator for a key such as (seed, "Rock", 3, 1482), the same on every machine."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
 
@@ -25,26 +21,26 @@ BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 LOW_RATE_BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
-SHORT_SECONDS = 1.5  # what the broken file that is too short for its declaration holds
+SHORT_SECONDS = 1.5  # in the broken file that is shorter than declared
 FMA_CLIP_SECONDS = 30
 SUBSETS = ("small", "medium", "large")  # each holds the ones before it
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
-    """Everything that the bytes of a corpus depend on.
+    """All that the bytes of a corpus depend on.
 
     Attributes:
       tracks_per_genre: intact tracks of each of the 8 genres in subset small; medium adds an eighth as many, and Jazz.
-      subset: the largest FMA subset to write; what is outside it is left out of the tables too.
+      subset: the largest FMA subset to write; rows beyond it are left out of the tables too.
       clip_seconds: seconds in a clip; FMA's have 30.
       seed: another seed gives other music.
       bitrate: kb/s, constant; lowered to what the format allows for clips below 32 kHz.
-      broken: add the rows of `transforms.corpus.broken.KINDS`.
+      broken: add the rows of `transforms.corpus.plan.BREAKAGES`.
       archives: also write fma_small.zip, fma_medium.zip and fma_metadata.zip.
-      sample_rate: Hz of most clips. Tests that do not care take 22050, for LAME's time is most of the time.
+      sample_rate: Hz of most clips.
       channels: 1 or 2, of most clips.
-      song_durations: declare the length of a whole song, as FMA's own tracks.csv does, though the clip is 30 s.
+      song_durations: declare whole songs' lengths, as FMA's own tracks.csv does, though clips have 30 s.
     """
 
     tracks_per_genre: int = 20
@@ -59,12 +55,12 @@ class CorpusOptions:
     song_durations: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for corpus.json."""
+        """Return plain values for corpus.json."""
         return asdict(self)
 
 
 def validate(options: CorpusOptions) -> CorpusOptions:
-    """Returns the options, or raises UsageError that names every bad value."""
+    """Return the options, or raise a UsageError that names every bad value."""
     rates = ", ".join(map(str, BITRATES))
     checks = {
         f"--subset must be one of {', '.join(SUBSETS)}": options.subset in SUBSETS,
@@ -82,13 +78,13 @@ def validate(options: CorpusOptions) -> CorpusOptions:
 
 
 def bitrate_range(sample_rate: int) -> tuple[int, int]:
-    """Lowest and highest bit rate, kb/s, that libsndfile and LAME write at a sample rate in Hz."""
+    """Return the lowest and highest bit rate, kb/s, that libsndfile and LAME write at a sample rate in Hz."""
     if sample_rate >= 32_000:
         return 32, 320
     return (8, 160) if sample_rate >= 16_000 else (8, 64)
 
 
 def fit_bitrate(bitrate: int, sample_rate: int) -> int:
-    """The highest constant bit rate, kb/s, up to the wanted one that MPEG layer III has at a sample rate in Hz."""
+    """Return the highest constant bit rate of MPEG layer III at a sample rate (Hz) up to the wanted one, kb/s."""
     rates = BITRATES if sample_rate >= 32_000 else LOW_RATE_BITRATES
     return max(rate for rate in rates if rate <= min(bitrate, bitrate_range(sample_rate)[1]))

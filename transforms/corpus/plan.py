@@ -1,9 +1,8 @@
-"""Which rows a corpus has: ids, names, artists, splits, subsets, formats, breakages. No sound is made here."""
+"""The rows of a corpus: ids, names, artists, splits, subsets, formats, and files broken as some of FMA's are."""
 
 from dataclasses import dataclass, replace
 
-from transforms.corpus.broken import KINDS
-from transforms.corpus.options import SUBSETS, CorpusOptions, fit_bitrate, generator
+from transforms.corpus.options import SHORT_SECONDS, SUBSETS, CorpusOptions, fit_bitrate, generator
 
 # The 8 genres of fma_small with FMA's own ids, and one that only medium has.
 GENRES = {
@@ -55,7 +54,7 @@ _SECOND = (
 
 
 def artist_name(number: int) -> str:
-    """Another name for each of the first 1517 numbers; later ones are told apart by a figure."""
+    """Return a made-up name, another one for each number; beyond 1,517 names a figure is added."""
     across, around = divmod(number, len(_FIRST))
     again = number // (len(_FIRST) * len(_SECOND))
     name = f"{_FIRST[around]} {_SECOND[(across + around) % len(_SECOND)]}"
@@ -63,13 +62,13 @@ def artist_name(number: int) -> str:
 
 
 def album_title(number: int) -> str:
-    """The title of an artist's one album; some hold a comma or quotes, as FMA's do."""
+    """Return the title of an artist's one album; some have a comma or quotes, as FMA's do."""
     word = _SECOND[number * 7 % len(_SECOND)]
     return (f"{word}, Part One", f'The "{word}" Sessions', f"Songs for {word}", word)[number % 4]
 
 
 def track_title(track_id: int) -> str:
-    """A title; some are not ASCII."""
+    """Return a title; some are not ASCII."""
     first, second = _FIRST[track_id * 5 % len(_FIRST)], _SECOND[track_id * 11 % len(_SECOND)]
     return (f"{first} Morning", f"{second} at Night", f"Été {first}", f"{first}, {second}")[track_id % 4]
 
@@ -90,11 +89,11 @@ class Song:
       genre: what it sounds like.
       genre_top: the label, or "" where FMA would give none.
       genres: FMA's ids, most specific first. genres_all: the same with their ancestors.
-      artist: number within the genre; it decides the artist's sound.
+      artist: number within the genre, which decides the sound.
       split, subset: as in tracks.csv; `subset` is the smallest that holds the track.
       sample_rate, channels, bitrate: of the file; bitrate in kb/s.
       silent: digital silence.
-      broken: name of a `transforms.corpus.broken.Kind`, or "".
+      broken: a key of `BREAKAGES`, or "".
     """
 
     track_id: int
@@ -118,7 +117,7 @@ class Song:
 
     @property
     def artist_name(self) -> str:
-        """Made up; another one for each artist."""
+        """Made-up name, another one for each artist."""
         return artist_name(self.artist_number)
 
     @property
@@ -128,22 +127,22 @@ class Song:
 
 
 def plan_songs(options: CorpusOptions) -> list[Song]:
-    """The rows of a corpus, by id. A smaller `options.subset` gives the same rows, fewer."""
+    """Return the rows of a corpus, by id; those of a smaller `options.subset` are a part of those of a larger one."""
     intact = _intact(options)
     order = generator(options.seed, "ids").permutation(len(intact))
     ids = _track_ids(len(intact), options.seed)
     songs = _formats([replace(intact[place], track_id=ids[rank]) for rank, place in enumerate(order)], options)
     if options.broken:
         songs += [
-            replace(_song(options, genre, artist=0, number=0, subset="small"), track_id=kind.track_id, broken=kind.name)
-            for kind, genre in zip(KINDS, SMALL_GENRES, strict=True)
+            replace(_song(options, genre, artist=0, number=0, subset="small"), track_id=kind.track_id, broken=name)
+            for (name, kind), genre in zip(BREAKAGES.items(), SMALL_GENRES, strict=True)
         ]
     wanted = SUBSETS[: SUBSETS.index(options.subset) + 1]
     return sorted((song for song in songs if song.subset in wanted), key=lambda song: song.track_id)
 
 
 def split_of(artist: int) -> str:
-    """8 of 10 artists train, one validates, one tests; the first three cover all splits."""
+    """Return the split of an artist: of ten, 8 train, one validates, one tests; the first three cover all splits."""
     return {1: "validation", 2: "test"}.get(artist % 10, "training")
 
 
@@ -162,17 +161,17 @@ def _intact(options: CorpusOptions) -> list[Song]:
 
 
 def _artists(tracks: int) -> int:
-    """Artists of a genre: two tracks each where there are enough, else as many artists as cover the splits."""
+    """Return the number of artists of a genre: with two tracks each, or as many as cover the splits."""
     return max(min(tracks, 5), tracks // 2)
 
 
 def _medium_artist(number: int, known: int) -> int:
-    """Half of what medium adds is by new artists, half by those of small, the first of them one of its test split."""
+    """Return the artist of a track that medium adds: half are new, half of small, the first of its test split."""
     return (number + 1) % known if number % 2 else known + number // 2
 
 
 def _song(options: CorpusOptions, genre: str, artist: int, number: int, subset: str) -> Song:
-    """One labelled row without its id; every third has a sub-genre."""
+    """Return a labelled row without its id; every third has a sub-genre."""
     top = GENRES[genre]
     specific = (CHILDREN[genre][0],) if number % 3 == 2 else (top,)
     return Song(
@@ -191,7 +190,7 @@ def _song(options: CorpusOptions, genre: str, artist: int, number: int, subset: 
 
 
 def _unlabelled(options: CorpusOptions, number: int) -> Song:
-    """A row of large that belongs to two top genres or to none, so that FMA leaves genre_top empty."""
+    """Return a row of large with two top genres or none, for which FMA leaves genre_top empty."""
     names = UNLABELLED[number]
     ids = tuple(GENRES[name] for name in names)
     song = _song(options, names[0] if names else "Experimental", UNLABELLED_ARTIST + 10 * number, 0, "large")
@@ -199,7 +198,7 @@ def _unlabelled(options: CorpusOptions, number: int) -> Song:
 
 
 def _track_ids(count: int, seed: int) -> list[int]:
-    """Ascending, with FMA-like gaps, below `LAST_ID`."""
+    """Return ascending ids with FMA-like gaps, below `LAST_ID`."""
     gaps = generator(seed, "gaps").integers(1, max(2, min(400, LAST_ID // count)), count)
     ids = list(FIRST_IDS[:count])
     for gap in gaps[len(ids) :]:
@@ -208,7 +207,7 @@ def _track_ids(count: int, seed: int) -> list[int]:
 
 
 def _formats(songs: list[Song], options: CorpusOptions) -> list[Song]:
-    """Gives a few songs other formats, as FMA has them; those that are rare are training tracks of small."""
+    """Give a few songs other formats, as FMA has them; the rare ones are training tracks of small."""
     candidates = [song for song in songs if song.subset == "small" and song.split == "training"]
     silent = next(song.track_id for song in candidates if song.genre == "Experimental")
     usual = [song.track_id for song in candidates if song.track_id != silent]
@@ -225,3 +224,60 @@ def _formats(songs: list[Song], options: CorpusOptions) -> list[Song]:
 
 def _in_format(song: Song, sample_rate: int, channels: int, bitrate: int) -> Song:
     return replace(song, sample_rate=sample_rate, channels=channels, bitrate=fit_bitrate(bitrate, sample_rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Breakage:
+    """A way for a file to be broken.
+
+    Attributes:
+      track_id: of the row that is broken so; all but the last two are ids whose audio is unusable in the real FMA too.
+      reason: for which ingest should refuse the track, a key of `transforms.errors.REASONS`.
+      seconds: audio to make the file from; 0 for the whole clip, None where no audio is needed.
+    """
+
+    track_id: int
+    reason: str
+    seconds: float | None = None
+
+
+BREAKAGES = {
+    "short": Breakage(98565, "truncated_audio", SHORT_SECONDS),
+    "cut": Breakage(98567, "truncated_audio", 0),
+    "random": Breakage(98569, "corrupt_audio"),
+    "tag_only": Breakage(99134, "empty_audio"),
+    "empty": Breakage(108925, "empty_audio"),
+    "text": Breakage(133297, "corrupt_audio"),
+    "git_lfs": Breakage(133298, "corrupt_audio"),
+    "absent": Breakage(133299, "missing_audio"),
+}
+
+
+def broken_bytes(name: str, mp3: bytes, seed: int) -> bytes | None:
+    """Return the bytes of a broken file, or None for no file.
+
+    Args:
+      name: of a breakage.
+      mp3: an intact file of the breakage's `seconds`; b"" where it needs none.
+      seed: of the corpus.
+    """
+    contents = {
+        "short": mp3,
+        "cut": mp3[: len(mp3) // 5],
+        # A first byte of 0 is no format's magic number and no MPEG frame sync.
+        "random": b"\0" + generator(seed, "random file").bytes(40_000),
+        "tag_only": _id3_tag(),
+        "empty": b"",
+        "text": b"This is not an mp3 file.\n",
+        "git_lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 961580\n",
+        "absent": None,
+    }
+    return contents[name]
+
+
+def _id3_tag() -> bytes:
+    """Return an ID3v2.3 tag with a title and padding, and no audio (id3.org, ID3v2.3.0, sections 3.1 and 4.2)."""
+    text = b"\0" + b"A title without a song"  # the first byte: ISO-8859-1
+    frames = b"TIT2" + len(text).to_bytes(4, "big") + b"\0\0" + text + bytes(64)
+    size = bytes((len(frames) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x03\0\0" + size + frames

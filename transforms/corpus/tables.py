@@ -31,9 +31,9 @@ FIRST_DAY = datetime.datetime(2008, 11, 26, 1, 44, 45)  # the date of FMA's olde
 
 
 def tracks_csv(songs: Iterable[Song], options: CorpusOptions) -> bytes:
-    """tracks.csv, UTF-8: rows of groups, columns and the index's name, then one row for each song.
+    """Return tracks.csv, UTF-8: three header rows (groups, columns, the index's name), then one row for each song.
 
-    A group's name stands over each of its columns; dates follow from ids, so equal options give equal bytes.
+    Dates are derived from ids, so equal options give equal bytes.
     """
     songs = list(songs)
     per_artist = Counter(song.artist_number for song in songs)
@@ -47,7 +47,7 @@ def tracks_csv(songs: Iterable[Song], options: CorpusOptions) -> bytes:
 
 
 def genres_csv(songs: Iterable[Song]) -> bytes:
-    """genres.csv, UTF-8: the genres that occur, with FMA's ids, by id; #tracks counts a genre's descendants too."""
+    """Return genres.csv, UTF-8: the genres that occur, with FMA's ids, by id; #tracks includes descendants."""
     counts = Counter(genre for song in songs for genre in song.genres_all)
     tops = [(top, 0, title, top) for title, top in GENRES.items()]
     children = [(child, GENRES[name], title, GENRES[name]) for name, (child, title) in CHILDREN.items()]
@@ -60,7 +60,7 @@ def genres_csv(songs: Iterable[Song]) -> bytes:
 
 
 def declared_seconds(song: Song, options: CorpusOptions) -> int:
-    """What tracks.csv says about the length: the clip's, or that of a made-up whole song of 1 to 8 minutes."""
+    """Return the length in tracks.csv: the clip's, or that of a made-up whole song of 1 to 8 minutes."""
     return 60 + song.track_id * 37 % 420 if options.song_durations else options.clip_seconds
 
 

@@ -1,4 +1,4 @@
-"""Writes a corpus to a folder or to zips; an interrupted one is completed by the same command."""
+"""Writing a corpus to a folder or a bucket and to zips; the same command completes an interrupted one."""
 
 import contextlib
 import hashlib
@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,28 +19,84 @@ import soxr
 from numpy.typing import NDArray
 
 from transforms import storage
-from transforms.corpus.broken import BY_NAME, broken_bytes
 from transforms.corpus.options import SUBSETS, CorpusOptions, bitrate_range, validate
-from transforms.corpus.plan import Song, plan_songs
+from transforms.corpus.plan import BREAKAGES, Song, broken_bytes, plan_songs
 from transforms.corpus.sound import SAMPLE_RATE, synthesise
-from transforms.corpus.summary import CorpusSummary
 from transforms.corpus.tables import genres_csv, tracks_csv
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.console import annotate_os_errors
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What ingest of one subset should find.
+
+    Attributes:
+      tracks: ids of those that become records.
+      failures: reasons by id.
+      skipped: number of rows left out, by reason.
+    """
+
+    tracks: tuple[int, ...]
+    failures: dict[int, str]
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusSummary:
+    """A corpus on disk.
+
+    Attributes:
+      out: its folder.
+      options: that it was made with.
+      songs: every row, by id.
+      written: False where it was there already.
+    """
+
+    out: str
+    options: CorpusOptions
+    songs: tuple[Song, ...]
+    written: bool
+
+    @property
+    def audio(self) -> str:
+        """Folder of the clips, for --audio."""
+        return os.path.join(self.out, "audio")
+
+    @property
+    def metadata(self) -> str:
+        """Folder of the csv files, for --metadata."""
+        return os.path.join(self.out, "fma_metadata")
+
+    @property
+    def intact(self) -> tuple[Song, ...]:
+        """Rows with a playable file, labelled or not."""
+        return tuple(song for song in self.songs if not song.broken)
+
+    def expected(self, subset: str) -> Expected:
+        """Return what ingest of a subset (with all smaller ones) should find."""
+        inside = [song for song in self.songs if song.subset in SUBSETS[: SUBSETS.index(subset) + 1]]
+        unlabelled = sum(not song.genre_top for song in inside)
+        skipped = {"not_in_subset": len(self.songs) - len(inside), "no_genre": unlabelled}
+        return Expected(
+            tracks=tuple(song.track_id for song in inside if song.genre_top and not song.broken),
+            failures={song.track_id: BREAKAGES[song.broken].reason for song in inside if song.broken},
+            skipped={reason: count for reason, count in skipped.items() if count},
+        )
+
+
 def encode_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bitrate: int) -> bytes:
-    """An mp3 file with a constant bit rate.
+    """Encode an mp3 file with a constant bit rate.
 
     Args:
       samples: [n, 2] float32 at 44.1 kHz.
-      sample_rate: of the file, Hz; another one than 44.1 kHz is resampled to.
-      channels: 1 for the mean of both, 2.
-      bitrate: kb/s, one that `transforms.corpus.options.fit_bitrate` returns.
+      sample_rate: of the file, in Hz.
+      channels: 1 for the mean of both, or 2.
+      bitrate: kb/s, as `fit_bitrate` returns it.
 
     Raises:
-      FmaError: libsndfile has no LAME, or no room.
+      FmaError: libsndfile cannot write mp3 here.
     """
     if channels == 1:
         samples = samples.mean(axis=1, keepdims=True)
@@ -63,7 +119,7 @@ def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> byt
         file = io.BytesIO()
         soundfile.write(file, samples, sample_rate, **options)
         return file.getvalue()
-    # A file in memory, where there is such a thing: LAME's thousand small writes then need not wait for Python's lock.
+    # A file in memory, where the system has such: LAME's many small writes then need not wait for Python's lock.
     with open(os.memfd_create("mp3"), "w+b") as memory:
         soundfile.write(memory.fileno(), samples, sample_rate, closefd=False, **options)
         memory.seek(0)
@@ -71,16 +127,16 @@ def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> byt
 
 
 def _compression_level(bitrate: int, sample_rate: int) -> float:
-    """What libsndfile turns into that bit rate: the whole part of a line from the highest (0) to the lowest (1).
+    """Return the level for a bit rate: libsndfile interpolates from the highest (0) to the lowest (1) and truncates.
 
-    So in mpeg_l3_encode.c of libsndfile 1.1 and later; aiming half a kb/s higher keeps the whole part where it belongs.
+    See mpeg_l3_encode.c of libsndfile 1.1 and later; half a kb/s more keeps the truncated value right.
     """
     lowest, highest = bitrate_range(sample_rate)
     return max(0.0, (highest - bitrate - 0.5) / (highest - lowest))
 
 
 def write_clip(song: Song, folder: str, options: CorpusOptions) -> None:
-    """Makes a song's file and writes it to its place under `folder`, whose subfolder is there; an absent one is not."""
+    """Make a song's file and write it to its place below `folder`, whose subfolders exist."""
     content = clip_bytes(song, options)
     if content is None:
         return
@@ -90,10 +146,10 @@ def write_clip(song: Song, folder: str, options: CorpusOptions) -> None:
 
 
 def clip_bytes(song: Song, options: CorpusOptions) -> bytes | None:
-    """The file's bytes, or None where the corpus has a row without a file. They depend on the arguments alone."""
+    """Return the file's bytes, which depend on the arguments alone, or None for a row without a file."""
     if not song.broken:
         return _mp3(song, options, options.clip_seconds)
-    seconds = BY_NAME[song.broken].seconds
+    seconds = BREAKAGES[song.broken].seconds
     mp3 = b"" if seconds is None else _mp3(song, options, seconds or options.clip_seconds)
     return broken_bytes(song.broken, mp3, options.seed)
 
@@ -113,12 +169,12 @@ Made by `fma sample`: every sound, name and licence in it is made up.
 
 
 def write_archives(out: str, songs: Iterable[Song], largest: str) -> list[str]:
-    """Packs what is under `out`; returns the paths written.
+    """Pack a corpus whose audio/ and fma_metadata/ are complete; return the paths written.
 
     Args:
-      out: the corpus, with audio/ and fma_metadata/ complete.
+      out: its folder.
       songs: its rows; those without a file are left out.
-      largest: the largest subset it holds. There is an archive for small and, if it is there, for medium.
+      largest: the largest subset it holds; small and medium have an archive.
     """
     songs = list(songs)
     paths = []
@@ -133,7 +189,7 @@ def write_archives(out: str, songs: Iterable[Song], largest: str) -> list[str]:
 
 
 def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> str:
-    """One archive: a README, SHA-1 sums as `sha1sum -c` reads them, and the files, in this order."""
+    """Write one archive: a README, SHA-1 sums as `sha1sum -c` reads them, and the files, in this order."""
     path = os.path.join(out, f"{name}.zip")
     present = {member: source for member, source in files.items() if os.path.exists(source)}
     sums = "".join(f"{_sha1(source)}  {member.partition('/')[2]}\n" for member, source in present.items())
@@ -149,7 +205,7 @@ def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> 
 def _entry(member: str, compression: int) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(member, DATE)
     entry.compress_type = compression
-    entry.external_attr = 0o644 << 16  # else unzip makes files that nobody may read
+    entry.external_attr = 0o644 << 16  # else unzip makes unreadable files
     return entry
 
 
@@ -159,21 +215,21 @@ def _sha1(path: str) -> str:
 
 
 FORMAT = 2  # goes up when equal options give other bytes
-COMPLETE = "corpus.json"  # written last: what it lies beside is a whole corpus
+COMPLETE = "corpus.json"  # written last: marks a complete corpus
 STARTED = "corpus.partial.json"
 
 
 def write_corpus(
     out: str | os.PathLike[str], options: CorpusOptions | None = None, *, jobs: int = 1, progress: bool = False
 ) -> CorpusSummary:
-    """Writes a corpus, or finds the same one already there.
+    """Write a corpus, unless the same one is there already.
 
     Args:
-      out: a folder that is absent, empty, or holds a corpus (whole or begun) with equal options. Where it is in a
-        bucket, the corpus is made on this machine first.
-      options: what to make; the bytes depend on nothing else.
+      out: a folder that is absent, empty, or holds a corpus (complete or not) with equal options. For a bucket, the
+        corpus is made on this machine and then uploaded.
+      options: all that the bytes depend on.
       jobs: threads.
-      progress: show it on standard error.
+      progress: whether to show it on standard error.
 
     Raises:
       UsageError: an option is out of range, or `out` holds something else.
@@ -182,7 +238,7 @@ def write_corpus(
     out = os.fspath(out)
     options = validate(options or CorpusOptions())
     songs = plan_songs(options)
-    summary = CorpusSummary(out=out, options=options, songs=tuple(songs), written=not is_there(out, options))
+    summary = CorpusSummary(out=out, options=options, songs=tuple(songs), written=not is_complete(out, options))
     if summary.written and storage.is_local(out):
         _write(summary, jobs, progress)
     elif summary.written:
@@ -193,7 +249,7 @@ def write_corpus(
 
 
 def _upload(folder: str, summary: CorpusSummary) -> None:
-    """Moves a finished corpus to where it is to lie."""
+    """Move a finished corpus to its bucket."""
     started = storage.join(summary.out, STARTED)
     storage.write_bytes(started, _stamp(summary.options))
     for path, _ in sorted(storage.list_files(folder), key=lambda entry: entry[0] == os.path.join(folder, COMPLETE)):
@@ -201,8 +257,8 @@ def _upload(folder: str, summary: CorpusSummary) -> None:
     storage.remove(started)
 
 
-def is_there(out: str, options: CorpusOptions) -> bool:
-    """Whether `out` holds this corpus, whole; raises UsageError where it holds anything else than a part of it."""
+def is_complete(out: str, options: CorpusOptions) -> bool:
+    """Return whether `out` holds this complete corpus; raise UsageError where it holds anything but a part of it."""
     if not any(storage.list_files(out)):
         return False
     for name in (COMPLETE, STARTED):
@@ -246,7 +302,7 @@ def _write(summary: CorpusSummary, jobs: int, progress: bool) -> None:
 
 
 def _write_clips(summary: CorpusSummary, jobs: int) -> Iterator[None]:
-    """Yields after each clip. Threads do: nine tenths of the time is LAME's, which runs without Python's lock."""
+    """Yield after each clip. Threads suffice: LAME takes nine tenths of the time, without Python's lock."""
     write = partial(write_clip, folder=summary.audio, options=summary.options)
     if jobs == 1:
         yield from map(write, summary.songs)

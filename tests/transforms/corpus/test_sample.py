@@ -9,8 +9,7 @@ import fma
 from transforms.commands.sample import next_command
 from transforms.corpus.options import CorpusOptions, validate
 from transforms.corpus.plan import plan_songs
-from transforms.corpus.summary import CorpusSummary
-from transforms.corpus.writer import COMPLETE, STARTED, write_corpus
+from transforms.corpus.writer import COMPLETE, STARTED, CorpusSummary, write_corpus
 from transforms.errors import UsageError
 
 TINY = CorpusOptions(tracks_per_genre=1, subset="small", clip_seconds=3, sample_rate=22_050, channels=1, bitrate=32)
