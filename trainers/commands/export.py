@@ -1,21 +1,18 @@
 """`fma export`: a run's model on its own, from the waveform on: a SavedModel and TFLite, or a classical bundle."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import cast
 
 from trainers.commands.arguments import add_model
 from trainers.runs.directory import load_config
-from trainers.serving.scorers import is_bundle, open_scorer, write_bundle
+from trainers.serving.scorers import ClassicalScorer, is_bundle, open_scorer, write_bundle
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
 
-if TYPE_CHECKING:
-    from trainers.serving.keras_scorer import KerasScorer
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.description = (
         "Writes a model that needs none of this program: a SavedModel whose input is a waveform at the dataset's rate, "
         "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
@@ -28,36 +25,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; see `fma export --help`."""
+    """Run the command; see `fma export --help`."""
     if any(storage.list_files(args.out)):
         raise UsageError(f"--out {args.out} is not empty; give another folder")
     if is_bundle(args.run):
         raise UsageError(f"{args.run} is a bundle already: copy it")
-    scorer = open_scorer(args.run, args.model, "cpu")
-    if scorer.by_window:
-        _export_network(args, scorer)  # type: ignore[arg-type]
+    scorer, config = open_scorer(args.run, args.model, "cpu"), load_config(args.run)
+    if isinstance(scorer, ClassicalScorer):
+        write_bundle(args.out, scorer, config.made_with)
+        console.say(f"{scorer.name}, {len(scorer.labels)} genres: try it with  fma predict {args.out} FILE")
         return 0
-    from trainers.serving.scorers import ClassicalScorer
-
-    assert isinstance(scorer, ClassicalScorer)
-    write_bundle(args.out, scorer, load_config(args.run).made_with)
-    console.say(f"{scorer.name}, {len(scorer.labels)} genres: try it with  fma predict {args.out} FILE")
-    return 0
-
-
-def _export_network(args: argparse.Namespace, scorer: "KerasScorer") -> None:
+    from trainers.serving.keras_scorer import KerasScorer
     from trainers.serving.saved_model import export_network
 
-    facts = export_network(scorer, args.out, load_config(args.run), tflite=args.tflite)
-    agreement = facts["agreement"]
+    facts = export_network(cast(KerasScorer, scorer), args.out, config, tflite=args.tflite)
     console.table(
         f"{scorer.name}, {len(scorer.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
         ("model", "size", "largest difference from the pipeline, in probability"),
         [
             (name, console.human_bytes(facts["bytes"][name]), f"{difference:.1e}")
-            for name, difference in agreement.items()
+            for name, difference in facts["agreement"].items()
         ],
     )
     if facts["tflite"]:
         console.log(f"note: {facts['tflite']}")
     console.say(f"written to {args.out}")
+    return 0

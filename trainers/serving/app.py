@@ -1,10 +1,11 @@
 """The HTTP API and the page: an ASGI application around an `Engine`."""
 
-import asyncio
 import base64
+import os
+import socket
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,46 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from trainers.serving.answers import Answer
+from trainers.serving.answers import THRESHOLD, Answer
 from trainers.serving.engine import Engine
-from trainers.serving.neighbours import Neighbours
-from trainers.serving.uploads import CONTENT_TYPE, Admission, Meters, RefusedError, UploadLimits, received
-from transforms.errors import TrackError
+from trainers.serving.neighbours import Neighbours, open_neighbours
+from trainers.serving.scorers import open_scorer
+from trainers.serving.uploads import (
+    CONTENT_TYPE,
+    Admission,
+    Closing,
+    Counting,
+    Meters,
+    RefusedError,
+    UploadLimits,
+    received,
+)
+from transforms.audio.decoder_process import Limits
+from transforms.errors import FmaError, TrackError, UsageError
+from transforms.runtime.parallel import cores
+
+PAGE = Path(__file__).parent / "page"
+FILES = {"/": "index.html", "/docs": "docs.html"} | {
+    f"/{name}": name for name in ("page.js", "page.css", "draw.js", "sound.js", "docs.js")
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page loads nothing from elsewhere, and sends nothing to elsewhere."""
+
+HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+AUDIO_TYPES = ("application/octet-stream", "audio/mpeg", "audio/wav", "audio/flac", "audio/ogg")
+MOST_NEIGHBOURS = 20
+REFUSALS = {
+    400: "a parameter is wrong",
+    408: "the song took too long to send",
+    413: "the song has too many bytes",
+    415: "a form, not a song",
+    422: "the song has no answer: not audio, damaged, too short, too much work",
+    503: "the server has as many songs as it takes at once",
+    507: "the disk is full",
+}
 
 
 class Genre(BaseModel):
@@ -39,10 +75,10 @@ class Window(BaseModel):
 
 
 class Neighbour(BaseModel):
-    """A training track that the model finds alike."""
+    """A training track that is similar for the model."""
 
     track_id: int
-    similarity: float = Field(ge=-1, le=1, description="cosine between what the model makes of both")
+    similarity: float = Field(ge=-1, le=1, description="cosine between the model's features of both")
     genre: str = ""
     title: str = ""
     artist: str = ""
@@ -64,11 +100,11 @@ class Prediction(BaseModel):
     verdict: str = Field(description="the most likely genre, or `unsure`")
     genres: list[Genre] = Field(description="all of them, the most likely first")
     seconds: float
-    windows: int = Field(description="that were judged; 0 for a model that judges whole songs only")
+    windows: int = Field(description="that were predicted; 0 for a model that predicts whole songs only")
     silent: bool = Field(description="whether the song is digital silence")
-    timeline: list[Window] | None = Field(None, description="where it was asked for")
-    nearest: list[Neighbour] | None = Field(None, description="where it was asked for; the most alike first")
-    spectrogram: Picture | None = Field(None, description="where it was asked for")
+    timeline: list[Window] | None = Field(None, description="if asked for")
+    nearest: list[Neighbour] | None = Field(None, description="if asked for; the most similar first")
+    spectrogram: Picture | None = Field(None, description="if asked for")
 
 
 class Problem(BaseModel):
@@ -85,7 +121,7 @@ class Health(BaseModel):
 
 
 class ModelFacts(BaseModel):
-    """What answers, and what it can."""
+    """The model that answers, and the server's limits."""
 
     run: str
     model: str
@@ -100,150 +136,39 @@ class ModelFacts(BaseModel):
     most_seconds: float = Field(description="that one song may take")
 
 
-PAGE = Path(__file__).parent / "page"
-FILES = {"/": "index.html", "/docs": "docs.html"} | {
-    f"/{name}": name for name in ("page.js", "page.css", "draw.js", "sound.js", "docs.js")
-}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Nothing on the page comes from elsewhere, and nothing leaves it for elsewhere."""
+@dataclass(frozen=True)
+class ServeOptions:
+    """The options of a service.
 
-LINGER_SECONDS = 2.0
-"""A sender gets its answer only if it is not cut off while it still sends; but nobody is listened to for ever."""
-
-HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-
-
-def add_page(app: FastAPI) -> None:
-    def send(name: str) -> Callable:
-        async def file() -> FileResponse:
-            return FileResponse(PAGE / name, headers=HEADERS)
-
-        return file
-
-    for path, name in FILES.items():
-        app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)(send(name))
-
-
-def add_errors(app: FastAPI) -> None:
-    def problem(status: int, error: str, message: str, headers: Any = None) -> JSONResponse:
-        return JSONResponse(Problem(error=error, message=message).model_dump(), status, headers)
-
-    @app.exception_handler(RefusedError)
-    async def refused(_: Request, error: RefusedError) -> JSONResponse:
-        return problem(error.status, error.error, error.message, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def wrong(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
-        return problem(400, "bad_request", found)
-
-    @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> JSONResponse:
-        name = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
-        return problem(error.status_code, name, str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def ours(_: Request, error: Exception) -> JSONResponse:
-        # Starlette answers this outside of all middleware, so that `Closing` does not see it.
-        close = {"Connection": "close"}
-        return problem(500, "internal", "this is our mistake; the server's log has the details", close)
-
-
-class Counting:
-    """ASGI middleware that counts answers by path and status; paths that nobody serves are counted as one."""
-
-    def __init__(self, app: Any, meters: Meters):
-        self._app, self._requests = app, meters.requests
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 500
-
-        async def note(message: dict[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        finally:
-            route = scope.get("route")
-            self._requests.labels(getattr(route, "path", "other"), str(status)).inc()
-
-
-class Closing:
-    """ASGI middleware that ends the connection where a request is answered before all of its body is here.
-
-    The server would else read on until the body ends, which is up to its sender.
+    Attributes:
+      run: of fma train or fma baselines, or a bundle.
+      model: of a baselines run; None: the best one on validation.
+      data: dataset whose training tracks songs are compared with, or None.
+      limits: for one song.
+      most_bytes: of a song's file.
+      decoders: songs that are decoded at once; None: as many as there are cores.
+      threshold: of verdicts.
+      device: see `trainers.training.devices`.
     """
 
-    def __init__(self, app: Any):
-        self._app = app
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        here = b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0"
-        early = False
-
-        async def note() -> dict[str, Any]:
-            nonlocal here
-            message = await receive()
-            here = here or message["type"] == "http.disconnect" or not message.get("more_body", False)
-            return message
-
-        async def close(message: dict[str, Any]) -> None:
-            nonlocal early
-            if message["type"] == "http.response.start" and not here:
-                early = True
-                message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
-            last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if not (early and last):
-                await send(message)
-                return
-            await send(message | {"more_body": True})
-            await _linger(note, lambda: here)
-            await send({"type": "http.response.body"})
-
-        await self._app(scope, note, close)
-
-
-async def _linger(receive: Callable, done: Callable[[], bool]) -> None:
-    """Reads and forgets what still comes of a body, for a while."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while not done():
-                await receive()
-
-
-MOST_NEIGHBOURS = 20
-REFUSALS = {
-    400: "a parameter is wrong",
-    408: "the song took too long to send",
-    413: "the song has too many bytes",
-    415: "a form, not a song",
-    422: "the song has no answer: not audio, damaged, too short, too much work",
-    503: "as many songs are inside as this server takes at once",
-    507: "the disk is full",
-}
+    run: str
+    model: str | None
+    data: str | None
+    limits: Limits
+    most_bytes: int
+    decoders: int | None = None
+    threshold: float = THRESHOLD
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the application serves.
+    """The parts of a service.
 
     Attributes:
       engine: with spectrograms.
       neighbours: of the training tracks, or None.
-      run: what to call the model.
+      run: the model's name for people.
       threshold: of verdicts.
       limits: for an upload.
       song_seconds: that one song may take.
@@ -259,20 +184,66 @@ class Service:
     decoders: int
 
 
+def open_service(options: ServeOptions) -> Service:
+    """Load the model and start the decoders; whoever calls this closes the engine.
+
+    Raises:
+      UsageError: the run or the dataset is not there, or they do not fit together.
+      FmaError: a file is damaged, or a first prediction fails.
+    """
+    scorer = open_scorer(options.run, options.model, options.device)
+    neighbours = open_neighbours(options.run, scorer, options.data) if options.data else None
+    decoders = options.decoders or cores()
+    engine = Engine(scorer, options.limits, decoders, spectrograms=True)
+    try:
+        engine.warm_up()
+    except BaseException:
+        engine.close()
+        raise
+    return Service(
+        engine=engine,
+        neighbours=neighbours,
+        run=os.path.basename(os.path.normpath(options.run)),
+        threshold=options.threshold,
+        limits=UploadLimits(options.most_bytes),
+        song_seconds=options.limits.seconds,
+        decoders=decoders,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a socket that accepts connections; before the model is loaded, so that a port in use shows at once.
+
+    Raises:
+      UsageError: the address is not one of this machine, or may not be used.
+      FmaError: the port is in use.
+    """
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port {port}: ports are 0 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        if (error.errno or 0) < 0:  # the resolver's own numbers
+            raise UsageError(f"--host {host}: there is no such address") from error
+        reason = os.strerror(error.errno or 0).lower()
+        raise FmaError(f"cannot answer at {host}, port {port}: {reason}; give another --port or --host") from error
+
+
 def create_app(service: Service) -> FastAPI:
-    """The application."""
+    """Create the application."""
     app = FastAPI(
         title="fma-genres",
         version="1",
-        description="Says which genre a song has. Send the file itself as the body of POST /predict.",
+        description="Predicts a song's genre. Send the file itself as the body of POST /predict.",
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere; ours are in page/
         redoc_url=None,
     )
     meters = Meters()
     _add_predict(app, service, meters)
     _add_facts(app, service, meters)
-    add_page(app)
-    add_errors(app)
+    _add_page(app)
+    _add_errors(app)
     app.add_middleware(Closing)
     app.add_middleware(Counting, meters=meters)
     return app
@@ -289,17 +260,17 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         spectrogram: Annotated[bool, Query(description="with a picture of the song")] = False,
         nearest: Annotated[int, Query(ge=0, le=MOST_NEIGHBOURS, description="with so many training tracks")] = 0,
     ) -> dict[str, Any]:
-        """Judges a song: the request's body is its file, in any format that libsndfile reads (mp3, wav, flac, ogg)."""
+        """Predict a song's genre. The body is the file itself, in any format of libsndfile (mp3, wav, flac, ogg)."""
         if not threads:
             threads.append(CapacityLimiter(service.decoders))
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             async with AsyncExitStack() as song:
-                with admission.sending():
+                with admission.uploading():
                     path = await song.enter_async_context(received(request, service.limits))
-                with admission.judging():
+                with admission.predicting():
                     answer = await to_thread.run_sync(
-                        service.engine.judge, path, limiter=threads[0], abandon_on_cancel=True
+                        service.engine.predict, path, limiter=threads[0], abandon_on_cancel=True
                     )
         except TrackError as error:
             meters.refusals.labels(error.reason).inc()
@@ -307,24 +278,23 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         except RefusedError as error:
             meters.refusals.labels(error.error).inc()
             raise
-        meters.seconds.observe(time.monotonic() - began)
+        meters.seconds.observe(time.monotonic() - start)
         meters.music.inc(answer.seconds)
         meters.verdicts.labels(answer.verdict(service.threshold)).inc()
-        return describe(answer, service, timeline=timeline, spectrogram=spectrogram, nearest=nearest)
+        return _describe(answer, service, timeline=timeline, spectrogram=spectrogram, nearest=nearest)
 
     song = {"schema": {"type": "string", "format": "binary"}}
-    types = ("application/octet-stream", "audio/mpeg", "audio/wav", "audio/flac", "audio/ogg")
     app.post(
         "/predict",
         response_model=Prediction,
         response_model_exclude_none=True,
-        responses=_problems(*REFUSALS),
-        openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(types, song)}},
+        responses={status: {"model": Problem, "description": text} for status, text in REFUSALS.items()},
+        openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(AUDIO_TYPES, song)}},
     )(predict)
 
 
-def describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: bool, nearest: int) -> dict[str, Any]:
-    """A `Prediction`'s values."""
+def _describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: bool, nearest: int) -> dict[str, Any]:
+    """Return the values of a `Prediction`."""
     found = answer.to_json(service.threshold)
     if timeline:
         found["timeline"] = answer.timeline()
@@ -339,10 +309,6 @@ def describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: b
             "data": base64.b64encode(answer.spectrogram.tobytes()).decode(),
         }
     return found
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "description": REFUSALS[status]} for status in statuses}
 
 
 def _add_facts(app: FastAPI, service: Service, meters: Meters) -> None:
@@ -363,16 +329,52 @@ def _add_facts(app: FastAPI, service: Service, meters: Meters) -> None:
 
     @app.get("/model")
     async def model() -> ModelFacts:
-        """What answers, and what it can."""
+        """Return the model that answers, and the server's limits."""
         return facts
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> Health:
-        """Says that the server is up; the model is loaded before it is."""
+        """Return ok: the server is up, and the model was loaded before."""
         return Health(status="ok")
 
     @app.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
     async def metrics() -> Response:
-        """Counters for Prometheus."""
+        """Return counters for Prometheus."""
         return Response(meters.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _add_page(app: FastAPI) -> None:
+    def send(name: str) -> Callable:
+        async def file() -> FileResponse:
+            return FileResponse(PAGE / name, headers=HEADERS)
+
+        return file
+
+    for path, name in FILES.items():
+        app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)(send(name))
+
+
+def _add_errors(app: FastAPI) -> None:
+    def problem(status: int, error: str, message: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse(Problem(error=error, message=message).model_dump(), status, headers)
+
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, error: RefusedError) -> JSONResponse:
+        return problem(error.status, error.error, error.message, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
+        return problem(400, "bad_request", found)
+
+    @app.exception_handler(HTTPException)
+    async def other(_: Request, error: HTTPException) -> JSONResponse:
+        name = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
+        return problem(error.status_code, name, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, error: Exception) -> JSONResponse:
+        # Starlette answers this outside of all middleware, so that `Closing` does not see it.
+        close = {"Connection": "close"}
+        return problem(500, "internal", "this is our mistake; the server's log has the details", close)

@@ -1,18 +1,20 @@
-"""From a file to an answer: decoders in processes of their own, one model for all of them."""
+"""From a file to an answer: decoders in processes of their own, and one model for all of them."""
 
 import io
 import os
 import queue
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
 from trainers.serving.answers import Answer
-from trainers.serving.pictures import Spectrogram
+from trainers.serving.inputs import Song
 from trainers.serving.scorers import Scorer
 from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
 from transforms.audio.features import KINDS
@@ -25,23 +27,29 @@ Rows = tuple[np.ndarray, ...]
 Forward = Callable[[np.ndarray], Rows]
 """Payloads [b, ...] -> arrays [b, ...]."""
 
+OnPayload = Callable[[str, np.ndarray], None]
+"""Called with (kind, payload), the windows of each kind in order."""
 
-class _Request:
-    def __init__(self, values: np.ndarray):
-        self.values = values
-        self.result: Rows | None = None
-        self.error: Exception | None = None
+WINDOWS = 32
+"""Windows of one song in a batch; a song's memory does not grow beyond them."""
 
-    @property
-    def done(self) -> bool:
-        return self.result is not None or self.error is not None
+LARGEST_BATCH = 128
+START_SECONDS = 60.0
+"""For a new process to import what it needs; these do not count against a song's limit."""
+
+WARM_UP_SECONDS = 300.0
+
+COLUMNS = 600
+"""A spectrogram has at least this many columns (if the song has as many frames), and less than twice as many."""
+
+BANDS = 112
 
 
 class Batcher:
     """Calls a model from any number of threads, one call at a time.
 
-    Whoever gets the model takes along what the others have been waiting with meanwhile, so batches are as large as the
-    load makes them, and a song that is alone does not wait for anybody.
+    The thread that gets the model takes the requests of all threads that wait for it, so batches grow with the load,
+    and a song that is alone does not wait.
 
     Args:
       forward: the model.
@@ -50,57 +58,44 @@ class Batcher:
 
     def __init__(self, forward: Forward, largest: int):
         self._forward, self._largest = forward, largest
-        self._waiting: list[_Request] = []
+        self._waiting: list[tuple[np.ndarray, Future[Rows]]] = []
         self._list = threading.Lock()
         self._model = threading.Lock()
 
     def __call__(self, values: np.ndarray) -> Rows:
-        """The model's rows for payloads [b, ...]; what it raises is raised for each request of the batch."""
-        request = _Request(values)
+        """Return the model's rows for payloads [b, ...]; its errors are raised for each request of the batch."""
+        result: Future[Rows] = Future()
         with self._list:
-            self._waiting.append(request)
-        while not request.done:
+            self._waiting.append((values, result))
+        while not result.done():
             with self._model:
-                if not request.done:
+                if not result.done():
                     self._run(self._take())
-        if request.error is not None:
-            raise request.error
-        assert request.result is not None
-        return request.result
+        return result.result()
 
-    def _take(self) -> list[_Request]:
+    def _take(self) -> list[tuple[np.ndarray, Future[Rows]]]:
         with self._list:
             count = size = 0
-            for request in self._waiting:
-                size += len(request.values)
+            for values, _ in self._waiting:
+                size += len(values)
                 if count and size > self._largest:
                     break
                 count += 1
             taken, self._waiting = self._waiting[:count], self._waiting[count:]
             return taken
 
-    def _run(self, requests: list[_Request]) -> None:
-        values = [request.values for request in requests]
+    def _run(self, requests: list[tuple[np.ndarray, Future[Rows]]]) -> None:
+        values = [part for part, _ in requests]
         try:
             rows = self._forward(values[0] if len(values) == 1 else np.concatenate(values))
         except Exception as error:  # noqa: BLE001 - raised again in the thread of each request
-            for request in requests:
-                request.error = error
+            for _, result in requests:
+                result.set_exception(error)
             return
         ends = np.cumsum([len(part) for part in values])[:-1]
         parts = [np.split(array, ends) for array in rows]
-        for i, request in enumerate(requests):
-            request.result = tuple(part[i] for part in parts)
-
-
-OnPayload = Callable[[str, np.ndarray], None]
-"""Called with (kind, payload), the windows of each kind in order."""
-
-OnStart = Callable[[], OnPayload]
-"""Called at the start of each attempt at a song; what an attempt before it was told does not count."""
-
-START_SECONDS = 60.0
-"""For a new process to import what it needs; no song's time."""
+        for i, (_, result) in enumerate(requests):
+            result.set_result(tuple(part[i] for part in parts))
 
 
 class Decoder:
@@ -109,7 +104,7 @@ class Decoder:
     Args:
       config: of the dataset that the model was trained on.
       kinds: feature kinds to compute.
-      limits: what one song may cost; its time includes what `OnPayload` takes.
+      limits: for one song; its time includes that of `OnPayload`.
     """
 
     def __init__(self, config: DatasetConfig, kinds: tuple[str, ...], limits: Limits):
@@ -118,17 +113,16 @@ class Decoder:
         self._process = TrackProcess(self._config, limits)
         self._closed = False
 
-    def decode(self, path: str, start: OnStart, seconds: float | None = None) -> TrackFacts:
-        """Hands on the payloads of a file while it is decoded.
+    def decode(self, path: str, start: Callable[[], OnPayload], seconds: float | None = None) -> TrackFacts:
+        """Pass on the payloads of a file while it is decoded.
 
         Args:
           path: of the file.
-          start: see `OnStart`.
-          seconds: that it may take, instead of the limit.
+          start: called at the start of each attempt; the payloads of an earlier attempt do not count.
+          seconds: time limit, instead of the decoder's.
 
         Raises:
-          TrackError: with its reason; unreadable_audio where the disk fails, too, which costs ingestion its run, and
-            here one song.
+          TrackError: with its reason; where the disk fails, too, unreadable_audio.
         """
         self._check_open()
         seconds = seconds or self._limits.seconds
@@ -137,11 +131,11 @@ class Decoder:
         except ProcessDiedError:
             if self._closed:
                 raise
-            # Not the song's fault if somebody else's signal did it: one that kills two processes is to blame.
+            # The process may have died of a signal from outside; a song that kills two processes is to blame.
             return self._attempt(path, start(), seconds)
 
     def close(self) -> None:
-        """Ends the process; a song that is being decoded fails."""
+        """End the process; a song that is being decoded fails."""
         self._closed = True
         self._process.close()
 
@@ -153,30 +147,30 @@ class Decoder:
         if not self._process.running:
             self._start()
         deadline = time.monotonic() + seconds
-        models: list[FmaError] = []
+        model_errors: list[FmaError] = []
 
         def write(kind: str, framed: bytes, _: int) -> None:
             self._check_open()
-            # The process is not waited for while it always has something to hand over.
+            # The process's own limit only counts while we wait for it, and it may always have something to pass on.
             if time.monotonic() > deadline:
                 raise TrackError("timeout", f"not done within {seconds:g} s")
             for record in map(deserialize, read_records(io.BytesIO(framed), path)):
                 try:
                     on_payload(kind, decode_payload(kind, record.payload, self._config))
                 except FmaError as error:
-                    models.append(error)
+                    model_errors.append(error)
                     raise
 
         try:
             facts, _ = self._process.extract(Track(0, "", "test", path), 0, write, seconds)
         except FmaError as error:
-            if error in models:
+            if error in model_errors:
                 raise
             raise TrackError("unreadable_audio", str(error)) from error
         return facts
 
     def _start(self) -> None:
-        """Has a new process say that nothing is no song: from then on it is as fast as it will be."""
+        """Start a process and let it decode an empty file, so that it has imported everything."""
         try:
             self._process.extract(Track(0, "", "test", os.devnull), 0, lambda *_: None, START_SECONDS)
         except ProcessDiedError:
@@ -186,18 +180,12 @@ class Decoder:
                 raise TrackError("timeout", f"the decoder did not start within {START_SECONDS:g} s") from error
 
 
-WINDOWS = 32
-"""Of one song that go through the model at once; a song's memory does not grow beyond them."""
-
-LARGEST_BATCH = 128
-
-
 class Engine:
-    """Judges songs; may be called from several threads.
+    """Predicts the genres of songs; may be called from several threads.
 
     Args:
       scorer: the model.
-      limits: what one song may cost.
+      limits: for one song.
       decoders: songs that are decoded at the same time.
       spectrograms: whether answers have one.
     """
@@ -212,26 +200,59 @@ class Engine:
         for decoder in self._decoders:
             self._idle.put(decoder)
 
-    def judge(self, path: str, seconds: float | None = None) -> Answer:
-        """The genres of the song in a file.
-
-        Args:
-          path: of the file.
-          seconds: that it may take, instead of the limit.
+    def predict(self, path: str, seconds: float | None = None) -> Answer:
+        """Return the genres of the song in a file; `seconds` is a time limit instead of the engine's.
 
         Raises:
           TrackError: with the reason why there is no answer.
           FmaError: the model's output is not a number.
         """
-        songs: list[_Song] = []
+        songs: list[_PartialAnswer] = []
 
         def start() -> OnPayload:
-            songs.append(_Song(self.scorer, self._batcher, self._spectrograms))
+            songs.append(_PartialAnswer(self.scorer, self._batcher, self._spectrograms))
             return songs[-1].add
 
         with self._decoder() as decoder:
             facts = decoder.decode(path, start, seconds)
-        return songs[-1].answer(facts.seconds, facts.silent)
+        return songs[-1].finish(facts.seconds, facts.silent)
+
+    def predict_all(self, songs: Sequence[Song]) -> Iterator[Answer | TrackError]:
+        """Predict songs at once; yields the answer for each, or the reason why there is none, in their order."""
+
+        def predict(song: Song) -> Answer | TrackError:
+            if song.failure:
+                return song.failure
+            try:
+                answer = self.predict(song.path)
+            except TrackError as error:
+                return error
+            return replace(answer, embedding=answer.embedding[:0])  # answers are kept until all songs are done
+
+        pool = ThreadPoolExecutor(len(self._decoders))
+        try:
+            yield from pool.map(predict, songs)
+        finally:
+            # Ctrl-C: waiting songs are not started, and closing the engine ends those that are being decoded.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def warm_up(self) -> None:
+        """Predict noise with every decoder, so that the first song does not wait for what is done once.
+
+        Raises:
+          FmaError: that fails.
+        """
+        import soundfile
+
+        config = self.scorer.config
+        noise = 0.1 * np.random.default_rng(0).standard_normal(2 * config.window_samples, np.float32)
+        count = len(self._decoders)
+        with tempfile.NamedTemporaryFile(prefix="fma-", suffix=".wav") as file, ThreadPoolExecutor(count) as pool:
+            soundfile.write(file.name, noise, config.sample_rate)
+            try:
+                list(pool.map(self.predict, [file.name] * count, [WARM_UP_SECONDS] * count))
+            except TrackError as error:
+                raise FmaError(f"no song can be predicted on this machine, not even noise: {error}") from error
 
     @contextmanager
     def _decoder(self) -> Iterator[Decoder]:
@@ -242,13 +263,13 @@ class Engine:
             self._idle.put(decoder)
 
     def close(self) -> None:
-        """Ends the decoders; songs that they are at fail."""
+        """End the decoders; songs that are being decoded fail."""
         for decoder in self._decoders:
             decoder.close()
 
 
-class _Song:
-    """What is known about a song while it is decoded."""
+class _PartialAnswer:
+    """The answer for a song while it is decoded."""
 
     def __init__(self, scorer: Scorer, batcher: Batcher, spectrogram: bool):
         self._scorer, self._batcher = scorer, batcher
@@ -264,18 +285,18 @@ class _Song:
         if kind == self._scorer.kind:
             self._payloads.append(payload)
             if len(self._payloads) == WINDOWS:
-                self._judge()
+                self._score()
 
-    def _judge(self) -> None:
+    def _score(self) -> None:
         logits, features = self._batcher(np.stack(self._payloads))
         self._payloads.clear()
         self._logits.append(logits)
         self._features = self._features + features.sum(axis=0, dtype=np.float64)
         self._windows += len(logits)
 
-    def answer(self, seconds: float, silent: bool) -> Answer:
+    def finish(self, seconds: float, silent: bool) -> Answer:
         if self._payloads:
-            self._judge()
+            self._score()
         scorer, picture = self._scorer, self._picture
         logits = np.concatenate(self._logits)
         mean = np.asarray(self._features / self._windows, np.float32)
@@ -293,3 +314,54 @@ class _Song:
             spectrogram=picture.picture() if picture else np.empty((0, 0), np.uint8),
             pictured_seconds=picture.frames * scorer.config.hop_length / scorer.config.sample_rate if picture else 0.0,
         )
+
+
+class Spectrogram:
+    """Joins mel images, in order, to a picture of limited size.
+
+    Args:
+      hop: frames from one image's start to the next; overlaps are used once, gaps are dark.
+    """
+
+    def __init__(self, hop: int):
+        self._hop, self._frames = hop, 1
+        self._kept: list[np.ndarray] = []
+        self._rest = np.empty((0, 0), np.float32)
+
+    def push(self, image: np.ndarray) -> None:
+        """Add an image uint8 [n_mels, frames]."""
+        bands = _average(image[:, : self._hop].T, -(-len(image) // BANDS)).T
+        gap = max(0, self._hop - image.shape[1])
+        frames = np.pad(bands, ((0, 0), (0, gap)))
+        if self._rest.size:
+            frames = np.concatenate([self._rest, frames], axis=1)
+        whole = frames.shape[1] // self._frames * self._frames
+        self._rest = frames[:, whole:]
+        if whole:
+            self._kept.append(_average(frames[:, :whole], self._frames))
+        while sum(part.shape[1] for part in self._kept) >= 2 * COLUMNS:
+            # An odd column at the end of the pairs waits for the next one.
+            columns = np.concatenate(self._kept, axis=1)
+            even = columns.shape[1] // 2 * 2
+            odd = np.repeat(columns[:, even:], self._frames, axis=1)
+            self._rest = np.concatenate([odd, self._rest], axis=1) if odd.size else self._rest
+            self._kept = [_average(columns[:, :even], 2)]
+            self._frames *= 2
+
+    @property
+    def frames(self) -> int:
+        """Return the number of frames in the picture."""
+        return self._frames * sum(part.shape[1] for part in self._kept)
+
+    def picture(self) -> np.ndarray:
+        """Return uint8 [bands, columns], lowest band first; [0, 0] without any image."""
+        if not self._kept:
+            return np.empty((0, 0), np.uint8)
+        return np.rint(np.concatenate(self._kept, axis=1)).astype(np.uint8)
+
+
+def _average(values: np.ndarray, each: int) -> np.ndarray:
+    """Return the mean of every `each` columns, the last ones of fewer, float32 [rows, columns / each]."""
+    starts = np.arange(0, values.shape[1], each)
+    sums = np.add.reduceat(values, starts, axis=1, dtype=np.float32)
+    return sums / np.diff(np.append(starts, values.shape[1]))

@@ -25,7 +25,7 @@ from transforms.errors import FmaError
 
 
 class Network:
-    """Calls a model.
+    """A trained model, split so that it gives features as well as logits.
 
     Args:
       spec: the model's row.
@@ -34,7 +34,7 @@ class Network:
     Attributes:
       pooled: whether a song's logits are the head's for the mean of its windows' features.
       width: of the features, d.
-      classes: outputs that it has.
+      classes: number of its outputs.
       variables: all weights, as TensorFlow's own variables.
     """
 
@@ -56,7 +56,7 @@ class Network:
         self.width: int = (self._head.inputs if self._transfer else self._twin.outputs)[-1].shape[-1]
 
     def in_float32(self) -> "Network":
-        """The network for devices that have no half precision: itself, or a copy that computes in float32."""
+        """Return itself or, if it computes in half precision, which some devices lack, a copy that uses float32."""
         text = json.dumps(keras.saving.serialize_keras_object(self._model))
         plain = re.sub(r'"mixed_b?float16"', '"float32"', text)
         if plain == text:
@@ -66,7 +66,7 @@ class Network:
         return Network(self._spec, copy)
 
     def windows(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Normalised records float32 [b, ...] -> logits float32 [b, classes] and features float32 [b, d]."""
+        """Return logits float32 [b, classes] and features float32 [b, d] for normalised records float32 [b, ...]."""
         if self._transfer:
             features = tf.cast(front_of(self._model)(values, training=False), tf.float32)
             return self.head(features), features
@@ -78,24 +78,24 @@ class Network:
         return tf.cast(logits, tf.float32), tf.cast(features, tf.float32)
 
     def head(self, features: tf.Tensor) -> tf.Tensor:
-        """A transfer model's logits float32 [b, classes] for features float32 [b, d], of windows or of songs."""
+        """Return a transfer model's logits float32 [b, classes] for features float32 [b, d], of windows or of songs."""
         return tf.cast(self._head(features, training=False), tf.float32)
 
     def embedding(self, features: tf.Tensor) -> tf.Tensor:
-        """What songs are compared by: float32 [b, e] for the mean features of songs, float32 [b, d]."""
+        """Return what songs are compared by, float32 [b, e], for the mean features of songs, float32 [b, d]."""
         return self._standardise(features) if self._transfer else features
 
 
 class KerasScorer:
-    """A `Scorer`.
+    """A `Scorer` of a run of `fma train`.
 
     Args:
-      run: of fma train.
+      run: its folder.
       config: its config.json.
 
     Attributes:
-      inputs: what normalises its records; of no dataset.
-      network: the model, taken apart.
+      inputs: normalises its records; without a dataset.
+      network: its model.
     """
 
     by_window = True
@@ -111,7 +111,9 @@ class KerasScorer:
         self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)
         self.weights = storage.join(run, MODEL)
         self.network = Network(spec, load_model(run))
-        check_labels(path, self.labels, self.network.classes)
+        count, outputs = len(self.labels), self.network.classes
+        if count != outputs:
+            raise FmaError(f"{path} is damaged: it has {count} labels, and the network has {outputs} outputs")
         kind = KINDS[spec.kind]
         record = tf.TensorSpec([None, *kind.shape(self.config)], tf.as_dtype(kind.dtype))
         # One graph for every size of a batch, where Keras would trace one for each.
@@ -133,9 +135,3 @@ class KerasScorer:
         nothing = np.zeros(len(rows), np.int64)
         values = metrics.checked(log_softmax(rows), nothing, len(self.labels))
         return metrics.by_track(values, nothing, nothing).log_probabilities[0], embedding
-
-
-def check_labels(path: str, labels: list[str], outputs: int) -> None:
-    """Refuses labels that are not those of a network's outputs."""
-    if len(labels) != outputs:
-        raise FmaError(f"{path} is damaged: it has {len(labels)} labels, and the network has {outputs} outputs")

@@ -1,4 +1,4 @@
-"""The training tracks that a model finds most alike to a song: by angle between what it makes of them."""
+"""The training tracks that are most similar to a song: by the angle between a model's features of them."""
 
 import hashlib
 import io
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.classical.table import read_stats
 from trainers.evaluation.evaluate import record_differences
-from trainers.serving.scorers import Scorer
+from trainers.serving.scorers import ClassicalScorer, Scorer
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from trainers.serving.keras_scorer import KerasScorer
-    from trainers.serving.scorers import ClassicalScorer
 
 FOLDER = "neighbours"
 BATCH = 32
@@ -34,7 +34,7 @@ SHOWN = ("title", "artist", "genre", "license")
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training tracks of a dataset as a model sees them.
+    """A model's features of the training tracks of a dataset.
 
     Attributes:
       tracks: for each its track_id and, where known, title, artist, genre and license.
@@ -48,30 +48,31 @@ class Neighbours:
     scale: np.ndarray
 
     def nearest(self, embedding: np.ndarray, count: int) -> list[dict[str, Any]]:
-        """The most alike tracks and their similarity, the cosine in [-1, 1]; the most alike first.
+        """Return the `count` most similar tracks with their `similarity`, the cosine in [-1, 1], the highest first.
 
         Args:
           embedding: float32 [d], of a song.
-          count: at most so many.
+          count: fewer where there are fewer tracks.
         """
-        alike = self.vectors @ _unit(_project((embedding[None] - self.shift) * self.scale))[0]
-        order = np.argsort(-alike, kind="stable")[:count]
-        return [self.tracks[i] | {"similarity": round(float(np.clip(alike[i], -1, 1)), 4)} for i in order]
+        cosines = self.vectors @ _direction((embedding[None] - self.shift) * self.scale)[0]
+        order = np.argsort(-cosines, kind="stable")[:count]
+        return [self.tracks[i] | {"similarity": round(float(np.clip(cosines[i], -1, 1)), 4)} for i in order]
 
 
 def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
-    """The neighbours among a dataset's training tracks; computed once for the model's weights, and kept in the run.
+    """Open the neighbours among a dataset's training tracks; computed once for the model's weights, stored in the run.
 
     Raises:
       UsageError: the dataset's records are not those that the model was trained on.
+      FmaError: a file is damaged.
     """
     manifest = load(dataset)
     path = storage.join(run, FOLDER, f"{manifest.digest[:12]}-{scorer.name}.npz")
     weights = hashlib.sha256(storage.read_bytes(scorer.weights)).hexdigest()
-    arrays = _load(path) if storage.exists(path) else {}
-    if str(arrays.pop("weights", "")) != weights:  # a run that goes on, or is made again, makes other vectors
-        arrays = _arrays(*_compute(scorer, dataset, manifest))
-        _store(path, arrays | {"weights": np.array(weights)})
+    arrays = _read(path) if storage.exists(path) else {}
+    if str(arrays.pop("weights", "")) != weights:  # the run was trained on since, or again
+        arrays = _compute(scorer, dataset, manifest)
+        _write(path, arrays | {"weights": np.array(weights)})
     known = {track.track_id: track for track in read_tracks(dataset, manifest)}
     tracks = []
     for track_id in arrays.pop("track_id").tolist():
@@ -80,18 +81,32 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
     return Neighbours(tracks, **arrays)
 
 
-def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [tracks, d] and track ids int64 [tracks] of the training split."""
-    if scorer.by_window:
-        return _of_network(scorer, dataset, manifest)  # type: ignore[arg-type]
-    return _of_statistics(scorer, dataset, manifest)  # type: ignore[arg-type]
+def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return vectors, track_id int64 [tracks], shift and scale of the training split."""
+    if isinstance(scorer, ClassicalScorer):
+        features, track_id = _classical_features(scorer, dataset, manifest)
+    else:
+        features, track_id = _network_features(scorer, dataset, manifest)  # type: ignore[arg-type]
+    shift, deviation = features.mean(axis=0), features.std(axis=0)
+    varies = deviation > 1e-6 * np.abs(shift) + 1e-12
+    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
+    return {"vectors": _direction((features - shift) * scale), "track_id": track_id, "shift": shift, "scale": scale}
 
 
-def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def _classical_features(scorer: ClassicalScorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    if manifest.config.sample_rate != scorer.config.sample_rate:
+        raise UsageError(
+            f"--data {dataset}: its statistics are of {manifest.config.sample_rate} Hz, the model's of others"
+        )
+    table = read_stats(dataset, manifest, ("training",))
+    return scorer.features(table.values), table.track_ids
+
+
+def _network_features(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     import tensorflow as tf
 
     from trainers.data.pipeline import Inputs, find_shards
-    from trainers.training.embeddings import infer_split
+    from trainers.training.embeddings import run_over
 
     find_shards(dataset, manifest, scorer.kind, "training")
     different = record_differences(scorer.config, manifest.config, scorer.kind)
@@ -103,40 +118,21 @@ def _of_network(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tupl
     def forward(values: "tf.Tensor") -> "tf.Tensor":
         return scorer.network.windows(values)[1]
 
-    tracks = infer_split(forward, inputs, "training", BATCH, "neighbours").by_track()
+    tracks = run_over(forward, inputs, "training", BATCH, "neighbours").by_track()
     return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
 
 
-def _of_statistics(scorer: "ClassicalScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    from trainers.classical.table import read_stats
-
-    if manifest.config.sample_rate != scorer.config.sample_rate:
-        raise UsageError(
-            f"--data {dataset}: its statistics are of {manifest.config.sample_rate} Hz, the model's of others"
-        )
-    table = read_stats(dataset, manifest, ("training",))
-    return scorer.features(table.values), table.track_ids
-
-
-def _arrays(features: np.ndarray, track_id: np.ndarray) -> dict[str, np.ndarray]:
-    shift, deviation = features.mean(axis=0), features.std(axis=0)
-    varies = deviation > 1e-6 * np.abs(shift) + 1e-12
-    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
-    vectors = _unit(_project((features - shift) * scale))
-    return {"vectors": vectors, "track_id": track_id, "shift": shift, "scale": scale}
-
-
-def _store(path: str, arrays: dict[str, np.ndarray]) -> None:
+def _write(path: str, arrays: dict[str, np.ndarray]) -> None:
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type]
     try:
         storage.write_bytes(path, file.getvalue())
-    except OSError as error:  # a disk that is full or takes no writes is no reason not to serve
+    except OSError as error:  # a disk that is full or read-only is no reason not to serve
         why = (error.strerror or str(error)).lower()
         console.log(f"note: {path} cannot be written ({why}); the neighbours are computed again the next time")
 
 
-def _load(path: str) -> dict[str, np.ndarray]:
+def _read(path: str) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in ("vectors", "track_id", "shift", "scale")}
@@ -145,17 +141,15 @@ def _load(path: str) -> dict[str, np.ndarray]:
         raise FmaError(f"{path} is damaged ({error}): remove it") from error
 
 
-def _project(values: np.ndarray) -> np.ndarray:
-    return values if values.shape[1] <= MOST_DIMENSIONS else values @ _projection(values.shape[1])
+def _direction(values: np.ndarray) -> np.ndarray:
+    """Return vectors of length 1, float32 [n, at most MOST_DIMENSIONS]; a vector of zeros stays as it is."""
+    if values.shape[1] > MOST_DIMENSIONS:
+        values = values @ _projection(values.shape[1])
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return (values / np.maximum(length, 1e-12)).astype(np.float32)
 
 
 @lru_cache(maxsize=2)
 def _projection(width: int) -> np.ndarray:
     matrix = np.random.default_rng(0).standard_normal((width, MOST_DIMENSIONS), np.float32)
     return matrix / np.float32(np.sqrt(MOST_DIMENSIONS))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1, float32 [n, d]; a vector of zeros stays as it is."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(length, 1e-12)).astype(np.float32)

@@ -22,13 +22,58 @@ from transforms.runtime.stderr import capture_native_stderr
 
 WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
 WINDOWS = 16
-"""That go through the model at once: memory does not grow with the waveform beyond them."""
+"""In a batch: memory does not grow with the waveform beyond them."""
 
+FACTS, TFLITE, LABELS = "export.json", "model.tflite", "labels.txt"
+SAVED_MODEL, GRAPH = "SavedModel", "saved_model.pb"
 SIGNATURES = ("serving_default", "pcm16")
+DEVICE = "serving_default"
+"""The TFLite model's signature has the default name of TFLite."""
+
+TOLERANCE, HALF_PRECISION, OTHER_PRECISION = 1e-3, 1e-2, 5e-2
+"""Of the check after an export: for a network that computes in float32; for the SavedModel of one that computes in half
+precision, where the order of sums matters; and for its TFLite model, which computes in float32."""
+
+
+def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: bool) -> dict[str, Any]:
+    """Export a model, and compare the result with the pipeline on a synthetic song.
+
+    Args:
+      scorer: the run's model.
+      out: folder to write to; it is empty or not there yet.
+      config: of the run.
+      tflite: whether to convert it for devices, too.
+
+    Returns:
+      export.json's content, and `bytes` of both models.
+
+    Raises:
+      FmaError: the result does not agree with the pipeline.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        labels = os.path.join(folder, LABELS)
+        with open(labels, "w", encoding="utf-8") as file:
+            file.write("".join(f"{genre}\n" for genre in scorer.labels))
+        module = WaveformModel(scorer, labels)
+        network = scorer.network.in_float32()
+        full = network is scorer.network
+        saved, note = os.path.join(folder, "saved"), ""
+        tolerances = {SAVED_MODEL: TOLERANCE if full else HALF_PRECISION}
+        with capture_native_stderr():
+            tf.saved_model.save(module, saved, {name: getattr(module, name) for name in SIGNATURES})
+            if tflite:
+                note = convert(WaveformModel(scorer, labels, network), folder, os.path.join(saved, TFLITE))
+                if not note:
+                    tolerances[TFLITE] = TOLERANCE if full else OTHER_PRECISION
+            agreement = _compare(scorer, saved, tolerances)
+        facts = _describe(scorer, config) | {"agreement": agreement, "tflite": note}
+        sizes = _publish(saved, out)
+        write_json(storage.join(out, FACTS), facts)
+    return facts | {"bytes": sizes}
 
 
 class WaveformModel(tf.Module):
-    """A run's model from the waveform on.
+    """A run's model whose input is a waveform.
 
     Args:
       scorer: the run's model.
@@ -40,8 +85,8 @@ class WaveformModel(tf.Module):
         super().__init__(name="fma")
         self._scorer, self._config = scorer, scorer.config
         self.network = network or scorer.network
-        # Keras' variables must not be tracked: what restores them fills copies that the graph does not read, and TF
-        # Serving and TFLite, which know nothing of Keras, then find no weights.
+        # Keras' variables must not be tracked: restoring them fills copies that the graph does not read, and TF
+        # Serving and TFLite, which do not know Keras, then find no weights.
         self.weights = self.network.variables
         self.labels_file = tf.saved_model.Asset(labels_file)
         self._labels = list(scorer.labels)
@@ -51,7 +96,7 @@ class WaveformModel(tf.Module):
 
     @tf.function(input_signature=[WAVEFORM])
     def serving_default(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One song.
+        """Predict a song.
 
         Args:
           waveform: float32 [n], mono in [-1, 1) at the dataset's sample rate, at least one window long.
@@ -77,7 +122,7 @@ class WaveformModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="pcm16")])
     def pcm16(self, pcm16: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Some songs as bytes, which travel better than numbers in JSON.
+        """Predict songs that come as bytes, which are smaller than numbers in JSON.
 
         Args:
           pcm16: string [batch], each a song as little-endian 16-bit samples, mono at the dataset's sample rate.
@@ -97,8 +142,9 @@ class WaveformModel(tf.Module):
         }
 
     def device(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`serving_default` for TFLite: without checks, text and loops, so all windows are in memory at once. Not a
-        tf.function, so that the SavedModel has no part in it.
+        """Predict a song on TFLite: without checks, text and loops, so all windows are in memory at once.
+
+        It is not a tf.function, so that the SavedModel does not include it.
 
         Returns:
           probabilities float32 [classes]; window_probabilities float32 [windows, classes].
@@ -107,7 +153,7 @@ class WaveformModel(tf.Module):
         return self._answer(logits, tf.reduce_mean(features, axis=0))
 
     def _count(self, waveform: tf.Tensor) -> tf.Tensor:
-        """As `DatasetConfig.count_windows`."""
+        """Compute `DatasetConfig.count_windows`."""
         config = self._config
         return tf.maximum(0, (tf.size(waveform) - config.window_samples) // config.window_hop_samples + 1)
 
@@ -115,7 +161,7 @@ class WaveformModel(tf.Module):
         return tf.pad(waveform, [[self._context, self._context]])
 
     def _windows(self, padded: tf.Tensor, windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits [b, classes] and features [b, d] of the windows with these numbers, int32 [b]."""
+        """Return logits [b, classes] and features [b, d] of the windows with these numbers, int32 [b]."""
         length = self._config.window_samples
         if self._context:
             length += self._config.n_fft - self._config.hop_length
@@ -124,9 +170,8 @@ class WaveformModel(tf.Module):
         return self.network.windows(self._scorer.inputs.normalize({self._scorer.kind: self._payloads(samples)}))
 
     def _in_chunks(self, waveform: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits [windows, classes] of all windows, and their features' mean [d]."""
+        """Return logits [windows, classes] of all windows, and their features' mean [d]."""
         padded, classes = self._padded(waveform), len(self._labels)
-        width = self.network.width
         kept = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None, classes])
 
         def chunk(step, logits, total):
@@ -135,7 +180,10 @@ class WaveformModel(tf.Module):
             return step + 1, logits.write(step, some), total + tf.reduce_sum(features, axis=0)
 
         _, logits, total = tf.while_loop(
-            lambda step, *_: step * WINDOWS < count, chunk, (0, kept, tf.zeros([width])), parallel_iterations=1
+            lambda step, *_: step * WINDOWS < count,
+            chunk,
+            (0, kept, tf.zeros([self.network.width])),
+            parallel_iterations=1,
         )
         return tf.ensure_shape(logits.concat(), [None, classes]), total / tf.cast(count, tf.float32)
 
@@ -152,11 +200,7 @@ class WaveformModel(tf.Module):
 
 
 class MelImages:
-    """`transforms.audio.features` in a graph.
-
-    Args:
-      config: of the dataset.
-    """
+    """Log-mel images as those of `transforms.audio.features`, computed in a graph."""
 
     def __init__(self, config: DatasetConfig):
         self._config = config
@@ -165,7 +209,7 @@ class MelImages:
         self._hann = (0.5 - 0.5 * np.cos(2 * np.pi * n / config.n_fft)).astype(np.float32)
 
     def __call__(self, samples: tf.Tensor) -> tf.Tensor:
-        """float32 [b, (frames - 1) * hop + n_fft] -> uint8 [b, n_mels, frames]."""
+        """Return images uint8 [b, n_mels, frames] of samples float32 [b, (frames - 1) * hop + n_fft]."""
         config = self._config
         frames = tf.signal.frame(samples, config.n_fft, config.hop_length)
         spectrum = tf.signal.rfft(frames * self._hann)
@@ -178,64 +222,12 @@ class MelImages:
 
 
 def _pcm(samples: tf.Tensor) -> tf.Tensor:
-    """`transforms.audio.features` in a graph: float32 [b, samples] -> int16 [b, samples]."""
+    """Return samples as those of `transforms.audio.features`: float32 [b, samples] -> int16 [b, samples]."""
     return tf.cast(tf.clip_by_value(tf.round(samples * 32768), -32768, 32767), tf.int16)
 
 
-FACTS, TFLITE, LABELS = "export.json", "model.tflite", "labels.txt"
-SAVED_MODEL, GRAPH = "SavedModel", "saved_model.pb"
-DEVICE = "serving_default"
-"""The TFLite model's signature has the name that TFLite takes where none is given."""
-
-TOLERANCE, HALF_PRECISION, OTHER_PRECISION = 1e-3, 1e-2, 5e-2
-"""Of the check at the end of an export: for a network that computes in float32; for the SavedModel of one that computes
-in half precision, where another order of sums shows; and for its copy for devices, which computes in float32."""
-
-
-def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: bool) -> dict[str, Any]:
-    """Exports a model, and compares what it wrote with the pipeline on a made-up song.
-
-    Args:
-      scorer: the run's model.
-      out: folder to write to; it is empty or not there yet.
-      config: of the run.
-      tflite: whether to convert it for devices, too.
-
-    Returns:
-      export.json's content, and `bytes` of both models.
-
-    Raises:
-      FmaError: what was written does not agree with the pipeline.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        labels = os.path.join(folder, LABELS)
-        with open(labels, "w", encoding="utf-8") as file:
-            file.write("".join(f"{genre}\n" for genre in scorer.labels))
-        module = WaveformModel(scorer, labels)
-        network = scorer.network.in_float32()
-        full = network is scorer.network
-        saved, reason = os.path.join(folder, "saved"), ""
-        tolerances = {SAVED_MODEL: TOLERANCE if full else HALF_PRECISION}
-        with capture_native_stderr():
-            tf.saved_model.save(module, saved, {name: getattr(module, name) for name in SIGNATURES})
-            if tflite:
-                reason = convert(WaveformModel(scorer, labels, network), folder, os.path.join(saved, TFLITE))
-                if not reason:
-                    tolerances[TFLITE] = TOLERANCE if full else OTHER_PRECISION
-            agreement = _compare(scorer, saved, tolerances)
-        facts = _facts(scorer, config) | {"agreement": agreement, "tflite": reason}
-        sizes = _publish(saved, out)
-        write_json(storage.join(out, FACTS), facts)
-    return facts | {"bytes": sizes}
-
-
 def convert(module: WaveformModel, folder: str, path: str) -> str:
-    """Writes the TFLite model.
-
-    Args:
-      module: whose `device` it is to be.
-      folder: for files on the way.
-      path: of the model.
+    """Write the TFLite model of a module's `device` to a path; temporary files go to a folder.
 
     Returns:
       why there is none, or what it needs on the device, or "".
@@ -259,18 +251,18 @@ def convert(module: WaveformModel, folder: str, path: str) -> str:
 
 
 def _operators(error: Exception) -> str:
-    """The operators that TFLite's converter stumbled over, which it names on a line of their own."""
+    """Return the operators that TFLite lacks, which its converter names on a line of their own."""
     found = re.search(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
     return found[1].strip() if found else " ".join(str(error).split())[:160]
 
 
 def _compare(scorer: KerasScorer, saved: str, tolerances: dict[str, float]) -> dict[str, float]:
-    """Largest difference of a probability, by model, on the made-up song.
+    """Return the largest difference of a probability, by model, on the synthetic song.
 
     Raises:
-      FmaError: one is larger than it may be.
+      FmaError: one is larger than its tolerance.
     """
-    song = made_up_song(scorer)
+    song = _synthetic_song(scorer.config)
     expected = pipeline_probabilities(scorer, song)
     signature = tf.saved_model.load(saved).signatures["serving_default"]
     found = {SAVED_MODEL: signature(waveform=tf.constant(song))["probabilities"].numpy()}
@@ -284,15 +276,15 @@ def _compare(scorer: KerasScorer, saved: str, tolerances: dict[str, float]) -> d
 
 
 def run_tflite(path: str, song: np.ndarray) -> dict[str, np.ndarray]:
-    """What a TFLite model says about a waveform, float32 [n]."""
+    """Return the output of a TFLite model for a waveform float32 [n]."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the interpreter says that it will move to another package
+        warnings.simplefilter("ignore")  # the interpreter warns that it will move to another package
         interpreter = tf.lite.Interpreter(path)
     return interpreter.get_signature_runner(DEVICE)(waveform=song)
 
 
 def pipeline_probabilities(scorer: KerasScorer, song: np.ndarray) -> np.ndarray:
-    """Calibrated probabilities float64 [classes] of a waveform, by ingestion's features and the run's model."""
+    """Return calibrated probabilities float64 [classes] of a waveform, by ingestion's features and the run's model."""
     kind = KINDS[scorer.kind]
     extractor = kind.extractor(scorer.config)
     features = [*extractor.push(song), *extractor.finish()]
@@ -302,15 +294,14 @@ def pipeline_probabilities(scorer: KerasScorer, song: np.ndarray) -> np.ndarray:
     return scorer.calibration.apply(whole[None])[0]
 
 
-def made_up_song(scorer: KerasScorer) -> np.ndarray:
-    """Three windows and a bit: a rising tone over noise that comes and goes, float32 [n]."""
-    config = scorer.config
+def _synthetic_song(config: DatasetConfig) -> np.ndarray:
+    """Return a rising tone over noise that comes and goes, a bit longer than three windows, float32 [n]."""
     t = np.arange(round(3.3 * max(config.window_samples, config.window_hop_samples))) / config.sample_rate
     noise = 0.1 * np.random.default_rng(0).standard_normal(len(t)) * np.sin(3 * t) ** 2
     return (0.3 * np.sin(2 * np.pi * (110 * t + 60 * t**2)) + noise).astype(np.float32)
 
 
-def _facts(scorer: KerasScorer, config: RunConfig) -> dict[str, Any]:
+def _describe(scorer: KerasScorer, config: RunConfig) -> dict[str, Any]:
     settings = scorer.config
     return {
         "format_version": 1,
@@ -327,7 +318,7 @@ def _facts(scorer: KerasScorer, config: RunConfig) -> dict[str, Any]:
 
 
 def _publish(source: str, out: str) -> dict[str, int]:
-    """Copies a folder, `GRAPH` last: an export that was broken off has none. Returns the bytes of both models."""
+    """Copy a folder, `GRAPH` last, so that an interrupted export has none. Returns the bytes of both models."""
     prefix = source + os.sep
     files = {path.removeprefix(prefix): size for path, size in storage.list_files(source)}
     for name in sorted(files, key=lambda name: name == GRAPH):

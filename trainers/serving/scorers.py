@@ -29,20 +29,100 @@ from transforms.runtime import console
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+BUNDLE, BUNDLE_MODEL = "bundle.json", "model.skops"
+FORMAT_VERSION = 1
+
+
+class Scorer(Protocol):
+    """A model that predicts songs.
+
+    Attributes:
+      name: of the model.
+      kind: feature kind that it reads.
+      config: of the dataset that it was trained on.
+      labels: genre names, in the order of its outputs.
+      calibration: of its log-probabilities.
+      by_window: whether it predicts the windows of a song, too.
+      weights: path of the file that its weights are from.
+    """
+
+    name: str
+    kind: str
+    config: DatasetConfig
+    labels: list[str]
+    calibration: Calibration
+    by_window: bool
+    weights: str
+
+    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run the model on payloads [b, ...] of any songs.
+
+        Returns:
+          logits float32 [b, classes], and features float32 [b, d].
+        """
+
+    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Combine the windows of a song.
+
+        Args:
+          logits: float32 [windows, classes].
+          features: float32 [d], the mean over its windows.
+
+        Returns:
+          log-probabilities float64 [classes] before calibration, and the song's embedding float32 [e].
+        """
+
+
+def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Scorer:
+    """Open the model of a run, or of a bundle that `fma export` made of a classical one.
+
+    Args:
+      run: its folder.
+      model: which one, for a run of fma baselines; None: the best on validation.
+      device: see `trainers.training.devices`.
+
+    Raises:
+      UsageError: there is no such run or model, or it has no model yet.
+      FmaError: one of its files is damaged.
+    """
+    if is_bundle(run):
+        return _open_bundle(run, model)
+    config = load_config(run)
+    if config.model == BASELINES:
+        return _open_baselines(run, model)
+    if model is not None:
+        raise UsageError(f"--model is for runs of fma baselines; {run} has one model, {config.model}")
+    check_trained(run)
+    return _open_network(run, config, device)
+
+
+def _open_network(run: str, config: RunConfig, device: str) -> Scorer:
+    from trainers.training.devices import import_tensorflow
+
+    import_tensorflow()
+    from trainers.serving.keras_scorer import KerasScorer
+    from trainers.training.devices import open_device
+
+    open_device(device)
+    scorer = KerasScorer(run, config)
+    if not scorer.calibration.fitted:
+        console.log(f"note: {run} has no validation predictions; its probabilities are not calibrated")
+    return scorer
+
 
 class ClassicalScorer:
-    """A `Scorer`.
+    """A `Scorer` of a fitted pipeline (scaler, PCA, classifier).
 
     Args:
       name: of the model.
-      pipeline: fitted: scaler, PCA, classifier.
+      pipeline: fitted.
       entry: its entry in the run's metrics.json.
       labels: genre names.
       config: of the dataset that it was fitted on.
-      weights: path of the file that the pipeline is from.
+      weights: path of the pipeline's file.
 
     Raises:
-      KeyError, TypeError, ValueError, AttributeError: the entry, the labels and the pipeline do not go together.
+      KeyError, TypeError, ValueError, AttributeError: the entry, the labels and the pipeline do not fit together.
     """
 
     kind, by_window = "stats", False
@@ -71,12 +151,11 @@ class ClassicalScorer:
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`; the logits are log-probabilities already."""
-        values = payloads[:, self._columns]
-        scores = class_scores(self.pipeline, self._method, values, len(self.labels))
+        scores = class_scores(self.pipeline, self._method, payloads[:, self._columns], len(self.labels))
         return log_probabilities(scores, self._temperature), self.features(payloads)
 
     def features(self, payloads: np.ndarray) -> np.ndarray:
-        """What the classifier itself sees: scaled columns or principal components, float32 [b, d]."""
+        """Return the classifier's own input: scaled columns or principal components, float32 [b, d]."""
         return np.asarray(self.pipeline[:-1].transform(payloads[:, self._columns]), np.float32)
 
     def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,37 +163,28 @@ class ClassicalScorer:
         return logits[0].astype(np.float64), features
 
 
-def open_baselines(run: str, model: str | None) -> ClassicalScorer:
-    """A model of a run; see `open_scorer`."""
+def _open_baselines(run: str, model: str | None) -> ClassicalScorer:
     config, found = load_finished(run)
-    if config.options.get("features_csv"):
-        raise UsageError(
-            f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio here"
-        )
     path = storage.join(run, METRICS)
     with report_damage(path):
         models = found["models"]
-        name = model or best_on_validation(models)
+        # By the log loss, which its hyper-parameters were chosen by, too.
+        name = model or min(models, key=lambda name: models[name]["fits"][0]["validation"]["log_loss"])
         if name not in models:
             raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
         (fit,) = models[name]["fits"]
         file = storage.join(fit["file"])
     warn_about_versions(run, config.made_with)
-    pipeline, settings = load_model(run, file), dataset_config(run, config)
+    pipeline, settings = load_model(run, file), _dataset_config(run, config)
     with report_damage(path):
         return ClassicalScorer(name, pipeline, models[name], config.labels, settings, weights=storage.join(run, file))
 
 
-def best_on_validation(models: dict[str, Any]) -> str:
-    """The model with the lowest log loss on validation, which its hyper-parameters were chosen by, too."""
-    return min(models, key=lambda name: models[name]["fits"][0]["validation"]["log_loss"])
-
-
-def dataset_config(run: str, config: RunConfig) -> DatasetConfig:
-    """The settings of the dataset that a run was fitted on; runs made before they were kept ask the dataset itself.
+def _dataset_config(run: str, config: RunConfig) -> DatasetConfig:
+    """Return the settings of the dataset that a run was fitted on; older runs did not store them.
 
     Raises:
-      UsageError: it is not where it was, or has changed.
+      UsageError: they are not stored, and the dataset is gone or has changed.
     """
     with report_damage(storage.join(run, CONFIG)):
         if config.dataset.get("config"):
@@ -128,17 +198,13 @@ def dataset_config(run: str, config: RunConfig) -> DatasetConfig:
     return load(path).config
 
 
-BUNDLE, BUNDLE_MODEL = "bundle.json", "model.skops"
-FORMAT_VERSION = 1
-
-
 def is_bundle(folder: str) -> bool:
-    """Whether the folder holds a classical model that was exported."""
+    """Return whether the folder holds a classical model that was exported."""
     return storage.exists(storage.join(folder, BUNDLE))
 
 
 def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -> None:
-    """Writes a model to an empty folder."""
+    """Write a model to an empty folder."""
     save_model(out, BUNDLE_MODEL, scorer.pipeline)
     entry = scorer.entry | {"fits": [scorer.entry["fits"][0] | {"file": BUNDLE_MODEL}]}
     facts: dict[str, Any] = {"format_version": FORMAT_VERSION, "name": scorer.name, "labels": scorer.labels}
@@ -146,8 +212,7 @@ def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -
     write_json(storage.join(out, BUNDLE), facts | {"config": settings, "entry": entry, "made_with": made_with})
 
 
-def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
-    """Opens what `write_bundle` wrote; see `open_scorer`."""
+def _open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     path = storage.join(folder, BUNDLE)
     values = read_json(path)
     with report_damage(path):
@@ -160,83 +225,3 @@ def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     pipeline = load_model(folder, BUNDLE_MODEL)
     with report_damage(path):
         return ClassicalScorer(name, pipeline, entry, labels, config, weights=storage.join(folder, BUNDLE_MODEL))
-
-
-class Scorer(Protocol):
-    """A model that judges songs.
-
-    Attributes:
-      name: of the model.
-      kind: feature kind that it reads.
-      config: of the dataset that it was trained on.
-      labels: genre names, in the order of its outputs.
-      calibration: of its log-probabilities.
-      by_window: whether it judges the windows of a song, too.
-      weights: path of the file that its weights are from.
-    """
-
-    name: str
-    kind: str
-    config: DatasetConfig
-    labels: list[str]
-    calibration: Calibration
-    by_window: bool
-    weights: str
-
-    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the model makes of some payloads of any songs.
-
-        Args:
-          payloads: [b, ...], of the kind's type and shape.
-
-        Returns:
-          logits float32 [b, classes], and features float32 [b, d].
-        """
-
-    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A whole song, from its windows.
-
-        Args:
-          logits: float32 [windows, classes].
-          features: float32 [d], the mean over its windows.
-
-        Returns:
-          log-probabilities float64 [classes] before calibration, and the song's embedding float32 [e].
-        """
-
-
-def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Scorer:
-    """Opens the model of a run, or of a bundle that `fma export` made of a classical one.
-
-    Args:
-      run: its folder.
-      model: which one, for a run of fma baselines; the best on validation where it is None.
-      device: see `trainers.training.devices`.
-
-    Raises:
-      UsageError: there is no such run or model, or it has no model yet.
-      FmaError: one of its files is damaged.
-    """
-    if is_bundle(run):
-        return open_bundle(run, model)
-    config = load_config(run)
-    if config.model == BASELINES:
-        return open_baselines(run, model)
-    if model is not None:
-        raise UsageError(f"--model is for runs of fma baselines; {run} has one model, {config.model}")
-    check_trained(run)
-    return _open_keras(run, config, device)
-
-
-def _open_keras(run: str, config: RunConfig, device: str) -> Scorer:
-    from trainers.training.devices import import_tensorflow
-
-    import_tensorflow()
-    from trainers.serving.keras_scorer import KerasScorer
-    from trainers.training.devices import open_device
-
-    open_device(device)
-    scorer = KerasScorer(run, config)
-    if not scorer.calibration.fitted:
-        console.log(f"note: {run} has no validation predictions; its probabilities are not calibrated")
-    return scorer

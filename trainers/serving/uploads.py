@@ -1,12 +1,12 @@
-"""A song that is sent as a request's body: into a file, within limits, and how many songs the server has at once."""
+"""A song that is sent as a request's body: into a file, within limits; the counters; ASGI middleware for both."""
 
 import asyncio
 import errno
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from fastapi import Request
 from prometheus_client import (
@@ -24,6 +24,20 @@ from transforms.runtime import console
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+"""Buckets of the time from a song's first byte to its answer."""
+
+UPLOAD_SECONDS = 60.0
+PATIENCE, LEAST_RATE = 10.0, 8 << 10
+"""Seconds after which a song has to come at this many bytes a second: a slow sender keeps the others out."""
+
+WAITING = 4
+"""Songs that may wait for each one that is being decoded."""
+
+UPLOADS = 32
+"""Songs that may be uploading for each one that is being decoded: they cost disk, but neither core nor thread."""
+
+LINGER_SECONDS = 2.0
+"""A client reads its answer only if the connection stays open while it sends, but not for ever."""
 
 
 class Meters:
@@ -33,28 +47,23 @@ class Meters:
         disable_created_metrics()
         to = self._registry = CollectorRegistry()
         self.requests = Counter("fma_http_requests", "answers by path and status", ["path", "status"], registry=to)
-        self.verdicts = Counter("fma_verdicts", "songs that were judged", ["verdict"], registry=to)
+        self.verdicts = Counter("fma_verdicts", "songs with an answer", ["verdict"], registry=to)
         self.refusals = Counter("fma_refusals", "songs without an answer", ["reason"], registry=to)
         self.seconds = Histogram(
             "fma_predict_seconds", "from the first byte of a song to its answer", buckets=SECONDS, registry=to
         )
-        self.music = Counter("fma_music_seconds", "length of the songs that were judged", registry=to)
-        self.sent = Gauge("fma_songs_sent", "songs that are on their way", registry=to)
-        self.inside = Gauge("fma_songs_inside", "songs that are being judged or wait for it", registry=to)
+        self.music = Counter("fma_music_seconds", "length of the songs with an answer", registry=to)
+        self.sent = Gauge("fma_songs_sent", "songs that are uploading", registry=to)
+        self.inside = Gauge("fma_songs_inside", "songs that are being predicted or wait for it", registry=to)
         ProcessCollector(registry=to)
 
     def render(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return the counters in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-UPLOAD_SECONDS = 60.0
-PATIENCE, LEAST_RATE = 10.0, 8 << 10
-"""Seconds before a song has to come at so many bytes a second: whoever sends less keeps the others out."""
-
-
 class RefusedError(Exception):
-    """There is no answer, and why.
+    """A song has no answer.
 
     Args:
       status: of HTTP.
@@ -70,11 +79,11 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """What a request may cost.
+    """Limits of a request's body.
 
     Attributes:
-      most_bytes: of its body.
-      seconds: until the body is here.
+      most_bytes: of the body.
+      seconds: until all of it is here.
       patience: seconds before its rate counts.
     """
 
@@ -85,7 +94,7 @@ class UploadLimits:
 
 @asynccontextmanager
 async def received(request: Request, limits: UploadLimits) -> AsyncIterator[str]:
-    """The path of a temporary file with the request's body.
+    """Write the request's body to a temporary file, whose path is yielded.
 
     Raises:
       RefusedError: it is a form, too large or too slow, or the disk is full.
@@ -96,7 +105,7 @@ async def received(request: Request, limits: UploadLimits) -> AsyncIterator[str]
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.most_bytes:
         raise _too_large(limits)
-    with _on_a_full_disk():
+    with _refuse_on_full_disk():
         file = tempfile.NamedTemporaryFile(prefix="fma-", buffering=0)  # noqa: SIM115 - closed below
     with file:
         try:
@@ -109,31 +118,27 @@ async def received(request: Request, limits: UploadLimits) -> AsyncIterator[str]
 async def _copy(request: Request, file: IO[bytes], limits: UploadLimits) -> None:
     size = 0
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    start = loop.time()
     try:
         async with asyncio.timeout(min(limits.seconds, limits.patience)) as clock:
             async for block in request.stream():
                 size += len(block)
                 if size > limits.most_bytes:
                     raise _too_large(limits)
-                with _on_a_full_disk():
-                    _write(file, block)
-                clock.reschedule(began + min(limits.seconds, limits.patience + size / LEAST_RATE))
+                with _refuse_on_full_disk():
+                    left = memoryview(block)
+                    while left:
+                        left = left[file.write(left) :]
+                clock.reschedule(start + min(limits.seconds, limits.patience + size / LEAST_RATE))
     except TimeoutError as error:
         limit = f"within {limits.seconds:g} s"
-        if loop.time() - began < limits.seconds:
+        if loop.time() - start < limits.seconds:
             limit = f"as fast as {console.human_bytes(LEAST_RATE)} a second"
         raise RefusedError(408, "slow_upload", f"the song did not come {limit}") from error
 
 
-def _write(file: IO[bytes], block: bytes) -> None:
-    left = memoryview(block)
-    while left:
-        left = left[file.write(left) :]
-
-
 @contextmanager
-def _on_a_full_disk() -> Iterator[None]:
+def _refuse_on_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -146,15 +151,8 @@ def _too_large(limits: UploadLimits) -> RefusedError:
     return RefusedError(413, "too_large", f"a song may have up to {console.human_bytes(limits.most_bytes)}")
 
 
-WAITING = 4
-"""Songs that may wait for each one that is being decoded."""
-
-UPLOADS = 32
-"""Songs that may be on their way for each one that is being decoded: they cost disk, but neither core nor thread."""
-
-
 class Admission:
-    """Counts songs in, and refuses those for which there is no place.
+    """Limits the number of songs that the server has at once.
 
     Args:
       decoders: songs that are decoded at once.
@@ -162,51 +160,114 @@ class Admission:
     """
 
     def __init__(self, decoders: int, meters: Meters):
-        self._most_sent, self._most_judged = decoders * UPLOADS, decoders * (1 + WAITING)
-        self._sent = self._judged = 0
+        self._most_uploading, self._most_predicting = decoders * UPLOADS, decoders * (1 + WAITING)
+        self._uploading = self._predicting = 0
         self._meters = meters
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
-        """While a song is sent; one that would only wait for a refusal is refused before it is sent.
+    def uploading(self) -> Iterator[None]:
+        """Count a song while it is sent; refuse one early that could not be predicted afterwards.
 
         Raises:
-          RefusedError: too many are.
+          RefusedError: there are too many.
         """
-        if self._sent >= self._most_sent or self._judged >= self._most_judged:
+        if self._uploading >= self._most_uploading or self._predicting >= self._most_predicting:
             raise _busy()
-        self._sent += 1
-        with _counted(self._meters.sent):
+        self._uploading += 1
+        with self._meters.sent.track_inprogress():
             try:
                 yield
             finally:
-                self._sent -= 1
+                self._uploading -= 1
 
     @contextmanager
-    def judging(self) -> Iterator[None]:
-        """While a song is judged or waits for it.
+    def predicting(self) -> Iterator[None]:
+        """Count a song while it is predicted or waits for it.
 
         Raises:
-          RefusedError: too many are.
+          RefusedError: there are too many.
         """
-        if self._judged >= self._most_judged:
+        if self._predicting >= self._most_predicting:
             raise _busy()
-        self._judged += 1
-        with _counted(self._meters.inside):
+        self._predicting += 1
+        with self._meters.inside.track_inprogress():
             try:
                 yield
             finally:
-                self._judged -= 1
-
-
-@contextmanager
-def _counted(gauge: Gauge) -> Iterator[None]:
-    gauge.inc()
-    try:
-        yield
-    finally:
-        gauge.dec()
+                self._predicting -= 1
 
 
 def _busy() -> RefusedError:
     return RefusedError(503, "busy", "too many songs at once: try again in a moment", {"Retry-After": "1"})
+
+
+class Counting:
+    """ASGI middleware that counts answers by path and status; unknown paths are counted as one."""
+
+    def __init__(self, app: Any, meters: Meters):
+        self._app, self._requests = app, meters.requests
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def note_status(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_status)
+        finally:
+            route = scope.get("route")
+            self._requests.labels(getattr(route, "path", "other"), str(status)).inc()
+
+
+class Closing:
+    """ASGI middleware that closes the connection when a request is answered before all of its body is here.
+
+    Otherwise the server would read until the body ends, for as long as its sender likes.
+    """
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        complete = b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0"
+        early = False
+
+        async def note_end() -> dict[str, Any]:
+            nonlocal complete
+            message = await receive()
+            complete = complete or message["type"] == "http.disconnect" or not message.get("more_body", False)
+            return message
+
+        async def close(message: dict[str, Any]) -> None:
+            nonlocal early
+            if message["type"] == "http.response.start" and not complete:
+                early = True
+                message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not (early and last):
+                await send(message)
+                return
+            await send(message | {"more_body": True})
+            await _discard_body(note_end, lambda: complete)
+            await send({"type": "http.response.body"})
+
+        await self._app(scope, note_end, close)
+
+
+async def _discard_body(receive: Callable, complete: Callable[[], bool]) -> None:
+    """Read the rest of a body for up to `LINGER_SECONDS`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while not complete():
+                await receive()

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import requests
 import uvicorn
 
-from trainers.commands.serve import listen
+from trainers.serving.app import listen
 
 
 @contextmanager

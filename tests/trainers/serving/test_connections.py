@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.trainers.serving.live import Client, begin_upload, listening, read_answer, send, upload, wait_for
-from trainers.serving import app, uploads
+from trainers.serving import uploads
 from trainers.serving.app import create_app
 from trainers.serving.uploads import UPLOADS, WAITING, UploadLimits
 
@@ -48,7 +48,7 @@ def test_a_sender_that_does_not_look_at_its_answer_is_cut_off(service, line):
         socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
     ):
         connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: here\r\n{kind}\r\n{ENDLESS}\r\n\r\n".encode())
-        assert send_until_cut_off(connection, 20) < app.LINGER_SECONDS + 5
+        assert send_until_cut_off(connection, 20) < uploads.LINGER_SECONDS + 5
 
 
 def test_a_sender_that_looks_has_its_answer_before_it_is_cut_off(service):
@@ -112,11 +112,11 @@ def crowded(service):
     """A service whose songs take until they are let go, ten at once."""
     go = threading.Event()
 
-    def judge(path):
+    def predict(path):
         assert go.wait(60)
-        return service.engine.judge(path)
+        return service.engine.predict(path)
 
-    engine = SimpleNamespace(judge=judge, scorer=service.engine.scorer)
+    engine = SimpleNamespace(predict=predict, scorer=service.engine.scorer)
     yield replace(service, engine=engine, decoders=10), go
     go.set()
 

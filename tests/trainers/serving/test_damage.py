@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import fma
-from trainers.commands import serve
 from trainers.runs.directory import MODEL
 from trainers.runs.predictions import RunPredictions, read_predictions, write_predictions
 from trainers.serving import neighbours
@@ -99,7 +98,7 @@ def test_neighbours_that_cannot_be_kept_are_a_note(run_of, music, tmp_path, caps
 def test_the_warm_up_does_not_count_against_a_songs_limit(run_of):
     engine = Engine(open_scorer(str(run_of("baselines"))), Limits(0.001), 1)
     try:
-        serve.warm_up(engine, 1)
+        engine.warm_up()
     finally:
         engine.close()
 
@@ -111,10 +110,10 @@ def test_a_warm_up_that_fails_is_one_line_and_leaves_no_decoder(run_of, monkeypa
         engines.append(Engine(*args, **options))
         return engines[-1]
 
-    monkeypatch.setattr(serve, "Engine", open_engine)
-    monkeypatch.setattr(serve, "WARM_UP_SECONDS", 1e-6)
+    monkeypatch.setattr("trainers.serving.app.Engine", open_engine)
+    monkeypatch.setattr("trainers.serving.engine.WARM_UP_SECONDS", 1e-6)
     assert fma.main(["serve", str(run_of("baselines")), "--port", "0", "--concurrency", "2"]) == 1
-    assert "no song can be judged here" in capsys.readouterr().err
+    assert "no song can be predicted" in capsys.readouterr().err
     assert not any(decoder._process.running for decoder in engines[0]._decoders)
 
 

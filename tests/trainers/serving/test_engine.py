@@ -16,8 +16,7 @@ from tests.trainers.serving.songs import SETTINGS
 from trainers.evaluation.calibration import Calibration, calibrate, fit_temperature
 from trainers.evaluation.metrics import log_softmax
 from trainers.runs.predictions import read_run_predictions
-from trainers.serving.engine import WINDOWS, Batcher, Decoder, Engine
-from trainers.serving.pictures import COLUMNS, Spectrogram
+from trainers.serving.engine import COLUMNS, WINDOWS, Batcher, Decoder, Engine, Spectrogram
 from trainers.serving.scorers import open_scorer
 from transforms.audio.decoder_process import Limits
 from transforms.errors import TrackError
@@ -28,7 +27,7 @@ def test_predictions_are_those_that_evaluation_computed_from_the_shards(model, m
     engine = engine_of(model, calibrated=False)
     stored = read_run_predictions(str(run_of(model)), "test")[engine.scorer.name]
     paths = {track.track_id: track.path for track in music.of("test")}
-    found = np.log([engine.judge(paths[track_id]).probabilities for track_id in stored.track_id.tolist()])
+    found = np.log([engine.predict(paths[track_id]).probabilities for track_id in stored.track_id.tolist()])
     np.testing.assert_allclose(found, stored.log_probabilities, atol=1e-5)
     assert np.ptp(found, axis=0).max() > 0.01  # songs differ, so a mix-up would show
 
@@ -38,7 +37,7 @@ def test_the_windows_of_a_long_song_go_through_the_model_in_parts(engine_of, tmp
     long, short = tone(32, rate, hz=300), tone(16, rate, hz=300)
     for name, samples in (("long", long), ("short", short)):
         soundfile.write(tmp_path / f"{name}.wav", samples, rate)
-    answer, half = engine.judge(str(tmp_path / "long.wav")), engine.judge(str(tmp_path / "short.wav"))
+    answer, half = engine.predict(str(tmp_path / "long.wav")), engine.predict(str(tmp_path / "short.wav"))
     assert len(answer.windows) == 43 > WINDOWS
     np.testing.assert_allclose(answer.windows[: len(half.windows) - 1], half.windows[:-1], atol=1e-6)
     np.testing.assert_allclose(answer.windows.sum(axis=1), 1)
@@ -47,25 +46,25 @@ def test_the_windows_of_a_long_song_go_through_the_model_in_parts(engine_of, tmp
 def test_songs_that_are_judged_at_once_do_not_mix(engine_of, music):
     engine = engine_of("mel_cnn")
     paths = [track.path for track in music.tracks] * 2
-    alone = [engine.judge(path).probabilities for path in paths[: len(paths) // 2]]
+    alone = [engine.predict(path).probabilities for path in paths[: len(paths) // 2]]
     with ThreadPoolExecutor(4) as pool:
-        together = [answer.probabilities for answer in pool.map(engine.judge, paths)]
+        together = [answer.probabilities for answer in pool.map(engine.predict, paths)]
     np.testing.assert_allclose(together, alone * 2, atol=1e-6)
 
 
 def test_a_decoder_that_is_killed_costs_no_song(engine_of, music):
     engine = engine_of("mel_cnn")
     path = music.tracks[0].path
-    before = engine.judge(path)
+    before = engine.predict(path)
     (decoder,) = engine._decoders
     os.kill(decoder._process._process.pid, signal.SIGKILL)
-    np.testing.assert_array_equal(engine.judge(path).probabilities, before.probabilities)
+    np.testing.assert_array_equal(engine.predict(path).probabilities, before.probabilities)
 
 
 def test_what_a_decoder_said_before_it_was_killed_does_not_count(engine_of, tmp_path):
     soundfile.write(tmp_path / "song.wav", tone(60, 22_050), 22_050)  # more than fits between the processes
     engine = engine_of("waveform_cnn")
-    before = engine.judge(str(tmp_path / "song.wav"))
+    before = engine.predict(str(tmp_path / "song.wav"))
     (decoder,), forward, left = engine._decoders, engine._batcher._forward, [1]
 
     def killing(values):
@@ -75,7 +74,7 @@ def test_what_a_decoder_said_before_it_was_killed_does_not_count(engine_of, tmp_
         return forward(values)
 
     engine._batcher._forward = killing
-    after = engine.judge(str(tmp_path / "song.wav"))
+    after = engine.predict(str(tmp_path / "song.wav"))
     assert not left
     np.testing.assert_allclose(after.windows, before.windows, atol=1e-6)
 
@@ -94,10 +93,10 @@ def test_the_time_limit_holds_where_the_model_is_slower_than_the_decoder(tmp_pat
 
 def test_an_engine_that_is_closed_judges_no_more(run_of, music):
     engine = Engine(open_scorer(str(run_of("baselines"))), Limits(), 1)
-    engine.judge(music.tracks[0].path)
+    engine.predict(music.tracks[0].path)
     engine.close()
     with pytest.raises(TrackError, match="closed"):
-        engine.judge(music.tracks[0].path)
+        engine.predict(music.tracks[0].path)
 
 
 def test_a_batch_gives_each_request_its_own_rows():

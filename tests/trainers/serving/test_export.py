@@ -53,7 +53,7 @@ def signature(folder: Path, name: str = "serving_default"):
 def check_agreement(folder: Path, engine, paths: list[str]) -> None:
     serve = signature(folder)
     for path in paths:
-        answer, song = engine.judge(path), waveform(path)
+        answer, song = engine.predict(path), waveform(path)
         for found in (serve(waveform=tf.constant(song)), run_tflite(str(folder / TFLITE), song)):
             np.testing.assert_allclose(found["probabilities"], answer.probabilities, atol=1e-3)
             np.testing.assert_allclose(found["window_probabilities"], answer.windows, atol=5e-3)

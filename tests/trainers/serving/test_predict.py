@@ -16,7 +16,6 @@ from tests.conftest import tone
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
 from trainers.serving.answers import Answer
 from trainers.serving.inputs import find_songs
-from trainers.serving.pictures import steps
 from transforms.errors import UsageError
 
 
@@ -27,7 +26,7 @@ def test_each_file_has_its_entry_in_the_order_given(predict, engine_of, music):
     assert (code, [entry["file"] for entry in entries]) == (0, paths)
     engine = engine_of("mel_cnn")
     for entry in entries:
-        answer = engine.judge(entry["file"])
+        answer = engine.predict(entry["file"])
         assert entry == {"file": entry["file"]} | answer.to_json(0.5)
         assert sum(genre["probability"] for genre in entry["genres"]) == pytest.approx(1, abs=1e-5)
         assert entry["genres"][0]["probability"] == pytest.approx(answer.probabilities.max(), abs=1e-6)
@@ -130,7 +129,7 @@ def test_a_window_of_the_timeline_lasts_until_the_next_one_begins():
     windows = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
     none = np.empty((0, 0))
     answer = Answer(["Folk", "Rock"], windows[0], windows, 2.0, 0.5, 3.4, False, none, none, 0.0)
-    edges, values = steps(answer)
+    edges, values = answer.steps()
     assert edges.tolist() == [0, 0.5, 1.0, 3.0]
     assert values[:, 0].tolist() == [0.9, 0.5, 0.2, 0.2]
     assert answer.timeline()[1] == {"start": 0.5, "end": 2.5, "probabilities": [0.5, 0.5]}
@@ -139,7 +138,7 @@ def test_a_window_of_the_timeline_lasts_until_the_next_one_begins():
 def test_a_timeline_needs_a_model_that_judges_windows(predict, music, tmp_path):
     code, _, err = predict("baselines", music.tracks[0].path, "--timeline", tmp_path / "t.png")
     assert (code, err) == (2, "fma: error: --timeline: " + err.split("--timeline: ")[1])
-    assert "judges whole songs" in err
+    assert "predicts whole songs" in err
     code, _, err = predict("mel_cnn", *[music.tracks[0].path] * 41, "--timeline", tmp_path / "t.png")
     assert code == 2
     assert "at most 40 songs" in err

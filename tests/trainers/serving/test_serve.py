@@ -23,9 +23,8 @@ from schemathesis.checks import CHECKS
 import fma
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
 from tests.trainers.serving.live import Client, listening, send, upload
-from trainers.commands.serve import listen
 from trainers.serving import app
-from trainers.serving.app import Service, create_app
+from trainers.serving.app import Service, create_app, listen
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scorers import open_scorer
@@ -46,13 +45,13 @@ def test_the_answer_is_that_of_predict(client, service, music):
     for track in music.of("test"):
         answer = send(client, track.path)
         assert answer.status_code == 200
-        assert answer.json() == service.engine.judge(track.path).to_json(service.threshold)
+        assert answer.json() == service.engine.predict(track.path).to_json(service.threshold)
 
 
 def test_programs_may_ask_for_more(client, service, music):
     path = music.of("test")[0].path
     found = send(client, path, "?timeline=true&spectrogram=1&nearest=4").json()
-    answer = service.engine.judge(path)
+    answer = service.engine.predict(path)
     assert found["timeline"] == answer.timeline()
     picture = found["spectrogram"]
     image = np.frombuffer(base64.b64decode(picture["data"]), np.uint8).reshape(picture["bands"], picture["columns"])
@@ -85,7 +84,7 @@ def test_every_kind_of_model_has_neighbours_which_are_computed_once(model, engin
         written.append(file.stat().st_mtime_ns)
     assert written[0] == written[1]
     track = music.of("training")[2]
-    answer = engine.judge(track.path)
+    answer = engine.predict(track.path)
     assert answer.spectrogram.size
     nearest = [neighbours.nearest(answer.embedding, 1) for neighbours in found]
     assert nearest[0] == nearest[1]

@@ -92,9 +92,9 @@ def test_pipes_and_devices_without_an_end_have_a_reason(predict, tmp_path, monke
 def test_a_file_that_its_disk_does_not_give_costs_that_song_alone(engine_of, music):
     engine = engine_of("mel_cnn")
     with pytest.raises(TrackError, match="Input/output error") as caught:
-        engine.judge("/proc/self/mem")
+        engine.predict("/proc/self/mem")
     assert caught.value.reason == "unreadable_audio"
-    assert engine.judge(music.tracks[0].path).seconds > 2
+    assert engine.predict(music.tracks[0].path).seconds > 2
 
 
 def test_odd_names_are_shown_on_one_line_and_in_the_picture(predict, tmp_path):

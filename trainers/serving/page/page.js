@@ -32,7 +32,7 @@ async function ask(body, again = true) {
 }
 
 // The browser knows some formats that the server does not (m4a, webm): such a file is sent again as WAV.
-async function judge(song) {
+async function predict(song) {
   const most = model.most_bytes, limit = `a song may have up to ${Math.round(most / 2 ** 20)} MiB`;
   if (song.size > most) throw new Error(limit);
   try {
@@ -111,7 +111,7 @@ function showTime(article, found) {
   followCursor(article, found);
 }
 
-// One cursor for both pictures: it follows the music, tells what is under the pointer, and a click goes there.
+// One cursor for both pictures: it follows the music, shows what is under the pointer, and a click goes there.
 function followCursor(article, found) {
   const audio = article.querySelector("audio"), cursors = article.querySelectorAll(".cursor");
   const reading = article.querySelector(".reading");
@@ -156,7 +156,7 @@ async function add(name, song) {
   }
   try {
     if (!model) await introduce();
-    const found = await judge(song);
+    const found = await predict(song);
     article.querySelector(".state").hidden = true;
     article.querySelector(".found").hidden = false;
     showVerdict(article, found);
@@ -239,7 +239,7 @@ async function introduce() {
   model = await answer.json().catch(() => { throw new TypeError(SILENT); });
   const how = model.by_window ? `, ${model.window_seconds.toFixed(1)} s at a time` : "";
   $("#model").textContent = `${model.run === model.model ? model.run : `${model.run} (${model.model})`} tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
-  $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server for as long as they are judged.`;
+  $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server until they are predicted.`;
   listenToMicrophone();
 }
 
