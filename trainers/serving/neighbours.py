@@ -106,7 +106,7 @@ def _network_features(scorer: "KerasScorer", dataset: str, manifest: Manifest) -
     import tensorflow as tf
 
     from trainers.data.pipeline import Inputs, find_shards
-    from trainers.training.embeddings import run_over
+    from trainers.training.embeddings import infer_split
 
     find_shards(dataset, manifest, scorer.kind, "training")
     different = record_differences(scorer.config, manifest.config, scorer.kind)
@@ -118,7 +118,7 @@ def _network_features(scorer: "KerasScorer", dataset: str, manifest: Manifest) -
     def forward(values: "tf.Tensor") -> "tf.Tensor":
         return scorer.network.windows(values)[1]
 
-    tracks = run_over(forward, inputs, "training", BATCH, "neighbours").by_track()
+    tracks = infer_split(forward, inputs, "training", BATCH, "neighbours").by_track()
     return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
 
 
