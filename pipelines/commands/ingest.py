@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=count, metavar="N", help="for each split; default: by amount of data")
     parser.add_argument("--workers", type=count, metavar="N", help="local worker processes; default: all cores")
     parser.add_argument(
-        "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="give up above this share; default 5"
+        "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="fail above this share; default 5"
     )
     parser.add_argument("--update", action="store_true", help="read changed tracks again, take out vanished ones")
     parser.add_argument(
@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--commit-every", type=count, metavar="N", help="tracks; default 8000, on a cluster all")
     limits = Limits()
     seconds, megabytes = number(float, 0, above=True, below=1e6), number(int, 1, below=1e8)
-    parser.add_argument("--track-timeout", type=seconds, default=limits.seconds, metavar="S", help="for each track")
-    parser.add_argument("--track-memory", type=megabytes, default=limits.megabytes, metavar="MB", help="likewise")
+    parser.add_argument("--track-timeout", type=seconds, default=limits.seconds, metavar="S", help="limit for each track")
+    parser.add_argument("--track-memory", type=megabytes, default=limits.megabytes, metavar="MB", help="limit for each track")
     parser.add_argument(
         "--estimate",
         nargs="?",
@@ -68,10 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma ingest --help`."""
-    if args.beam_options:
-        from pipelines.runners.options import reject_unknown_options
-
-        reject_unknown_options(args.beam_options)
     options = read_options(args)
     if args.estimate:
         return _estimate(options, args.estimate, args.price, args.json)
@@ -88,7 +84,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_options(args: argparse.Namespace) -> IngestOptions:
-    """Return the parsed arguments as typed options."""
+    """Return the parsed arguments as typed options; UsageError for one that Beam does not know either."""
+    if args.beam_options:
+        from pipelines.runners.options import reject_unknown_options
+
+        reject_unknown_options(args.beam_options)
     settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
     if args.features is not None:
         settings["features"] = [name.strip() for name in args.features.split(",") if name.strip()]

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Ingests, analyses, trains, evaluates and writes one report: ingest -> statistics -> each model -> report. "
         "Run it again after adding music: steps whose inputs have not changed are skipped. All options of fma ingest "
-        "are taken too."
+        "work here, too."
     )
     parser.epilog = (
         "example: fma run --audio fma_small.zip --metadata fma_metadata.zip --subset small --out work "
@@ -65,16 +65,13 @@ def _read_workflow(args: argparse.Namespace) -> Workflow:
     dataset = storage.join(args.out, "dataset")
     words = ["--audio", args.audio, "--metadata", args.metadata, "--out", dataset, *args.beam_options]
     words += ["--subset", args.subset] if args.subset else []
-    _, ingest = fma.parse("ingest", words)
-    if ingest.beam_options:
-        from pipelines.runners.options import reject_unknown_options
-
-        reject_unknown_options(ingest.beam_options)
+    _, ingest_args = fma.parse("ingest", words)
+    ingest = read_options(ingest_args)
     options = _read_model_options(args.options, models)
     for model in models:
         command, *rest = [BASELINES] if model == BASELINES else ["train", model]
         fma.parse(command, [*rest, "--data", dataset, "--run", "RUN", *options[model]])
-    return Workflow(args.out, read_options(ingest), words, options)
+    return Workflow(args.out, ingest, words, options)
 
 
 def _read_model_options(given: list[str], models: list[str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from tests.deploy.recording import DEPLOY, Gcloud
 
 @pytest.fixture
 def gcloud(tmp_path) -> Gcloud:
-    """A gcloud that records; nothing leaves this machine."""
+    """A gcloud that only records; nothing leaves this machine."""
     folder = tmp_path / "bin"
     folder.mkdir()
     return Gcloud(folder)

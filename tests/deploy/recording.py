@@ -1,4 +1,4 @@
-"""A gcloud that writes down what it is told and answers as a test has arranged, for scripts that call it by name."""
+"""A stand-in for gcloud that records its calls and answers as a test has arranged."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class Gcloud:
     def answers(
         self, to: str, out: str = "", *, code: int = 0, times: int = 1000, err: str = "", seconds: float = 0
     ) -> "Gcloud":
-        """Arranges the answer to calls that contain `to`; the first that fits and is not used up counts."""
+        """Arranges the answer to calls that contain `to`; the first that fits and is left is given."""
         self._answers.append({"to": to, "out": out, "code": code, "times": times, "err": err, "seconds": seconds})
         return self
 
@@ -58,7 +58,7 @@ class Gcloud:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def start(self, script: str, *arguments: str, **variables: str) -> subprocess.Popen:
-        """Begins a script, as the first process of a group of its own, with more in its environment."""
+        """Starts a script in a process group of its own, with more in its environment."""
         (self._folder / "calls.jsonl").write_text("")
         (self._folder / "answers.json").write_text(json.dumps(self._answers))
         environment = os.environ | {
@@ -74,7 +74,7 @@ class Gcloud:
 
     @property
     def calls(self) -> list[list[str]]:
-        """The words of each call of the last run that asked for anything but credentials, in order."""
+        """The words of each call of the last run, in order, without those that ask for credentials."""
         found = [json.loads(line) for line in (self._folder / "calls.jsonl").read_text().splitlines()]
         return [call for call in found if call[0] != "auth"]
 

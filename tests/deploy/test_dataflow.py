@@ -1,4 +1,4 @@
-"""deploy/dataflow: the worker image, the Flex Template's parameters and what submit.sh asks of gcloud."""
+"""deploy/dataflow: the worker image, the Flex Template's parameters and submit.sh's calls of gcloud."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""deploy/tpu/train.sh: it ends, whatever happens, and takes its VM along; what an earlier call has left is taken up."""
+"""deploy/tpu/train.sh: it always ends and deletes its VM; a VM that an earlier call has left is used."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.deploy.test_train_script import OPTIONS, TRAIN, absent, there, train
 
 
 def started(gcloud, until: str, *options: str, **variables: str):
-    """The script, once it has begun a remote command."""
+    """The script, running a remote command."""
     process = gcloud.start("tpu/train.sh", *OPTIONS, *options, *TRAIN, **variables)
     limit = time.monotonic() + 30
     while until not in gcloud.verbs and time.monotonic() < limit:
@@ -20,7 +20,7 @@ def started(gcloud, until: str, *options: str, **variables: str):
 
 
 def ended(process) -> tuple[float, str]:
-    """Seconds until its end, and what it said."""
+    """Seconds until its end, and its output."""
     began = time.monotonic()
     _, said = process.communicate(timeout=40)
     return time.monotonic() - began, said

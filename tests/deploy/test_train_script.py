@@ -1,4 +1,4 @@
-"""deploy/tpu/train.sh: what it asks of gcloud, in which order, and that no VM outlives it."""
+"""deploy/tpu/train.sh: its calls of gcloud, their order, and that no VM outlives it."""
 
 import re
 import shlex

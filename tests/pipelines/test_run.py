@@ -1,4 +1,4 @@
-"""`fma run`: the whole graph with real steps, each in its own process."""
+"""`fma run`: the whole workflow with real steps, each in its own process."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def run(folder: Path, *more: str, models: str = "waveform_cnn") -> int:
 
 
 def outcome(text: str) -> dict[str, str]:
-    """Result by step, from the table at the end."""
+    """The result of each step, from the table at the end."""
     lines = [line.split() for line in text.splitlines()]
     names = {"ingest", "statistics", "waveform_cnn", "baselines", "report"}
     return {words[0]: words[1] for words in lines if len(words) > 1 and words[0] in names and words[1] != "failed;"}

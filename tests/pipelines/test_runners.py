@@ -19,7 +19,7 @@ from transforms.errors import FmaError, UsageError
 
 
 class Flink(ThreadingHTTPServer):
-    """Answers as a JobManager's REST API does, and keeps what it was asked to do."""
+    """A stand-in for a JobManager's REST API; `asked` has the requests that change something."""
 
     def __init__(self, version="1.19.3", slots=6, jobs=()):
         self.overview = {"flink-version": version, "slots-total": slots}
@@ -67,7 +67,7 @@ def flink():
 
 @pytest.fixture
 def somebody(flink) -> str:
-    """An address of this machine where a connection is taken."""
+    """An address of this machine that accepts connections."""
     return flink().master
 
 
@@ -209,7 +209,7 @@ def test_something_else_at_the_address_of_a_cluster_is_one_line(flink):
 
 
 class Gone(grpc.RpcError):
-    """As a channel raises it whose other end has closed."""
+    """The error of a channel whose other end has closed."""
 
 
 @pytest.mark.parametrize(

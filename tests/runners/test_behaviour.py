@@ -1,4 +1,4 @@
-"""What else is different about Prism and Flink: how they are found, how they end, who starts their workers."""
+"""How Prism and Flink differ beyond the matrix: how they are found, how they end, who starts their workers."""
 
 import json
 import os
@@ -20,7 +20,7 @@ NO_NETWORK = {"https_proxy": "http://localhost:9", "no_proxy": "localhost"}
 
 
 def started(command: list[str], out: Path) -> subprocess.Popen:
-    """The command, as soon as it has written a shard."""
+    """The running command, after it has written a shard."""
     job = subprocess.Popen(command, cwd=tools.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while job.poll() is None and not list(out.glob("mel/*/*.tfrecord")):
         time.sleep(0.1)
@@ -104,7 +104,7 @@ def test_a_job_that_outlives_its_command_is_not_run_twice_but_taken_up(cluster, 
 
 
 def test_two_taskmanagers_may_give_their_workers_the_same_id():
-    """Beam's own pool ends the one's worker when the other asks for it."""
+    """Beam's own pool would end one's worker when the other asks for it."""
     (port,) = tools.free_ports(1)
     pool = subprocess.Popen([sys.executable, str(tools.WORKER_POOL), f"--port={port}"], stdout=subprocess.PIPE)
     assert pool.stdout.readline()

@@ -29,7 +29,7 @@ RUNNERS = [*LOCAL, *PRISM, PORTABLE, FLINK]
 
 @pytest.fixture
 def options(request) -> Callable[[str], list[str]]:
-    """A runner's options for the fma command; skips where it cannot be had."""
+    """A runner's options for the fma command; skips where the runner cannot be installed."""
 
     def of(runner: str) -> list[str]:
         if runner in LOCAL:

@@ -1,4 +1,4 @@
-"""What the matrix is run with: Prism and Flink, built or fetched once into `.runners/`; a corpus; and the commands."""
+"""Tools of the runners' tests: Prism and Flink, built or fetched once into `.runners/`; a corpus; commands."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def build_prism() -> Path:
 
 
 def make_corpus(folder: Path) -> Path:
-    """FMA-shaped, with files that fail."""
+    """An FMA-shaped corpus, with files that fail."""
     fma = [sys.executable, "-m", "fma", "sample", "--out", str(folder)]
     subprocess.run([*fma, "--tracks-per-genre", "10", "--clip-seconds", "12", "--subset", "small"], check=True)
     return folder
@@ -86,23 +86,23 @@ class Cluster:
         self._run("stop")
 
     def pid(self, name: str) -> int:
-        """Of `jobmanager`, `taskmanager-1`, `taskmanager-2` or `pool`."""
+        """The process id of `jobmanager`, `taskmanager-1`, `taskmanager-2` or `pool`."""
         return int((self.home / "run" / f"{name}.pid").read_text())
 
     def jobs(self) -> list[dict]:
-        """That the cluster has run or runs, the last one last."""
+        """The cluster's jobs, in the order of their start."""
         with urllib.request.urlopen(f"http://localhost:{self.port}/jobs/overview") as answer:
             return sorted(json.load(answer)["jobs"], key=lambda job: job["start-time"])
 
     def failures(self) -> list[dict]:
-        """After each of which the last job was begun again."""
+        """The failures after which the last job was restarted."""
         job = self.jobs()[-1]["jid"]
         with urllib.request.urlopen(f"http://localhost:{self.port}/jobs/{job}/exceptions") as answer:
             return json.load(answer)["exceptionHistory"]["entries"]
 
     @property
     def options(self) -> list[str]:
-        """For the fma command."""
+        """Options for the fma command."""
         jar, pool = self.home / "job-server.jar", f"localhost:{self._pool_port}"
         flink = ["--runner=FlinkRunner", f"--flink_master=localhost:{self.port}", f"--flink_job_server_jar={jar}"]
         return [*flink, "--parallelism=2", "--environment_type=EXTERNAL", f"--environment_config={pool}"]
@@ -133,18 +133,18 @@ def running_job_service():
 
 
 def wait_for_port(port: int) -> None:
-    """Waits until somebody listens."""
+    """Waits until a process listens at a port."""
     for _ in range(300):
         try:
             socket.create_connection(("localhost", port), 1).close()
             return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"nobody listens at port {port}")
+    raise AssertionError(f"no process listens at port {port}")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens to."""
+    """Free ports of this machine."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("localhost", 0))
@@ -166,5 +166,5 @@ def running_cluster():
 
 
 def missing(*programs: str) -> str:
-    """Which of them are not installed."""
+    """Those of some programs that are not installed, as text."""
     return ", ".join(program for program in programs if not shutil.which(program))

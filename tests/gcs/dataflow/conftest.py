@@ -14,7 +14,7 @@ from tests.gcs.dataflow.service import Service
 
 @pytest.fixture
 def service(cloud, monkeypatch) -> Iterator[Service]:
-    """A running service, which Beam asks for news every moment instead of every five seconds."""
+    """A running service, which Beam polls without its usual pause of five seconds."""
     # Beam's own client of the bucket asks for credentials even where there is an emulator.
     monkeypatch.setattr(auth._Credentials, "_credentials_init", True)
     clock = types.SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))

@@ -1,4 +1,4 @@
-"""A stand-in for the Dataflow service: takes jobs by its interface, and runs them here from what was staged."""
+"""A stand-in for the Dataflow service: it takes jobs through the same API and runs them here from the staged files."""
 
 import http.server
 import json
@@ -37,7 +37,7 @@ class Service(http.server.ThreadingHTTPServer):
         return f"http://localhost:{self.server_address[1]}"
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Takes a job and begins to run it."""
+        """Takes a job and starts it."""
         self.jobs.append(job)
         self.state, self.messages = "JOB_STATE_RUNNING", ["Workers have started."]
         if self.failure:
@@ -46,7 +46,7 @@ class Service(http.server.ThreadingHTTPServer):
             threading.Thread(target=self.work, args=(job,), daemon=True).start()
 
     def fail(self) -> None:
-        """Ends the job by `failure`."""
+        """Ends the job with `failure`."""
         self.state, self.messages = "JOB_STATE_FAILED", [self.failure]
 
     def work(self, job: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""At the size of all of FMA (106,574 tracks), what Dataflow is given stays within its limits, and mostly far below.
+"""At the size of all of FMA (106,574 tracks), jobs stay within Dataflow's limits, mostly far below.
 
 Its published limits: 20 MB for a job's request as JSON, 10 MB for its graph, 2 GB for one element, or 80 MB with
 Streaming Engine. The graph of the statistics job, which needs a dataset, is held to them in test_submit.
@@ -27,7 +27,7 @@ WORDS = "a title that is as long as titles on the Free Music Archive are when th
 
 
 def track(number: int) -> Track:
-    """A track of the length that whole songs have, with much to say about it."""
+    """A track as long as whole songs are, with long metadata."""
     path = f"fma_full/{number // 1000:03d}/{number:06d}.mp3"
     facts = {"artist": WORDS, "album": WORDS, "title": WORDS, "license": WORDS, "subset": "full"}
     split = ("training",) * 8 + ("validation", "test")

@@ -1,4 +1,4 @@
-"""`fma ingest --runner DataflowRunner`, from the command to the committed dataset: what is asked for, what is run."""
+"""`fma ingest --runner DataflowRunner`, from the command to the committed dataset."""
 
 import json
 
@@ -21,7 +21,7 @@ IMAGE = "us-central1-docker.pkg.dev/my-project/fma/worker:1"
 
 
 def dataflow(service, *more: str) -> list[str]:
-    """Beam options as a user gives them."""
+    """A user's Beam options."""
     return [
         *("--runner", "DataflowRunner", "--project", "my-project", "--region", "us-central1", "--no_auth"),
         *("--dataflow_endpoint", service.endpoint, "--sdk_container_image", IMAGE, *more),
@@ -43,7 +43,7 @@ def source(corpus, stand_in) -> str:
 
 @pytest.fixture
 def there(source, folder) -> str:
-    """Where a test may write."""
+    """A folder in the bucket for a test."""
     return folder
 
 
@@ -123,7 +123,7 @@ def test_what_another_plan_left_elsewhere_is_removed_when_the_new_one_is_committ
 
 
 def last_line(capsys) -> str:
-    """The one line that is no news of the job's."""
+    """The only line that is no message about the job."""
     (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("dataflow: ")]
     return line
 

@@ -1,4 +1,4 @@
-"""`fma ingest --runner DataflowRunner` where a bucket, the network, the versions or the user's patience is at fault."""
+"""`fma ingest --runner DataflowRunner` with a missing bucket, no network, wrong versions, or Ctrl-C."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Runs a pipeline as it was staged for Dataflow: python -m tests.gcs.dataflow.worker gs://BUCKET/.../pipeline.pb"""
+"""Runs a pipeline that was staged for Dataflow: python -m tests.gcs.dataflow.worker gs://BUCKET/.../pipeline.pb"""
 
 import sys
 

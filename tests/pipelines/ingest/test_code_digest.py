@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def source(tmp_path) -> dict[str, Path]:
-    """A copy of what workers run code of."""
+    """A copy of the packages that workers import."""
     return {name: Path(shutil.copytree(ROOT / name, tmp_path / name)) for name in WORKER_PACKAGES}
 
 

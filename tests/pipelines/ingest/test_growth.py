@@ -1,4 +1,4 @@
-"""Growth end to end: tracks that come, change, vanish, fail and mend; batches; compaction."""
+"""Growth end to end: tracks that are added, change, vanish, fail and are fixed; batches; compaction."""
 
 import json
 import os
@@ -42,12 +42,12 @@ def original(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def music(original, tmp_path) -> Path:
-    """Twelve tracks and their dataset in out/, to change at will."""
+    """Twelve tracks and their dataset in out/, which a test may change."""
     return Path(shutil.copytree(original, tmp_path / "music", copy_function=shutil.copy2))
 
 
 def fresh_digest(music: Path) -> str:
-    """Of a dataset made at once from what lies there now."""
+    """The digest of a dataset made at once from the present files."""
     assert ingest(music, "fresh", "--max-failures", "50") == 0
     return digest_of(music / "fresh")
 

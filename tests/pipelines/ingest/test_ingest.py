@@ -1,4 +1,4 @@
-"""The whole of `fma ingest`, on real Beam and real audio files."""
+"""`fma ingest` end to end, on real Beam and real audio files."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def digest_of(dataset: Path) -> str:
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
-    """Twelve sound tracks with an ingested dataset beside them, in out/."""
+    """Twelve good tracks, and their dataset in out/."""
     folder = tmp_path_factory.mktemp("music")
     make_music(folder)
     assert ingest(folder) == 0

@@ -1,4 +1,4 @@
-"""Runners that do a bundle again: no record is there twice, no file is left over."""
+"""Runners that repeat a bundle: no record appears twice, and no file is left over."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,12 +18,12 @@ from transforms.records import add_digests
 from transforms.tracks import Track
 
 RETRYING_RUNNER = "--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
-"""Of Beam's local runners the one that retries bundles; FnApiRunner and Prism fail the job, and Dataflow retries."""
+"""The only local runner of Beam that retries bundles, as Dataflow does; FnApiRunner and Prism fail the job."""
 
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
-    """Twelve tracks with an undisturbed dataset in out/."""
+    """Twelve tracks, and in out/ their dataset, made without retries."""
     folder = tmp_path_factory.mktemp("retries")
     make_music(folder)
     assert ingest(folder) == 0

@@ -1,4 +1,4 @@
-"""Cloud storage that does not answer a worker: the runner tries again where it does so, else it is one line."""
+"""Cloud storage that does not answer a worker: a retrying runner tries again; for others it is a one-line error."""
 
 import pytest
 
@@ -13,7 +13,7 @@ PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.m
 
 
 def build(folder, retried: bool) -> ShardResult:
-    """What a worker makes of the plan's line."""
+    """A worker's result for the plan's line."""
     step = BuildShard(BuildJob(str(folder), "0001-c0ffee00", ("Rock",), DatasetConfig(), retried=retried))
     step.setup()
     try:

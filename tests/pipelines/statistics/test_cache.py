@@ -6,7 +6,7 @@ KEYS = {"mel": ["aa", "bb"], "stats": ["cc"]}
 
 
 def generation(name: str, *digests: int, split: str = "training") -> Generation:
-    """With a shard of each kind for each digest."""
+    """A generation with a shard of each kind for each digest."""
     shards = [
         ShardFile(f"{kind}/{name}", kind, split, 5, 1, 100, "", f"{digest * factor:064x}")
         for digest in digests

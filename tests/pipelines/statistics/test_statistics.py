@@ -1,4 +1,4 @@
-"""The whole of `fma statistics`, on real Beam and TFT; numpy over all training records is the oracle."""
+"""`fma statistics` end to end, on real Beam and TFT; numpy over all training records is the oracle."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def apply(dataset: Path, kind: str, values: np.ndarray) -> dict[str, np.ndarray]
 
 
 def constants(dataset: Path) -> list[np.ndarray]:
-    """What the graphs hold: means, variances and principal axes."""
+    """The graphs' constants: means, variances and principal axes."""
     import tensorflow as tf
 
     path = manifests.load(str(dataset)).transform_fn.path
@@ -250,7 +250,7 @@ def test_shards_that_cannot_be_read_are_one_line_and_the_dataset_stays(tmp_path,
 
 
 def read_first_shard(dataset: Path, kind: str, missing: int = 0) -> list:
-    """What the reader yields for a kind's first training shard, when the plan lists so many records more."""
+    """What the reader yields for a kind's first training shard, where the plan lists `missing` more records."""
     from pipelines.statistics.analyze import ReadBatches
 
     manifest = manifests.load(str(dataset))

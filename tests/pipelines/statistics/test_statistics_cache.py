@@ -1,4 +1,4 @@
-"""Statistics of a dataset that changed: what was analysed is not read again, and the result is that of reading all.
+"""Statistics of a dataset that changed: only new records are read, and the result is the same as when all are read.
 
 Real audio, real ingests, real updates and compactions; shards that must not be read are spoilt.
 """
@@ -20,7 +20,7 @@ from transforms.dataset.manifest import LEDGERS
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,stats"]
 SAME = 1e-6
-"""What the issue asks for; found are differences of 1e-12, since sums are added up in another order."""
+"""Measured differences are 1e-12: sums are added in another order."""
 
 
 def ingest_csv(folder: Path, out: str, metadata: str, *more: str) -> Path:
@@ -29,7 +29,7 @@ def ingest_csv(folder: Path, out: str, metadata: str, *more: str) -> Path:
 
 
 def statistics(dataset: Path, capsys) -> tuple[str, str]:
-    """Last line of the command, and what it said on standard error beside its progress."""
+    """The command's last line, and its standard error without progress."""
     capsys.readouterr()
     assert fma.main(["statistics", str(dataset)]) == 0
     captured = capsys.readouterr()
@@ -49,7 +49,7 @@ def spoil(dataset: Path, generations: int) -> None:
     manifest = manifests.load(str(dataset))
     for generation in manifest.generations[:generations]:
         for shard in generation.shards:
-            (dataset / shard.path).write_bytes(b"whoever reads this fails")
+            (dataset / shard.path).write_bytes(b"this is no record file")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_sums_that_are_lost_or_not_ours_are_none(dataset, capsys, damage, remark
 def test_the_sums_lie_with_the_graphs_that_the_manifest_lists_and_no_others_are_left(music, dataset, capsys):
     ingest_csv(music, "copy", "all.csv")
     statistics(dataset, capsys)
-    ingest_csv(music, "copy", "all.csv", "--update")  # a writer that removes what nobody lists
+    ingest_csv(music, "copy", "all.csv", "--update")  # removes files that the manifest does not list
     manifest = manifests.load(str(dataset))
     listed = {file.path for file in manifest.files()}
     found = {str(path.relative_to(dataset)) for path in dataset.rglob("*") if path.is_file()}

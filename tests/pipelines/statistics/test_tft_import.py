@@ -1,4 +1,4 @@
-"""What the product does to tensorflow_transform when it imports it."""
+"""tensorflow_transform as the product imports it."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
