@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--commit-every", type=count, metavar="N", help="tracks; default 8000, on a cluster all")
     limits = Limits()
     seconds, megabytes = number(float, 0, above=True, below=1e6), number(int, 1, below=1e8)
-    parser.add_argument("--track-timeout", type=seconds, default=limits.seconds, metavar="S", help="limit for each track")
-    parser.add_argument("--track-memory", type=megabytes, default=limits.megabytes, metavar="MB", help="limit for each track")
+    parser.add_argument("--track-timeout", type=seconds, default=limits.seconds, metavar="S", help="for each track")
+    parser.add_argument("--track-memory", type=megabytes, default=limits.megabytes, metavar="MB", help="for each track")
     parser.add_argument(
         "--estimate",
         nargs="?",

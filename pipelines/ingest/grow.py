@@ -226,12 +226,11 @@ def _build(
     options: IngestOptions, manifest: Manifest, name: str, shards: list[ShardPlan], tracks: int
 ) -> tuple[list[ShardResult], dict[str, str]]:
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
-    from pipelines.runners import progress, with_runner_defaults
-    from pipelines.runners.options import RETRYING_RUNNERS, parse_beam_options, quiet_beam, runner_name
+    from pipelines.runners import prepare_options, progress
+    from pipelines.runners.options import RETRYING_RUNNERS, runner_name
 
-    quiet_beam()
-    arguments = with_runner_defaults(options.beam_options, options.out, "ingest", name)
-    beam = parse_beam_options(arguments, tracks, options.workers)
+    words, workers = options.beam_options, options.workers
+    beam = prepare_options(words, options.out, "ingest", name, tracks=tracks, workers=workers)
     with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
         retried = runner_name(beam) in RETRYING_RUNNERS
         labels = tuple(manifest.labels)

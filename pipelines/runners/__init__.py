@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.job_files import watch_progress
 from pipelines.runners import dataflow, portable
 from pipelines.runners.local import watch_workers
-from pipelines.runners.options import LOCAL_RUNNERS, runner_name
+from pipelines.runners.options import LOCAL_RUNNERS, parse_beam_options, quiet_beam, runner_name
 from transforms.library_errors import OS_ERROR
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -24,16 +24,22 @@ def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, st
     portable.validate_runner_options(arguments)
 
 
-def with_runner_defaults(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
-    """Return the user's Beam options, with those that their runner needs and that were not given.
+def prepare_options(
+    arguments: list[str], dataset: str, command: str, name: str, *, tracks: int, workers: int | None
+) -> PipelineOptions:
+    """Return a job's options: the user's, and those that their runner needs and that were not given.
 
-    `dataset`, `command` and `name` make the job's name, as in `dataflow.job_name`.
+    `dataset`, `command` and `name` make the job's name, as in `dataflow.job_name`; `tracks` and `workers` are those of
+    `parse_beam_options`.
 
     Raises:
+      UsageError: Beam does not know an option.
       FmaError: the runner, or what it needs, is not there.
     """
-    job = dataflow.job_name(dataset, command, name)
-    return portable.with_runner_defaults(dataflow.with_runner_defaults(arguments, dataset, command, name), job)
+    quiet_beam()
+    completed = dataflow.with_runner_defaults(arguments, dataset, command, name)
+    completed = portable.with_runner_defaults(completed, dataflow.job_name(dataset, command, name))
+    return parse_beam_options(completed, tracks, workers)
 
 
 @contextmanager

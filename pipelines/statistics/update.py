@@ -16,7 +16,7 @@ GRAPH_VERSION = 2
 """Goes up when the same records would give another graph: statistics of another version are made again."""
 
 BYTES_PER_TRACK = 32 << 20
-"""Reading this much costs about what ingesting a track does: `runners.options` tells small from large by tracks."""
+"""Reading this much takes about as long as ingesting a track; the size of a job is given in tracks."""
 
 
 def update_statistics(dataset: str, workers: int | None, beam_options: list[str]) -> str:
@@ -90,12 +90,10 @@ def _analyse(
     # These hold in this process and its workers from TensorFlow's import on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not for the user
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
-    from pipelines.runners import progress, with_runner_defaults
-    from pipelines.runners.options import parse_beam_options, quiet_beam
+    from pipelines.runners import prepare_options, progress
     from pipelines.statistics.analyze import AnalysisJob, cache_keys, run_analysis
     from pipelines.statistics.cache import carry_over, load_parts, make_part, reusable
 
-    quiet_beam()
     kinds = list(training_shards(manifest))
     keys = cache_keys(manifest.config, kinds)
     have = load_parts(dataset, manifest)
@@ -108,8 +106,8 @@ def _analyse(
     new = make_part(shards)
     _remove_left_over(dataset, manifest, name)
     size = sum(shard.bytes for files in shards.values() for shard in files)
-    arguments = with_runner_defaults(beam_options, dataset, "statistics", name)
-    options = parse_beam_options(arguments, size // BYTES_PER_TRACK, workers)
+    tracks = size // BYTES_PER_TRACK
+    options = prepare_options(beam_options, dataset, "statistics", name, tracks=tracks, workers=workers)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, f"{TRANSFORM_FN}/{name}")
         job = AnalysisJob(dataset, name, manifest.config, tuple(earlier), new, ticks)
