@@ -158,7 +158,7 @@ class StatsExtractor:
     """The statistics of the whole track, at its end."""
 
     def __init__(self, config: DatasetConfig):
-        from transforms.fma_statistics.accumulate import Statistics
+        from transforms.fma_statistics.statistics import Statistics
 
         self._statistics = Statistics(config.sample_rate)
 

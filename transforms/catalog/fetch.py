@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from transforms import storage
 from transforms.errors import FmaError
@@ -25,38 +25,13 @@ PIECE = 64 << 20
 """Bytes of a download that wait on this machine before they go to a bucket."""
 
 
-class Part(Protocol):
-    """The part of a file that has been downloaded.
+class LocalPart:
+    """The part of a file that has been downloaded, on this machine; `PATH.etag` holds the version that it is from.
 
     Attributes:
       path: where it lies.
       size: bytes so far.
     """
-
-    path: str
-    size: int
-
-    def sha1(self) -> str:
-        """Return the SHA-1 of the bytes so far, in hexadecimal."""
-
-    def version(self) -> str:
-        """Return the ETag or date of the file that the bytes are from, or "" where the server sent none."""
-
-    def restart(self, version: str) -> None:
-        """Drop the bytes; those that follow are from `version` of the file."""
-
-    def append(self, chunk: bytes) -> None:
-        """Add bytes to the end."""
-
-    def keep_as(self, path: str) -> None:
-        """Flush the finished file to the disk and give it its name."""
-
-    def remove(self) -> None:
-        """Delete the part and its version."""
-
-
-class LocalPart:
-    """A part on this machine; `PATH.etag` holds the version that it is from."""
 
     def __init__(self, path: str, file: BinaryIO):
         self.path = path
@@ -65,39 +40,45 @@ class LocalPart:
         self._digest = sha1_of(path)
 
     def sha1(self) -> str:
+        """Return the SHA-1 of the bytes so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     def version(self) -> str:
+        """Return the ETag or date of the file that the bytes are from, or "" where the server sent none."""
         if not os.path.exists(f"{self.path}.etag"):
             return ""
         with open(f"{self.path}.etag", encoding="latin-1") as file:  # the encoding of HTTP headers
             return file.read()
 
     def restart(self, version: str) -> None:
+        """Drop the bytes; those that follow are from `version` of the file."""
         self._file.truncate(0)  # before the version, so that bytes never stand beside another one's
         self._digest, self.size = _sha1(), 0
         with open(f"{self.path}.etag", "w", encoding="latin-1") as file:
             file.write(version)
 
     def append(self, chunk: bytes) -> None:
+        """Add bytes to the end."""
         self._file.write(chunk)
         self._digest.update(chunk)
         self.size += len(chunk)
 
     def keep_as(self, path: str) -> None:
+        """Flush the finished file to the disk and give it its name."""
         self._file.flush()
         os.fsync(self._file.fileno())
         os.replace(self.path, path)
         self.remove()
 
     def remove(self) -> None:
+        """Delete the part and its version."""
         for path in (self.path, f"{self.path}.etag"):
             if os.path.exists(path):
                 os.remove(path)
 
 
 class BucketPart:
-    """A part in a bucket: a folder of pieces, joined at the end, so that this machine holds one piece at most."""
+    """A `LocalPart` in a bucket: a folder of pieces, joined at the end, so that this machine holds one at most."""
 
     def __init__(self, path: str):
         self.path = path
@@ -160,6 +141,9 @@ class BucketPart:
         finally:
             self._file.close()
             os.unlink(self._staged)
+
+
+Part = LocalPart | BucketPart
 
 
 @contextlib.contextmanager

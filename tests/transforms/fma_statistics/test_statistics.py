@@ -18,12 +18,11 @@ import scipy.stats
 
 from transforms.audio.decode import AudioFacts, read_mono, resample
 from transforms.errors import TrackError
-from transforms.fma_statistics import accumulate
-from transforms.fma_statistics.accumulate import FramePool, Statistics, moments, statistics
+from transforms.fma_statistics import statistics as module
 from transforms.fma_statistics.chroma import octave_count
 from transforms.fma_statistics.columns import COLUMNS, FEATURE_SIZES, N_FRAME_FEATURES
-from transforms.fma_statistics.frames import frame_features
 from transforms.fma_statistics.spectral import Framing
+from transforms.fma_statistics.statistics import FramePool, Statistics, frame_features, frame_statistics, moments
 
 # Largest difference of mean, std, median, min and max, in the feature's own unit.
 TOLERANCE = {
@@ -164,7 +163,7 @@ def test_a_track_beyond_61_s_is_pooled_from_segments_of_60_s():
     for seconds, cuts in ((60.9, []), (61.5, [480_000]), (121.5, [480_000, 960_000]), (120.5, [480_000])):
         samples = noise(round(seconds * 8000))
         pooled = [frame_features(part, framing) for part in np.split(samples, cuts)]
-        np.testing.assert_array_equal(computed(samples, 8000), statistics(np.concatenate(pooled)))
+        np.testing.assert_array_equal(computed(samples, 8000), frame_statistics(np.concatenate(pooled)))
 
 
 def test_the_frame_pool_keeps_the_same_frames_however_they_come():
@@ -177,7 +176,7 @@ def test_the_frame_pool_keeps_the_same_frames_however_they_come():
 
 
 def test_memory_does_not_grow_with_the_track(monkeypatch):
-    monkeypatch.setattr(accumulate, "MAX_FRAMES", 2000)  # two minutes at 8 kHz
+    monkeypatch.setattr(module, "MAX_FRAMES", 2000)  # two minutes at 8 kHz
 
     def peak(minutes: int) -> int:
         found = Statistics(8000)
@@ -233,7 +232,7 @@ def test_audio_without_statistics_is_a_track_error():
 
 def test_librosa_and_numba_are_never_loaded():
     code = (
-        "import sys, numpy; from transforms.fma_statistics.accumulate import Statistics; s = Statistics(22050);"
+        "import sys, numpy; from transforms.fma_statistics.statistics import Statistics; s = Statistics(22050);"
         "s.push(numpy.ones(9999, 'f4')); s.finish(); sys.exit(bool({'librosa', 'numba'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
