@@ -19,15 +19,15 @@ class UsageError(FmaError):
 
 
 class StorageError(FmaError, OSError):
-    """A refusal or silence of cloud storage; an OSError, as those of disks are, since it is not a track's fault."""
+    """An error of cloud storage; an OSError, as those of disks are, since it is not a track's fault."""
 
 
 class UnreachableError(StorageError):
-    """A silence of cloud storage; it may pass, so the work can be retried later or elsewhere."""
+    """No answer of cloud storage; that may pass, so the work can be retried later or elsewhere."""
 
 
 class NoPermissionError(StorageError, PermissionError):
-    """A refusal of cloud storage for want of permission."""
+    """A refusal of cloud storage because permission is missing."""
 
 
 class TemplateWrittenError(FmaError):

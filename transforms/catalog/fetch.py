@@ -179,9 +179,9 @@ def _sha1() -> Any:
     return hashlib.sha1(usedforsecurity=False)  # FMA publishes SHA-1 sums
 
 
-def sha1_of(path: str, begun: Any = None) -> Any:
-    """Hash a file, after the bytes that `begun` has hashed, and show the progress; return the hashlib object."""
-    digest, size = begun or _sha1(), storage.size(path)
+def sha1_of(path: str, before: Any = None) -> Any:
+    """Hash a file, after the bytes that are in `before`, and show the progress; return the hashlib object."""
+    digest, size = before or _sha1(), storage.size(path)
     if size == 0:
         return digest
     with storage.open_read(path) as file, progress(f"hash {os.path.basename(path)}", size, "bytes") as bar:
@@ -268,7 +268,7 @@ def _transfer(url: str, part: Part, bar: Progress, *, size: int, free: Callable[
     except requests.RequestException as error:
         raise _translate(error, url) from error
     if total is not None and part.size < total:
-        raise BrokenTransferError("the connection broke off")
+        raise BrokenTransferError("the connection broke")
 
 
 def _check_status(response: "Response", url: str) -> None:
@@ -292,7 +292,7 @@ def _total(response: "Response", part: Part) -> int | None:
     same = _same_version(part.version(), _version(response))
     if response.status_code == 416 or found is None or int(found[1]) != part.size or not same:
         part.restart("")
-        raise BrokenTransferError("the server's file is not the one that was begun, starting again")
+        raise BrokenTransferError("the server has another version of the file now; starting again")
     if found[2] != "*":
         return int(found[2])
     return part.size + int(length) if length.isdecimal() else None
@@ -323,7 +323,7 @@ def _translate(error: BaseException, url: str) -> Exception:
     import requests
 
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return BrokenTransferError("the connection broke off")
+        return BrokenTransferError("the connection broke")
     cause = error
     while cause.__context__ is not None:
         cause = cause.__context__

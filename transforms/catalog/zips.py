@@ -37,7 +37,7 @@ def translate_zip_errors() -> Iterator[None]:
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, UnicodeDecodeError) as error:
         raise DamagedZipError(str(error)) from error
     except EOFError as error:
-        raise DamagedZipError("it breaks off") from error
+        raise DamagedZipError("it is cut short") from error
     except OSError as error:
         # bz2 reports damage by an OSError without a number, and a damaged directory leads to a place before the file's
         # beginning (EINVAL); errors of disks and networks have other numbers or classes of their own.

@@ -9,7 +9,7 @@ from transforms.runtime.console import human_bytes, say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fma download`."""
-    parser.description = "Fetches FMA's official archives; resumes what was broken off and checks their SHA-1 sums."
+    parser.description = "Fetches FMA's official archives; resumes interrupted downloads and checks SHA-1 sums."
     parser.epilog = "example: fma download --subset small --out data"
     parser.add_argument(
         "--subset", choices=[name for name in ARCHIVES if name != "metadata"], help="which audio archive"

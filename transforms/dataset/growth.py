@@ -27,8 +27,8 @@ class Growth:
       failed: wanted tracks that failed before and are not tried again.
       changed: ids of tracks whose file, genre or split is not what it was; among `new` if they are to be updated.
       vanished: ids of tracks in the dataset that the metadata does not name any more.
-      drop: ids of ingested tracks to take out of the dataset.
-      drop_failures: ids of failed tracks to take out.
+      drop: ids of ingested tracks to remove.
+      drop_failures: ids of failed tracks to remove.
       labels: the dataset's labels with the new genres appended.
     """
 

@@ -23,7 +23,7 @@ class Verdict:
     Attributes:
       digest: of the records as they were read.
       problems: one line each; none for a sound dataset.
-      leaks: what stands on both sides of a split; a property of the data, not damage.
+      leaks: artists, albums and recordings in several splits; a property of the data, not damage.
     """
 
     digest: str
