@@ -5,6 +5,23 @@ Any other exception is a programming error and keeps its traceback.
 
 from typing import Any
 
+REASONS = {
+    "missing_audio": "the metadata names the track, but there is no such file",
+    "unreadable_audio": "the file is there, but may not be read",
+    "empty_audio": "0 bytes, or tags without audio",
+    "corrupt_audio": "not audio, or audio that the decoder gives up on",
+    "too_large": "in a zip, and unpacks to more than 2 GiB",
+    "truncated_audio": "decoded much shorter than declared",
+    "too_short": "shorter than one window",
+    "timeout": "not done within the time limit for a track",
+    "out_of_memory": "more memory than the limit for a track",
+    "decoder_crashed": "the decoder's process died, twice",
+}
+SKIPPED = {
+    "no_genre": "the metadata gives the track no genre",
+    "not_in_subset": "the track belongs to a larger subset",
+}
+
 
 class FmaError(Exception):
     """A failure of the command; the message is one line that says what to do. Exit code 1."""
@@ -49,25 +66,6 @@ class TrackError(Exception):
 
     def __reduce__(self):
         return type(self), (self.reason, self.message)
-
-
-REASONS = {
-    "missing_audio": "the metadata names the track, but there is no such file",
-    "unreadable_audio": "the file is there, but may not be read",
-    "empty_audio": "0 bytes, or tags without audio",
-    "corrupt_audio": "not audio, or audio that the decoder gives up on",
-    "too_large": "in a zip, and unpacks to more than 2 GiB",
-    "truncated_audio": "decoded much shorter than declared",
-    "too_short": "shorter than one window",
-    "timeout": "not done within the time limit for a track",
-    "out_of_memory": "more memory than the limit for a track",
-    "decoder_crashed": "the decoder's process died, twice",
-}
-
-SKIPPED = {
-    "no_genre": "the metadata gives the track no genre",
-    "not_in_subset": "the track belongs to a larger subset",
-}
 
 
 def check_format_version(path: str, values: dict[str, Any], known: int) -> None:

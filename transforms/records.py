@@ -60,6 +60,9 @@ message_type {
 }
 """
 
+OVERHEAD = 16
+"""Bytes that the TFRecord format adds to each record."""
+
 
 @cache
 def example_class() -> Any:
@@ -153,10 +156,6 @@ def parse_example(kind: str, config: DatasetConfig, serialized: "tf.Tensor") -> 
     values = tf.io.decode_raw(parsed.pop(PAYLOAD), tf.as_dtype(feature.dtype))
     parsed[kind] = tf.reshape(values, [*lead, *feature.shape(config)])
     return parsed
-
-
-OVERHEAD = 16
-"""Bytes that the TFRecord format adds to each record."""
 
 
 def masked_crc(data: bytes) -> int:

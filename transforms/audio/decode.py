@@ -13,6 +13,22 @@ from transforms.errors import TrackError
 SHORTEST_SECONDS = 0.02
 """Shorter stretches of zeros do not count: a frame of mp3 has 24 ms or more, and a zero crossing may hit zero."""
 
+BLOCK_VALUES = 1 << 19
+"""Samples times channels read at once: a block stays in the caches of a core while it is processed."""
+
+PIECE = 1 << 16
+"""Samples that are resampled at once: soxr copies its input, which is fastest within a core's own cache."""
+
+TRUNCATED_BELOW = 0.9
+"""A track that decodes to less than this share of its declared length counts as truncated."""
+
+HIGHEST_RATE = 1_000_000
+"""Hz. A header with more is damaged: the song would seem to last no time, and be too short."""
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+SILENCE = 1 / 32768
+"""A track whose peak stays below this, one step of 16-bit audio, counts as digital silence."""
+
 
 class DropoutDetector:
     """A counter of samples in stretches of exact zeros inside a track, as lost frames leave them.
@@ -54,24 +70,6 @@ class DropoutDetector:
             lengths[0] = 0
         self._open = int(lengths[-1]) if zero[-1] else 0
         return lengths[:-1] if zero[-1] else lengths
-
-
-BLOCK_VALUES = 1 << 19
-"""Samples times channels read at once: a block stays in the caches of a core while it is processed."""
-
-PIECE = 1 << 16
-"""Samples that are resampled at once: soxr copies its input, which is fastest within a core's own cache."""
-
-TRUNCATED_BELOW = 0.9
-"""A track that decodes to less than this share of its declared length counts as truncated."""
-
-HIGHEST_RATE = 1_000_000
-"""Hz. A header with more is damaged: the song would seem to last no time, and be too short."""
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-SILENCE = 1 / 32768
-"""A track whose peak stays below this, one step of 16-bit audio, counts as digital silence."""
 
 
 @dataclass(slots=True)

@@ -19,10 +19,13 @@ from transforms.runtime.console import Progress, human_bytes, human_seconds, log
 if TYPE_CHECKING:
     from requests import Response
 
-
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 PIECE = 64 << 20
 """Bytes of a download that wait on this machine before they go to a bucket."""
+
+CHUNK = 1 << 16  # bytes; no more is lost where a connection breaks
+LONGEST_PAUSE = 60.0  # seconds
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class LocalPart:
@@ -189,11 +192,6 @@ def sha1_of(path: str, before: Any = None) -> Any:
             digest.update(chunk)
             bar.advance(len(chunk))
     return digest
-
-
-CHUNK = 1 << 16  # bytes; no more is lost where a connection breaks
-LONGEST_PAUSE = 60.0  # seconds
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class BrokenTransferError(Exception):

@@ -37,6 +37,16 @@ LONGEST_CELL = 16 << 20
 
 Row = tuple[str, dict[str, str]]
 
+SUBSETS = ("small", "medium", "large", "full")
+SPLIT_BY = ("official", "artist")
+CLIP_SECONDS = 30.0  # FMA's archives small, medium and large hold clips of this length, fma_full whole songs
+SPLIT_NAMES = {name: name for name in SPLITS} | {
+    "train": "training",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+}
+
 
 def read_rows(file: BinaryIO, name: str, need_split: bool) -> tuple[str, Iterator[Row]]:
     """Read the header at once and the rows lazily.
@@ -115,17 +125,6 @@ def _text_errors(name: str, reader: Any) -> Iterator[None]:
         raise UsageError(f"{name}: not UTF-8 text ({error.reason}); save the csv as UTF-8") from None
     except csv.Error as error:
         raise UsageError(f"{name} line {reader.line_num}: not a well-formed csv ({error})") from None
-
-
-SUBSETS = ("small", "medium", "large", "full")
-SPLIT_BY = ("official", "artist")
-CLIP_SECONDS = 30.0  # FMA's archives small, medium and large hold clips of this length, fma_full whole songs
-SPLIT_NAMES = {name: name for name in SPLITS} | {
-    "train": "training",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-}
 
 
 @dataclass(frozen=True)

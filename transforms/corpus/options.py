@@ -8,22 +8,20 @@ import numpy as np
 
 from transforms.errors import UsageError
 
-
-def generator(*key: str | int) -> np.random.Generator:
-    """Return a random generator for a key such as (seed, "Rock", 3, 1482), the same on every machine."""
-    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
-
-
 # Bit rates of MPEG-1 layer III (32 kHz and up), kb/s: ISO/IEC 11172-3, table of bit_rate_index.
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 # Bit rates of MPEG-2 (16 to 24 kHz; ISO/IEC 13818-3) and of its 8 to 12 kHz extension, which LAME writes up to 64.
 LOW_RATE_BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-
 SHORT_SECONDS = 1.5  # in the broken file that is shorter than declared
 FMA_CLIP_SECONDS = 30
 SUBSETS = ("small", "medium", "large")  # each holds the ones before it
+
+
+def generator(*key: str | int) -> np.random.Generator:
+    """Return a random generator for a key such as (seed, "Rock", 3, 1482), the same on every machine."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ _SECOND = (
     "Hills", "Keys", "Ladders", "Markets", "Owls", "Ponds", "Roads", "Stairs", "Tunnels", "Wheels",
 )  # fmt: skip
 
+FIRST_IDS = (2, 5, 10, 140)  # as fma_small begins
+LAST_ID = 97_000  # below the ids of the broken rows
+RARE_FORMATS = ((22_050, 2), (8_000, 1), (44_100, 1), (48_000, 2))  # Hz and channels: MPEG-2, MPEG-2.5, MPEG-1
+UNLABELLED = (("Electronic", "Experimental"), ("Folk", "Pop"), ())  # genres of tracks that FMA gives no top genre
+UNLABELLED_ARTIST = 1_200  # numbers that no artist of a genre reaches
+
 
 def artist_name(number: int) -> str:
     """Return a made-up name, another one for each number; beyond 1,517 names a figure is added."""
@@ -71,13 +77,6 @@ def track_title(track_id: int) -> str:
     """Return a title; some are not ASCII."""
     first, second = _FIRST[track_id * 5 % len(_FIRST)], _SECOND[track_id * 11 % len(_SECOND)]
     return (f"{first} Morning", f"{second} at Night", f"Été {first}", f"{first}, {second}")[track_id % 4]
-
-
-FIRST_IDS = (2, 5, 10, 140)  # as fma_small begins
-LAST_ID = 97_000  # below the ids of the broken rows
-RARE_FORMATS = ((22_050, 2), (8_000, 1), (44_100, 1), (48_000, 2))  # Hz and channels: MPEG-2, MPEG-2.5, MPEG-1
-UNLABELLED = (("Electronic", "Experimental"), ("Folk", "Pop"), ())  # genres of tracks that FMA gives no top genre
-UNLABELLED_ARTIST = 1_200  # numbers that no artist of a genre reaches
 
 
 @dataclass(frozen=True, slots=True)

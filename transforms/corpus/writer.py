@@ -27,6 +27,15 @@ from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.console import annotate_os_errors
 
+DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
+README = b"""A synthetic corpus in the form of FMA, a dataset for music analysis (https://arxiv.org/abs/1612.01840).
+Made by `fma sample`: every sound, name and licence in it is made up.
+"""
+
+FORMAT = 2  # goes up when equal options give other bytes
+COMPLETE = "corpus.json"  # written last: marks a complete corpus
+STARTED = "corpus.partial.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -162,12 +171,6 @@ def _mp3(song: Song, options: CorpusOptions, seconds: float) -> bytes:
     return encode_mp3(samples, song.sample_rate, song.channels, song.bitrate)
 
 
-DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
-README = b"""A synthetic corpus in the form of FMA, a dataset for music analysis (https://arxiv.org/abs/1612.01840).
-Made by `fma sample`: every sound, name and licence in it is made up.
-"""
-
-
 def write_archives(out: str, songs: Iterable[Song], largest: str) -> list[str]:
     """Pack a corpus whose audio/ and fma_metadata/ are complete; return the paths written.
 
@@ -212,11 +215,6 @@ def _entry(member: str, compression: int) -> zipfile.ZipInfo:
 def _sha1(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha1").hexdigest()
-
-
-FORMAT = 2  # goes up when equal options give other bytes
-COMPLETE = "corpus.json"  # written last: marks a complete corpus
-STARTED = "corpus.partial.json"
 
 
 def write_corpus(

@@ -16,6 +16,12 @@ from transforms.tracks import Track
 WRITTEN = (*LEDGERS, "plan")
 """Folders of a dataset that hold a folder for each generation, beside those of the feature kinds."""
 
+State = tuple[str, str, int | None, int | None]
+"""What counts as a change of a track: genre, split, bytes and crc32 of its file."""
+
+ELSEWHERE = "elsewhere"
+"""A file beside a generation's plan: its job runs on a cluster, where it outlives the command that started it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Growth:
@@ -133,10 +139,6 @@ def plan_growth(
     )
 
 
-State = tuple[str, str, int | None, int | None]
-"""What counts as a change of a track: genre, split, bytes and crc32 of its file."""
-
-
 def _state(track: Track) -> State:
     return track.genre, track.split, track.size, track.crc32
 
@@ -152,10 +154,6 @@ def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
     """Return the labels followed by new genres in the order of their names, so that no id shifts."""
     known = set(labels)
     return labels + sorted({track.genre for track in tracks} - known)
-
-
-ELSEWHERE = "elsewhere"
-"""A file beside a generation's plan: its job runs on a cluster, where it outlives the command that started it."""
 
 
 def jobs_elsewhere(dataset: str) -> frozenset[str]:

@@ -25,6 +25,17 @@ GROWTH = 8  # frames over which a difference grows
 EMPTY = (0x0000, 0xFFFF)
 """Words of silence and of sounds that do not change: equal to each other, whatever the recording."""
 
+STEP = 4  # frames between indexed words; looked up is every frame, so that cuts may lie anywhere
+APART = 16  # frames between the two words of a key
+KEYS_IN_COMMON = 2
+SAME = 0.3
+"""Share of bits below which two fingerprints are of one recording: other pairs of a corpus stay above .4, and copies
+that are re-encoded at low bit rates, cut and made softer below .25."""
+
+OWNER_BITS = np.uint64(32)
+LAST_OWNER = np.uint64((1 << 32) - 1)
+LEAST_WORDS = 40  # words, STEP frames apart, that have to overlap: 3.7 s at 22,050 Hz
+
 
 def has_bands(n_mels: int) -> bool:
     """Whether so many mel bands are enough for a fingerprint: 26 or more."""
@@ -119,19 +130,6 @@ def find_leaks(tracks: Iterable[IngestedTrack]) -> list[Leak]:
 
 def _some(ids: list[int]) -> str:
     return ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
-
-
-STEP = 4  # frames between indexed words; looked up is every frame, so that cuts may lie anywhere
-APART = 16  # frames between the two words of a key
-KEYS_IN_COMMON = 2
-SAME = 0.3
-"""Share of bits below which two fingerprints are of one recording: other pairs of a corpus stay above .4, and copies
-that are re-encoded at low bit rates, cut and made softer below .25."""
-
-OWNER_BITS = np.uint64(32)
-LAST_OWNER = np.uint64((1 << 32) - 1)
-
-LEAST_WORDS = 40  # words, STEP frames apart, that have to overlap: 3.7 s at 22,050 Hz
 
 
 def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:

@@ -27,6 +27,9 @@ TRACKS_FOR_MIN_SHARDS = 4
 TYPICAL_SECONDS = 30.0
 """Assumed for a track whose metadata declares no length."""
 
+GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
+"""The form of `generation_name`, which a folder of other origin is unlikely to have."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
@@ -96,10 +99,6 @@ def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None
             buckets.setdefault(shard_of(track.track_id, of), []).append(track)
         plan += [ShardPlan(split, index, of, tuple(buckets[index])) for index in sorted(buckets)]
     return plan
-
-
-GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
-"""The form of `generation_name`, which a folder of other origin is unlikely to have."""
 
 
 def generation_name(

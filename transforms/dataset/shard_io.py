@@ -14,6 +14,9 @@ from transforms.runtime.parallel import in_processes
 
 Result = TypeVar("Result")
 
+IN_PROCESS_UP_TO = 64 << 20
+"""Bytes below which starting processes costs more than they save."""
+
 
 def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
     """Read the serialized records of a shard; at its end, their number is compared with the manifest's.
@@ -91,10 +94,6 @@ class ShardFileWriter:
             self._file.close()
         if os.path.exists(self._staged):
             os.unlink(self._staged)
-
-
-IN_PROCESS_UP_TO = 64 << 20
-"""Bytes below which starting processes costs more than they save."""
 
 
 def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:

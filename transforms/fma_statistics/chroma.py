@@ -11,6 +11,17 @@ from transforms.fma_statistics.spectral import N_CHROMA, Framing, centred_frames
 THRESHOLD = 0.1
 FMIN, FMAX = 150.0, 4000.0
 
+BINS_PER_OCTAVE = 12
+MAX_OCTAVES = 7
+C1 = 440.0 * 2 ** (-45 / 12)
+SPARSITY = 0.01
+# Bandwidth of a filter over its frequency: neighbours but one touch (librosa's `_relative_bandwidth`).
+ALPHA = (2 ** (2 / BINS_PER_OCTAVE) - 1) / (2 ** (2 / BINS_PER_OCTAVE) + 1)
+HANN_BANDWIDTH = 1.5
+CHUNK_VALUES = 1 << 18
+CENS_LEVELS = (0.4, 0.2, 0.1, 0.05)
+CENS_SMOOTHING = 41
+
 
 class SpectralPeaks:
     """The peaks of a magnitude spectrogram, collected chunk by chunk.
@@ -86,16 +97,6 @@ def fullest_deviation(pitches: np.ndarray) -> float:
     deviation[deviation >= 0.5] -= 1.0
     counts, edges = np.histogram(deviation, np.linspace(-0.5, 0.5, 101))
     return float(edges[np.argmax(counts)])
-
-
-BINS_PER_OCTAVE = 12
-MAX_OCTAVES = 7
-C1 = 440.0 * 2 ** (-45 / 12)
-SPARSITY = 0.01
-# Bandwidth of a filter over its frequency: neighbours but one touch (librosa's `_relative_bandwidth`).
-ALPHA = (2 ** (2 / BINS_PER_OCTAVE) - 1) / (2 ** (2 / BINS_PER_OCTAVE) + 1)
-HANN_BANDWIDTH = 1.5
-CHUNK_VALUES = 1 << 18
 
 
 def octave_count(sample_rate: int) -> int:
@@ -189,10 +190,6 @@ def without_smallest(spectra: np.ndarray) -> np.ndarray:
     share = np.cumsum(ordered / size.sum(axis=1, keepdims=True), axis=1)
     first_kept = np.argmin(share < SPARSITY, axis=1)
     return np.where(size >= np.take_along_axis(ordered, first_kept[:, np.newaxis], axis=1), spectra, 0)
-
-
-CENS_LEVELS = (0.4, 0.2, 0.1, 0.05)
-CENS_SMOOTHING = 41
 
 
 def scaled(rows: np.ndarray, length: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ FEATURE_SIZES = {
 }
 MOMENTS = ("kurtosis", "max", "mean", "median", "min", "skew", "std")
 
+N_FRAME_FEATURES = sum(FEATURE_SIZES.values())
+
 
 def columns() -> tuple[tuple[str, str, str], ...]:
     """Return the (feature, statistic, number) names of the 518 columns in FMA's order; numbers are "01", "02", ..."""
@@ -41,4 +43,3 @@ def frame_columns() -> dict[str, slice]:
 
 COLUMNS = columns()
 FRAME_COLUMNS = frame_columns()
-N_FRAME_FEATURES = sum(FEATURE_SIZES.values())

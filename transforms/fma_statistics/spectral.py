@@ -14,6 +14,13 @@ import scipy.fft
 # published columns (most clips are 44.1 kHz) are in units of this rate. We keep that: at 22,050 Hz both are the same.
 ASSUMED_RATE = 22_050
 
+N_CHROMA = 12
+CHUNK = 64
+ROLL_PERCENT = 0.85
+CONTRAST_BANDS = 6
+CONTRAST_FMIN = 200.0
+CONTRAST_QUANTILE = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Framing:
@@ -37,9 +44,6 @@ def centred_frames(samples: np.ndarray, length: int, hop: int) -> np.ndarray:
     padded = np.zeros(len(samples) + length, samples.dtype)
     padded[length // 2 : length // 2 + len(samples)] = samples
     return np.lib.stride_tricks.sliding_window_view(padded, length)[: len(samples) + 1 : hop]
-
-
-N_CHROMA = 12
 
 
 def periodic_hann(length: int) -> np.ndarray:
@@ -107,13 +111,6 @@ def zero_crossing_rate(samples: np.ndarray, framing: Framing) -> np.ndarray:
     starts = np.arange(framing.n_frames(len(samples))) * framing.hop_length - framing.n_fft // 2
     inside = np.searchsorted(crossings, starts + framing.n_fft) - np.searchsorted(crossings, starts, side="right")
     return inside / framing.n_fft
-
-
-CHUNK = 64
-ROLL_PERCENT = 0.85
-CONTRAST_BANDS = 6
-CONTRAST_FMIN = 200.0
-CONTRAST_QUANTILE = 0.02
 
 
 def magnitudes(samples: np.ndarray, framing: Framing) -> Iterator[tuple[slice, np.ndarray]]:

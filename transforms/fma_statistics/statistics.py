@@ -20,6 +20,14 @@ from transforms.fma_statistics.spectral import (
 
 N_MELS = 128
 
+BLOCK_VALUES = 1 << 18
+# A feature whose standard deviation is below this share of its mean is constant but for rounding: it has no shape.
+CONSTANT_BELOW = 1e-6
+SEGMENT_SECONDS = 60
+# What is left of a track after its last whole segment belongs to that segment if it is shorter than this.
+SHORTEST_SECONDS = 1
+MAX_FRAMES = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
@@ -104,11 +112,6 @@ def add_tonal(features: np.ndarray, magnitudes: np.ndarray) -> None:
     features[:, FRAME_COLUMNS["tonnetz"]] = chroma.tonnetz(cens)
 
 
-BLOCK_VALUES = 1 << 18
-# A feature whose standard deviation is below this share of its mean is constant but for rounding: it has no shape.
-CONSTANT_BELOW = 1e-6
-
-
 def frame_statistics(frames: np.ndarray) -> np.ndarray:
     """Return the moments of frame features in the order of `COLUMNS`.
 
@@ -154,12 +157,6 @@ def moments(frames: np.ndarray) -> np.ndarray:
         "max": values.max(axis=1),
     }
     return np.stack([found[name] for name in MOMENTS])
-
-
-SEGMENT_SECONDS = 60
-# What is left of a track after its last whole segment belongs to that segment if it is shorter than this.
-SHORTEST_SECONDS = 1
-MAX_FRAMES = 65_536
 
 
 class FramePool:

@@ -36,6 +36,12 @@ TIMEOUT = (10.0, 60.0)
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 LOG_IN = "gcloud auth application-default login"
 
+CONTENT = "application/octet-stream"
+PIECE = 1 << 24
+"""Bytes of an upload that are held in memory, and sent again where the connection breaks."""
+
+PATIENCE: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
+
 
 class NoBucketError(StorageError):
     """The bucket does not exist: an argument is wrong."""
@@ -150,13 +156,6 @@ def _text(error: BaseException) -> str:
     """Return what an error says, on one short line."""
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return " ".join(text.split())[:200].rstrip(".") or type(error).__name__
-
-
-CONTENT = "application/octet-stream"
-PIECE = 1 << 24
-"""Bytes of an upload that are held in memory, and sent again where the connection breaks."""
-
-PATIENCE: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 
 
 class ChangedError(FmaError):

@@ -16,6 +16,12 @@ from typing import Any, BinaryIO
 from transforms.errors import FmaError
 from transforms.storage.ranged import Slice
 
+ABANDONED_AFTER = 3600.0
+"""Seconds without a write after which the file of a process that is gone counts as abandoned."""
+
+LOCK = ".lock"
+_NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
+
 
 def identity() -> dict[str, Any]:
     """Return what identifies this process among all others, at any time and on any machine."""
@@ -61,10 +67,6 @@ def _started(pid: int) -> int:
     return 0
 
 
-ABANDONED_AFTER = 3600.0
-"""Seconds without a write after which the file of a process that is gone counts as abandoned."""
-
-
 def new_path(name: str) -> str:
     """Return a path for a new file in this user's folder below the system's folder for temporary files."""
     folder = os.path.join(tempfile.gettempdir(), f"fma-uploads-{os.getuid()}")
@@ -82,10 +84,6 @@ def _remove_abandoned(folder: str) -> None:
             idle = time.time() - entry.stat().st_mtime
             if idle > ABANDONED_AFTER and process.isdecimal() and not is_running(int(process)):
                 os.unlink(entry.path)
-
-
-LOCK = ".lock"
-_NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 
 
 def is_missing(error: OSError) -> bool:
