@@ -120,15 +120,6 @@ class MelExtractor(WindowExtractor):
             yield steps[i * config.window_hop_frames :][: config.window_frames].T.tobytes()
 
 
-MEL = FeatureKind(
-    name="mel",
-    per="window",
-    dtype=np.dtype("u1"),
-    shape=lambda config: (config.n_mels, config.window_frames),
-    extractor=MelExtractor,
-)
-
-
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
     """Convert float32 in [-1, 1) to int16 in steps of 1/32768, as 16-bit files hold it, with clipping."""
     scaled = samples * np.float32(32768)
@@ -143,15 +134,6 @@ class RawExtractor(WindowExtractor):
         pcm = to_pcm16(segment.samples)
         for i in range(segment.count):
             yield pcm[i * config.window_hop_samples :][: config.window_samples].tobytes()
-
-
-RAW = FeatureKind(
-    name="raw",
-    per="window",
-    dtype=np.dtype("<i2"),
-    shape=lambda config: (config.window_samples,),
-    extractor=RawExtractor,
-)
 
 
 class StatsExtractor:
@@ -170,14 +152,14 @@ class StatsExtractor:
         yield Feature(0, 0, self._statistics.finish().astype("<f4").tobytes())
 
 
-STATS = FeatureKind(
-    name="stats",
-    per="track",
-    dtype=np.dtype("<f4"),
-    shape=lambda config: (len(COLUMNS),),
-    extractor=StatsExtractor,
-)
-
-
-KINDS: dict[str, FeatureKind] = {kind.name: kind for kind in (MEL, RAW, STATS)}
+KINDS = {
+    kind.name: kind
+    for kind in (
+        FeatureKind(
+            "mel", "window", np.dtype("u1"), lambda config: (config.n_mels, config.window_frames), MelExtractor
+        ),
+        FeatureKind("raw", "window", np.dtype("<i2"), lambda config: (config.window_samples,), RawExtractor),
+        FeatureKind("stats", "track", np.dtype("<f4"), lambda _: (len(COLUMNS),), StatsExtractor),
+    )
+}
 """Every feature kind, by name."""

@@ -28,19 +28,21 @@ LONGEST_PAUSE = 60.0  # seconds
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class LocalPart:
-    """The part of a file that has been downloaded, on this machine; `PATH.etag` holds the version that it is from.
+class Part:
+    """The part of a file that has been downloaded.
+
+    Args:
+      path: where it lies.
+      etag: file with the version that the bytes are from.
+      file: on this machine, to write to.
 
     Attributes:
-      path: where it lies.
       size: bytes so far.
     """
 
-    def __init__(self, path: str, file: BinaryIO):
-        self.path = path
-        self.size = os.path.getsize(path)
-        self._file = file
-        self._digest = sha1_of(path)
+    def __init__(self, path: str, etag: str, file: BinaryIO):
+        self.path, self.size = path, 0
+        self._etag, self._file, self._digest = etag, file, _sha1()
 
     def sha1(self) -> str:
         """Return the SHA-1 of the bytes so far, in hexadecimal."""
@@ -48,17 +50,14 @@ class LocalPart:
 
     def version(self) -> str:
         """Return the ETag or date of the file that the bytes are from, or "" where the server sent none."""
-        if not os.path.exists(f"{self.path}.etag"):
-            return ""
-        with open(f"{self.path}.etag", encoding="latin-1") as file:  # the encoding of HTTP headers
-            return file.read()
+        return storage.read_bytes(self._etag).decode("latin-1") if storage.exists(self._etag) else ""
 
     def restart(self, version: str) -> None:
         """Drop the bytes; those that follow are from `version` of the file."""
         self._file.truncate(0)  # before the version, so that bytes never stand beside another one's
+        self._file.seek(0)
         self._digest, self.size = _sha1(), 0
-        with open(f"{self.path}.etag", "w", encoding="latin-1") as file:
-            file.write(version)
+        storage.write_bytes(self._etag, version.encode("latin-1"))  # the encoding of HTTP headers
 
     def append(self, chunk: bytes) -> None:
         """Add bytes to the end."""
@@ -67,53 +66,53 @@ class LocalPart:
         self.size += len(chunk)
 
     def keep_as(self, path: str) -> None:
-        """Flush the finished file to the disk and give it its name."""
+        """Give the finished file its name, once its bytes are safe, and remove what is left of the part."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Delete the part and its version."""
+        raise NotImplementedError
+
+
+class LocalPart(Part):
+    """A part on this machine, with its version in `PATH.etag`."""
+
+    def __init__(self, path: str, file: BinaryIO):
+        super().__init__(path, f"{path}.etag", file)
+        self._digest, self.size = sha1_of(path), os.path.getsize(path)
+
+    def keep_as(self, path: str) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
         os.replace(self.path, path)
         self.remove()
 
     def remove(self) -> None:
-        """Delete the part and its version."""
-        for path in (self.path, f"{self.path}.etag"):
+        for path in (self.path, self._etag):
             if os.path.exists(path):
                 os.remove(path)
 
 
-class BucketPart:
-    """A `LocalPart` in a bucket: a folder of pieces, joined at the end, so that this machine holds one at most."""
+class BucketPart(Part):
+    """A part in a bucket: a folder of pieces, joined at the end, so that this machine holds one piece at most."""
 
     def __init__(self, path: str):
-        self.path = path
-        self._digest = _sha1()
-        self.size = 0
         self._pieces = sorted(piece for piece, _ in storage.list_files(path) if piece.rpartition("/")[2].isdecimal())
+        self._staged = storage.staging_path(path)
+        super().__init__(path, storage.join(path, "etag"), open(self._staged, "wb"))  # noqa: SIM115 - see close
         for piece in self._pieces:
             self._digest = sha1_of(piece, self._digest)
             self.size += storage.size(piece)
-        self._staged = storage.staging_path(path)
-        self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by `close`
         self._held = 0
-
-    def sha1(self) -> str:
-        return self._digest.hexdigest()
-
-    def version(self) -> str:
-        etag = storage.join(self.path, "etag")
-        return storage.read_bytes(etag).decode("latin-1") if storage.exists(etag) else ""
 
     def restart(self, version: str) -> None:
         storage.remove_all(self._pieces)
-        self._pieces, self._held, self.size, self._digest = [], 0, 0, _sha1()
-        self._file.truncate(0)
-        self._file.seek(0)
-        storage.write_bytes(storage.join(self.path, "etag"), version.encode("latin-1"))
+        self._pieces, self._held = [], 0
+        super().restart(version)
 
     def append(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        self._digest.update(chunk)
+        super().append(chunk)
         self._held += len(chunk)
-        self.size += len(chunk)
         if self._held >= PIECE:
             self._send()
 
@@ -144,9 +143,6 @@ class BucketPart:
         finally:
             self._file.close()
             os.unlink(self._staged)
-
-
-Part = LocalPart | BucketPart
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -124,15 +123,11 @@ def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> byt
         "compression_level": _compression_level(bitrate, sample_rate),
         "bitrate_mode": "CONSTANT",
     }
-    if not hasattr(os, "memfd_create"):
-        file = io.BytesIO()
-        soundfile.write(file, samples, sample_rate, **options)
-        return file.getvalue()
-    # A file in memory, where the system has such: LAME's many small writes then need not wait for Python's lock.
-    with open(os.memfd_create("mp3"), "w+b") as memory:
-        soundfile.write(memory.fileno(), samples, sample_rate, closefd=False, **options)
-        memory.seek(0)
-        return memory.read()
+    # A file, not a BytesIO: LAME's many small writes then need not wait for Python's lock.
+    with tempfile.TemporaryFile() as file:
+        soundfile.write(file.fileno(), samples, sample_rate, closefd=False, **options)
+        file.seek(0)
+        return file.read()
 
 
 def _compression_level(bitrate: int, sample_rate: int) -> float:
