@@ -152,14 +152,10 @@ class StatsExtractor:
         yield Feature(0, 0, self._statistics.finish().astype("<f4").tobytes())
 
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        FeatureKind(
-            "mel", "window", np.dtype("u1"), lambda config: (config.n_mels, config.window_frames), MelExtractor
-        ),
-        FeatureKind("raw", "window", np.dtype("<i2"), lambda config: (config.window_samples,), RawExtractor),
-        FeatureKind("stats", "track", np.dtype("<f4"), lambda _: (len(COLUMNS),), StatsExtractor),
-    )
-}
+_TABLE = (
+    FeatureKind("mel", "window", np.dtype("u1"), lambda config: (config.n_mels, config.window_frames), MelExtractor),
+    FeatureKind("raw", "window", np.dtype("<i2"), lambda config: (config.window_samples,), RawExtractor),
+    FeatureKind("stats", "track", np.dtype("<f4"), lambda _: (len(COLUMNS),), StatsExtractor),
+)
+KINDS = {kind.name: kind for kind in _TABLE}
 """Every feature kind, by name."""
