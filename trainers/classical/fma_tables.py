@@ -20,6 +20,7 @@ from transforms import storage
 from transforms.catalog.metadata import read_catalog
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.tracks import Track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,15 +43,6 @@ FLAT_COLUMNS = {
 }
 ARTIST = "metadata/artist_name"
 ROWS_AT_ONCE = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class TrackMetadata:
-    """A track's genre, split and artist; the last two may be ""."""
-
-    genre: str
-    split: str
-    artist: str
 
 
 @dataclass(frozen=True)
@@ -176,25 +168,25 @@ def _find_metadata(features: str) -> str:
     return found
 
 
-def _read_metadata(path: str, subset: str | None) -> dict[int, TrackMetadata]:
+def _read_metadata(path: str, subset: str | None) -> dict[int, Track]:
     """Return the tracks that have a genre, by id; see `read_fma_table`."""
     flat = None if path.endswith(".zip") or storage.is_dir(path) else _read_flat_metadata(path)
     if flat is None:
-        tracks = read_catalog(path, subset).tracks
-        return {track.track_id: TrackMetadata(track.genre, track.split, track.artist) for track in tracks}
+        return {track.track_id: track for track in read_catalog(path, subset).tracks}
     if subset:
         raise UsageError(f"--subset {subset}: {path} does not say which track is in which of FMA's subsets")
     return flat
 
 
-def _read_flat_metadata(path: str) -> dict[int, TrackMetadata] | None:
+def _read_flat_metadata(path: str) -> dict[int, Track] | None:
     """Read a csv with track_id and genre_top; None where the file has another form."""
     with _open_table(path, "tracks.csv") as (file, name):
         rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
         try:
             if not {"track_id", "genre_top"} <= set(rows.fieldnames or ()):
                 return None
-            return {int(row["track_id"]): TrackMetadata(row["genre_top"], "", "") for row in rows if row["genre_top"]}
+            tracks = (Track(int(row["track_id"]), row["genre_top"], "") for row in rows if row["genre_top"])
+            return {track.track_id: track for track in tracks}
         except (ValueError, csv.Error) as error:
             raise UsageError(f"{name}: {error}") from error
 
@@ -238,7 +230,7 @@ def _read_cells(file: BinaryIO, name: str) -> list[str]:
 
 
 def _read_rows(
-    file: BinaryIO, name: str, layout: Layout, tracks: dict[int, TrackMetadata]
+    file: BinaryIO, name: str, layout: Layout, tracks: dict[int, Track]
 ) -> tuple[np.ndarray, np.ndarray, list[str], int]:
     """Return ids int64 [n], values float32 [n, columns] and artists of the known tracks, and the number of all rows."""
     ids: list[np.ndarray] = [np.empty(0, np.int64)]

@@ -4,12 +4,12 @@ Every model is the pipeline StandardScaler, PCA or nothing, classifier, and is d
 the share of the variance that the kept components explain (None: no PCA), and the classifier's own parameters.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sklearn.base import ClassifierMixin
     from sklearn.pipeline import Pipeline
 
 Params = dict[str, Any]
@@ -28,56 +28,32 @@ class Baseline:
     """A classical model.
 
     Attributes:
-      make: builds the classifier from its parameters.
+      classifier: module and class in scikit-learn.
       grid: the search space.
+      fixed: parameters that are not searched.
       scores: the classifier's method that gives class scores.
       search_rows: the search fits and scores at most this many rows; None: all.
       kernel_rows: whether `--svm-rows` limits the rows of the final fit.
     """
 
-    make: Callable[..., "ClassifierMixin"]
+    classifier: tuple[str, str]
     grid: Grid
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     scores: str = "predict_log_proba"
     search_rows: int | None = None
     kernel_rows: bool = False
-
-
-def _logreg(**params: Any) -> "ClassifierMixin":
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(max_iter=500, **params)
 
 
 def _logreg_grid(columns: int, rows: int) -> list[Params]:
     return [{"C": 10.0**power} for power in range(-4, 2)]
 
 
-def _knn(**params: Any) -> "ClassifierMixin":
-    from sklearn.neighbors import KNeighborsClassifier
-
-    # Brute force is a matrix product; trees gain nothing in this many dimensions.
-    return KNeighborsClassifier(algorithm="brute", **params)
-
-
 def _knn_grid(columns: int, rows: int) -> list[Params]:
     return [{"n_neighbors": k} for k in (200, 100, 50, 20, 10, 5, 3, 1) if k == 1 or k <= rows // 4]
 
 
-def _gnb(**params: Any) -> "ClassifierMixin":
-    from sklearn.naive_bayes import GaussianNB
-
-    return GaussianNB(**params)
-
-
 def _gnb_grid(columns: int, rows: int) -> list[Params]:
     return [{"var_smoothing": smoothing} for smoothing in (1.0, 0.1, 0.01, 0.001, 1e-9)]
-
-
-def _svm(**params: Any) -> "ClassifierMixin":
-    from sklearn.svm import SVC
-
-    # break_ties: predict() agrees with the largest score. Hopeless corners of the grid must end, hence max_iter.
-    return SVC(break_ties=True, max_iter=200_000, cache_size=500, **params)
 
 
 def _linear_grid(columns: int, rows: int) -> list[Params]:
@@ -93,27 +69,34 @@ def _poly_grid(columns: int, rows: int) -> list[Params]:
 
 
 def _rbf_grid(columns: int, rows: int) -> list[Params]:
-    return [
-        {"kernel": "rbf", "gamma": factor / columns, "C": cost} for factor in (0.25, 1.0) for cost in (1.0, 10.0, 100.0)
-    ]
+    costs = (1.0, 10.0, 100.0)
+    return [{"kernel": "rbf", "gamma": factor / columns, "C": cost} for factor in (0.25, 1.0) for cost in costs]
 
 
 def _svm_grid(columns: int, rows: int) -> list[Params]:
     return [params for grid in (_linear_grid, _poly_grid, _rbf_grid) for params in grid(columns, rows)]
 
 
-def _svm_row(grid: Grid) -> Baseline:
-    return Baseline(_svm, grid, "decision_function", SVM_SEARCH_ROWS, kernel_rows=True)
+def _svm(grid: Grid) -> Baseline:
+    # break_ties: predict() agrees with the largest score. Hopeless corners of the grid must end, hence max_iter.
+    fixed = {"break_ties": True, "max_iter": 200_000, "cache_size": 500}
+    return Baseline(("sklearn.svm", "SVC"), grid, fixed, "decision_function", SVM_SEARCH_ROWS, kernel_rows=True)
 
 
 MODELS: dict[str, Baseline] = {
-    "logreg": Baseline(_logreg, _logreg_grid),
-    "knn": Baseline(_knn, _knn_grid, "predict_proba", KNN_SEARCH_ROWS),
-    "gnb": Baseline(_gnb, _gnb_grid),
-    "svm": _svm_row(_svm_grid),  # the kernel is chosen, too
-    "svm_linear": _svm_row(_linear_grid),
-    "svm_poly": _svm_row(_poly_grid),
-    "svm_rbf": _svm_row(_rbf_grid),
+    "logreg": Baseline(("sklearn.linear_model", "LogisticRegression"), _logreg_grid, {"max_iter": 500}),
+    "knn": Baseline(
+        ("sklearn.neighbors", "KNeighborsClassifier"),
+        _knn_grid,
+        {"algorithm": "brute"},  # a matrix product; trees gain nothing in this many dimensions
+        "predict_proba",
+        KNN_SEARCH_ROWS,
+    ),
+    "gnb": Baseline(("sklearn.naive_bayes", "GaussianNB"), _gnb_grid),
+    "svm": _svm(_svm_grid),  # the kernel is chosen, too
+    "svm_linear": _svm(_linear_grid),
+    "svm_poly": _svm(_poly_grid),
+    "svm_rbf": _svm(_rbf_grid),
 }
 DEFAULT_MODELS = ("logreg", "knn", "gnb", "svm")
 
@@ -129,8 +112,10 @@ def build(model: str, params: Params) -> "Pipeline":
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rest = {name: value for name, value in params.items() if name != "pca"}
+    (module, name), fixed = MODELS[model].classifier, MODELS[model].fixed
+    searched = {name: value for name, value in params.items() if name != "pca"}
+    classifier = getattr(importlib.import_module(module), name)(**fixed, **searched)
     share = params["pca"]
     # Exact solvers only ("auto" with a share of the variance): nothing here is random.
     pca = "passthrough" if share is None else PCA(share)
-    return Pipeline([("scale", StandardScaler()), ("pca", pca), ("classifier", MODELS[model].make(**rest))])
+    return Pipeline([("scale", StandardScaler()), ("pca", pca), ("classifier", classifier)])

@@ -236,7 +236,7 @@ def remark(found: Sequence[Leak]) -> str:
     if not found:
         return "Leak audit: nothing is on both sides of a split."
     kinds = Counter(leak.what for leak in found)
-    parts = [f"{number:,} {KINDS.get(what, (what, ''))[0]}" for what, number in kinds.items()]
+    parts = [f"{number:,} {KINDS[what][0]}" for what, number in kinds.items()]
     return f"Leak audit: {listing(parts)} on both sides of a split: the accuracies may be too high."
 
 
@@ -250,8 +250,7 @@ def leak_audit(found: Sequence[Leak], leakage: Leakage | None, undetectable: Seq
     """
     counts = Counter(leak.what for leak in found)
     rows: list[list[Content]] = []
-    for what in [*KINDS, *(what for what in counts if what not in KINDS)]:
-        name, why = KINDS.get(what, (what, ""))
+    for what, (name, why) in KINDS.items():
         if what in undetectable:
             rows.append([name, "?", "not searched: this needs mel records, which the dataset lacks"])
             continue
@@ -272,7 +271,7 @@ def _leak_list(what: str, leaks: Sequence[Leak]) -> Html:
         items.append(fragment(element("strong", leak.name), f" ({'; '.join(places)})"))
     if len(leaks) > SHOWN:
         items.append(fragment(f"and {len(leaks) - SHOWN:,} more (fma verify lists all)"))
-    return folded(f"{len(leaks):,} {KINDS.get(what, (what, ''))[0]}", bullets(items))
+    return folded(f"{len(leaks):,} {KINDS[what][0]}", bullets(items))
 
 
 def _experiment(leakage: Leakage) -> Html:

@@ -23,10 +23,12 @@ from trainers.serving.neighbours import Neighbours, open_neighbours
 from trainers.serving.scorers import open_scorer
 from trainers.serving.uploads import (
     CONTENT_TYPE,
-    Admission,
+    UPLOADS,
+    WAITING,
     Closing,
     Counting,
     Meters,
+    Places,
     RefusedError,
     UploadLimits,
     received,
@@ -250,7 +252,8 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
-    admission = Admission(service.decoders, meters)
+    uploading = Places(service.decoders * UPLOADS, meters.sent)
+    predicting = Places(service.decoders * (1 + WAITING), meters.inside)
     # Of its own: songs that wait must not take the threads that the page's files are sent with.
     threads: list[CapacityLimiter] = []
 
@@ -266,9 +269,10 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         start = time.monotonic()
         try:
             async with AsyncExitStack() as song:
-                with admission.uploading():
+                predicting.check()  # a song that would be refused afterwards is not uploaded
+                with uploading.take():
                     path = await song.enter_async_context(received(request, service.limits))
-                with admission.predicting():
+                with predicting.take():
                     answer = await to_thread.run_sync(
                         service.engine.predict, path, limiter=threads[0], abandon_on_cancel=True
                     )

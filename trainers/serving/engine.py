@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -213,8 +212,11 @@ class Engine:
             songs.append(_PartialAnswer(self.scorer, self._batcher, self._spectrograms))
             return songs[-1].add
 
-        with self._decoder() as decoder:
+        decoder = self._idle.get()
+        try:
             facts = decoder.decode(path, start, seconds)
+        finally:
+            self._idle.put(decoder)
         return songs[-1].finish(facts.seconds, facts.silent)
 
     def predict_all(self, songs: Sequence[Song]) -> Iterator[Answer | TrackError]:
@@ -253,14 +255,6 @@ class Engine:
                 list(pool.map(self.predict, [file.name] * count, [WARM_UP_SECONDS] * count))
             except TrackError as error:
                 raise FmaError(f"no song can be predicted on this machine, not even noise: {error}") from error
-
-    @contextmanager
-    def _decoder(self) -> Iterator[Decoder]:
-        decoder = self._idle.get()
-        try:
-            yield decoder
-        finally:
-            self._idle.put(decoder)
 
     def close(self) -> None:
         """End the decoders; songs that are being decoded fail."""

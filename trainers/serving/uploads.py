@@ -151,54 +151,28 @@ def _too_large(limits: UploadLimits) -> RefusedError:
     return RefusedError(413, "too_large", f"a song may have up to {console.human_bytes(limits.most_bytes)}")
 
 
-class Admission:
-    """Limits the number of songs that the server has at once.
+class Places:
+    """The places for songs in one state, some of which are taken."""
 
-    Args:
-      decoders: songs that are decoded at once.
-      meters: that show the counts.
-    """
+    def __init__(self, most: int, gauge: Gauge):
+        self._most, self._gauge, self._taken = most, gauge, 0
 
-    def __init__(self, decoders: int, meters: Meters):
-        self._most_uploading, self._most_predicting = decoders * UPLOADS, decoders * (1 + WAITING)
-        self._uploading = self._predicting = 0
-        self._meters = meters
+    def check(self) -> None:
+        """Raise a RefusedError where no place is left."""
+        if self._taken >= self._most:
+            message = "too many songs at once: try again in a moment"
+            raise RefusedError(503, "busy", message, {"Retry-After": "1"})
 
     @contextmanager
-    def uploading(self) -> Iterator[None]:
-        """Count a song while it is sent; refuse one early that could not be predicted afterwards.
-
-        Raises:
-          RefusedError: there are too many.
-        """
-        if self._uploading >= self._most_uploading or self._predicting >= self._most_predicting:
-            raise _busy()
-        self._uploading += 1
-        with self._meters.sent.track_inprogress():
+    def take(self) -> Iterator[None]:
+        """Take a place while the block runs; see `check`."""
+        self.check()
+        self._taken += 1
+        with self._gauge.track_inprogress():
             try:
                 yield
             finally:
-                self._uploading -= 1
-
-    @contextmanager
-    def predicting(self) -> Iterator[None]:
-        """Count a song while it is predicted or waits for it.
-
-        Raises:
-          RefusedError: there are too many.
-        """
-        if self._predicting >= self._most_predicting:
-            raise _busy()
-        self._predicting += 1
-        with self._meters.inside.track_inprogress():
-            try:
-                yield
-            finally:
-                self._predicting -= 1
-
-
-def _busy() -> RefusedError:
-    return RefusedError(503, "busy", "too many songs at once: try again in a moment", {"Retry-After": "1"})
+                self._taken -= 1
 
 
 class Counting:
