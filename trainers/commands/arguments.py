@@ -43,5 +43,5 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         type=number(float, 0, below=1),
         default=THRESHOLD,
         metavar="P",
-        help=f"the verdict is 'unsure' where no genre is at least so likely; default {THRESHOLD:g}",
+        help=f"the verdict is 'unsure' where no genre is at least this likely; default {THRESHOLD:g}",
     )

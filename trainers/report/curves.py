@@ -8,13 +8,13 @@ from trainers.models import MODELS
 from trainers.report.collect import Comparison, Run
 from trainers.report.html import (
     TOP,
-    Content,
     Frame,
     Html,
     axes,
     bullets,
     drawing,
     element,
+    legend,
     line,
     listing,
     paragraph,
@@ -148,13 +148,11 @@ def curves(comparison: Comparison) -> Html:
     """Return the section."""
     runs = [run for run in comparison.runs if run.history]
     without = [name for run in comparison.runs if not run.history for name in run.predictions]
-    keys: list[Content] = []
-    for tone, text in (("training", "training "), ("validation", "validation "), ("kept", "the epoch that was kept")):
-        keys += [element("span", class_=f"key {tone}"), text]
+    keys = {"training": "training", "validation": "validation", "kept": "the epoch that was kept"}
     return section(
         "curves",
         "Learning curves",
-        paragraph(*keys, class_="legend") if runs else None,
+        legend(keys) if runs else None,
         [_curves_of(run) for run in runs],
         paragraph(f"Fitted without epochs, so without curves: {listing(without)}.") if without else None,
         paragraph(RULE, class_="note") if runs else None,

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 VOID = {"meta", "link", "br", "circle", "line", "rect", "path", "polyline"}
@@ -95,6 +95,12 @@ def scrolling(label: str, content: Html) -> Html:
 def paragraph(*children: Content, class_: str | None = None) -> Html:
     """Return a paragraph."""
     return element("p", *children, class_=class_)
+
+
+def legend(keys: Mapping[str, str]) -> Html:
+    """Return a legend: a sample of each class of the style sheet and its meaning."""
+    parts = [(element("span", class_=f"key {tone}"), f"{text} ") for tone, text in keys.items()]
+    return paragraph(*parts, class_="legend")
 
 
 def bullets(items: Iterable[Content]) -> Html:

@@ -7,13 +7,13 @@ import numpy as np
 from trainers.evaluation.metrics import difference, holm, mcnemar, wilson
 from trainers.report.collect import Comparison, Model
 from trainers.report.html import (
-    Content,
     Html,
     Interval,
     bullets,
     count,
     element,
     interval_chart,
+    legend,
     listing,
     p_value,
     paragraph,
@@ -134,15 +134,8 @@ def leaderboard(comparison: Comparison, remarks: list[str]) -> Html:
 def _figure(comparison: Comparison, places: list[Standing]) -> Html:
     genre, share = _majority(comparison)
     rows = [Interval(place.model.name, place.accuracy, place.interval, place.tone) for place in places]
-    keys: list[Content] = []
-    for tone, text in (
-        ("best", "the best "),
-        ("close", "too close to tell "),
-        ("worse", "worse beyond chance "),
-        ("chance", f"always {genre}"),
-    ):
-        keys += [element("span", class_=f"key {tone}"), text]
-    return element("figure", interval_chart(rows, share), paragraph(*keys, class_="legend"))
+    keys = {"best": "the best", "close": "too close to tell", "worse": "worse beyond chance"}
+    return element("figure", interval_chart(rows, share), legend(keys | {"chance": f"always {genre}"}))
 
 
 def _numbers(places: list[Standing]) -> Html:

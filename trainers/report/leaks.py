@@ -303,15 +303,8 @@ def _experiment(leakage: Leakage) -> Html:
 
 def _claims_table(leakage: Leakage) -> Html:
     rows = [
-        [
-            claim.name,
-            percent(claim.accuracy),
-            percents(*claim.spread),
-            f"{claim.training:,}",
-            f"{claim.test:,}",
-            percent(claim.known),
-        ]
-        for claim in leakage.claims
+        (c.name, percent(c.accuracy), percents(*c.spread), f"{c.training:,}", f"{c.test:,}", percent(c.known))
+        for c in leakage.claims
     ]
     columns = ("split", "accuracy by window", "range", "training windows", "test windows", "of known tracks")
     return table("The same model on other splits", columns, rows, numbers=range(1, 6))

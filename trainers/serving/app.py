@@ -261,7 +261,7 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         request: Request,
         timeline: Annotated[bool, Query(description="with the genres of each stretch of the song")] = False,
         spectrogram: Annotated[bool, Query(description="with a picture of the song")] = False,
-        nearest: Annotated[int, Query(ge=0, le=MOST_NEIGHBOURS, description="with so many training tracks")] = 0,
+        nearest: Annotated[int, Query(ge=0, le=MOST_NEIGHBOURS, description="with this many training tracks")] = 0,
     ) -> dict[str, Any]:
         """Predict a song's genre. The body is the file itself, in any format of libsndfile (mp3, wav, flac, ogg)."""
         if not threads:
