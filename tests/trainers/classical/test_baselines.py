@@ -130,7 +130,7 @@ def test_other_settings_on_the_same_run_are_refused(finished, dataset):
         baselines.run(options(data=dataset, run=finished, models="gnb"))
 
 
-def test_a_run_that_was_broken_off_is_done_again(dataset, tmp_path):
+def test_an_interrupted_run_is_done_again(dataset, tmp_path):
     run = str(tmp_path / "run")
     args = options(data=dataset, run=run, models="gnb", refit="train+val")
     assert baselines.run(args) == 0

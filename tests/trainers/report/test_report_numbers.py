@@ -121,7 +121,7 @@ def test_a_wide_gap_is_named():
     assert "no gap" in assess(history([3, 2, 1], [3, 2, 1.5], 0.5, 0.7), best_epoch=3).sentences[1]
 
 
-def test_what_cannot_be_told_is_not_told():
+def test_overfitting_that_cannot_be_measured_is_unknown():
     verdict = assess(history([3, 2, 1], [None] * 3, val_accuracies=None), best_epoch=3)
     assert verdict.word == "unknown"
     assert not verdict.bad

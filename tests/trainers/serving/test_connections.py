@@ -1,4 +1,4 @@
-"""What senders can do to the server: send for ever, not look, trickle, come in crowds, fill the disk."""
+"""What clients can do to the server: send for ever, not read, trickle, come in crowds, fill the disk."""
 
 import itertools
 import socket

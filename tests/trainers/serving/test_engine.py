@@ -1,4 +1,4 @@
-"""What is said about a song is what evaluation says about its records."""
+"""Predictions of songs are those of evaluation for their records."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def test_the_windows_of_a_long_song_go_through_the_model_in_parts(engine_of, tmp
     np.testing.assert_allclose(answer.windows.sum(axis=1), 1)
 
 
-def test_songs_that_are_judged_at_once_do_not_mix(engine_of, music):
+def test_songs_that_are_predicted_at_once_do_not_mix(engine_of, music):
     engine = engine_of("mel_cnn")
     paths = [track.path for track in music.tracks] * 2
     alone = [engine.predict(path).probabilities for path in paths[: len(paths) // 2]]
@@ -91,7 +91,7 @@ def test_the_time_limit_holds_where_the_model_is_slower_than_the_decoder(tmp_pat
     assert time.monotonic() - began < 10
 
 
-def test_an_engine_that_is_closed_judges_no_more(run_of, music):
+def test_an_engine_that_is_closed_predicts_no_more(run_of, music):
     engine = Engine(open_scorer(str(run_of("baselines"))), Limits(), 1)
     engine.predict(music.tracks[0].path)
     engine.close()

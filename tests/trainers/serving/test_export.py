@@ -1,4 +1,4 @@
-"""What is exported says the same as the pipeline, from the waveform on."""
+"""Exported models agree with the pipeline, from the waveform on."""
 
 import json
 import shutil
@@ -83,7 +83,7 @@ def test_a_model_that_was_trained_in_half_precision_is_exported_in_float32_for_d
     assert facts["agreement"]["SavedModel"] < 1e-5 < facts["agreement"][TFLITE] < 1e-2
 
 
-def test_a_long_waveform_is_judged_in_parts(exported, run_of):
+def test_a_long_waveform_is_predicted_in_parts(exported, run_of):
     song = tone((3 * WINDOWS + 1.5) * SETTINGS.window_seconds, SETTINGS.sample_rate)
     found = signature(exported("mel_cnn"))(waveform=tf.constant(song))
     assert found["window_probabilities"].shape == (3 * WINDOWS + 1, 2)

@@ -183,7 +183,7 @@ def test_a_song_that_gets_too_large_as_wav_says_what_it_is(chromium, address):
     assert "only this browser can decode it, and as wav it has 1 MiB" in text(chromium, ".state-text")
 
 
-def test_a_song_is_recorded_and_judged(page, address):
+def test_a_song_is_recorded_and_predicted(page, address):
     page.evaluate("document.querySelector('#record').click()")
     page.wait_for("document.querySelector('#record-note').textContent == 'stop when you like'")
     page.evaluate("document.querySelector('#record').click()")

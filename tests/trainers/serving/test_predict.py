@@ -135,7 +135,7 @@ def test_a_window_of_the_timeline_lasts_until_the_next_one_begins():
     assert answer.timeline()[1] == {"start": 0.5, "end": 2.5, "probabilities": [0.5, 0.5]}
 
 
-def test_a_timeline_needs_a_model_that_judges_windows(predict, music, tmp_path):
+def test_a_timeline_needs_a_model_that_predicts_windows(predict, music, tmp_path):
     code, _, err = predict("baselines", music.tracks[0].path, "--timeline", tmp_path / "t.png")
     assert (code, err) == (2, "fma: error: --timeline: " + err.split("--timeline: ")[1])
     assert "predicts whole songs" in err

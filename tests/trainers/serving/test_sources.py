@@ -1,4 +1,4 @@
-"""What `fma predict` is given that is no plain file, or has an odd name: it costs itself alone."""
+"""`fma predict` with inputs that are not plain files, or have odd names: each affects itself alone."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def test_the_run_is_looked_at_before_standard_input_is_read(tmp_path, monkeypatc
     assert source.buffer.tell() == 0
 
 
-def test_a_pipe_is_judged_like_a_file(predict, tmp_path):
+def test_a_pipe_is_predicted_like_a_file(predict, tmp_path):
     soundfile.write(tmp_path / "song.wav", tone(3), 22_050)
     os.mkfifo(tmp_path / "pipe.wav")
     data = (tmp_path / "song.wav").read_bytes()
@@ -152,7 +152,7 @@ def test_limits_that_no_system_can_hold_are_refused(command, option, capsys):
     assert f"argument {option.partition('=')[0]}: must be " in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_songs_that_are_being_judged_in_one_line(run_of, tmp_path):
+def test_ctrl_c_ends_songs_that_are_being_predicted_in_one_line(run_of, tmp_path):
     songs = [tmp_path / f"{i}.wav" for i in range(4)]
     for song in songs:
         write_ten_hours(song)
