@@ -4,13 +4,12 @@ Features are normalised: log-mel with mean 0 in each band; raw in [-1, 1).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transforms.config import DatasetConfig
-from transforms.errors import UsageError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,6 +21,13 @@ SEEDS = 2**31
 """Upper bound of seeds: only below it does TensorFlow draw the same numbers with and without XLA."""
 
 
+FREQUENCY_MASKS, TIME_MASKS = 2, 2
+"""Groups of neighbouring bands, and of frames, that are masked in each record."""
+
+FREQUENCY_SHARE, TIME_SHARE = 0.12, 0.15
+"""The largest group, as a share of the bands or frames."""
+
+
 @dataclass(frozen=True, slots=True)
 class Augmentation:
     """The augmentation of a training batch, in this order: gain, mixup, SpecAugment.
@@ -30,8 +36,6 @@ class Augmentation:
       gain_db: each record becomes louder or softer by up to so many dB; 0 switches it off.
       mixup: alpha of the beta distribution that two records' shares are drawn from; 0 switches it off.
       spec_augment: whether bands and frames of log-mel are masked; raw is left alone.
-      frequency_masks, time_masks: groups of neighbouring bands, and of frames, to mask in each record.
-      frequency_share, time_share: the largest group, as a share of the bands or frames.
       units_per_db: normalised units of 1 dB in each band of log-mel, one number for all of them or one for each (see
         `units_per_db`); 1/15 stands for a standard deviation of 15 dB.
     """
@@ -39,20 +43,7 @@ class Augmentation:
     gain_db: float = 6.0
     mixup: float = 0.2
     spec_augment: bool = True
-    frequency_masks: int = 2
-    frequency_share: float = 0.12
-    time_masks: int = 2
-    time_share: float = 0.15
     units_per_db: float | tuple[float, ...] = 1 / 15
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a value out of range."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if np.min(value) < 0:
-                raise UsageError(f"augmentation: {field.name} must not be negative, and is {value}")
-            if field.name.endswith("_share") and value > 1:
-                raise UsageError(f"augmentation: {field.name} is a share and must not be above 1, and is {value}")
 
     def augment(self, features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         """Augment a batch; equal arguments give equal results.
@@ -74,7 +65,7 @@ class Augmentation:
         if self.mixup:
             features, labels = mix(features, labels, mixup_seed, self.mixup)
         if self.spec_augment and is_mel:
-            features = mask(features, mask_seed, self)
+            features = mask(features, mask_seed)
         return features, labels
 
 
@@ -116,14 +107,14 @@ def mix(features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor", alpha: fl
     return blend(features), blend(labels)
 
 
-def mask(features: "tf.Tensor", seed: "tf.Tensor", options: Augmentation) -> "tf.Tensor":
+def mask(features: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
     """Apply SpecAugment (Park et al., 2019) without its time warp: masked bands and frames become 0, the mean."""
     import tensorflow as tf
 
     _, bands, frames = features.shape
     band_seed, frame_seed = split_seed(seed, 2)
-    hidden_bands = _draw_masks(features.shape[0], bands, options.frequency_masks, options.frequency_share, band_seed)
-    hidden_frames = _draw_masks(features.shape[0], frames, options.time_masks, options.time_share, frame_seed)
+    hidden_bands = _draw_masks(features.shape[0], bands, FREQUENCY_MASKS, FREQUENCY_SHARE, band_seed)
+    hidden_frames = _draw_masks(features.shape[0], frames, TIME_MASKS, TIME_SHARE, frame_seed)
     hidden = hidden_bands[:, :, None] | hidden_frames[:, None, :]
     return tf.where(hidden, tf.zeros([], features.dtype), features)
 

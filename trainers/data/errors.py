@@ -1,4 +1,4 @@
-"""What goes wrong while shards are read, as one line that says what to do."""
+"""Errors of TensorFlow while shards are read, as one line that says what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from transforms.library_errors import HTTP_ANSWER, OBJECT_READ, OPERATION, WRONG
 from transforms.records import read_records
 from transforms.runtime import console
 
-LOOK_UP_TO = 4 << 30
-"""Bytes of a dataset that are read again to find out which shard is damaged; TensorFlow does not say it."""
+MOST_BYTES = 4 << 30
+"""Size of a dataset that is read again to find out which shard is damaged; TensorFlow does not say it."""
 
 CREDENTIALS = (
     "TensorFlow reads gs:// with the credentials of gcloud auth application-default login, of a service account's key "
@@ -21,10 +21,7 @@ CREDENTIALS = (
 
 @contextmanager
 def translate_read_errors(dataset: str) -> Iterator[None]:
-    """Turns TensorFlow's errors about a dataset's files into FmaErrors; anything else passes through.
-
-    Args:
-      dataset: what is read inside the block.
+    """Turn TensorFlow's errors about a dataset's files into FmaErrors; anything else passes through.
 
     Raises:
       FmaError: a shard is damaged, missing, unreadable or has another number of records than dataset.json says.
@@ -55,7 +52,7 @@ def translate_read_errors(dataset: str) -> Iterator[None]:
 
 
 def _detail(message: str) -> str:
-    """TensorFlow's message on one line, without the names of its operations; of an answer, what it says."""
+    """TensorFlow's message on one line, without the names of its operations; of an HTTP answer, its reason."""
     path, answer = OBJECT_READ.search(message), HTTP_ANSWER.search(message)
     if path and answer:
         return f"{path[1]} (HTTP {answer[1]}: {(answer[2] or 'no reason given').rstrip('.')})"
@@ -68,7 +65,7 @@ def _find_damage(dataset: str) -> str:
         return unknown
     manifest = load(dataset)
     shards = [shard for kind in manifest.config.features for shard in manifest.shards(kind)]
-    if sum(shard.bytes for shard in shards) > LOOK_UP_TO:
+    if sum(shard.bytes for shard in shards) > MOST_BYTES:
         return unknown
     console.log("a shard is damaged; looking for it")
     for shard in shards:

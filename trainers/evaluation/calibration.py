@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 LOWEST_SHARE = 1e-3
-"""Of the neighbours' votes, before the logarithm: no vote among k neighbours is not a probability of zero."""
+"""Lower bound of the neighbours' votes: no vote among k neighbours is not a probability of zero."""
 
 UNKNOWN_GENRE = -50.0
 """Log-probability of a genre that the fitted rows do not have."""
@@ -28,7 +28,7 @@ _ORDINARY = (0.1, 100.0)
 
 
 def class_scores(pipeline: "Pipeline", method: str, values: np.ndarray, classes: int) -> np.ndarray:
-    """Scores whose softmax, at some temperature, are probabilities; the prediction is their argmax.
+    """Return scores whose softmax, at some temperature, gives probabilities; the prediction is their argmax.
 
     Args:
       pipeline: fitted.
@@ -50,7 +50,7 @@ def class_scores(pipeline: "Pipeline", method: str, values: np.ndarray, classes:
 
 
 def log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """log softmax(scores / temperature), float32 [n, classes], at least UNKNOWN_GENRE."""
+    """Return log softmax(scores / temperature), float32 [n, classes], at least UNKNOWN_GENRE."""
     from scipy.special import log_softmax
 
     scaled = np.asarray(scores, np.float64) / temperature
@@ -58,14 +58,14 @@ def log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def log_loss(scores: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Mean negative log-probability of the true labels."""
+    """Return the mean negative log-probability of the true labels."""
     return float(-log_probabilities(scores, temperature)[np.arange(len(labels)), labels].mean(dtype=np.float64))
 
 
 def fit_score_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the lowest log loss; the argmax does not depend on it.
+    """Return the temperature with the lowest log loss; the argmax does not depend on it.
 
-    Rows whose own genre has no score say nothing about it. The loss is that without the floor of `log_probabilities`:
+    Rows whose own genre has no score are left out. The loss is that without the floor of `log_probabilities`:
     with it, all temperatures look alike to scores that are far apart.
     """
     from scipy.optimize import minimize_scalar
@@ -84,7 +84,7 @@ def fit_score_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _log_range(values: np.ndarray) -> tuple[float, float]:
-    """Where the logarithm of 1 / temperature is looked for; `values` are scores, -inf where there is none."""
+    """Bounds of log(1 / temperature) for the search; `values` are scores, -inf where there is none."""
     below = values.max(axis=1, keepdims=True) - values
     spread = float(np.sqrt(np.mean(np.square(below[np.isfinite(below)])))) or 1.0
     low, high = _LOG_RANGE
@@ -96,7 +96,7 @@ LOG_RANGE = (-5.0, 5.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a model's log-probabilities become calibrated ones: log softmax(log-probabilities / temperature).
+    """The calibration of a model's log-probabilities: log softmax(log-probabilities / temperature).
 
     Attributes:
       temperature: 1 leaves them as they are.
@@ -107,16 +107,12 @@ class Calibration:
     fitted: bool = False
 
     def apply(self, log_probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities float64 [n, classes] of log-probabilities [n, classes]."""
+        """Return probabilities float64 [n, classes] of log-probabilities [n, classes]."""
         return np.exp(log_softmax(np.asarray(log_probabilities, np.float64) / self.temperature))
 
 
 def calibrate(run: str, model: str) -> Calibration:
-    """The temperature for a run's model, from what it said about its own validation tracks.
-
-    Args:
-      run: of fma train.
-      model: its model's name.
+    """Fit the temperature of a Keras run's model to its predictions for its own validation tracks.
 
     Raises:
       FmaError: its validation predictions are damaged.
@@ -130,7 +126,7 @@ def calibrate(run: str, model: str) -> Calibration:
 
 
 def fit_temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the lowest log loss on some tracks and one more whose genre is anybody's guess.
+    """Return the temperature with the lowest log loss on some tracks and one more with all genres equally likely.
 
     Without that one, a small split whose tracks are all right would make every answer certain.
 

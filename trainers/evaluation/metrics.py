@@ -1,4 +1,4 @@
-"""How good a model is, from its windows' log-probabilities: by window and by track, which is what counts; intervals."""
+"""Metrics of a model from its windows' log-probabilities, by window and by track; intervals and comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,19 @@ from transforms.errors import FmaError
 Z95 = 1.959963984540054
 """97.5th percentile of the standard normal."""
 
+RESAMPLES = 2000
+"""Of the bootstrap."""
+
+CALIBRATION_BINS = 15
+
+LOWEST = -100.0
+"""Log-probabilities are raised to this: one window's certain "never" must not overrule a track's other windows."""
+
+_CHUNK = 1 << 20
+
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a share (Wilson, 1927): honest for few tracks, and where all are right.
-
-    Args:
-      right: how often it holds.
-      count: of how many, at least 1.
-    """
+    """Return Wilson's 95% interval of the share right / count (Wilson, 1927), which also holds for few or all right."""
     share, z2 = right / count, Z95 * Z95
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     reach = Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
@@ -27,12 +32,10 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
 
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
-    """p-value of McNemar's exact test, two-sided: of the tracks that only one of two models gets right, are those that
-    go to one model as many as a fair coin would give it?
+    """Return the two-sided p-value of McNemar's exact test: is one of two models right more often than the other?
 
     Args:
-      one: bool [tracks], whether the first model is right.
-      other: the same of the second model.
+      one, other: bool [tracks], whether the first and the second model are right.
     """
     from scipy.special import bdtr
 
@@ -43,7 +46,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values after Holm's correction for testing that many (Holm, 1979), in the same order."""
+    """Return the p-values after Holm's correction for multiple tests (Holm, 1979), in the same order."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -52,27 +55,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def difference(one: np.ndarray, other: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95% interval of `accuracy of one - accuracy of other`, from a paired bootstrap over the tracks.
+def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return the 95% interval of `accuracy of one - accuracy of other`, from a paired bootstrap over the tracks.
 
     Args:
-      one: bool [tracks], whether the first model is right.
-      other: the same of the second model.
-      seed: of the draws.
+      one, other: bool [tracks], whether the first and the second model are right.
     """
-    low, high = bootstrap(one.astype(np.float64) - other, np.ones(len(one)), RESAMPLES, seed)
+    low, high = bootstrap(one.astype(np.float64) - other, np.ones(len(one)), RESAMPLES, seed=0)
     return low, high
-
-
-RESAMPLES = 2000
-"""Of the bootstrap."""
-
-CALIBRATION_BINS = 15
-
-LOWEST = -100.0
-"""Log-probabilities are raised to this: one window's certain "never" must not overrule a track's other windows."""
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +88,15 @@ def evaluate(
     track_ids: np.ndarray,
     genres: list[str],
     *,
-    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """All metrics of an evaluation, ready for json.dumps.
+    """Return all metrics of an evaluation, ready for json.dumps.
 
     Args:
       log_probabilities: float [windows, classes].
       labels: int [windows], indices into genres.
       track_ids: int [windows].
       genres: the classes' names.
-      resamples: of the bootstrap.
       seed: of the bootstrap.
 
     Returns:
@@ -135,9 +123,9 @@ def evaluate(
     hits = np.bincount(tracks.of_window, right, minlength=count)
     return {
         "per_track": describe(tracks.log_probabilities, tracks.labels, genres)
-        | {"interval": bootstrap(right_tracks, np.ones(count), resamples, seed), "tracks": count},
+        | {"interval": bootstrap(right_tracks, np.ones(count), RESAMPLES, seed), "tracks": count},
         "per_window": describe(log_probabilities, labels, genres)
-        | {"interval": bootstrap(hits, windows, resamples, seed), "tracks": count, "records": len(labels)},
+        | {"interval": bootstrap(hits, windows, RESAMPLES, seed), "tracks": count, "records": len(labels)},
     }
 
 
@@ -149,7 +137,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def checked(log_probabilities: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """The log-probabilities as float64, at least LOWEST; the errors of `evaluate`."""
+    """Return the log-probabilities as float64, at least LOWEST; raise the errors of `evaluate`."""
     values = np.asarray(log_probabilities, np.float64)
     if not len(values) or values.shape != (len(labels), classes):
         raise ValueError(f"log-probabilities of shape {values.shape} for {len(labels)} labels and {classes} genres")
@@ -161,7 +149,7 @@ def checked(log_probabilities: np.ndarray, labels: np.ndarray, classes: int) -> 
 
 
 def by_track(log_probabilities: np.ndarray, labels: np.ndarray, track_ids: np.ndarray) -> Tracks:
-    """Combines each track's windows: the mean of their log-probabilities, scaled to a sum of 1 again.
+    """Combine each track's windows: the mean of their log-probabilities, scaled to a sum of 1 again.
 
     Args:
       log_probabilities: float [windows, classes].
@@ -183,7 +171,7 @@ def by_track(log_probabilities: np.ndarray, labels: np.ndarray, track_ids: np.nd
 
 
 def describe(log_probabilities: np.ndarray, labels: np.ndarray, genres: list[str]) -> dict[str, Any]:
-    """The metrics that need no resampling; see `evaluate`."""
+    """Return the metrics that need no resampling; see `evaluate`."""
     confusion = confusion_matrix(labels, log_probabilities.argmax(axis=1), len(genres))
     scores = genre_scores(confusion)
     present = scores["support"] > 0
@@ -197,13 +185,13 @@ def describe(log_probabilities: np.ndarray, labels: np.ndarray, genres: list[str
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int [classes, classes]: how often each true class (row) was taken for each class (column)."""
+    """Count how often each true class (row) was predicted as each class (column), int [classes, classes]."""
     cells = np.asarray(labels, np.int64) * classes + predicted
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def genre_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """precision, recall, f1 (float) and support (int) by class, [classes]; 0 where there is nothing to divide by."""
+    """Return precision, recall, f1 (float) and support (int) by class, [classes]; 0 instead of a division by 0."""
     right = np.diag(confusion).astype(np.float64)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     return {
@@ -215,7 +203,7 @@ def genre_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error (Guo et al., 2017): how far confidence and accuracy lie apart.
+    """Return the expected calibration error (Guo et al., 2017): the distance between confidence and accuracy.
 
     Predictions are grouped by the probability of the predicted class into 15 bins of equal width; the mean over bins of
     |accuracy - mean probability|, weighted by the predictions in the bin. 0 is perfect, 1 the worst.
@@ -228,7 +216,7 @@ def calibration_error(log_probabilities: np.ndarray, labels: np.ndarray) -> floa
 
 
 def bootstrap(hits: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> list[float]:
-    """95% interval of an accuracy: percentiles over resamples of the tracks, drawn with replacement.
+    """Return a 95% interval of an accuracy: percentiles over resamples of the tracks, drawn with replacement.
 
     Args:
       hits: float [tracks], right predictions of each track.

@@ -25,11 +25,7 @@ def pool_moments(maps: Sequence[keras.KerasTensor], axes: tuple[int, ...]) -> ke
 
     Both average over windows as they do over positions: that is why mean squares and not deviations are stored.
 
-    Args:
-      maps: activations [batch, ..., channels].
-
-    Returns:
-      float32 [batch, 2 x the channels of all maps], also where the maps are in half precision.
+    Each map is [batch, ..., channels]; the result float32 [batch, 2 x all channels], also for maps in half precision.
     """
     maps = [ops.cast(values, "float32") for values in maps]
     means = [ops.mean(values, axis=axes) for values in maps]

@@ -19,40 +19,30 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     Frequency is not averaged: the place of a pattern on the mel axis matters, its time does not. So a depthwise
     convolution as tall as the map weighs the bands of each channel, and only time is pooled.
 
-    Args:
-      model_input: shape (n_mels, frames).
-      options: width and dropout are used.
-
-    Returns:
-      float32 [batch, n_mels, frames] -> logits float32 [batch, classes].
+    Of the options, width and dropout are used.
     """
     import keras
     from keras import layers
 
     from trainers.models.layers import batch_norm
 
+    def convolution(x: "keras.KerasTensor", channels: int, size: int, strides: int = 1) -> "keras.KerasTensor":
+        conv = layers.Conv2D(options.scaled(channels), size, strides=strides, padding="same", use_bias=False)
+        return layers.ReLU()(batch_norm(conv(x)))
+
     inputs = keras.Input(model_input.shape, name="mel")
     x = layers.Reshape((*model_input.shape, 1))(inputs)
-    x = _convolution(x, options.scaled(STEM), 5, strides=2)
+    x = convolution(x, STEM, 5, strides=2)
     for channels in BLOCKS:
         x = layers.MaxPooling2D(2, padding="same")(x)
-        x = _convolution(x, options.scaled(channels), 3)
-        x = _convolution(x, options.scaled(channels), 3)
+        x = convolution(convolution(x, channels, 3), channels, 3)
     x = layers.MaxPooling2D(2, padding="same")(x)
-    x = _convolution(x, options.scaled(TOP), 3)
+    x = convolution(x, TOP, 3)
     x = layers.DepthwiseConv2D((x.shape[1], 1), use_bias=False, name="over_frequency")(x)
     x = layers.ReLU()(batch_norm(x))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     x = layers.Dropout(options.dropout_or(DROPOUT))(x)
     return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="mel_cnn")
-
-
-def _convolution(x: "keras.KerasTensor", channels: int, size: int, strides: int = 1) -> "keras.KerasTensor":
-    from keras import layers
-
-    from trainers.models.layers import batch_norm
-
-    return layers.ReLU()(batch_norm(layers.Conv2D(channels, size, strides=strides, padding="same", use_bias=False)(x)))
 
 
 SPEC = ModelSpec(

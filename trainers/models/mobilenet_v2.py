@@ -25,13 +25,8 @@ DROPOUT = 0.5
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
     """Build the model: an image of fixed contrast in all three colours, MobileNetV2, moments, head.
 
-    Args:
-      model_input: shape (n_mels, frames).
-      options: weights ("imagenet", a file, or "none" for random ones: a control that shows what the weights are worth),
-        dropout and image_size are used.
-
-    Returns:
-      float32 [batch, n_mels, frames] -> logits float32 [batch, classes].
+    Of the options, dropout, image_size and weights are used: "imagenet", a file, or "none" for random ones, a control
+    that shows what the weights are worth.
 
     Raises:
       UsageError: the weights cannot be fetched or do not fit, or the image is too small.
@@ -56,10 +51,8 @@ def _backbone(options: ModelOptions) -> "keras.Model":
     shape = (options.image_size, options.image_size, 3)
     network = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
     if options.weights != "none":
-        given = options.weights not in ("", "imagenet")
-        pretrained.load_into(
-            network, options.weights if given else pretrained.imagenet_file(), "MobileNetV2 1.0 without top"
-        )
+        path = pretrained.imagenet_file() if options.weights in ("", "imagenet") else options.weights
+        pretrained.load_into(network, path, "MobileNetV2 1.0 without top")
     return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
 
 

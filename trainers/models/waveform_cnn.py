@@ -1,8 +1,8 @@
-"""waveform_cnn: the small 1D network on raw audio that articles on FMA start from, kept as the reference.
+"""waveform_cnn: the small 1D network on raw audio of many articles on FMA, kept as the reference.
 
 It sees 10,000 samples (0.45 s) at a time: a random crop of the window in training, several fixed crops in evaluation,
-whose log-probabilities are averaged. Two thirds of a track are never looked at, and nearly all of its 16 million
-parameters sit in the first dense layer; see waveform_resnet for what to use instead.
+whose log-probabilities are averaged. Two thirds of a track are never seen, and nearly all of its 16 million
+parameters are in the first dense layer; waveform_resnet is the better choice.
 """
 
 from typing import TYPE_CHECKING
@@ -18,14 +18,9 @@ DROPOUT = 0.5
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """Build the network over crops.
+    """Build the network over crops; a window shorter than a crop is taken whole.
 
-    Args:
-      model_input: shape (samples,); a shorter window than a crop is taken whole.
-      options: width, dropout and seed are used.
-
-    Returns:
-      float32 [batch, samples] -> logits float32 [batch, classes].
+    Of the options, width, dropout and seed are used.
     """
     import keras
 

@@ -17,45 +17,30 @@ DROPOUT = 0.3
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
-    """Build stem, residual blocks, mean and max over time.
-
-    Args:
-      model_input: shape (samples,).
-      options: width and dropout are used.
-
-    Returns:
-      float32 [batch, samples] -> logits float32 [batch, classes].
-    """
+    """Build stem, residual blocks, mean and max over time; of the options, width and dropout are used."""
     import keras
-    from keras import layers
-
-    inputs = keras.Input(model_input.shape, name="raw")
-    x = layers.Reshape((*model_input.shape, 1))(inputs)
-    for channels in STEM:
-        x = layers.ReLU()(_convolution(x, options.scaled(channels), strides=3))
-    for channels in BLOCKS:
-        x = _block(x, options.scaled(channels))
-    x = layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
-    x = layers.Dropout(options.dropout_or(DROPOUT))(x)
-    return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="waveform_resnet")
-
-
-def _block(x: "keras.KerasTensor", channels: int) -> "keras.KerasTensor":
-    """Add two convolutions beside a shortcut, then pool to a third of the length."""
-    from keras import layers
-
-    shortcut = x if x.shape[-1] == channels else _convolution(x, channels, size=1)
-    x = layers.ReLU()(_convolution(x, channels))
-    x = layers.ReLU()(layers.Add()([_convolution(x, channels), shortcut]))
-    return layers.MaxPooling1D(3, padding="same")(x)
-
-
-def _convolution(x: "keras.KerasTensor", channels: int, size: int = 3, strides: int = 1) -> "keras.KerasTensor":
     from keras import layers
 
     from trainers.models.layers import batch_norm
 
-    return batch_norm(layers.Conv1D(channels, size, strides=strides, padding="same", use_bias=False)(x))
+    def convolution(x: "keras.KerasTensor", channels: int, size: int = 3, strides: int = 1) -> "keras.KerasTensor":
+        return batch_norm(layers.Conv1D(channels, size, strides=strides, padding="same", use_bias=False)(x))
+
+    def block(x: "keras.KerasTensor", channels: int) -> "keras.KerasTensor":
+        shortcut = x if x.shape[-1] == channels else convolution(x, channels, size=1)
+        x = layers.ReLU()(convolution(x, channels))
+        x = layers.ReLU()(layers.Add()([convolution(x, channels), shortcut]))
+        return layers.MaxPooling1D(3, padding="same")(x)
+
+    inputs = keras.Input(model_input.shape, name="raw")
+    x = layers.Reshape((*model_input.shape, 1))(inputs)
+    for channels in STEM:
+        x = layers.ReLU()(convolution(x, options.scaled(channels), strides=3))
+    for channels in BLOCKS:
+        x = block(x, options.scaled(channels))
+    x = layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
+    x = layers.Dropout(options.dropout_or(DROPOUT))(x)
+    return keras.Model(inputs, layers.Dense(classes, dtype="float32", name="logits")(x), name="waveform_resnet")
 
 
 SPEC = ModelSpec(

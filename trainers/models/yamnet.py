@@ -22,12 +22,7 @@ LARGEST_KERNEL = 1 << 24
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
     """Build the model: resampling to 16 kHz, log-mel patches, YAMNet, moments over the patches, head.
 
-    Args:
-      model_input: shape (samples,) and the sample rate.
-      options: weights (a .keras file of YAMNet) and dropout are used.
-
-    Returns:
-      float32 [batch, samples] -> logits float32 [batch, classes].
+    Of the options, weights (a .keras file of YAMNet) and dropout are used.
 
     Raises:
       UsageError: no weights are given, they are not YAMNet's, or the sample rate cannot be resampled.
@@ -35,23 +30,18 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     import keras
     from keras import ops
 
-    from trainers.models.layers import BANDS, PATCH, LogMelPatches, Resample, attach_head, pool_moments
+    from trainers.models import layers
 
-    _check_rate(model_input.sample_rate)
+    rate = model_input.sample_rate
+    if layers.resampling_size(rate, layers.YAMNET_RATE) > LARGEST_KERNEL:
+        raise UsageError(f"yamnet cannot resample from {rate} Hz: ingest with --sample-rate 22050, 16000 or 44100")
     network = load_yamnet(options.weights)
     inputs = keras.Input(model_input.shape, name="raw")
-    patches = LogMelPatches(name="patches")(Resample(model_input.sample_rate, name="resample")(inputs))
-    embeddings = network(ops.reshape(patches, (-1, PATCH, BANDS)))
+    patches = layers.LogMelPatches(name="patches")(layers.Resample(rate, name="resample")(inputs))
+    embeddings = network(ops.reshape(patches, (-1, layers.PATCH, layers.BANDS)))
     by_window = ops.reshape(embeddings, (-1, patches.shape[1], DIMENSIONS))
-    front = keras.Model(inputs, pool_moments([by_window], (1,)), name="front")
-    return attach_head(front, classes, options, name="yamnet", dropout=DROPOUT)
-
-
-def _check_rate(rate: int) -> None:
-    from trainers.models.layers import YAMNET_RATE, resampling_size
-
-    if resampling_size(rate, YAMNET_RATE) > LARGEST_KERNEL:
-        raise UsageError(f"yamnet cannot resample from {rate} Hz: ingest with --sample-rate 22050, 16000 or 44100")
+    front = keras.Model(inputs, layers.pool_moments([by_window], (1,)), name="front")
+    return layers.attach_head(front, classes, options, name="yamnet", dropout=DROPOUT)
 
 
 def load_yamnet(path: str) -> "keras.Model":
