@@ -3,16 +3,13 @@
 Features are normalised: log-mel with mean 0 in each band; raw in [-1, 1).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 
+from trainers.runs.normalization import Transform
 from transforms.config import DatasetConfig
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 QUANTILES = 4096
 """Of the beta distribution: one of them is drawn instead of a value, since XLA cannot draw from a beta distribution."""
@@ -45,7 +42,7 @@ class Augmentation:
     spec_augment: bool = True
     units_per_db: float | tuple[float, ...] = 1 / 15
 
-    def augment(self, features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+    def augment(self, features: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Augment a batch; equal arguments give equal results.
 
         Args:
@@ -56,8 +53,6 @@ class Augmentation:
         Returns:
           (features, labels) of the same shapes and dtypes; labels are soft where mixup is on.
         """
-        import tensorflow as tf
-
         gain_seed, mixup_seed, mask_seed = split_seed(tf.cast(seed, tf.int64), 3)
         is_mel = features.shape.rank == 3
         if self.gain_db:
@@ -70,15 +65,13 @@ class Augmentation:
 
 
 def change_gain(
-    features: "tf.Tensor", seed: "tf.Tensor", gain_db: float, units_per_db: float | tuple[float, ...]
-) -> "tf.Tensor":
+    features: tf.Tensor, seed: tf.Tensor, gain_db: float, units_per_db: float | tuple[float, ...]
+) -> tf.Tensor:
     """Make each record louder or softer by -gain_db to gain_db, evenly distributed.
 
     A gain adds the same number of dB to all of a log-mel, which is `units_per_db` times as many normalised units; raw
     samples are multiplied by 10 ** (dB / 20) and clipped to [-1, 1].
     """
-    import tensorflow as tf
-
     db = gain_db * (2 * uniform([features.shape[0]], seed) - 1)
     if features.shape.rank == 3:
         units = tf.reshape(tf.constant(units_per_db, tf.float32), [1, -1, 1])
@@ -87,19 +80,18 @@ def change_gain(
     return tf.clip_by_value(features * factor, -1, 1)
 
 
-def mix(features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor", alpha: float) -> tuple["tf.Tensor", "tf.Tensor"]:
+def mix(features: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Apply mixup (Zhang et al., 2018): lambda of each record and 1 - lambda of its neighbour, labels too.
 
     lambda is drawn for each record from Beta(alpha, alpha). The batch is shuffled, so any neighbour is a random one.
     """
-    import tensorflow as tf
     from scipy.special import betaincinv
 
     quantiles = betaincinv(alpha, alpha, (np.arange(QUANTILES) + 0.5) / QUANTILES)
     drawn = tf.cast(uniform([features.shape[0]], seed) * QUANTILES, tf.int32)
     share = tf.gather(tf.constant(quantiles, tf.float32), drawn)
 
-    def blend(values: "tf.Tensor") -> "tf.Tensor":
+    def blend(values: tf.Tensor) -> tf.Tensor:
         own = tf.cast(tf.reshape(share, [-1] + [1] * (values.shape.rank - 1)), values.dtype)
         other = tf.roll(values, 1, axis=0)
         return other + own * (values - other)
@@ -107,10 +99,8 @@ def mix(features: "tf.Tensor", labels: "tf.Tensor", seed: "tf.Tensor", alpha: fl
     return blend(features), blend(labels)
 
 
-def mask(features: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
+def mask(features: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Apply SpecAugment (Park et al., 2019) without its time warp: masked bands and frames become 0, the mean."""
-    import tensorflow as tf
-
     _, bands, frames = features.shape
     band_seed, frame_seed = split_seed(seed, 2)
     hidden_bands = _draw_masks(features.shape[0], bands, FREQUENCY_MASKS, FREQUENCY_SHARE, band_seed)
@@ -119,10 +109,8 @@ def mask(features: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
     return tf.where(hidden, tf.zeros([], features.dtype), features)
 
 
-def _draw_masks(batch: int, size: int, masks: int, share: float, seed: "tf.Tensor") -> "tf.Tensor":
+def _draw_masks(batch: int, size: int, masks: int, share: float, seed: tf.Tensor) -> tf.Tensor:
     """Draw masks, bool [batch, size]: widths even over 0 to share * size, then even over the places that fit."""
-    import tensorflow as tf
-
     widest = int(share * size)
     drawn = uniform([2, batch, masks, 1], seed)
     width = tf.floor(drawn[0] * (widest + 1))
@@ -131,39 +119,25 @@ def _draw_masks(batch: int, size: int, masks: int, share: float, seed: "tf.Tenso
     return tf.reduce_any((places >= start) & (places < start + width), axis=1)
 
 
-def uniform(shape: list[int], seed: "tf.Tensor") -> "tf.Tensor":
+def uniform(shape: list[int], seed: tf.Tensor) -> tf.Tensor:
     """Draw float32 numbers, even over [0, 1), from 32 random bits each: TensorFlow's own differ under XLA."""
-    import tensorflow as tf
-
     bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, "philox")
     bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))  # 24 remain, which a float32 holds exactly
     return tf.cast(bits, tf.float32) * 2.0**-24
 
 
-def split_seed(seed: "tf.Tensor", count: int) -> "list[tf.Tensor]":
+def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     """Derive so many seeds from one, integers [2] each, below SEEDS."""
-    import tensorflow as tf
-
     return tf.unstack(tf.random.split(seed, count, "philox") % SEEDS)
 
 
-def seed_stream(seed: int) -> "tf.data.Dataset":
+def seed_stream(seed: int) -> tf.data.Dataset:
     """Return endless seeds for `augment`, int64 [2], other ones in every epoch; zip it with the batches."""
-    import tensorflow as tf
-
     return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
 
 
-def units_per_db(
-    normalize: Callable[[dict[str, "tf.Tensor"]], dict[str, "tf.Tensor"]], config: DatasetConfig
-) -> tuple[float, ...]:
-    """Return the normalised units of 1 dB in each band of log-mel: 1 / the band's standard deviation.
-
-    Args:
-      normalize: the dataset's transform graph, {"mel": uint8 [batch, n_mels, frames]} -> {"mel": float32, same shape}.
-    """
-    import tensorflow as tf
-
+def units_per_db(normalize: Transform, config: DatasetConfig) -> tuple[float, ...]:
+    """Return the normalised units of 1 dB in each band of log-mel: 1 / the band's standard deviation."""
     steps = np.zeros((2, config.n_mels, config.window_frames), np.uint8)
     steps[1] = 255
     low, high = np.asarray(normalize({"mel": tf.constant(steps)})["mel"])[:, :, 0]

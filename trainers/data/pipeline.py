@@ -1,11 +1,11 @@
 """tf.data pipelines: shards -> serialized records -> (cache) -> (shuffle) -> batches -> tensors."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trainers.data.augment import units_per_db
 from trainers.runs.normalization import load_transform
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
@@ -42,7 +42,7 @@ PARALLEL_SHARDS = 16
 """Shards that are read at once. A constant, since the order of an evaluation depends on it."""
 
 REMOTE_BUFFER = 8 << 20
-"""Bytes that are asked for at once from an address, where each request has to wait for its answer."""
+"""Bytes for each request to an address, where each has to wait for its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list
 
 
 def _check_sizes(dataset: str, shards: list[ShardFile]) -> None:
-    # TensorFlow takes a file that ends inside a record's header for one that ends before it, and says nothing.
+    # TensorFlow takes a file that ends inside a record's header for one that ends before it, without an error.
     for shard in shards:
         path = storage.join(dataset, shard.path)
         try:
@@ -121,8 +121,7 @@ def plan_memory(records: int, size: int, memory: int, cache: Cache, shuffle: boo
     """Decide what of a split to keep in memory.
 
     Args:
-      records: in the split.
-      size: bytes of its shards.
+      size: bytes of the split's shards.
       memory: free bytes.
       cache: "auto" caches a split that fits into its share of the memory.
       shuffle: whether records are shuffled: all of them among each other where the split is cached (the buffer then
@@ -141,10 +140,11 @@ def available_memory(root: str = "/") -> int:
     Args:
       root: folder that holds proc/ and sys/.
     """
-    amounts = [_control_group(root, *names) for names in _CGROUPS] + [_kernel_estimate(root)]
-    known = [amount for amount in amounts if amount is not None]
+    amounts = [_control_group(root, *names) for names in _CGROUPS]
+    amounts += [int(kb) * 1024 for kb in re.findall(r"(?m)^MemAvailable: +(\d+)", _read_text(root, "proc/meminfo"))]
     # Where there is neither (macOS), half of what is built in.
-    return min(known) if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min((amount for amount in amounts if amount is not None), default=installed // 2)
 
 
 def _read_text(root: str, name: str) -> str:
@@ -153,13 +153,6 @@ def _read_text(root: str, name: str) -> str:
             return file.read()
     except FileNotFoundError:
         return ""
-
-
-def _kernel_estimate(root: str) -> int | None:
-    for line in _read_text(root, "proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) -> int | None:
@@ -174,9 +167,6 @@ def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) ->
 
 def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options: ReadOptions) -> "tf.data.Dataset":
     """Return one epoch of a split as batches; iterate inside `translate_read_errors`, which names a damaged shard.
-
-    Args:
-      dataset: local path or gs:// address.
 
     Returns:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
@@ -216,8 +206,6 @@ def read_serialized(
     """Read the shards' serialized records, from several shards at once.
 
     Args:
-      dataset: local path or gs:// address.
-      seed: of the shards' order.
       shuffle: take the shards in a new order every epoch.
       ordered: the same order of records every time, for the same order of shards.
 
@@ -299,9 +287,6 @@ class Inputs:
     """The records of a kind in a dataset, and how they become a model's input.
 
     Attributes:
-      dataset: its path.
-      manifest: its manifest.
-      kind: feature kind.
       normalize: a batch of records -> float32 [batch, ...].
       units_per_db: normalised units of 1 dB in each band of a mel; () for raw.
     """
@@ -340,5 +325,7 @@ def open_inputs(dataset: str, manifest: Manifest, kind: str, run: str) -> Inputs
 
     if kind == "raw":
         return Inputs(dataset, manifest, kind, lambda batch: tf.cast(batch["raw"], tf.float32) / 32768)
+    from trainers.data.augment import units_per_db
+
     graph = load_transform(run, kind)
     return Inputs(dataset, manifest, kind, lambda batch: graph(batch)[kind], units_per_db(graph, manifest.config))

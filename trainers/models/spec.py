@@ -12,9 +12,9 @@ Some models are `transfer models`: exactly two nested models, `front` (pretraine
     head    features -> logits
 
 The features are moments (means and mean squares), so the mean of the features of a track's windows is the feature of
-the whole track. A phase with `train="head"` runs the front once over the dataset and trains the head on its stored
-features, which takes seconds; `front_of(model)` and `head_of(model)` give the two parts, which share their weights with
-the whole model. Before such a phase the loop hands the training features to `standardise(head, features)`.
+the whole track. A phase with `train="head"` runs the front once over the dataset, calls `standardise(head, features)`
+with the training features, and trains the head on stored features, which takes seconds. `front_of(model)` and
+`head_of(model)` share their weights with the whole model.
 """
 
 from collections.abc import Callable

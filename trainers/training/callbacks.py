@@ -51,10 +51,8 @@ class Checkpointer(keras.callbacks.Callback):
     """Commits each epoch to the run directory, keeps the best model, and stops where validation no longer improves.
 
     Args:
-      run: its folder.
       state: at the start; the attribute `state` is the one after the last epoch.
       model: the whole model, for model.keras; the one that is trained may be a part of it.
-      phase: that is trained.
       validated: whether there are validation losses to compare; without, the last epoch's model is kept.
     """
 

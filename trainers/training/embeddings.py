@@ -55,12 +55,8 @@ def embed_split(
     """Return features of a split's records, from the run where it has them; None for a split without records.
 
     Args:
-      run: the run directory.
       phase: its name; features of another phase may come from another front.
       front: record batch -> features; see `inference_function`.
-      inputs: the dataset's.
-      split: one of the splits.
-      batch_size: records at a time.
     """
     if not count_records(inputs.manifest, inputs.kind, split):
         return None
@@ -82,9 +78,6 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
 
     Args:
       forward: see `inference_function`.
-      inputs: the dataset's.
-      split: one of the splits.
-      batch_size: records at a time.
       title: of the progress bar.
 
     Raises:

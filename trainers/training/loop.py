@@ -45,10 +45,7 @@ class Job:
     """A plan with all that it needs to run.
 
     Attributes:
-      plan: what is trained on what, and how.
-      device: where.
       model: the whole model, built in the device's scope.
-      inputs: of the dataset.
       counts: training records by label, int64 [classes].
     """
 

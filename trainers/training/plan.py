@@ -62,16 +62,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained on what, and how.
-
-    Attributes:
-      options: the user's.
-      spec: the model's row.
-      phases: with the user's settings.
-      model_options: with the user's settings.
-      manifest: the dataset's.
-      config: what config.json will say, without the device.
-    """
+    """What is trained on what, and how; `config` is the config.json to be, without the device."""
 
     options: TrainOptions
     spec: ModelSpec
@@ -123,11 +114,7 @@ def check_dataset(plan: Plan, *, new: bool) -> None:
 
 
 def choose_model_options(spec: ModelSpec, options: TrainOptions) -> ModelOptions:
-    """Return the model's options.
-
-    Raises:
-      UsageError: the model takes no weights.
-    """
+    """Return the model's options; UsageError where weights are given to a model that takes none."""
     if options.weights and spec.default_weights is None:
         raise UsageError(f"{spec.name} takes no --weights: it is trained from scratch")
     given = _given(options, "dropout", "width", "image_size")

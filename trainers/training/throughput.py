@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trainers.data.augment import Augmentation, seed_stream
 from trainers.data.errors import translate_read_errors
 from trainers.data.pipeline import (
     Budget,
@@ -21,7 +20,7 @@ from trainers.data.pipeline import (
     read_serialized,
 )
 from trainers.models import find_model
-from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of
+from trainers.models.spec import ModelInput, ModelOptions, front_of
 from transforms.dataset.manifest import Manifest, ShardFile, load
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -39,16 +38,7 @@ Epoch = Callable[["tf.data.Dataset"], object]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some shards of one split, to measure with.
-
-    Attributes:
-      dataset: its path.
-      manifest: its manifest.
-      kind: feature kind.
-      shards: at least a batch of records.
-      batch_size: records in a batch.
-      wanted: records to take before the clock is read.
-    """
+    """Some shards of one split, to measure with; `wanted` records are taken before the clock is read."""
 
     dataset: str
     manifest: Manifest
@@ -73,9 +63,7 @@ class Stage:
     """The pipeline up to and including a stage, as it was measured.
 
     Attributes:
-      name: of the stage.
-      records_per_s: of the pipeline so far.
-      ms: milliseconds for each record so far.
+      ms: milliseconds for each record.
       added_ms: milliseconds more than the slowest stage before it; 0 where it works while that one does.
     """
 
@@ -91,8 +79,6 @@ class TrainingStep:
 
     Attributes:
       name: of the model.
-      records_per_s: of the step alone.
-      step_ms: milliseconds for each step.
       idle: share of the time in which the step waits for its input, where the pipeline feeds it.
     """
 
@@ -104,13 +90,7 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """All measurements.
-
-    Attributes:
-      stages: in order; the last one is the training step where a model was measured.
-      bottleneck: name of a stage.
-      model: its training step, or None.
-    """
+    """All measurements; the last stage is the training step where a model was measured."""
 
     stages: list[Stage]
     bottleneck: str
@@ -225,6 +205,8 @@ def _augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
     """Batches of (float32 [batch, ...], float32 [batch, classes]), normalised, with every augmentation switched on."""
     import tensorflow as tf
 
+    from trainers.data.augment import Augmentation, seed_stream
+
     normalize, augment = _normalizer(sample), Augmentation().augment
     classes = len(sample.manifest.labels)
 
@@ -253,7 +235,7 @@ def exhaust(dataset: "tf.data.Dataset") -> None:
 
 def epochs_for(wanted: int, records: int) -> int:
     """Return how many epochs of so many records give those that are wanted: starting to read costs up to 0.1 s."""
-    return max(1, math.ceil(wanted / records))
+    return math.ceil(wanted / records)
 
 
 def time_passes(run_pass: Callable[[], None], seconds: float) -> float:
@@ -298,11 +280,10 @@ def time_training_step(
 def _steps_within(epoch: Epoch, batches: "tf.data.Dataset", seconds: float) -> int:
     """So many steps that they fill the time."""
     epoch(batches.take(1))  # builds, compiles and fills the cache
-    steps = 1
-    while True:
+    steps = 2
+    while _time(epoch, batches.take(steps)) < seconds:
         steps *= 2
-        if _time(epoch, batches.take(steps)) >= seconds:
-            return steps
+    return steps
 
 
 def _time_step(epoch: Epoch, batches: "tf.data.Dataset", steps: int) -> float:
@@ -322,10 +303,11 @@ def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
     from trainers.training.objective import trainable_view
 
     spec = find_model(name)
-    shown = "" if spec.default_weights is None else weights or "none"
+    weights = weights or ("" if spec.default_weights is None else "none")
     inputs = ModelInput.of(sample.kind, sample.manifest.config)
-    model = spec.build(inputs, len(sample.manifest.labels), ModelOptions(weights=weights or shown))
-    phase = last_phase(spec)
+    model = spec.build(inputs, len(sample.manifest.labels), ModelOptions(weights=weights))
+    # The last phase in which records go through the whole model.
+    phase = next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)
     if phase is None:
         front = front_of(model)
         return lambda batches: front.predict(batches.map(lambda values, _: values), verbose=0)
@@ -333,8 +315,3 @@ def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
         phase.prepare(model)
     view = trainable_view(model, phase, sample.batched_records // sample.batch_size, "auto")
     return lambda batches: view.fit(batches, epochs=1, shuffle=False, verbose=0)
-
-
-def last_phase(spec: ModelSpec) -> Phase | None:
-    """Return the last phase that trains the whole model on records; None where only the head is ever trained."""
-    return next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)

@@ -86,7 +86,7 @@ def test_every_epoch_and_every_seed_gives_other_batches_and_the_same_seed_the_sa
 
 
 def test_validation_is_the_mean_over_all_its_records(inputs):
-    """Also where the last batch is filled up: 10 records in batches of 4."""
+    """Also where the last batch is padded: 10 records in batches of 4."""
     import keras
 
     validation = record_examples(inputs, PLAIN, 4, COUNTS, seed=0, reproducible=True).validation

@@ -1,4 +1,4 @@
-"""trainers/models/yamnet.py and audio_layers.py: the front end against references, and the weights."""
+"""trainers/models/yamnet.py and layers.py: the front end against references, and the weights."""
 
 import keras
 import numpy as np

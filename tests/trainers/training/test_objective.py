@@ -35,7 +35,7 @@ def test_accuracy_counts_each_example_once_whatever_it_weighs():
     values = np.random.default_rng(0).standard_normal((4, 4, 3)).astype("float32")
     labels = np.eye(2, dtype="float32")[view.predict(values, verbose=0).argmax(axis=1)]
     labels[0] = 1 - labels[0]  # one of four is wrong, and outweighs the others
-    weights = np.float32([9, 0.5, 0.5, 0])  # the last one only fills up
+    weights = np.float32([9, 0.5, 0.5, 0])  # the last one is padding
     found = view.evaluate(values, labels, sample_weight=weights, verbose=0, return_dict=True)
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert set(found) == {"loss", "accuracy"}

@@ -1,10 +1,12 @@
 """An interrupted run goes on where it was, wherever that is."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,10 +32,10 @@ def train(dataset: Path, run: Path, *options: str, model: str = "tiny") -> int:
     return fma.main(["train", model, "--data", str(dataset), "--run", str(run), "--device", "cpu", *options])
 
 
-def kill_at(monkeypatch, place: str, call: int) -> None:
-    """The so-manieth call of a function ends the process before it does anything."""
+def kill_at(monkeypatch, place: str, call: int, train_it: Callable[[], int]) -> None:
+    """Trains until the so-manieth call of a function, which ends the process before it does anything."""
     module, name = place.rsplit(".", 1)
-    original = getattr(sys.modules[module], name)
+    original = getattr(importlib.import_module(module), name)
     calls = iter(range(1, 1000))
 
     def stand_in(*args, **kwargs):
@@ -41,7 +43,10 @@ def kill_at(monkeypatch, place: str, call: int) -> None:
             raise Killed
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(place, stand_in)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, stand_in)
+        with pytest.raises(Killed):
+            train_it()
 
 
 def epochs(run: Path) -> list[int]:
@@ -60,16 +65,11 @@ def epochs(run: Path) -> list[int]:
     ],
 )
 def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, monkeypatch, kill):
-    import trainers.training.callbacks
-    import trainers.training.loop  # noqa: F401 - so that it can be patched
     from trainers.training.objective import cosine_schedule
 
     place, call, done = kill
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        kill_at(patch, place, call)
-        with pytest.raises(Killed):
-            train(dataset, run, "--epochs", "3")
+    kill_at(monkeypatch, place, call, lambda: train(dataset, run, "--epochs", "3"))
     assert load_state(str(run)).epoch == done
     assert train(dataset, run, "--epochs", "3") == 0
     state = load_state(str(run))
@@ -100,17 +100,13 @@ def validation_loss(dataset: Path, run: Path) -> float:
 
 
 def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
-    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
-
     options = ("--epochs", "30", "--learning-rate", "0.3", "--patience", "3")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert train(dataset, whole, *options) == 0
     best = load_state(str(whole)).best_epoch
     assert validation_loss(dataset, whole) == pytest.approx(load_state(str(whole)).best, abs=1e-5)
-    with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.training.callbacks.advance", best + 3)  # two epochs without improvement are used up
-        with pytest.raises(Killed):
-            train(dataset, broken, *options)
+    # two epochs without improvement are used up
+    kill_at(monkeypatch, "trainers.training.callbacks.advance", best + 3, lambda: train(dataset, broken, *options))
     state = load_state(str(broken))
     assert (state.wait, state.best_epoch) == (2, best)
     assert train(dataset, broken, *options) == 0
@@ -133,11 +129,8 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
         original(run, name, model, optimizer, best)
 
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.checkpoint, "write", spy)
-        kill_at(patch, "trainers.training.callbacks.advance", 2)
-        with pytest.raises(Killed):
-            train(dataset, run, "--epochs", "3")
+    monkeypatch.setattr(callbacks.checkpoint, "write", spy)
+    kill_at(monkeypatch, "trainers.training.callbacks.advance", 2, lambda: train(dataset, run, "--epochs", "3"))
     model = tiny.build(tiny.ModelInput((32, 32)), 2, tiny.ModelOptions())
     optimizer = trainable_view(model, tiny.phase(), 4, "off").optimizer
     checkpoint.restore(str(run), load_state(str(run)), model, optimizer)
@@ -147,13 +140,8 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
 
 
 def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path, monkeypatch):
-    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.training.callbacks.advance", 4)
-        with pytest.raises(Killed):
-            train(dataset, run, model="two_phases")
+    kill_at(monkeypatch, "trainers.training.callbacks.advance", 4, lambda: train(dataset, run, model="two_phases"))
     state = load_state(str(run))
     assert (state.epoch, state.phase, state.phase_epoch) == (3, 1, 1)
     assert train(dataset, run, model="two_phases") == 0
@@ -163,26 +151,16 @@ def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path,
 
 
 def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, monkeypatch):
-    import trainers.training.loop  # noqa: F401 - so that it can be patched
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.training.loop.train_phase", 2)
-        with pytest.raises(Killed):
-            train(dataset, run, model="two_phases")
+    kill_at(monkeypatch, "trainers.training.loop.train_phase", 2, lambda: train(dataset, run, model="two_phases"))
     assert load_state(str(run)).phase_done
     assert train(dataset, run, model="two_phases") == 0
     assert [row["phase"] for row in read_history(str(run))] == ["top", "top", "all", "all", "all"]
 
 
 def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path, monkeypatch, capsys):
-    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.training.callbacks.advance", 3)
-        with pytest.raises(Killed):
-            train(dataset, run, model="tiny_transfer")
+    kill_at(monkeypatch, "trainers.training.callbacks.advance", 3, lambda: train(dataset, run, model="tiny_transfer"))
     capsys.readouterr()
     assert train(dataset, run, model="tiny_transfer") == 0
     assert "features of training" not in capsys.readouterr().err
@@ -206,13 +184,8 @@ def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
 
 
 def test_a_lost_backup_is_one_line(dataset, tmp_path, monkeypatch, capsys):
-    import trainers.training.callbacks  # noqa: F401 - so that it can be patched
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        kill_at(patch, "trainers.training.callbacks.advance", 2)
-        with pytest.raises(Killed):
-            train(dataset, run)
+    kill_at(monkeypatch, "trainers.training.callbacks.advance", 2, lambda: train(dataset, run))
     (run / "backup" / "epoch-0001" / "state.npz").write_bytes(b"damaged")
     assert train(dataset, run) == 1
     assert f"remove {run} and train again" in capsys.readouterr().err.splitlines()[-1]
