@@ -23,6 +23,7 @@ from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.runs.directory import (
     BASELINES,
     RunConfig,
+    TrainedOn,
     create_run,
     load_config,
     locked,
@@ -135,7 +136,7 @@ def _make_config(table: Table, source: Source, options: BaselineOptions, groups:
     if source.features_csv:
         settings |= {"features_csv": True, "subset": source.subset}
     dataset_config = load(source.dataset).config.to_json() if source.dataset else {}
-    dataset = {"path": source.dataset or table.name, "digest": table.digest, "config": dataset_config}
+    dataset = TrainedOn(path=source.dataset or table.name, digest=table.digest, config=dataset_config)
     return RunConfig(BASELINES, settings, options.seed, dataset, table.genres, [], versions(*LIBRARIES))
 
 

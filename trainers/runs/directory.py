@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
-from typing import Any
+from typing import Any, TypedDict
 
 from trainers.models.spec import Phase
 from transforms import storage
@@ -54,6 +54,14 @@ PHASE_DEFAULTS = {"class_weights": "balanced"}
 """Settings of phases that the config.json of older runs lacks."""
 
 
+class TrainedOn(TypedDict):
+    """The dataset of a run: its path as given, its digest, and its config as in dataset.json."""
+
+    path: str
+    digest: str
+    config: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """What a run was asked for; equal configs give the same run.
@@ -62,7 +70,6 @@ class RunConfig:
       model: name of the model.
       options: every option that influences the result, by name.
       seed: of the weights, the order of the records, the augmentation and the dropout.
-      dataset: `path` as given, `digest`, and `config` as in dataset.json.
       labels: genre names in the order of the model's outputs.
       phases: settings of each phase of training, in order.
       made_with: device, replicas, precision and versions; not compared.
@@ -71,7 +78,7 @@ class RunConfig:
     model: str
     options: dict[str, Any]
     seed: int
-    dataset: dict[str, Any]
+    dataset: TrainedOn
     labels: list[str]
     phases: list[dict[str, Any]]
     made_with: dict[str, Any]
@@ -315,17 +322,14 @@ def read_history(run: str) -> list[dict[str, Any]]:
     if not storage.exists(path):
         return []
     rows = csv.DictReader(io.StringIO(storage.read_bytes(path).decode()))
-    kinds = {"phase": str, "epoch": int}
-    return [
-        {name: kinds.get(name, float)(text) if text or name == "phase" else None for name, text in row.items()}
-        for row in rows
-    ]
+    kinds: dict[str, type] = {"phase": str, "epoch": int}
+    return [{name: kinds.get(name, float)(text) if text else None for name, text in row.items()} for row in rows]
 
 
 def write_history(run: str, rows: list[dict[str, Any]]) -> None:
     """Replace history.csv by these rows, atomically."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n", restval="", extrasaction="raise")
+    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     storage.write_bytes(storage.join(run, HISTORY), text.getvalue().encode())
