@@ -46,7 +46,8 @@ def summarize(manifest: Manifest) -> None:
         + [("shards", "", *(len(manifest.shards(kind)) for kind in config.features))],
     )
     console.say()
-    console.table("", ("label", "genre", "tracks"), _genre_rows(manifest))
+    genres = [(str(label), genre, totals["by_genre"].get(genre, 0)) for label, genre in enumerate(manifest.labels)]
+    console.table("", ("label", "genre", "tracks"), genres)
     left_out = [("failed", reason, count) for reason, count in totals["failures"].items()]
     left_out += [("skipped", reason, count) for reason, count in totals["skipped"].items() if count]
     if left_out:
@@ -64,8 +65,3 @@ def summarize(manifest: Manifest) -> None:
             "(zeroed_share in their lines below tracks/)"
         )
     console.say(f"digest {manifest.digest}")
-
-
-def _genre_rows(manifest: Manifest) -> list[tuple[str, str, int]]:
-    by_genre = manifest.totals["by_genre"]
-    return [(str(label), genre, by_genre.get(genre, 0)) for label, genre in enumerate(manifest.labels)]

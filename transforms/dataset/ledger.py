@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, TypeVar
 
 from transforms import storage
-from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
+from transforms.dataset.manifest import FAILURES, TRACKS, Manifest, ShardFile
 from transforms.errors import FmaError, TrackError
 from transforms.records import OVERHEAD, deserialize, read_records
 from transforms.tracks import Track, TrackFacts
@@ -39,8 +40,7 @@ class FailedTrack(Track):
 
 
 LedgerTrack = IngestedTrack | FailedTrack
-_TYPES: dict[str, type[LedgerTrack]] = {TRACKS: IngestedTrack, FAILURES: FailedTrack}
-_FIELDS = {kind: frozenset(field.name for field in fields(type_)) for kind, type_ in _TYPES.items()}
+Line = TypeVar("Line", IngestedTrack, FailedTrack)
 
 
 def ingested_line(track: Track, facts: TrackFacts, crc32: int, digest: int) -> bytes:
@@ -59,8 +59,12 @@ def _line(values: dict[str, Any]) -> bytes:
 
 def parse_line(kind: str, line: bytes) -> LedgerTrack:
     """Parse a line of a ledger of that kind; fields that this version does not know are left out."""
-    known = _FIELDS[kind]
-    return _TYPES[kind](**{key: value for key, value in json.loads(line).items() if key in known})
+    return _parse(FailedTrack, line) if kind == FAILURES else _parse(IngestedTrack, line)
+
+
+def _parse(type_: type[Line], line: bytes) -> Line:
+    known = type_.__dataclass_fields__
+    return type_(**{key: value for key, value in json.loads(line).items() if key in known})
 
 
 def read_tracks(dataset: str, manifest: Manifest) -> Iterator[IngestedTrack]:
@@ -69,17 +73,14 @@ def read_tracks(dataset: str, manifest: Manifest) -> Iterator[IngestedTrack]:
     Raises:
       FmaError: a ledger is missing or damaged.
     """
-    return (line for line in _read_all(dataset, manifest.ledgers(TRACKS)) if isinstance(line, IngestedTrack))
+    for ledger in manifest.ledgers(TRACKS):
+        yield from (_parse(IngestedTrack, line) for line in read_lines(dataset, ledger))
 
 
 def read_failures(dataset: str, manifest: Manifest) -> Iterator[FailedTrack]:
     """Read the tracks that failed; see `read_tracks`."""
-    return (line for line in _read_all(dataset, manifest.ledgers(FAILURES)) if isinstance(line, FailedTrack))
-
-
-def _read_all(dataset: str, ledgers: Iterable[ShardFile]) -> Iterator[LedgerTrack]:
-    for ledger in ledgers:
-        yield from read_ledger_file(dataset, ledger)
+    for ledger in manifest.ledgers(FAILURES):
+        yield from (_parse(FailedTrack, line) for line in read_lines(dataset, ledger))
 
 
 def read_ledger_file(dataset: str, ledger: ShardFile) -> Iterator[LedgerTrack]:
@@ -143,21 +144,14 @@ def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | 
         for ledger in generation.ledgers:
             for track in read_ledger_file(dataset, ledger):
                 if track.track_id == track_id:
-                    records = _find_records(dataset, manifest, generation, ledger, track)
-                    return FoundTrack(track, generation.name, tuple(records))
+                    shards = [shard for shard in generation.shards if shard.name == ledger.name]
+                    found = [_find_records(dataset, manifest, shard, track_id) for shard in shards]
+                    records = tuple(chain.from_iterable(found)) if ledger.kind == TRACKS else ()
+                    return FoundTrack(track, generation.name, records)
     return None
 
 
-def _find_records(
-    dataset: str, manifest: Manifest, generation: Generation, ledger: ShardFile, track: LedgerTrack
-) -> Iterator[RecordLocation]:
-    if ledger.kind == TRACKS:
-        for shard in generation.shards:
-            if shard.name == ledger.name:
-                yield from _find_in_shard(dataset, manifest, shard, track.track_id)
-
-
-def _find_in_shard(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> Iterator[RecordLocation]:
+def _find_records(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> Iterator[RecordLocation]:
     offset, found = 0, False
     with storage.open_read(storage.join(dataset, shard.path)) as file:
         for data in read_records(file, shard.path):

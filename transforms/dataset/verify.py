@@ -90,7 +90,8 @@ def _check_records(hashed: _HashedFile, manifest: Manifest, file: ShardFile) -> 
             if (record.track_id, record.window) <= last:
                 problems.append(f"{file.path}: record {records} is out of order")
             last = (record.track_id, record.window)
-            total = add_digests(total, digest(file.kind, record, file.split, _genre(manifest, record)))
+            genre = manifest.labels[record.label] if 0 <= record.label < len(manifest.labels) else ""
+            total = add_digests(total, digest(file.kind, record, file.split, genre))
             records += 1
     except (FmaError, ValueError) as error:
         return [*problems, str(error)], total
@@ -103,10 +104,6 @@ def _check_record(manifest: Manifest, file: ShardFile, record: Record) -> Iterat
     want = KINDS[file.kind].payload_bytes(manifest.config)
     if len(record.payload) != want:
         yield f"a payload of {len(record.payload)} bytes, not {want}"
-
-
-def _genre(manifest: Manifest, record: Record) -> str:
-    return manifest.labels[record.label] if 0 <= record.label < len(manifest.labels) else ""
 
 
 def _compare(file: ShardFile, records: int, hashed: _HashedFile, total: int) -> list[str]:
