@@ -136,8 +136,6 @@ def parse_example(kind: str, config: DatasetConfig, serialized: "tf.Tensor") -> 
     """Parse one serialized record, or a batch of them, inside a TensorFlow graph.
 
     Args:
-      kind: a feature kind's name.
-      config: of the dataset.
       serialized: string tensor, shape [] or [batch].
 
     Returns:

@@ -33,9 +33,6 @@ SILENCE = 1 / 32768
 class DropoutDetector:
     """A counter of samples in stretches of exact zeros inside a track, as lost frames leave them.
 
-    Args:
-      sample_rate: Hz.
-
     Attributes:
       samples: counted so far; a stretch counts once the sound after it has begun.
     """
@@ -160,7 +157,6 @@ def resample(blocks: Iterator[np.ndarray], facts: AudioFacts, sample_rate: int, 
 
     Args:
       blocks: mono float32 [n] at facts.sample_rate, which is known once the first block is there.
-      facts: of the track.
       sample_rate: of the result, in Hz.
       quality: one of soxr's names.
 

@@ -59,12 +59,7 @@ class Limits:
 
 
 class TrackProcess:
-    """A child process that runs `extract`.
-
-    Args:
-      config: the settings of the dataset.
-      limits: for each track.
-    """
+    """A child process that runs `extract`."""
 
     def __init__(self, config: DatasetConfig, limits: Limits = Limits()):
         self._config, self._limits = config, limits
@@ -82,9 +77,6 @@ class TrackProcess:
         """Pass every record of the track to `write`; return its facts and the crc32 of its file.
 
         Args:
-          track: to extract.
-          label: its class id.
-          write: receives the records.
           seconds: that it may take, instead of the limit.
 
         Raises:

@@ -20,10 +20,8 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
     Records are written while the track is decoded, so they have to be rolled back where it fails.
 
     Args:
-      track: to extract.
-      file: its bytes, seekable.
+      file: the bytes of the track, seekable.
       label: its class id.
-      config: the settings of the dataset.
       write: called as write(kind, record).
 
     Raises:

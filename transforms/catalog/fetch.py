@@ -213,7 +213,6 @@ def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Re
     """Complete `part` from the file at `url`, over as many connections as it takes.
 
     Args:
-      url: http:// or https:// address.
       part: restarted where the server has another version or cannot resume.
       size: approximate bytes of the file, used where the server does not tell.
       free: returns the bytes that the disk can still take.

@@ -253,13 +253,7 @@ BREAKAGES = {
 
 
 def broken_bytes(name: str, mp3: bytes, seed: int) -> bytes | None:
-    """Return the bytes of a broken file, or None for no file.
-
-    Args:
-      name: of a breakage.
-      mp3: an intact file of the breakage's `seconds`; b"" where it needs none.
-      seed: of the corpus.
-    """
+    """Return the bytes of a broken file, or None for no file; `mp3` is an intact file of the breakage's `seconds`."""
     contents = {
         "short": mp3,
         "cut": mp3[: len(mp3) // 5],

@@ -167,13 +167,7 @@ def _mp3(song: Song, options: CorpusOptions, seconds: float) -> bytes:
 
 
 def write_archives(out: str, songs: Iterable[Song], largest: str) -> list[str]:
-    """Pack a corpus whose audio/ and fma_metadata/ are complete; return the paths written.
-
-    Args:
-      out: its folder.
-      songs: its rows; those without a file are left out.
-      largest: the largest subset it holds; small and medium have an archive.
-    """
+    """Pack the metadata, and subsets small and medium up to `largest`; return the paths written."""
     songs = list(songs)
     paths = []
     for place, subset in enumerate(SUBSETS[:2]):

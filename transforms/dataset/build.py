@@ -26,10 +26,8 @@ class ShardBuilder:
     """Builds the shards of one generation.
 
     Args:
-      dataset: path of the dataset.
       generation: name of the generation to write.
       labels: genre names; a label id is an index into them.
-      config: the settings of the dataset.
       limits: for each track.
       on_track: called after each track.
     """

@@ -107,8 +107,6 @@ def plan_growth(
     """Compare the wanted tracks with those that the dataset knows.
 
     Args:
-      dataset: its path.
-      manifest: its manifest.
       wanted: tracks of the metadata that belong to the run.
       known: ids of all rows of the metadata.
       update: whether changed tracks are read again, and vanished ones removed.

@@ -82,10 +82,7 @@ def choose_shards(tracks: list[Track], config: DatasetConfig) -> int:
 def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None = None) -> list[ShardPlan]:
     """Group tracks into shards by split and stable hash; return the shards that have tracks, in order.
 
-    Args:
-      tracks: in any order.
-      config: the settings of the dataset.
-      shards: for each split, instead of a number chosen from the amount of data.
+    `shards` is their number in each split, instead of one chosen from the amount of data.
     """
     by_split: dict[str, list[Track]] = {}
     for track in sorted(tracks, key=lambda track: track.track_id):
@@ -108,10 +105,8 @@ def generation_name(
 
     Args:
       number: of the generation, from 1.
-      plan: its shards.
       dropped: ids of tracks that it removes from earlier generations.
       labels: of the dataset; their order decides the records' label ids.
-      config: the settings of the dataset.
     """
     hashed = hashlib.sha256(json.dumps([config.digest, list(dropped), list(labels)]).encode())
     for shard in plan:

@@ -21,8 +21,6 @@ def without_tracks(
     """Return the manifest's generations without some tracks; the manifest is not changed.
 
     Args:
-      dataset: its path.
-      manifest: its manifest.
       tracks: ids of ingested tracks to remove.
       failures: ids of failed tracks to remove.
       folder: name of the generation that the new files belong to.

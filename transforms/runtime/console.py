@@ -180,12 +180,10 @@ def progress(
 
     Args:
       label: what is being done, such as "ingest".
-      total: how much there is to do, or None where that is not known.
+      total: how much there is to do, or None while that is unknown.
       unit: what is counted, in the plural; "bytes" is shown as KiB, MiB, ...
       initial: how much was done before; it does not count towards the rate.
       interval: least seconds between two plain lines.
-      clock: seconds, monotonic.
-      stream: instead of standard error.
     """
     stream = stream or sys.stderr
     terminal = _is_terminal(stream)
@@ -222,10 +220,7 @@ def _cells(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[
 def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Format a table as plain text: whole numbers with thousands separators, columns of quantities right-aligned.
 
-    Args:
-      title: a line above the table, or "".
-      columns: their names.
-      rows: a cell for each column; int, float (two decimals), bool, None (empty) or text.
+    `title` is a line above it, or ""; cells are int, float (two decimals), bool, None (empty) or text.
     """
     texts, right = _cells(columns, rows)
     widths = [max(len(row[i]) for row in [list(columns), *texts]) for i in range(len(columns))]
