@@ -61,7 +61,7 @@ class Moment:
 
 
 def run(command: list[str], out: Path) -> None:
-    """Runs an ingest to its end; CalledProcessError where it fails."""
+    """Run an ingest to its end; CalledProcessError where it fails."""
     subprocess.run([*FMA, "ingest", *command, "--out", str(out)], check=True, capture_output=True)
 
 
@@ -132,7 +132,7 @@ def leftovers(out: Path) -> list[Path]:
 
 
 def kill_at(seconds: float, chance: random.Random, command: list[str]) -> str:
-    """Starts a command in a process group of its own and kills the launcher or one below it; says which."""
+    """Start a command in a process group of its own and kill the launcher or one below it; return which."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         process.wait(seconds)
@@ -147,7 +147,7 @@ def kill_at(seconds: float, chance: random.Random, command: list[str]) -> str:
     except ProcessLookupError:
         name += " (had ended)"
     try:
-        # A worker's death either fails the job, or the job mends itself; a hang would break the promise.
+        # A worker's death either fails the job, or the job recovers; a hang would break the promise.
         process.wait(60)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)

@@ -56,7 +56,7 @@ class Findings:
 
 
 def fuzz(folder: Path, inputs: int, seed: int) -> Findings:
-    """Builds shards of damaged files; AssertionError where one is not accounted for."""
+    """Build shards of damaged files; AssertionError where one is not accounted for."""
     findings = Findings()
     times: list[float] = []
     builder = ShardBuilder(
@@ -86,7 +86,7 @@ def fuzz(folder: Path, inputs: int, seed: int) -> Findings:
 
 
 def write_inputs(folder: Path, seed: int, indices: range) -> tuple[dict[int, str], list[Track]]:
-    """Writes a shard's files; returns the mutations' names and the tracks."""
+    """Write a shard's files; return the mutations' names and the tracks."""
     names, tracks = {}, []
     for index in indices:
         path = folder / f"{index % SHARD}.mp3"

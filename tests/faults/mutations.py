@@ -126,7 +126,7 @@ def mutate_xing(chance: random.Random, sound: list[bytes]) -> bytes:
 
 
 def mutate_other_format(chance: random.Random, _: list[bytes]) -> bytes:
-    """wav, flac, ogg and others: users name any file .mp3, and libsndfile goes by the content."""
+    """Return bytes in wav, flac, ogg and others: users name any file .mp3, and libsndfile goes by the content."""
     return chance.choice((flip_bits, truncate, overwrite_a_piece, flip_head))(chance, sound_others())
 
 

@@ -22,7 +22,7 @@ class Faults:
     def begin(
         self, every: int = 0, kinds: tuple[str, ...] = (), match: str = "", times: int = 0, seconds: float = 0.3
     ) -> int:
-        """Starts anew.
+        """Start over.
 
         Args:
           every: n-th matching request meets a fault; 0 for none.

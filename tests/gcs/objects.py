@@ -84,7 +84,7 @@ class Buckets:
             self._objects.setdefault(bucket, {})
 
     def names(self, bucket: str) -> list[str]:
-        """Names of a bucket's objects, in order."""
+        """Return the names of a bucket's objects, in order."""
         with self._lock:
             return sorted(self._in(bucket))
 
@@ -163,7 +163,7 @@ class Buckets:
             return upload_id
 
     def continue_upload(self, upload_id: str, data: bytes, start: int | None, total: int | None) -> Upload:
-        """Adds what arrived; without a start (a question how far it came) nothing."""
+        """Add what arrived; without a start (a question how far it came) nothing."""
         with self._lock:
             upload = self._uploads.get(upload_id)
             if upload is None:

@@ -53,13 +53,13 @@ class Cloud:
             met.append(self.control("faults", {}))
 
     def names(self, prefix: str = "", bucket: str = BUCKET) -> list[str]:
-        """Names of a bucket's objects below a prefix."""
+        """Return the names of a bucket's objects below a prefix."""
         return [name for name in self.control("names", bucket) if name.startswith(prefix)]
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Cloud]:
-    """Starts the stand-in, with an empty bucket `BUCKET`."""
+    """Start the stand-in, with an empty bucket `BUCKET`."""
     with tempfile.TemporaryDirectory(prefix="fma-cloud-") as folder:
         command = [sys.executable, "-m", "tests.gcs.stack", folder]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

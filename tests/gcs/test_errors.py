@@ -101,7 +101,7 @@ def test_a_place_without_a_dataset_is_no_dataset(cloud, folder, capsys, command)
 
 @pytest.fixture
 def locked(cloud) -> Iterator[Callable[[int, str], None]]:
-    """locked(status, permission): from now on the bucket `locked` answers so where that permission is needed."""
+    """Return a function of a status that bucket `locked` answers from now on where a permission is needed."""
     cloud.control("create", "locked")
     yield lambda status, permission: cloud.control("deny", {"locked": (status, permission)})
     cloud.control("deny", {})

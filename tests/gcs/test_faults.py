@@ -1,4 +1,4 @@
-"""Each operation comes to its end while requests fail: refused, broken off, unheard, cut short, slow."""
+"""Each operation completes although requests fail: refused, cut off, unanswered, truncated, slow."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The same operations against a stand-in that somebody else wrote: gcp-storage-emulator knows no preconditions, but
+"""The same operations against a stand-in by other authors: gcp-storage-emulator knows no preconditions, but
 reads the interface of Google Cloud Storage independently of ours."""
 
 import os

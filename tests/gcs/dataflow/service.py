@@ -37,7 +37,7 @@ class Service(http.server.ThreadingHTTPServer):
         return f"http://localhost:{self.server_address[1]}"
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Takes a job and starts it."""
+        """Take a job and start it."""
         self.jobs.append(job)
         self.state, self.messages = "JOB_STATE_RUNNING", ["Workers have started."]
         if self.failure:
@@ -46,11 +46,11 @@ class Service(http.server.ThreadingHTTPServer):
             threading.Thread(target=self.work, args=(job,), daemon=True).start()
 
     def fail(self) -> None:
-        """Ends the job with `failure`."""
+        """End the job with `failure`."""
         self.state, self.messages = "JOB_STATE_FAILED", [self.failure]
 
     def work(self, job: dict[str, Any]) -> None:
-        """Runs a job as its workers would: in another process, from the pipeline in the bucket."""
+        """Run a job as its workers would: in another process, from the pipeline in the bucket."""
         staged = pipeline_of(job)
         ran = subprocess.run(
             [sys.executable, "-m", "tests.gcs.dataflow.worker", staged],
