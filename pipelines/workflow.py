@@ -152,8 +152,7 @@ class Workflow:
             return Ended(Result.SKIPPED, why)
         words = self.command(step)
         command = shlex.join(["fma", *words])
-        console.log(f"{what}: {why}")
-        console.log(f"      {command}")
+        console.log(f"{what}: {why}\n      {command}")
         started = time.monotonic()
         code = subprocess.run([sys.executable, "-m", "fma", *words], check=False).returncode
         took = console.human_seconds(time.monotonic() - started)

@@ -56,11 +56,7 @@ class FlinkCluster:
         return ".".join(str(self._get("/overview", "flink-version")).split(".")[:2])
 
     def slots(self) -> int:
-        """Return how many tasks of one step the cluster runs at a time.
-
-        Raises:
-          FmaError: none, or the cluster does not answer.
-        """
+        """Return how many tasks of one step the cluster runs at a time; FmaError if there is no TaskManager."""
         slots = int(self._get("/overview", "slots-total"))
         if not slots:
             raise FmaError(f"the Flink cluster at {self.url} has no TaskManager: start one")
@@ -97,14 +93,15 @@ def validate_runner_options(arguments: list[str]) -> None:
     """Raise UsageError for options that cannot work; do nothing for other runners."""
     options = PipelineOptions(arguments)
     given, name = options.get_all_options(), runner_name(options)
-    if name in PRISMS:
-        _must_exist("--prism_location", given["prism_location"])
+    starts_flink = name == "flink" and not given["job_endpoint"]
+    for option, is_used in (("prism_location", name in PRISMS), ("flink_job_server_jar", starts_flink)):
+        place = given[option] or ""
+        if is_used and place and "://" not in place and not os.path.exists(place):
+            raise UsageError(f"--{option} {place}: there is no such file")
     if name == "portable" and not given["job_endpoint"]:
         raise UsageError("--runner PortableRunner needs --job_endpoint, the address of a job server")
-    if name == "flink" and not given["job_endpoint"]:
-        _must_exist("--flink_job_server_jar", given["flink_job_server_jar"])
-        if not shutil.which(given["job_server_java_launcher"]):
-            raise UsageError("--runner FlinkRunner starts a job server, which needs Java; or give --job_endpoint")
+    if starts_flink and not shutil.which(given["job_server_java_launcher"]):
+        raise UsageError("--runner FlinkRunner starts a job server, which needs Java; or give --job_endpoint")
 
 
 def with_runner_defaults(arguments: list[str], job: str) -> list[str]:
@@ -149,11 +146,7 @@ def workers_are_here(options: PipelineOptions) -> bool:
 
 @contextlib.contextmanager
 def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
-    """Turn what Prism, Flink and job servers say into one line; do nothing for other runners.
-
-    Raises:
-      FmaError: the runner is not there, or went away, or its workers do not see the dataset.
-    """
+    """Turn what Prism, Flink and job servers say into a FmaError of one line; do nothing for other runners."""
     name = runner_name(options)
     if name not in (*CLUSTERS, *PRISMS):
         yield
@@ -236,11 +229,6 @@ def _for_cluster(cluster: FlinkCluster, given: dict[str, Any], job: str) -> dict
                 f"servers for {known}: give --flink_job_server_jar or --job_endpoint"
             )
     return defaults
-
-
-def _must_exist(option: str, place: str | None) -> None:
-    if place and "://" not in place and not os.path.exists(place):
-        raise UsageError(f"{option} {place}: there is no such file")
 
 
 def _host(address: str) -> str:

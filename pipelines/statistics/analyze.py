@@ -47,7 +47,7 @@ class ReadBatches(beam.DoFn):
         self._batch = min(1024, max(1, BATCH_BYTES // (8 * values)))
 
     def process(self, line: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput[Literal["errors"], str]]:
-        shard = ShardFile(kind=self._kind, split="training", **json.loads(line))
+        shard = ShardFile(kind=self._kind, split="training", **json.loads(line))  # its path and number of records
         try:
             with count_progress(self._ticks, shard.path) as tick:
                 arrays = self._read(shard)
@@ -69,11 +69,6 @@ class ReadBatches(beam.DoFn):
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise FmaError(f"{where}track {record.track_id} has values that are not finite numbers{advice}")
             yield values
-
-
-def plan_line(shard: ShardFile) -> str:
-    """Return what `ReadBatches` has to know of a shard."""
-    return json.dumps({"path": shard.path, "records": shard.records})
 
 
 def to_arrow(kind: str, values: np.ndarray) -> pa.RecordBatch:
@@ -206,7 +201,7 @@ def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Key
     pipeline = make_pipeline(options)
     errors = []
     for kind, files in shards.items():
-        write_lines(map(plan_line, files), job.plan_path(kind))
+        write_lines((json.dumps({"path": file.path, "records": file.records}) for file in files), job.plan_path(kind))
         errors.append(pipeline | f"Analyze-{kind}" >> AnalyzeKind(job, kind))
     errors | beam.Flatten() | "WriteErrors" >> WriteLines(job.errors_path)
     with translate_runner_errors(options, job.dataset):
