@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         values = {
             "ingested": ingested,
             "generation": found.generation,
-            "track": found.track.to_json(),
+            "track": found.cells,
             "records": [asdict(record) for record in found.records],
             "predictions": [asdict(prediction) for prediction in predictions],
             "without_predictions": missing,
@@ -69,7 +69,7 @@ def _print_track(track_id: int, found: FoundTrack) -> None:
     state = f"failed: {track.reason} ({track.message})" if isinstance(track, FailedTrack) else "ingested"
     console.say(f"track {track_id}, {state}, in generation {found.generation}")
     console.say()
-    cells = [(key, str(value)) for key, value in track.to_json().items() if key not in HIDDEN]
+    cells = [(key, str(value)) for key, value in found.cells.items() if key not in HIDDEN]
     console.table("", ("metadata", ""), cells)
     if found.records:
         console.say()

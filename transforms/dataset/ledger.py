@@ -127,9 +127,17 @@ class RecordLocation:
 
 @dataclass(frozen=True, slots=True)
 class FoundTrack:
-    """A track of a dataset, with the name of its generation and its records in the order of the manifest's files."""
+    """A track of a dataset.
+
+    Attributes:
+      track: its ledger line.
+      cells: of that line as they are stored, to show them all.
+      generation: name of the one that it came with.
+      records: in the order of the manifest's files.
+    """
 
     track: LedgerTrack
+    cells: dict[str, Any]
     generation: str
     records: tuple[RecordLocation, ...]
 
@@ -142,12 +150,13 @@ def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | 
     """
     for generation in manifest.generations:
         for ledger in generation.ledgers:
-            for track in read_ledger_file(dataset, ledger):
+            for line in read_lines(dataset, ledger):
+                track = parse_line(ledger.kind, line)
                 if track.track_id == track_id:
                     shards = [shard for shard in generation.shards if shard.name == ledger.name]
                     found = [_find_records(dataset, manifest, shard, track_id) for shard in shards]
                     records = tuple(chain.from_iterable(found)) if ledger.kind == TRACKS else ()
-                    return FoundTrack(track, generation.name, records)
+                    return FoundTrack(track, json.loads(line), generation.name, records)
     return None
 
 
