@@ -57,7 +57,7 @@ def digest_source(packages: Mapping[str, Path]) -> str:
 
 @dataclass(frozen=True)
 class BuildJob:
-    """What a worker has to know beside its plan lines, and where they lie.
+    """A job's settings that workers need beside their plan lines, and the paths of its files.
 
     Attributes:
       dataset: path of the dataset.
@@ -81,17 +81,17 @@ class BuildJob:
 
     @property
     def folder(self) -> str:
-        """Where the plan and the results lie while the job runs."""
+        """The folder of the plan and the results while the job runs."""
         return storage.join(self.dataset, "plan", self.generation)
 
     @property
     def plan_path(self) -> str:
-        """One line for each shard to build."""
+        """The file with one line for each shard to build."""
         return storage.join(self.folder, "plan.jsonl")
 
     @property
     def results_path(self) -> str:
-        """One line for each shard that was built."""
+        """The file with one line for each shard that was built."""
         return storage.join(self.folder, "results.jsonl")
 
     @property
@@ -101,7 +101,7 @@ class BuildJob:
 
 
 class BuildShard(beam.DoFn):
-    """`ShardBuilder.build` for plan lines; yields `ShardResult` lines."""
+    """Builds the shards of plan lines with `ShardBuilder`; yields `ShardResult` lines."""
 
     def __init__(self, job: BuildJob):
         self._job = job

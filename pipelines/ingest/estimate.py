@@ -46,12 +46,12 @@ class Estimate:
 
     @property
     def core_hours(self) -> float:
-        """Of the whole ingestion."""
+        """Core-hours of the whole ingestion."""
         return self.tracks * self.cpu_s / 3600
 
     @property
     def total_bytes(self) -> float:
-        """That the whole ingestion writes."""
+        """Bytes that the whole ingestion writes."""
         return self.tracks * self.bytes
 
     def wall_seconds(self, cores: int) -> float:

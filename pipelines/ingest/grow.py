@@ -67,12 +67,12 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """A dataset, the metadata's tracks, and what is to be done to bring the dataset up to date.
+    """A dataset, the metadata's tracks, and what to do to bring the dataset up to date.
 
     Attributes:
       manifest: of the dataset; of an empty one where there is none yet.
       catalog: of the metadata, its tracks located.
-      growth: what is to be done.
+      growth: what to do.
     """
 
     manifest: Manifest
@@ -82,7 +82,7 @@ class IngestPlan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What an ingestion did.
+    """Counts of what an ingestion did.
 
     Attributes:
       ingested: tracks.

@@ -48,7 +48,7 @@ class FlinkCluster:
 
     @property
     def url(self) -> str:
-        """The REST API's, and that of the cluster's page."""
+        """The URL of the REST API and of the cluster's page."""
         return self.master if "://" in self.master else f"http://{self.master}"
 
     def version(self) -> str:

@@ -95,7 +95,7 @@ def tensors_of(kind: str, config: DatasetConfig) -> TensorAdapterConfig:
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """What is analysed, and the paths of what is read and written.
+    """The records to analyse, and the paths of what is read and written.
 
     Attributes:
       dataset: path of the dataset.

@@ -117,7 +117,7 @@ class MergeFn(beam.CombineFn):
 
 
 class Summarize(_Stage):
-    """`Moments.summary` of the only element."""
+    """Turns the moments, the only element, into their `summary`."""
 
     def __init__(self, axes: int):
         super().__init__()
