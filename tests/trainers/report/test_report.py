@@ -293,8 +293,8 @@ def test_failures_and_licences_of_the_real_sample_are_listed(fma_sample, tmp_pat
     assert fma.main(["ingest", *ingest, *options]) == 0
     manifest = load(data)
     test = read_facts(data, manifest, range(200_000)).tracks
-    ids = sorted(i for i, line in test.items() if line["split"] == "test")
-    label = [manifest.labels.index(test[i]["genre"]) for i in ids]
+    ids = sorted(i for i, line in test.items() if line.split == "test")
+    label = [manifest.labels.index(test[i].genre) for i in ids]
     run = write_run(
         tmp_path / "run",
         dataset=data,
