@@ -12,7 +12,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
 from transforms.dataset.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
 from transforms.dataset.ledger import FailedTrack, read_ledger_file
-from transforms.dataset.manifest import Generation, Manifest, ShardResult, commit, is_dataset, load
+from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardResult, commit, is_dataset, load
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError
@@ -198,7 +198,7 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
         commit(dataset, manifest)
         outcome.ingested += sum(generation.genres.values())
         outcome.failed += sum(generation.failures.values())
-        outcome.failures += [storage.join(dataset, "failures", generation.name)] if generation.failures else []
+        outcome.failures += [storage.join(dataset, FAILURES, generation.name)] if generation.failures else []
         gone = set()
     return outcome
 
@@ -242,7 +242,7 @@ def _build(
 
 def _failure_reasons(dataset: str, generation: Generation, known: set[int]) -> list[str]:
     """Why tracks failed, of those that were not known to fail."""
-    ledgers = [ledger for ledger in generation.ledgers if ledger.kind == "failures"]
+    ledgers = [ledger for ledger in generation.ledgers if ledger.kind == FAILURES]
     tracks = [track for ledger in ledgers for track in read_ledger_file(dataset, ledger)]
     return [track.reason for track in tracks if isinstance(track, FailedTrack) and track.track_id not in known]
 
@@ -254,7 +254,7 @@ def _refuse_too_many_failures(
     share = 100 * failed / max(1, tried)
     if share <= options.max_failures:
         return
-    for kind in (*{shard.kind for shard in generation.shards}, "tracks"):
+    for kind in (*{shard.kind for shard in generation.shards}, TRACKS):
         storage.remove_tree(storage.join(options.out, kind, generation.name))
     raise FmaError(
         f"{failed:,} of {tried:,} tracks failed ({share:.1f}%: {format_counts(reasons)}), more than "
