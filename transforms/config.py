@@ -10,31 +10,19 @@ from transforms.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class DatasetConfig:
-    """Settings that every record of a dataset shares.
+    """Settings that every record of a dataset shares."""
 
-    Attributes:
-      features: names of the feature kinds to write, in the order of `transforms.audio.features.KINDS`.
-      sample_rate: Hz, of the mono signal that all features are computed from.
-      n_fft: samples in an STFT frame.
-      hop_length: samples from one frame to the next.
-      n_mels: mel bands.
-      window_frames: frames in a window; a window holds window_frames * hop_length samples.
-      window_hop_frames: frames from one window's start to the next; window_frames means no overlap.
-      db_min: dB (re 1.0, power) that log-mel value 0 stands for.
-      db_step: dB between two neighbouring log-mel values; value 255 stands for db_min + 255 * db_step.
-      resampler: soxr quality; it moves the top mel bands by decibels, so it is part of the definition.
-    """
-
+    # names of the feature kinds to write, in the order of `transforms.audio.features.KINDS`
     features: tuple[str, ...] = ("mel", "raw", "stats")
-    sample_rate: int = 22_050
-    n_fft: int = 2048
-    hop_length: int = 512
-    n_mels: int = 224
-    window_frames: int = 224
-    window_hop_frames: int = 224
-    db_min: float = -80.0
-    db_step: float = 0.5
-    resampler: str = "HQ"
+    sample_rate: int = 22_050  # Hz, of the mono signal that all features are computed from
+    n_fft: int = 2048  # samples in an STFT frame
+    hop_length: int = 512  # samples from one frame to the next
+    n_mels: int = 224  # mel bands
+    window_frames: int = 224  # frames in a window; a window holds window_frames * hop_length samples
+    window_hop_frames: int = 224  # frames from one window's start to the next; window_frames means no overlap
+    db_min: float = -80.0  # dB (re 1.0, power) that log-mel value 0 stands for
+    db_step: float = 0.5  # dB between two neighbouring log-mel values; value 255 stands for db_min + 255 * db_step
+    resampler: str = "HQ"  # soxr quality; it moves the top mel bands by decibels, so it is part of the definition
 
     @property
     def window_samples(self) -> int:

@@ -13,16 +13,11 @@ DOCS = "see docs/runners.md"
 
 @dataclass(frozen=True, slots=True)
 class LibraryError:
-    """A failure that a library describes in words alone.
+    """A failure that a library describes in words alone."""
 
-    Attributes:
-      library: that says them.
-      pattern: a regular expression for a part of its message, which may have several lines.
-      meaning: what to tell the user, with {1}, {2}, ... for the pattern's groups; "" where the caller says more.
-    """
-
-    library: str
-    pattern: str
+    library: str  # that says them
+    pattern: str  # a regular expression for a part of its message, which may have several lines
+    # what to tell the user, with {1}, {2}, ... for the pattern's groups; "" where the caller says more.
     meaning: str = ""
 
     def search(self, text: str) -> re.Match[str] | None:

@@ -13,39 +13,22 @@ def artist_key(artist: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One song to ingest.
+    """One song to ingest."""
 
-    Attributes:
-      track_id: FMA's id, or the id in a plain csv.
-      genre: the class name (FMA's `genre_top`).
-      split: one of `SPLITS`.
-      path: a file's path or gs:// address, or a member's name where `archive` is set.
-      archive: path of the zip that holds the audio, or "".
-      artist: artist name, or "" where unknown.
-      album: album title, or "".
-      album_id: what tells albums of one title apart, or "".
-      title: track title, or "".
-      license: licence as the metadata states it, or "".
-      subset: the smallest FMA subset that holds the track, or "".
-      duration: seconds of audio that the file should hold, or None where none are declared.
-      size: bytes of the audio file when the run was planned, or None where it was not found.
-      crc32: of the audio file where it was known then (a zip's directory has it), or None.
-    """
-
-    track_id: int
-    genre: str
-    split: str
-    path: str = ""
-    archive: str = ""
-    artist: str = ""
-    album: str = ""
-    album_id: str = ""
-    title: str = ""
-    license: str = ""
-    subset: str = ""
-    duration: float | None = None
-    size: int | None = None
-    crc32: int | None = None
+    track_id: int  # FMA's id, or the id in a plain csv
+    genre: str  # the class name (FMA's `genre_top`)
+    split: str  # one of `SPLITS`
+    path: str = ""  # a file's path or gs:// address, or a member's name where `archive` is set
+    archive: str = ""  # path of the zip that holds the audio, or ""
+    artist: str = ""  # artist name, or "" where unknown
+    album: str = ""  # album title, or ""
+    album_id: str = ""  # what tells albums of one title apart, or ""
+    title: str = ""  # track title, or ""
+    license: str = ""  # licence as the metadata states it, or ""
+    subset: str = ""  # the smallest FMA subset that holds the track, or ""
+    duration: float | None = None  # seconds of audio that the file should hold, or None where none are declared
+    size: int | None = None  # bytes of the audio file when the run was planned, or None where it was not found
+    crc32: int | None = None  # of the audio file where it was known then (a zip's directory has it), or None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are set, ready for json.dumps."""
@@ -64,18 +47,11 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class TrackFacts:
-    """What ingestion found out about a track.
+    """What ingestion found out about a track."""
 
-    Attributes:
-      seconds: decoded length.
-      windows: whole windows in it.
-      silent: whether it is digital silence.
-      audio_sha256: of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name.
-      zeroed_share: of the track, in stretches of exact zeros inside it (see `transforms.audio.decode`), 0 to 1.
-    """
-
-    seconds: float
-    windows: int
-    silent: bool
-    audio_sha256: str
+    seconds: float  # decoded length
+    windows: int  # whole windows in it
+    silent: bool  # whether it is digital silence
+    audio_sha256: str  # of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name
+    # of the track, in stretches of exact zeros inside it (see `transforms.audio.decode`), 0 to 1
     zeroed_share: float = 0.0

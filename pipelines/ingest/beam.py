@@ -57,27 +57,16 @@ def digest_source(packages: Mapping[str, Path]) -> str:
 
 @dataclass(frozen=True)
 class BuildJob:
-    """A job's settings that workers need beside their plan lines, and the paths of its files.
+    """A job's settings that workers need beside their plan lines, and the paths of its files."""
 
-    Attributes:
-      dataset: path of the dataset.
-      generation: name of the generation to write.
-      labels: genre names in label order.
-      config: the dataset's.
-      limits: what one track may cost.
-      ticks: local folder where workers of this machine note each finished track, or "".
-      retried: whether the runner itself builds a shard again that failed.
-      code: `code_digest` of the program that made the job.
-    """
-
-    dataset: str
-    generation: str
-    labels: tuple[str, ...]
-    config: DatasetConfig
-    limits: Limits = field(default_factory=Limits)
-    ticks: str = ""
-    retried: bool = False
-    code: str = field(default_factory=code_digest)
+    dataset: str  # path of the dataset
+    generation: str  # name of the generation to write
+    labels: tuple[str, ...]  # genre names in label order
+    config: DatasetConfig  # the dataset's
+    limits: Limits = field(default_factory=Limits)  # what one track may cost
+    ticks: str = ""  # local folder where workers of this machine note each finished track, or ""
+    retried: bool = False  # whether the runner itself builds a shard again that failed
+    code: str = field(default_factory=code_digest)  # `code_digest` of the program that made the job
 
     @property
     def folder(self) -> str:

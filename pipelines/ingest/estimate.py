@@ -26,23 +26,14 @@ BUCKETS = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a track of the sample cost on average.
+    """What a track of the sample cost on average."""
 
-    Attributes:
-      tracks: to ingest in all.
-      measured: in the sample.
-      failed: of the sample.
-      cpu_s: core-seconds a track.
-      wall_s: seconds a track, one after the other: more than `cpu_s` where reading has to wait.
-      bytes: written a track.
-    """
-
-    tracks: int
-    measured: int
-    failed: int
-    cpu_s: float
-    wall_s: float
-    bytes: float
+    tracks: int  # to ingest in all
+    measured: int  # in the sample
+    failed: int  # of the sample
+    cpu_s: float  # core-seconds a track
+    wall_s: float  # seconds a track, one after the other: more than `cpu_s` where reading has to wait
+    bytes: float  # written a track
 
     @property
     def core_hours(self) -> float:

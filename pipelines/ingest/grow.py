@@ -30,71 +30,41 @@ and what counts as too many failures, must not depend on the machine."""
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """The options of `fma ingest`.
+    """The options of `fma ingest`."""
 
-    Attributes:
-      audio: folder or zip of audio files.
-      metadata: fma_metadata, a folder or a zip, or a csv.
-      out: the dataset's path.
-      subset: FMA's, or None.
-      split: where splits come from, `official` or `artist`.
-      settings: the fields of `DatasetConfig` that were given.
-      update: whether changed tracks are read again and vanished ones taken out.
-      retry_failed: the reason whose failed tracks are tried again, "" for any reason, None for none.
-      shards: for each split, or None for a number chosen from the amount of data.
-      limits: what one track may cost.
-      max_failures: per cent of a run's new tracks that may fail, at the end of each batch.
-      commit_every: tracks in a batch, or None for a size chosen by the runner.
-      workers: local worker processes, or None for one for each core.
-      beam_options: options that go to Beam.
-    """
-
-    audio: str
-    metadata: str
-    out: str
-    subset: str | None
-    split: str
-    settings: Mapping[str, int | float | list[str]]
-    update: bool
-    retry_failed: str | None
-    shards: int | None
-    limits: Limits
-    max_failures: float
-    commit_every: int | None
-    workers: int | None
-    beam_options: list[str]
+    audio: str  # folder or zip of audio files
+    metadata: str  # fma_metadata, a folder or a zip, or a csv
+    out: str  # the dataset's path
+    subset: str | None  # FMA's, or None
+    split: str  # where splits come from, `official` or `artist`
+    settings: Mapping[str, int | float | list[str]]  # the fields of `DatasetConfig` that were given
+    update: bool  # whether changed tracks are read again and vanished ones taken out
+    retry_failed: str | None  # the reason whose failed tracks are tried again, "" for any reason, None for none
+    shards: int | None  # for each split, or None for a number chosen from the amount of data
+    limits: Limits  # what one track may cost
+    max_failures: float  # per cent of a run's new tracks that may fail, at the end of each batch
+    commit_every: int | None  # tracks in a batch, or None for a size chosen by the runner
+    workers: int | None  # local worker processes, or None for one for each core
+    beam_options: list[str]  # options that go to Beam
 
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """A dataset, the metadata's tracks, and what to do to bring the dataset up to date.
+    """A dataset, the metadata's tracks, and what to do to bring the dataset up to date."""
 
-    Attributes:
-      manifest: of the dataset; of an empty one where there is none yet.
-      catalog: of the metadata, its tracks located.
-      growth: what to do.
-    """
-
-    manifest: Manifest
-    catalog: "Catalog"
-    growth: Growth
+    manifest: Manifest  # of the dataset; of an empty one where there is none yet
+    catalog: "Catalog"  # of the metadata, its tracks located
+    growth: Growth  # what to do
 
 
 @dataclass(slots=True)
 class Outcome:
-    """Counts of what an ingestion did.
+    """Counts of what an ingestion did."""
 
-    Attributes:
-      ingested: tracks.
-      failed: tracks.
-      rewritten: bytes of earlier records that were written again.
-      failures: folders that list the failed tracks.
-    """
-
-    ingested: int = 0
-    failed: int = 0
-    rewritten: int = 0
-    failures: list[str] = field(default_factory=list)
+    ingested: int = 0  # tracks
+    failed: int = 0  # tracks
+    rewritten: int = 0  # bytes of earlier records that were written again
+    failures: list[str] = field(default_factory=list)  # folders that list the failed tracks
 
 
 def plan_ingest(options: IngestOptions) -> IngestPlan:

@@ -95,23 +95,14 @@ def tensors_of(kind: str, config: DatasetConfig) -> TensorAdapterConfig:
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """The records to analyse, and the paths of what is read and written.
+    """The records to analyse, and the paths of what is read and written."""
 
-    Attributes:
-      dataset: path of the dataset.
-      name: of the statistics' folder.
-      config: the dataset's.
-      earlier: records whose sums are in the folder already.
-      new: records to read.
-      ticks: local folder where workers of this machine note the records they read, or "".
-    """
-
-    dataset: str
-    name: str
-    config: DatasetConfig
-    earlier: tuple[Part, ...]
-    new: Part
-    ticks: str = ""
+    dataset: str  # path of the dataset
+    name: str  # of the statistics' folder
+    config: DatasetConfig  # the dataset's
+    earlier: tuple[Part, ...]  # records whose sums are in the folder already
+    new: Part  # records to read
+    ticks: str = ""  # local folder where workers of this machine note the records they read, or ""
 
     @property
     def folder(self) -> str:

@@ -24,17 +24,11 @@ Keys = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Part:
-    """Training records that were analysed in one run.
+    """Training records that were analysed in one run."""
 
-    Attributes:
-      digest: of the records, hexadecimal.
-      records: by kind.
-      entries: by kind and TFT's name: the file with the sums, relative to the dataset.
-    """
-
-    digest: str
-    records: dict[str, int]
-    entries: dict[str, dict[str, str]]
+    digest: str  # of the records, hexadecimal
+    records: dict[str, int]  # by kind
+    entries: dict[str, dict[str, str]]  # by kind and TFT's name: the file with the sums, relative to the dataset
 
     @property
     def name(self) -> str:

@@ -16,16 +16,11 @@ NO_VARIANCE = 1e-9
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and scatter of the rows seen so far.
+    """Count, mean and scatter of the rows seen so far."""
 
-    Attributes:
-      count: rows.
-      mean: float64 [columns].
-      scatter: float64 [columns, columns], sum over rows of the outer product of their deviations from the mean.
-    """
-
-    count: int
-    mean: np.ndarray
+    count: int  # rows
+    mean: np.ndarray  # float64 [columns]
+    # float64 [columns, columns], sum over rows of the outer product of their deviations from the mean
     scatter: np.ndarray
 
     @classmethod

@@ -56,23 +56,15 @@ PROBABILITIES = {
 
 @dataclass(frozen=True)
 class BaselineOptions:
-    """The settings of a run.
+    """The settings of a run."""
 
-    Attributes:
-      models: keys of `MODELS`.
-      groups: feature groups, each of which every model is fitted on; None: the table's default.
-      refit: one of `REFITS`: the splits that the chosen models are fitted on.
-      svm_rows: rows that SVMs are fitted on at most.
-      seed: of folds, samples and the bootstrap.
-      jobs: processes; None: as many as cores and memory allow.
-    """
-
-    models: Sequence[str] = DEFAULT_MODELS
+    models: Sequence[str] = DEFAULT_MODELS  # keys of `MODELS`
+    # feature groups, each of which every model is fitted on; None: the table's default
     groups: Sequence[str] | None = None
-    refit: str = REFITS[0]
-    svm_rows: int = SVM_ROWS
-    seed: int = 0
-    jobs: int | None = None
+    refit: str = REFITS[0]  # one of `REFITS`: the splits that the chosen models are fitted on
+    svm_rows: int = SVM_ROWS  # rows that SVMs are fitted on at most
+    seed: int = 0  # of folds, samples and the bootstrap
+    jobs: int | None = None  # processes; None: as many as cores and memory allow
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.models if name not in MODELS]

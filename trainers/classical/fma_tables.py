@@ -47,19 +47,12 @@ ROWS_AT_ONCE = 4_000
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a table, as its header names them.
+    """The columns of a table, as its header names them."""
 
-    Attributes:
-      width: cells in a row, the track id among them.
-      columns: {name: position} of the numeric columns.
-      artist: position of the artist's name, or None.
-      default_group: see `Table`.
-    """
-
-    width: int
-    columns: dict[str, int]
-    artist: int | None
-    default_group: str
+    width: int  # cells in a row, the track id among them
+    columns: dict[str, int]  # {name: position} of the numeric columns
+    artist: int | None  # position of the artist's name, or None
+    default_group: str  # see `Table`
 
 
 def read_fma_table(features: str, metadata: str | None = None, subset: str | None = None) -> Table:

@@ -25,23 +25,14 @@ SVM_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Baseline:
-    """A classical model.
+    """A classical model."""
 
-    Attributes:
-      classifier: module and class in scikit-learn.
-      grid: the search space.
-      fixed: parameters that are not searched.
-      scores: the classifier's method that gives class scores.
-      search_rows: the search fits and scores at most this many rows; None: all.
-      kernel_rows: whether `--svm-rows` limits the rows of the final fit.
-    """
-
-    classifier: tuple[str, str]
-    grid: Grid
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    scores: str = "predict_log_proba"
-    search_rows: int | None = None
-    kernel_rows: bool = False
+    classifier: tuple[str, str]  # module and class in scikit-learn
+    grid: Grid  # the search space
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # parameters that are not searched
+    scores: str = "predict_log_proba"  # the classifier's method that gives class scores
+    search_rows: int | None = None  # the search fits and scores at most this many rows; None: all
+    kernel_rows: bool = False  # whether `--svm-rows` limits the rows of the final fit
 
 
 def _logreg_grid(columns: int, rows: int) -> list[Params]:

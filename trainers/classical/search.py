@@ -30,32 +30,20 @@ Pool = Callable[[Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Round:
-    """An experiment; no row of `test` is in any of the others, nor is an artist where folds were made here.
+    """An experiment; no row of `test` is in any of the others, nor is an artist where folds were made here."""
 
-    Attributes:
-      tuning: (fitted rows, scored rows) of each fold that hyper-parameters are chosen on.
-      fit: rows that the chosen model is then fitted on.
-      test: rows that it is scored on, once.
-    """
-
-    tuning: list[tuple[Rows, Rows]]
-    fit: Rows
-    test: Rows
+    tuning: list[tuple[Rows, Rows]]  # (fitted rows, scored rows) of each fold that hyper-parameters are chosen on
+    fit: Rows  # rows that the chosen model is then fitted on
+    test: Rows  # rows that it is scored on, once
 
 
 @dataclass(frozen=True)
 class Job(Round):
-    """A model on a feature group in a round, whose rows are sampled down to the model's limits.
+    """A model on a feature group in a round, whose rows are sampled down to the model's limits."""
 
-    Attributes:
-      model: a key of `MODELS`.
-      group: name of the feature group.
-      fold: the round's number.
-    """
-
-    model: str
-    group: str
-    fold: int
+    model: str  # a key of `MODELS`
+    group: str  # name of the feature group
+    fold: int  # the round's number
 
     def candidates(self, columns: int) -> list[Params]:
         """Return what the search tries on that many columns."""
@@ -73,21 +61,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate on the validation rows.
+    """A candidate on the validation rows."""
 
-    Attributes:
-      params: of the pipeline.
-      accuracy: share of right predictions.
-      log_loss: at the best temperature; the lowest wins.
-      temperature: for probabilities.
-      converged: whether every fit ended by itself.
-    """
-
-    params: Params
-    accuracy: float
-    log_loss: float
-    temperature: float
-    converged: bool
+    params: Params  # of the pipeline
+    accuracy: float  # share of right predictions
+    log_loss: float  # at the best temperature; the lowest wins
+    temperature: float  # for probabilities
+    converged: bool  # whether every fit ended by itself
 
 
 @dataclass(frozen=True)

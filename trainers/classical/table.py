@@ -42,31 +42,18 @@ def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Table:
-    """Features, labels and splits by track.
+    """Features, labels and splits by track."""
 
-    Attributes:
-      name: for messages.
-      digest: of the content, hexadecimal.
-      track_ids: int64 [tracks], ascending.
-      values: float32 [tracks, columns], finite.
-      columns: names such as "mfcc/mean/01"; the part before the first slash is the feature.
-      labels: int64 [tracks], indices into genres.
-      genres: the classes' names.
-      splits: str [tracks], one of `transforms.tracks.SPLITS`, or "" everywhere where there is no split.
-      artists: str [tracks], "" where unknown.
-      default_group: the feature group to use unless another one is given.
-    """
-
-    name: str
-    digest: str
-    track_ids: np.ndarray
-    values: np.ndarray
-    columns: tuple[str, ...]
-    labels: np.ndarray
-    genres: list[str]
-    splits: np.ndarray
-    artists: np.ndarray
-    default_group: str = "all"
+    name: str  # for messages
+    digest: str  # of the content, hexadecimal
+    track_ids: np.ndarray  # int64 [tracks], ascending
+    values: np.ndarray  # float32 [tracks, columns], finite
+    columns: tuple[str, ...]  # names such as "mfcc/mean/01"; the part before the first slash is the feature
+    labels: np.ndarray  # int64 [tracks], indices into genres
+    genres: list[str]  # the classes' names
+    splits: np.ndarray  # str [tracks], one of `transforms.tracks.SPLITS`, or "" everywhere where there is no split
+    artists: np.ndarray  # str [tracks], "" where unknown
+    default_group: str = "all"  # the feature group to use unless another one is given
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, int64."""

@@ -284,18 +284,13 @@ def pipeline_options() -> "tf.data.Options":
 
 @dataclass(frozen=True)
 class Inputs:
-    """The records of a kind in a dataset, and how they become a model's input.
-
-    Attributes:
-      normalize: a batch of records -> float32 [batch, ...].
-      units_per_db: normalised units of 1 dB in each band of a mel; () for raw.
-    """
+    """The records of a kind in a dataset, and how they become a model's input."""
 
     dataset: str
     manifest: Manifest
     kind: str
-    normalize: Callable[[dict[str, "tf.Tensor"]], "tf.Tensor"]
-    units_per_db: tuple[float, ...] = ()
+    normalize: Callable[[dict[str, "tf.Tensor"]], "tf.Tensor"]  # a batch of records -> float32 [batch, ...]
+    units_per_db: tuple[float, ...] = ()  # normalised units of 1 dB in each band of a mel; () for raw
 
     def read(self, split: str, batch_size: int, cache: Cache = "off") -> "tf.data.Dataset":
         """Return every record of a split once, always in the same order, in padded batches of one size.

@@ -96,15 +96,10 @@ LOG_RANGE = (-5.0, 5.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration of a model's log-probabilities: log softmax(log-probabilities / temperature).
+    """The calibration of a model's log-probabilities: log softmax(log-probabilities / temperature)."""
 
-    Attributes:
-      temperature: 1 leaves them as they are.
-      fitted: whether a validation split was there to fit it on.
-    """
-
-    temperature: float = 1.0
-    fitted: bool = False
+    temperature: float = 1.0  # 1 leaves them as they are
+    fitted: bool = False  # whether a validation split was there to fit it on
 
     def apply(self, log_probabilities: np.ndarray) -> np.ndarray:
         """Return probabilities float64 [n, classes] of log-probabilities [n, classes]."""

@@ -106,17 +106,11 @@ def record_differences(have: DatasetConfig, want: DatasetConfig, kind: str) -> l
 
 @dataclass(frozen=True)
 class Predictions:
-    """Log-probabilities and true labels.
+    """Log-probabilities and true labels."""
 
-    Attributes:
-      log_probabilities: float64 [n, classes].
-      label: int64 [n], as the dataset has them.
-      track_id: int64 [n].
-    """
-
-    log_probabilities: np.ndarray
-    label: np.ndarray
-    track_id: np.ndarray
+    log_probabilities: np.ndarray  # float64 [n, classes]
+    label: np.ndarray  # int64 [n], as the dataset has them
+    track_id: np.ndarray  # int64 [n]
 
     def relabelled(self, ids: np.ndarray) -> "Predictions":
         """Return these with other label ids, [dataset labels]; what becomes negative is left out."""

@@ -67,19 +67,12 @@ def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """Predictions by track.
+    """Predictions by track."""
 
-    Attributes:
-      track_ids: int [tracks], ascending.
-      log_probabilities: float64 [tracks, classes].
-      labels: int [tracks].
-      of_window: int [windows], each window's row in the three above.
-    """
-
-    track_ids: np.ndarray
-    log_probabilities: np.ndarray
-    labels: np.ndarray
-    of_window: np.ndarray
+    track_ids: np.ndarray  # int [tracks], ascending
+    log_probabilities: np.ndarray  # float64 [tracks, classes]
+    labels: np.ndarray  # int [tracks]
+    of_window: np.ndarray  # int [windows], each window's row in the three above
 
 
 def evaluate(

@@ -32,15 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """The shape of one record, as the model gets it.
+    """The shape of one record, as the model gets it."""
 
-    Attributes:
-      shape: without the batch: (n_mels, frames) or (samples,).
-      sample_rate: Hz, of the dataset.
-    """
-
-    shape: tuple[int, ...]
-    sample_rate: int = 22_050
+    shape: tuple[int, ...]  # without the batch: (n_mels, frames) or (samples,)
+    sample_rate: int = 22_050  # Hz, of the dataset
 
     @classmethod
     def of(cls, kind: str, config: DatasetConfig) -> "ModelInput":

@@ -18,21 +18,13 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Run:
-    """A run's files.
+    """A run's files."""
 
-    Attributes:
-      path: as given.
-      config: its config.json.
-      state: its state.json; at the start for a run that has no epochs.
-      history: its history.csv, [] where there are no epochs.
-      predictions: by model, on all test tracks that the run has.
-    """
-
-    path: str
-    config: RunConfig
-    state: RunState
-    history: list[dict[str, Any]]
-    predictions: dict[str, TrackPredictions]
+    path: str  # as given
+    config: RunConfig  # its config.json
+    state: RunState  # its state.json; at the start for a run that has no epochs
+    history: list[dict[str, Any]]  # its history.csv, [] where there are no epochs
+    predictions: dict[str, TrackPredictions]  # by model, on all test tracks that the run has
 
     @property
     def tracks(self) -> TrackPredictions:
@@ -47,21 +39,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Model:
-    """A model's predictions for the common tracks.
+    """A model's predictions for the common tracks."""
 
-    Attributes:
-      name: unique in the report.
-      run: that it belongs to.
-      log_probabilities: float64 [tracks, genres].
-      label: int64 [tracks], the true genres.
-      genres: the common ones.
-    """
-
-    name: str
-    run: Run
-    log_probabilities: np.ndarray
-    label: np.ndarray
-    genres: list[str]
+    name: str  # unique in the report
+    run: Run  # that it belongs to
+    log_probabilities: np.ndarray  # float64 [tracks, genres]
+    label: np.ndarray  # int64 [tracks], the true genres
+    genres: list[str]  # the common ones
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -86,21 +70,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on the same tracks.
+    """Models on the same tracks."""
 
-    Attributes:
-      runs: in the order given.
-      genres: names; labels are indices into them.
-      track_id: int64 [tracks], ascending.
-      label: int64 [tracks].
-      models: the best first, by accuracy, then by the mean log-probability of the true genre.
-    """
-
-    runs: list[Run]
-    genres: list[str]
-    track_id: np.ndarray
-    label: np.ndarray
-    models: list[Model]
+    runs: list[Run]  # in the order given
+    genres: list[str]  # names; labels are indices into them
+    track_id: np.ndarray  # int64 [tracks], ascending
+    label: np.ndarray  # int64 [tracks]
+    models: list[Model]  # the best first, by accuracy, then by the mean log-probability of the true genre
 
 
 def read_runs(paths: Sequence[str]) -> list[Run]:

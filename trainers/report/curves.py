@@ -34,17 +34,11 @@ RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The rule's result.
+    """The rule's result."""
 
-    Attributes:
-      overfits: whether validation loss rose while training loss fell.
-      gap: training minus validation accuracy of the kept model; None without a validation split.
-      sentences: at least one.
-    """
-
-    overfits: bool
-    gap: float | None
-    sentences: list[str]
+    overfits: bool  # whether validation loss rose while training loss fell
+    gap: float | None  # training minus validation accuracy of the kept model; None without a validation split
+    sentences: list[str]  # at least one
 
     @property
     def word(self) -> str:

@@ -19,23 +19,14 @@ UNSTATED = "not stated"
 
 @dataclass
 class Facts:
-    """Sums over the ledger of tracks.
+    """Sums over the ledger of tracks."""
 
-    Attributes:
-      genres: ingested tracks by (genre, split).
-      subsets: by (subset, split).
-      licences: by licence.
-      seconds: of audio.
-      artists: distinct names.
-      tracks: the wanted tracks by id.
-    """
-
-    genres: Counter[tuple[str, str]] = field(default_factory=Counter)
-    subsets: Counter[tuple[str, str]] = field(default_factory=Counter)
-    licences: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    artists: set[str] = field(default_factory=set)
-    tracks: dict[int, IngestedTrack] = field(default_factory=dict)
+    genres: Counter[tuple[str, str]] = field(default_factory=Counter)  # ingested tracks by (genre, split)
+    subsets: Counter[tuple[str, str]] = field(default_factory=Counter)  # by (subset, split)
+    licences: Counter[str] = field(default_factory=Counter)  # by licence
+    seconds: float = 0.0  # of audio
+    artists: set[str] = field(default_factory=set)  # distinct names
+    tracks: dict[int, IngestedTrack] = field(default_factory=dict)  # the wanted tracks by id
 
 
 def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Facts:

@@ -30,21 +30,14 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A model's place.
+    """A model's place."""
 
-    Attributes:
-      model: which one.
-      interval: 95%, of its accuracy.
-      difference: 95% interval of its accuracy minus the best one's; None for the best.
-      p: of McNemar's exact test against the best; None for the best.
-      adjusted: the same after Holm's correction.
-    """
-
-    model: Model
-    interval: tuple[float, float]
+    model: Model  # which one
+    interval: tuple[float, float]  # 95%, of its accuracy
+    # 95% interval of its accuracy minus the best one's; None for the best
     difference: tuple[float, float] | None = None
-    p: float | None = None
-    adjusted: float | None = None
+    p: float | None = None  # of McNemar's exact test against the best; None for the best
+    adjusted: float | None = None  # the same after Holm's correction
 
     @property
     def accuracy(self) -> float:

@@ -93,21 +93,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """The experiment's result.
+    """The experiment's result."""
 
-    Attributes:
-      claims: the official split first, the random split by window last.
-      kind: of the records that were read.
-      bands: mel bands.
-      tracks: that the windows are from.
-      of_tracks: in the dataset.
-    """
-
-    claims: list[Claim]
-    kind: str
-    bands: int
-    tracks: int
-    of_tracks: int
+    claims: list[Claim]  # the official split first, the random split by window last
+    kind: str  # of the records that were read
+    bands: int  # mel bands
+    tracks: int  # that the windows are from
+    of_tracks: int  # in the dataset
 
 
 Split = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]

@@ -25,21 +25,13 @@ STYLE = Path(__file__).with_name("page.css")
 
 @dataclass(frozen=True)
 class Background:
-    """What the dataset adds to the runs.
+    """What the dataset adds to the runs."""
 
-    Attributes:
-      dataset: its path.
-      manifest: its dataset.json.
-      facts: of its ledger.
-      leaks: found by the audit.
-      leakage: the experiment's result, or None where it was not run.
-    """
-
-    dataset: str
-    manifest: Manifest
-    facts: Facts
-    leaks: list[Leak] = field(default_factory=list)
-    leakage: Leakage | None = None
+    dataset: str  # its path
+    manifest: Manifest  # its dataset.json
+    facts: Facts  # of its ledger
+    leaks: list[Leak] = field(default_factory=list)  # found by the audit
+    leakage: Leakage | None = None  # the experiment's result, or None where it was not run
 
 
 def read_background(comparison: Comparison, dataset: str | None, *, show_leakage: bool) -> Background | None:

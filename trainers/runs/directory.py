@@ -64,53 +64,31 @@ class TrainedOn(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """What a run was asked for; equal configs give the same run.
+    """What a run was asked for; equal configs give the same run."""
 
-    Attributes:
-      model: name of the model.
-      options: every option that influences the result, by name.
-      seed: of the weights, the order of the records, the augmentation and the dropout.
-      labels: genre names in the order of the model's outputs.
-      phases: settings of each phase of training, in order.
-      made_with: device, replicas, precision and versions; not compared.
-    """
-
-    model: str
-    options: dict[str, Any]
-    seed: int
+    model: str  # name of the model
+    options: dict[str, Any]  # every option that influences the result, by name
+    seed: int  # of the weights, the order of the records, the augmentation and the dropout
     dataset: TrainedOn
-    labels: list[str]
-    phases: list[dict[str, Any]]
-    made_with: dict[str, Any]
+    labels: list[str]  # genre names in the order of the model's outputs
+    phases: list[dict[str, Any]]  # settings of each phase of training, in order
+    made_with: dict[str, Any]  # device, replicas, precision and versions; not compared
 
 
 @dataclass(slots=True)
 class RunState:
-    """How far a run has come.
+    """How far a run has come."""
 
-    Attributes:
-      epoch: finished epochs, over all phases.
-      phase: index of the current phase.
-      phase_epoch: finished epochs of that phase.
-      phase_done: whether that phase has ended, so that the next one starts.
-      wait: epochs since the validation loss last went down, in that phase.
-      phase_best: lowest validation loss of that phase.
-      best: lowest validation loss of all.
-      best_epoch: the epoch of the weights in model.keras, counted from 1; 0 before the first one ends.
-      backup: folder below `backup/` that the next epoch starts from, or "" at the start.
-      finished: why training ended, or "" while it goes on.
-    """
-
-    epoch: int = 0
-    phase: int = 0
-    phase_epoch: int = 0
-    phase_done: bool = False
-    wait: int = 0
-    phase_best: float | None = None
-    best: float | None = None
-    best_epoch: int = 0
-    backup: str = ""
-    finished: str = ""
+    epoch: int = 0  # finished epochs, over all phases
+    phase: int = 0  # index of the current phase
+    phase_epoch: int = 0  # finished epochs of that phase
+    phase_done: bool = False  # whether that phase has ended, so that the next one starts
+    wait: int = 0  # epochs since the validation loss last went down, in that phase
+    phase_best: float | None = None  # lowest validation loss of that phase
+    best: float | None = None  # lowest validation loss of all
+    best_epoch: int = 0  # the epoch of the weights in model.keras, counted from 1; 0 before the first one ends
+    backup: str = ""  # folder below `backup/` that the next epoch starts from, or "" at the start
+    finished: str = ""  # why training ended, or "" while it goes on
 
 
 def versions(*libraries: str) -> dict[str, str]:

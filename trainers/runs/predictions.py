@@ -19,21 +19,13 @@ _KEY = "log_probabilities/"
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """Predictions of all models of a run; the same tracks for each model.
+    """Predictions of all models of a run; the same tracks for each model."""
 
-    Attributes:
-      track_id: int64 [tracks], ascending.
-      label: int64 [tracks], indices into genres.
-      genres: the classes' names.
-      log_probabilities: {model's name: float32 [tracks, classes]}; the prediction is the argmax.
-      fold: int64 [tracks], the round in which the track was tested; 0 where there was one.
-    """
-
-    track_id: np.ndarray
-    label: np.ndarray
-    genres: list[str]
-    log_probabilities: dict[str, np.ndarray]
-    fold: np.ndarray
+    track_id: np.ndarray  # int64 [tracks], ascending
+    label: np.ndarray  # int64 [tracks], indices into genres
+    genres: list[str]  # the classes' names
+    log_probabilities: dict[str, np.ndarray]  # {model's name: float32 [tracks, classes]}; the prediction is the argmax
+    fold: np.ndarray  # int64 [tracks], the round in which the track was tested; 0 where there was one
 
 
 @dataclass(frozen=True)
@@ -48,21 +40,13 @@ class TrackPredictions:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrediction:
-    """The prediction of one model for one track.
+    """The prediction of one model for one track."""
 
-    Attributes:
-      run: path of the run.
-      model: name of the model.
-      genre: the one with the highest probability.
-      right: whether that is the track's genre.
-      probabilities: by genre, with four decimals.
-    """
-
-    run: str
-    model: str
-    genre: str
-    right: bool
-    probabilities: dict[str, float]
+    run: str  # path of the run
+    model: str  # name of the model
+    genre: str  # the one with the highest probability
+    right: bool  # whether that is the track's genre
+    probabilities: dict[str, float]  # by genre, with four decimals
 
 
 def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredictions]:

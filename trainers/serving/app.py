@@ -140,50 +140,29 @@ class ModelFacts(BaseModel):
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """The options of a service.
+    """The options of a service."""
 
-    Attributes:
-      run: of fma train or fma baselines, or a bundle.
-      model: of a baselines run; None: the best one on validation.
-      data: dataset whose training tracks songs are compared with, or None.
-      limits: for one song.
-      most_bytes: of a song's file.
-      decoders: songs that are decoded at once; None: as many as there are cores.
-      threshold: of verdicts.
-      device: see `trainers.training.devices`.
-    """
-
-    run: str
-    model: str | None
-    data: str | None
-    limits: Limits
-    most_bytes: int
-    decoders: int | None = None
-    threshold: float = THRESHOLD
-    device: str = "auto"
+    run: str  # of fma train or fma baselines, or a bundle
+    model: str | None  # of a baselines run; None: the best one on validation
+    data: str | None  # dataset whose training tracks songs are compared with, or None
+    limits: Limits  # for one song
+    most_bytes: int  # of a song's file
+    decoders: int | None = None  # songs that are decoded at once; None: as many as there are cores
+    threshold: float = THRESHOLD  # of verdicts
+    device: str = "auto"  # see `trainers.training.devices`
 
 
 @dataclass(frozen=True)
 class Service:
-    """The parts of a service.
+    """The parts of a service."""
 
-    Attributes:
-      engine: with spectrograms.
-      neighbours: of the training tracks, or None.
-      run: the model's name for people.
-      threshold: of verdicts.
-      limits: for an upload.
-      song_seconds: that one song may take.
-      decoders: songs that are decoded at once.
-    """
-
-    engine: Engine
-    neighbours: Neighbours | None
-    run: str
-    threshold: float
-    limits: UploadLimits
-    song_seconds: float
-    decoders: int
+    engine: Engine  # with spectrograms
+    neighbours: Neighbours | None  # of the training tracks, or None
+    run: str  # the model's name for people
+    threshold: float  # of verdicts
+    limits: UploadLimits  # for an upload
+    song_seconds: float  # that one song may take
+    decoders: int  # songs that are decoded at once
 
 
 def open_service(options: ServeOptions) -> Service:

@@ -79,17 +79,11 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """Limits of a request's body.
+    """Limits of a request's body."""
 
-    Attributes:
-      most_bytes: of the body.
-      seconds: until all of it is here.
-      patience: seconds before its rate counts.
-    """
-
-    most_bytes: int
-    seconds: float = UPLOAD_SECONDS
-    patience: float = PATIENCE
+    most_bytes: int  # of the body
+    seconds: float = UPLOAD_SECONDS  # until all of it is here
+    patience: float = PATIENCE  # seconds before its rate counts
 
 
 @asynccontextmanager

@@ -34,17 +34,11 @@ def import_tensorflow() -> None:
 
 @dataclass(frozen=True)
 class Device:
-    """Where a run computes.
+    """Where a run computes."""
 
-    Attributes:
-      name: tpu, gpu or cpu.
-      strategy: models are built and compiled in its scope.
-      precision: Keras' name of the dtype policy, which `open_device` has made the global one.
-    """
-
-    name: str
-    strategy: "tf.distribute.Strategy"
-    precision: str
+    name: str  # tpu, gpu or cpu
+    strategy: "tf.distribute.Strategy"  # models are built and compiled in its scope
+    precision: str  # Keras' name of the dtype policy, which `open_device` has made the global one
 
     @property
     def replicas(self) -> int:

@@ -42,18 +42,13 @@ HELD_OUT = ("validation", "test")
 
 @dataclass(frozen=True)
 class Job:
-    """A plan with all that it needs to run.
-
-    Attributes:
-      model: the whole model, built in the device's scope.
-      counts: training records by label, int64 [classes].
-    """
+    """A plan with all that it needs to run."""
 
     plan: Plan
     device: Device
-    model: keras.Model
+    model: keras.Model  # the whole model, built in the device's scope
     inputs: Inputs
-    counts: np.ndarray
+    counts: np.ndarray  # training records by label, int64 [classes]
 
     @property
     def run(self) -> str:

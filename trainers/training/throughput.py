@@ -60,32 +60,22 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The pipeline up to and including a stage, as it was measured.
-
-    Attributes:
-      ms: milliseconds for each record.
-      added_ms: milliseconds more than the slowest stage before it; 0 where it works while that one does.
-    """
+    """The pipeline up to and including a stage, as it was measured."""
 
     name: str
     records_per_s: float
-    ms: float
-    added_ms: float
+    ms: float  # milliseconds for each record
+    added_ms: float  # milliseconds more than the slowest stage before it; 0 where it works while that one does
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
-    """A model's training step, with the same batch again and again.
+    """A model's training step, with the same batch again and again."""
 
-    Attributes:
-      name: of the model.
-      idle: share of the time in which the step waits for its input, where the pipeline feeds it.
-    """
-
-    name: str
+    name: str  # of the model
     records_per_s: float
     step_ms: float
-    idle: float
+    idle: float  # share of the time in which the step waits for its input, where the pipeline feeds it
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,23 +71,14 @@ class DropoutDetector:
 
 @dataclass(slots=True)
 class AudioFacts:
-    """What decoding finds out about a track; complete when its blocks have been read.
+    """What decoding finds out about a track; complete when its blocks have been read."""
 
-    Attributes:
-      sample_rate: Hz, of the file.
-      channels: of the file.
-      frames: decoded, at the file's rate.
-      declared_frames: what the file's own header promises.
-      peak: largest absolute sample after mixing to mono.
-      zeroed: samples in stretches of exact zeros inside the track, as lost frames leave them.
-    """
-
-    sample_rate: int = 0
-    channels: int = 0
-    frames: int = 0
-    declared_frames: int = 0
-    peak: float = 0.0
-    zeroed: int = 0
+    sample_rate: int = 0  # Hz, of the file
+    channels: int = 0  # of the file
+    frames: int = 0  # decoded, at the file's rate
+    declared_frames: int = 0  # what the file's own header promises
+    peak: float = 0.0  # largest absolute sample after mixing to mono
+    zeroed: int = 0  # samples in stretches of exact zeros inside the track, as lost frames leave them
 
     @property
     def seconds(self) -> float:

@@ -47,15 +47,10 @@ class ProcessDiedError(TrackError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one track may cost.
+    """What one track may cost."""
 
-    Attributes:
-      seconds: of wall time.
-      megabytes: of memory beyond what the program itself needs.
-    """
-
-    seconds: float = 600.0
-    megabytes: int = 2048
+    seconds: float = 600.0  # of wall time
+    megabytes: int = 2048  # of memory beyond what the program itself needs
 
 
 class TrackProcess:

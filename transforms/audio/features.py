@@ -46,21 +46,13 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeatureKind:
-    """A record family.
+    """A record family."""
 
-    Attributes:
-      name: as in `--features` and in shard paths.
-      per: whether there is a record for each window or one for each track.
-      dtype: of the payload, little-endian.
-      shape: payload shape for a config.
-      extractor: makes the object that computes the features of one track.
-    """
-
-    name: str
-    per: Literal["window", "track"]
-    dtype: np.dtype
-    shape: Callable[[DatasetConfig], tuple[int, ...]]
-    extractor: Callable[[DatasetConfig], Extractor]
+    name: str  # as in `--features` and in shard paths
+    per: Literal["window", "track"]  # whether there is a record for each window or one for each track
+    dtype: np.dtype  # of the payload, little-endian
+    shape: Callable[[DatasetConfig], tuple[int, ...]]  # payload shape for a config
+    extractor: Callable[[DatasetConfig], Extractor]  # makes the object that computes the features of one track
 
     def payload_bytes(self, config: DatasetConfig) -> int:
         """Return the bytes of one payload."""

@@ -8,16 +8,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Some consecutive windows of a track and the samples around them.
+    """Some consecutive windows of a track and the samples around them."""
 
-    Attributes:
-      first: index of the first window in the track.
-      count: number of windows, at least 1.
-      samples: float32 [context + (count - 1) * hop + window + context]; zeros where the track has no samples.
-    """
-
-    first: int
-    count: int
+    first: int  # index of the first window in the track
+    count: int  # number of windows, at least 1
+    # float32 [context + (count - 1) * hop + window + context]; zeros where the track has no samples
     samples: np.ndarray
 
 

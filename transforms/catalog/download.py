@@ -16,17 +16,11 @@ BASE_URL = "https://os.unil.cloud.switch.ch/fma"
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive on FMA's server.
+    """An archive on FMA's server."""
 
-    Attributes:
-      name: its file name, on the server and here.
-      sha1: its published SHA-1 sum, in hexadecimal.
-      size: its approximate size in bytes, used where the server does not tell the exact one.
-    """
-
-    name: str
-    sha1: str
-    size: int
+    name: str  # its file name, on the server and here
+    sha1: str  # its published SHA-1 sum, in hexadecimal
+    size: int  # its approximate size in bytes, used where the server does not tell the exact one
 
 
 # Sums and sizes as published in the README of https://github.com/mdeff/fma

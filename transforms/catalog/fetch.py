@@ -196,17 +196,11 @@ class BrokenTransferError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The limits of retrying.
+    """The limits of retrying."""
 
-    Attributes:
-      tries: attempts in a row without a new byte, after which it gives up.
-      pause: seconds before the second attempt; doubles with each further one, up to a minute.
-      timeout: seconds without an answer or a byte after which a connection counts as broken.
-    """
-
-    tries: int = 8
-    pause: float = 1.0
-    timeout: float = 60.0
+    tries: int = 8  # attempts in a row without a new byte, after which it gives up
+    pause: float = 1.0  # seconds before the second attempt; doubles with each further one, up to a minute
+    timeout: float = 60.0  # seconds without an answer or a byte after which a connection counts as broken
 
 
 def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Retry) -> None:

@@ -129,21 +129,14 @@ def _text_errors(name: str, reader: Any) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The tracks of a run according to the metadata.
+    """The tracks of a run according to the metadata."""
 
-    Attributes:
-      tracks: the tracks to ingest, by id; their audio is not located yet.
-      skipped: rows left out, counted by reason ("not_in_subset", "no_genre"); a row counts once, under the first.
-      subset: FMA's subset, or "" for a plain csv.
-      form: "fma" or "csv".
-      known: ids of all rows, also of those left out.
-    """
-
-    tracks: list[Track]
+    tracks: list[Track]  # the tracks to ingest, by id; their audio is not located yet
+    # rows left out, counted by reason ("not_in_subset", "no_genre"); a row counts once, under the first
     skipped: dict[str, int]
-    subset: str
-    form: str
-    known: frozenset[int] = frozenset()
+    subset: str  # FMA's subset, or "" for a plain csv
+    form: str  # "fma" or "csv"
+    known: frozenset[int] = frozenset()  # ids of all rows, also of those left out
 
 
 def read_catalog(metadata: str, subset: str | None, split_by: str = "official") -> Catalog:

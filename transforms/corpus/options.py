@@ -26,31 +26,19 @@ def generator(*key: str | int) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
-    """All that the bytes of a corpus depend on.
+    """All that the bytes of a corpus depend on."""
 
-    Attributes:
-      tracks_per_genre: intact tracks of each of the 8 genres in subset small; medium adds an eighth as many, and Jazz.
-      subset: the largest FMA subset to write; rows beyond it are left out of the tables too.
-      clip_seconds: seconds in a clip; FMA's have 30.
-      seed: another seed gives other music.
-      bitrate: kb/s, constant; lowered to what the format allows for clips below 32 kHz.
-      broken: add the rows of `transforms.corpus.plan.BREAKAGES`.
-      archives: also write fma_small.zip, fma_medium.zip and fma_metadata.zip.
-      sample_rate: Hz of most clips.
-      channels: 1 or 2, of most clips.
-      song_durations: declare whole songs' lengths, as FMA's own tracks.csv does, though clips have 30 s.
-    """
-
+    # intact tracks of each of the 8 genres in subset small; medium adds an eighth as many, and Jazz
     tracks_per_genre: int = 20
-    subset: str = "large"
-    clip_seconds: int = FMA_CLIP_SECONDS
-    seed: int = 0
-    bitrate: int = 128
-    broken: bool = True
-    archives: bool = False
-    sample_rate: int = 44_100
-    channels: int = 2
-    song_durations: bool = False
+    subset: str = "large"  # the largest FMA subset to write; rows beyond it are left out of the tables too
+    clip_seconds: int = FMA_CLIP_SECONDS  # seconds in a clip; FMA's have 30
+    seed: int = 0  # another seed gives other music
+    bitrate: int = 128  # kb/s, constant; lowered to what the format allows for clips below 32 kHz
+    broken: bool = True  # add the rows of `transforms.corpus.plan.BREAKAGES`
+    archives: bool = False  # also write fma_small.zip, fma_medium.zip and fma_metadata.zip
+    sample_rate: int = 44_100  # Hz of most clips
+    channels: int = 2  # 1 or 2, of most clips
+    song_durations: bool = False  # declare whole songs' lengths, as FMA's own tracks.csv does, though clips have 30 s
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for corpus.json."""

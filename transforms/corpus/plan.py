@@ -227,17 +227,12 @@ def _in_format(song: Song, sample_rate: int, channels: int, bitrate: int) -> Son
 
 @dataclass(frozen=True, slots=True)
 class Breakage:
-    """A way for a file to be broken.
+    """A way for a file to be broken."""
 
-    Attributes:
-      track_id: of the row that is broken so; all but the last two are ids whose audio is unusable in the real FMA too.
-      reason: for which ingest should refuse the track, a key of `transforms.errors.REASONS`.
-      seconds: audio to make the file from; 0 for the whole clip, None where no audio is needed.
-    """
-
+    # of the row that is broken so; all but the last two are ids whose audio is unusable in the real FMA too
     track_id: int
-    reason: str
-    seconds: float | None = None
+    reason: str  # for which ingest should refuse the track, a key of `transforms.errors.REASONS`
+    seconds: float | None = None  # audio to make the file from; 0 for the whole clip, None where no audio is needed
 
 
 BREAKAGES = {

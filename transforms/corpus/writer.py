@@ -38,34 +38,21 @@ STARTED = "corpus.partial.json"
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What ingest of one subset should find.
+    """What ingest of one subset should find."""
 
-    Attributes:
-      tracks: ids of those that become records.
-      failures: reasons by id.
-      skipped: number of rows left out, by reason.
-    """
-
-    tracks: tuple[int, ...]
-    failures: dict[int, str]
-    skipped: dict[str, int]
+    tracks: tuple[int, ...]  # ids of those that become records
+    failures: dict[int, str]  # reasons by id
+    skipped: dict[str, int]  # number of rows left out, by reason
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusSummary:
-    """A corpus on disk.
+    """A corpus on disk."""
 
-    Attributes:
-      out: its folder.
-      options: that it was made with.
-      songs: every row, by id.
-      written: False where it was there already.
-    """
-
-    out: str
-    options: CorpusOptions
-    songs: tuple[Song, ...]
-    written: bool
+    out: str  # its folder
+    options: CorpusOptions  # that it was made with
+    songs: tuple[Song, ...]  # every row, by id
+    written: bool  # False where it was there already
 
     @property
     def audio(self) -> str:

@@ -25,27 +25,17 @@ ELSEWHERE = "elsewhere"
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The difference between a dataset and the metadata: what a run has to do.
+    """The difference between a dataset and the metadata: what a run has to do."""
 
-    Attributes:
-      new: tracks to ingest, by id.
-      kept: wanted tracks that the dataset has and that stay.
-      failed: wanted tracks that failed before and are not tried again.
-      changed: ids of tracks whose file, genre or split is not what it was; among `new` if they are to be updated.
-      vanished: ids of tracks in the dataset that the metadata does not name any more.
-      drop: ids of ingested tracks to remove.
-      drop_failures: ids of failed tracks to remove.
-      labels: the dataset's labels with the new genres appended.
-    """
-
-    new: list[Track]
-    kept: int
-    failed: int
+    new: list[Track]  # tracks to ingest, by id
+    kept: int  # wanted tracks that the dataset has and that stay
+    failed: int  # wanted tracks that failed before and are not tried again
+    # ids of tracks whose file, genre or split is not what it was; among `new` if they are to be updated
     changed: list[int]
-    vanished: list[int]
-    drop: set[int]
-    drop_failures: set[int]
-    labels: list[str]
+    vanished: list[int]  # ids of tracks in the dataset that the metadata does not name any more
+    drop: set[int]  # ids of ingested tracks to remove
+    drop_failures: set[int]  # ids of failed tracks to remove
+    labels: list[str]  # the dataset's labels with the new genres appended
 
     @property
     def has_work(self) -> bool:

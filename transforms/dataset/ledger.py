@@ -106,40 +106,24 @@ def read_lines(dataset: str, ledger: ShardFile) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class RecordLocation:
-    """Where a record lies.
+    """Where a record lies."""
 
-    Attributes:
-      kind: feature kind.
-      window: number of the window in its track; 0 for a record of the whole track.
-      start_s: seconds from the track's beginning to the window's.
-      shard: path, relative to the dataset.
-      offset: bytes from the file's beginning to the record's framing.
-      length: bytes, with the framing.
-    """
-
-    kind: str
-    window: int
-    start_s: float
-    shard: str
-    offset: int
-    length: int
+    kind: str  # feature kind
+    window: int  # number of the window in its track; 0 for a record of the whole track
+    start_s: float  # seconds from the track's beginning to the window's
+    shard: str  # path, relative to the dataset
+    offset: int  # bytes from the file's beginning to the record's framing
+    length: int  # bytes, with the framing
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTrack:
-    """A track of a dataset.
+    """A track of a dataset."""
 
-    Attributes:
-      track: its ledger line.
-      cells: of that line as they are stored, to show them all.
-      generation: name of the one that it came with.
-      records: in the order of the manifest's files.
-    """
-
-    track: LedgerTrack
-    cells: dict[str, Any]
-    generation: str
-    records: tuple[RecordLocation, ...]
+    track: LedgerTrack  # its ledger line
+    cells: dict[str, Any]  # of that line as they are stored, to show them all
+    generation: str  # name of the one that it came with
+    records: tuple[RecordLocation, ...]  # in the order of the manifest's files
 
 
 def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | None:

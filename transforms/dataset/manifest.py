@@ -23,27 +23,16 @@ TRACKS, FAILURES = LEDGERS = ("tracks", "failures")
 
 @dataclass(slots=True)
 class ShardFile:
-    """A finished file as the manifest lists it.
+    """A finished file as the manifest lists it."""
 
-    Attributes:
-      path: relative to the dataset.
-      kind: a feature kind, or `tracks` or `failures` for the ledgers.
-      split: of all its records.
-      records: of them, or lines of a ledger.
-      tracks: that have records in it.
-      bytes: of the file.
-      sha256: of the file, hexadecimal.
-      digest: of its records' content, independent of their order, 64 hexadecimal digits.
-    """
-
-    path: str
-    kind: str
-    split: str
-    records: int = 0
-    tracks: int = 0
-    bytes: int = 0
-    sha256: str = ""
-    digest: str = ""
+    path: str  # relative to the dataset
+    kind: str  # a feature kind, or `tracks` or `failures` for the ledgers
+    split: str  # of all its records
+    records: int = 0  # of them, or lines of a ledger
+    tracks: int = 0  # that have records in it
+    bytes: int = 0  # of the file
+    sha256: str = ""  # of the file, hexadecimal
+    digest: str = ""  # of its records' content, independent of their order, 64 hexadecimal digits
 
     @property
     def name(self) -> str:
@@ -53,25 +42,16 @@ class ShardFile:
 
 @dataclass(slots=True)
 class ShardResult:
-    """The outcome of building a shard; small, so that it can travel through a runner.
+    """The outcome of building a shard; small, so that it can travel through a runner."""
 
-    Attributes:
-      name: the shard's.
-      files: one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept.
-      genres: tracks by genre.
-      failures: tracks by reason.
-      silent: tracks that are digital silence.
-      zeroed: tracks with stretches of exact zeros inside, as lost frames leave them.
-      error: why the shard could not be built, where that is user-fixable (a full disk, say).
-    """
-
-    name: str
+    name: str  # the shard's
+    # one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept
     files: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-    silent: int = 0
-    zeroed: int = 0
-    error: str = ""
+    genres: dict[str, int] = field(default_factory=dict)  # tracks by genre
+    failures: dict[str, int] = field(default_factory=dict)  # tracks by reason
+    silent: int = 0  # tracks that are digital silence
+    zeroed: int = 0  # tracks with stretches of exact zeros inside, as lost frames leave them
+    error: str = ""  # why the shard could not be built, where that is user-fixable (a full disk, say)
 
     def to_line(self) -> str:
         """Return one line of JSON."""
@@ -86,31 +66,19 @@ class ShardResult:
 
 @dataclass(slots=True)
 class Generation:
-    """What one run added to the dataset.
+    """What one run added to the dataset."""
 
-    Attributes:
-      name: of its folders.
-      subset: FMA subset that was ingested, or "" for a plain csv.
-      job: facts of the Beam job (runner, versions).
-      shards: the record files.
-      ledgers: the files with one JSON line for each track: kind `tracks` (ingested) or `failures`.
-      genres: ingested tracks by genre.
-      failures: failed tracks by reason.
-      skipped: tracks of the metadata that the run left out, by reason.
-      silent: ingested tracks that are digital silence.
-      zeroed: ingested tracks with stretches of exact zeros inside, as lost frames leave them.
-    """
-
-    name: str
-    subset: str
-    job: dict[str, str] = field(default_factory=dict)
-    shards: list[ShardFile] = field(default_factory=list)
+    name: str  # of its folders
+    subset: str  # FMA subset that was ingested, or "" for a plain csv
+    job: dict[str, str] = field(default_factory=dict)  # facts of the Beam job (runner, versions)
+    shards: list[ShardFile] = field(default_factory=list)  # the record files
+    # the files with one JSON line for each track: kind `tracks` (ingested) or `failures`
     ledgers: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
-    silent: int = 0
-    zeroed: int = 0
+    genres: dict[str, int] = field(default_factory=dict)  # ingested tracks by genre
+    failures: dict[str, int] = field(default_factory=dict)  # failed tracks by reason
+    skipped: dict[str, int] = field(default_factory=dict)  # tracks of the metadata that the run left out, by reason
+    silent: int = 0  # ingested tracks that are digital silence
+    zeroed: int = 0  # ingested tracks with stretches of exact zeros inside, as lost frames leave them
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Generation":
@@ -145,19 +113,12 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class TransformFn:
-    """The full-pass statistics of the training split; not part of the dataset's digest.
+    """The full-pass statistics of the training split; not part of the dataset's digest."""
 
-    Attributes:
-      path: of their folder, relative to the dataset.
-      kinds: feature kinds that have a graph there.
-      records: `Manifest.records_digest` of what was analysed.
-      graph_version: of the program's graphs when they were made; see `fma statistics`.
-    """
-
-    path: str
-    kinds: list[str]
-    records: str = ""
-    graph_version: int = 0
+    path: str  # of their folder, relative to the dataset
+    kinds: list[str]  # feature kinds that have a graph there
+    records: str = ""  # `Manifest.records_digest` of what was analysed
+    graph_version: int = 0  # of the program's graphs when they were made; see `fma statistics`
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TransformFn":
@@ -167,20 +128,13 @@ class TransformFn:
 
 @dataclass(slots=True)
 class Manifest:
-    """A dataset as its dataset.json describes it.
+    """A dataset as its dataset.json describes it."""
 
-    Attributes:
-      config: the settings that all records share.
-      labels: genre names; a record's label is an index into them. Append-only.
-      generations: in the order in which they were committed.
-      transform_fn: the statistics of the training split, or None where there are none.
-      version: of the dataset.json that this was read from, or that it was committed as; 0 where there was none.
-    """
-
-    config: DatasetConfig
-    labels: list[str] = field(default_factory=list)
-    generations: list[Generation] = field(default_factory=list)
-    transform_fn: TransformFn | None = None
+    config: DatasetConfig  # the settings that all records share
+    labels: list[str] = field(default_factory=list)  # genre names; a record's label is an index into them. Append-only.
+    generations: list[Generation] = field(default_factory=list)  # in the order in which they were committed
+    transform_fn: TransformFn | None = None  # the statistics of the training split, or None where there are none
+    # of the dataset.json that this was read from, or that it was committed as; 0 where there was none
     version: int = field(default=0, compare=False)
 
     def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:

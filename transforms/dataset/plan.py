@@ -33,19 +33,12 @@ GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One unit of work: the tracks of one shard, sorted by id.
+    """One unit of work: the tracks of one shard, sorted by id."""
 
-    Attributes:
-      split: of all its tracks.
-      index: of the shard within its split, from 0.
-      of: shards in the split.
-      tracks: at least one.
-    """
-
-    split: str
-    index: int
-    of: int
-    tracks: tuple[Track, ...]
+    split: str  # of all its tracks
+    index: int  # of the shard within its split, from 0
+    of: int  # shards in the split
+    tracks: tuple[Track, ...]  # at least one
 
     @property
     def name(self) -> str:

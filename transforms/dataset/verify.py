@@ -18,16 +18,11 @@ from transforms.runtime import console
 
 @dataclass(slots=True)
 class Verdict:
-    """What `verify` found.
+    """What `verify` found."""
 
-    Attributes:
-      digest: of the records as they were read.
-      problems: one line each; none for a sound dataset.
-      leaks: artists, albums and recordings in several splits; a property of the data, not damage.
-    """
-
-    digest: str
-    problems: list[str] = field(default_factory=list)
+    digest: str  # of the records as they were read
+    problems: list[str] = field(default_factory=list)  # one line each; none for a sound dataset
+    # artists, albums and recordings in several splits; a property of the data, not damage
     leaks: list[Leak] = field(default_factory=list)
 
 

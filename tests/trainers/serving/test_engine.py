@@ -28,7 +28,10 @@ def test_predictions_are_those_that_evaluation_computed_from_the_shards(model, m
     stored = read_run_predictions(str(run_of(model)), "test")[engine.scorer.name]
     paths = {track.track_id: track.path for track in music.of("test")}
     found = np.log([engine.predict(paths[track_id]).probabilities for track_id in stored.track_id.tolist()])
-    np.testing.assert_allclose(found, stored.log_probabilities, atol=1e-5)
+    # The stand-in for YAMNet has features of about 1e-4, which its head divides by their deviation: rounding that
+    # depends on the batch's size and the CPU, 1e-8 there, is 1e-4 in the end.
+    within = 1e-3 if model == "yamnet" else 1e-5
+    np.testing.assert_allclose(found, stored.log_probabilities, atol=within)
     assert np.ptp(found, axis=0).max() > 0.01  # songs differ, so a mix-up would show
 
 
