@@ -32,19 +32,11 @@ class LibraryError:
 WORKER_DIED = LibraryError(
     BEAM, "Worker subprocess exited", "a worker process died (out of memory?); run the command again, it carries on"
 )
-OS_ERROR = LibraryError(BEAM, r"\[Errno (\d+)\]")
-"""A worker's OSError, as text in the launcher's RuntimeError."""
-
-JOB_ID = LibraryError(BEAM, r"^Job (\S+) is in state ")
-"""What Beam logs of a Dataflow job."""
-
+OS_ERROR = LibraryError(BEAM, r"\[Errno (\d+)\]")  # a worker's OSError, as text in the launcher's RuntimeError
+JOB_ID = LibraryError(BEAM, r"^Job (\S+) is in state ")  # what Beam logs of a Dataflow job
 CANCELLED = LibraryError(DATAFLOW, "State: CANCELLED", "was cancelled; the same command starts it again")
-JOB_ERROR = LibraryError(DATAFLOW, r"Error:(.*)")
-"""What follows Beam's words about the job's state."""
-
-REQUEST = LibraryError(GOOGLE, r"^[A-Z]+ https?://\S+: ")
-"""The request before an answer's own message."""
-
+JOB_ERROR = LibraryError(DATAFLOW, r"Error:(.*)")  # what follows Beam's words about the job's state
+REQUEST = LibraryError(GOOGLE, r"^[A-Z]+ https?://\S+: ")  # the request before an answer's own message
 WRONG_COUNT = LibraryError(TENSORFLOW, "Input dataset was expected to contain")
 OBJECT_READ = LibraryError(TENSORFLOW, r"when reading (\S+)")
 HTTP_ANSWER = LibraryError(TENSORFLOW, r"response code (\d+)(?:.*?\"message\": *\"([^\"]+))?")

@@ -60,8 +60,7 @@ message_type {
 }
 """
 
-OVERHEAD = 16
-"""Bytes that the TFRecord format adds to each record."""
+OVERHEAD = 16  # bytes that the TFRecord format adds to each record
 
 
 @cache

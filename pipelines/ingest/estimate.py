@@ -17,9 +17,7 @@ from transforms.runtime.console import human_bytes, human_seconds
 from transforms.runtime.parallel import cores
 from transforms.tracks import Track
 
-STARTERS = 10
-"""Tracks of a first, short run: the difference to the long one has no start-up in it."""
-
+STARTERS = 10  # tracks of a first, short run: the difference to the long one has no start-up in it
 CORES = (1, 2, 8, 32, 128)
 BUCKETS = 1 << 30
 

@@ -15,11 +15,8 @@ LOCAL_RUNNERS = ("fnapi", "direct", "switchingdirect", "prism")
 """Runners whose workers are this process, its threads or its children. DirectRunner is Prism where Beam finds or can
 download it, and else FnApiRunner."""
 
-RETRYING_RUNNERS = ("dataflow", "flink")
-"""Runners that repeat work that failed on a worker; the others end the job."""
-
-IN_MEMORY_UP_TO = 64
-"""Tracks up to which starting worker processes (2 to 3 s) costs more than they save."""
+RETRYING_RUNNERS = ("dataflow", "flink")  # runners that repeat work that failed on a worker; the others end the job
+IN_MEMORY_UP_TO = 64  # tracks up to which starting worker processes (2 to 3 s) costs more than they save
 
 
 def parse_beam_options(arguments: list[str], tracks: int, workers: int | None) -> PipelineOptions:

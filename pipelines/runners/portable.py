@@ -23,9 +23,7 @@ from transforms.runtime.parallel import cores
 
 CLUSTERS = ("flink", "portable")
 PRISMS = ("direct", "switchingdirect", "prism")
-EMBEDDED = ("[auto]", "[local]")
-"""Flink masters that are no cluster: Flink runs inside the job server."""
-
+EMBEDDED = ("[auto]", "[local]")  # Flink masters that are no cluster: Flink runs inside the job server
 POOL = "localhost:50000"
 """Where every machine of a cluster has a pool of Python workers, as Beam's own images and deploy/flink have it."""
 

@@ -32,9 +32,7 @@ from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
 from transforms.records import decode_payload, deserialize
 
-BATCH_BYTES = 16 << 20
-"""Memory for the values of one batch as float64."""
-
+BATCH_BYTES = 16 << 20  # memory for the values of one batch as float64
 ERRORS = "errors"
 
 

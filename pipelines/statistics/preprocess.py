@@ -10,8 +10,7 @@ import tensorflow as tf
 from pipelines.statistics.tft_import import tft
 from transforms.config import DatasetConfig
 
-NO_VARIANCE = 1e-9
-"""Largest variance of z-scores along an axis that counts as none; rounding leaves about 1e-13."""
+NO_VARIANCE = 1e-9  # largest variance of z-scores along an axis that counts as none; rounding leaves about 1e-13
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,7 @@ class Coder(tft.experimental.PTransformAnalyzerCacheCoder):
 Features = dict[str, tf.Tensor]
 Preprocess = Callable[[Features], Features]
 
-PCA_DIMENSIONS = 64
-"""Principal components of the statistics; fewer where there are fewer training tracks."""
+PCA_DIMENSIONS = 64  # principal components of the statistics; fewer where there are fewer training tracks
 
 
 def normalize_mel(config: DatasetConfig, records: int) -> Preprocess:

@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 REFITS = ("train", "train+val")
 MODELS_FOLDER, SEARCH = "models", "search.csv"
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "skops")
-"""That a saved model depends on."""
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "skops")  # that a saved model depends on
 
 PROBABILITIES = {
     "predict_log_proba": "softmax(predict_log_proba / temperature)",

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FOLDS = 5
-COPIES = 6
-"""Of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own."""
+COPIES = 6  # of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own
 
 Rows = np.ndarray
-Pool = Callable[[Iterable[Any]], Iterable[Any]]
-"""joblib.Parallel: runs tasks, gives their results in order."""
+Pool = Callable[[Iterable[Any]], Iterable[Any]]  # joblib.Parallel: runs tasks, gives their results in order
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from transforms.errors import UsageError
 from transforms.runtime import console
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-GRACE_SECONDS = 10
-"""For songs that are being predicted when the server is asked to end."""
+GRACE_SECONDS = 10  # for songs that are being predicted when the server is asked to end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

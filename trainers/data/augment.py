@@ -14,32 +14,23 @@ from transforms.config import DatasetConfig
 QUANTILES = 4096
 """Of the beta distribution: one of them is drawn instead of a value, since XLA cannot draw from a beta distribution."""
 
-SEEDS = 2**31
-"""Upper bound of seeds: only below it does TensorFlow draw the same numbers with and without XLA."""
+SEEDS = 2**31  # upper bound of seeds: only below it does TensorFlow draw the same numbers with and without XLA
 
 
-FREQUENCY_MASKS, TIME_MASKS = 2, 2
-"""Groups of neighbouring bands, and of frames, that are masked in each record."""
+FREQUENCY_MASKS, TIME_MASKS = 2, 2  # groups of neighbouring bands, and of frames, that are masked in each record
 
-FREQUENCY_SHARE, TIME_SHARE = 0.12, 0.15
-"""The largest group, as a share of the bands or frames."""
+FREQUENCY_SHARE, TIME_SHARE = 0.12, 0.15  # the largest group, as a share of the bands or frames
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """The augmentation of a training batch, in this order: gain, mixup, SpecAugment.
+    """The augmentation of a training batch, in this order: gain, mixup, SpecAugment."""
 
-    Attributes:
-      gain_db: each record becomes louder or softer by up to so many dB; 0 switches it off.
-      mixup: alpha of the beta distribution that two records' shares are drawn from; 0 switches it off.
-      spec_augment: whether bands and frames of log-mel are masked; raw is left alone.
-      units_per_db: normalised units of 1 dB in each band of log-mel, one number for all of them or one for each (see
-        `units_per_db`); 1/15 stands for a standard deviation of 15 dB.
-    """
-
-    gain_db: float = 6.0
-    mixup: float = 0.2
-    spec_augment: bool = True
+    gain_db: float = 6.0  # each record becomes louder or softer by up to so many dB; 0 switches it off
+    mixup: float = 0.2  # alpha of the beta distribution that two records' shares are drawn from; 0 switches it off
+    spec_augment: bool = True  # whether bands and frames of log-mel are masked; raw is left alone
+    # normalised units of 1 dB in each band of log-mel, one number for all of them or one for each (see
+    # `units_per_db`); 1/15 stands for a standard deviation of 15 dB
     units_per_db: float | tuple[float, ...] = 1 / 15
 
     def augment(self, features: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -21,17 +21,13 @@ GAIN_DB = 6.0
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of a phase.
+    """The examples of a phase."""
 
-    Attributes:
-      training: one epoch of (input, target [batch, classes], weight [batch]), float32 all, shuffled and augmented.
-      validation: every example once, not augmented; None where the dataset has no validation split.
-      steps: batches in an epoch of training.
-    """
-
+    # one epoch of (input, target [batch, classes], weight [batch]), float32 all, shuffled and augmented
     training: tf.data.Dataset
+    # every example once, not augmented; None where the dataset has no validation split
     validation: tf.data.Dataset | None
-    steps: int
+    steps: int  # batches in an epoch of training
 
 
 def record_examples(

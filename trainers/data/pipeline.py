@@ -22,11 +22,8 @@ Cache = Literal["auto", "on", "off"]
 CACHE_SHARE = 1 / 3
 """Of the free memory, for one split: training and validation may both be cached and leave room for the model."""
 
-SHUFFLE_SHARE = 1 / 8
-"""Of the free memory, for records that wait to be drawn."""
-
-MIN_SHUFFLE = 256
-"""Records that are shuffled among each other even where memory is short."""
+SHUFFLE_SHARE = 1 / 8  # of the free memory, for records that wait to be drawn
+MIN_SHUFFLE = 256  # records that are shuffled among each other even where memory is short
 
 _CGROUPS = (
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat"),
@@ -38,37 +35,26 @@ _CGROUPS = (
 )
 """(limit, use, details) of this process's control group, version 2 and 1."""
 
-PARALLEL_SHARDS = 16
-"""Shards that are read at once. A constant, since the order of an evaluation depends on it."""
-
-REMOTE_BUFFER = 8 << 20
-"""Bytes for each request to an address, where each has to wait for its answer."""
+PARALLEL_SHARDS = 16  # shards that are read at once. A constant, since the order of an evaluation depends on it
+REMOTE_BUFFER = 8 << 20  # bytes for each request to an address, where each has to wait for its answer
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a split is read.
+    """How a split is read."""
 
-    Attributes:
-      batch_size: records in a batch, over all replicas.
-      training: shards and records in a new order every epoch, and full batches only. Otherwise every record exactly
-        once, in the same order every time, and a last batch that may be smaller.
-      seed: of the order; to go on after epoch n, give a seed that depends on n.
-      shuffle: False: shards and records in no particular order, but not shuffled. Training only.
-      reproducible: the seed alone gives the order, where otherwise the record that is ready first comes first.
-      cache: keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes.
-      pad: fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
-      replicas: that share a batch; for the advice where there are too few records.
-    """
-
-    batch_size: int
+    batch_size: int  # records in a batch, over all replicas
+    # shards and records in a new order every epoch, and full batches only. Otherwise every record exactly once, in
+    # the same order every time, and a last batch that may be smaller.
     training: bool = False
-    seed: int = 0
-    shuffle: bool = True
+    seed: int = 0  # of the order; to go on after epoch n, give a seed that depends on n
+    shuffle: bool = True  # False: shards and records in no particular order, but not shuffled. Training only.
+    # the seed alone gives the order, where otherwise the record that is ready first comes first
     reproducible: bool = False
+    # keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes
     cache: Cache = "auto"
-    pad: bool = False
-    replicas: int = 1
+    pad: bool = False  # fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
+    replicas: int = 1  # that share a batch; for the advice where there are too few records
 
 
 def count_records(manifest: Manifest, kind: str, split: str) -> int:

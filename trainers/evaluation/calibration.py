@@ -14,12 +14,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
-LOWEST_SHARE = 1e-3
-"""Lower bound of the neighbours' votes: no vote among k neighbours is not a probability of zero."""
-
-UNKNOWN_GENRE = -50.0
-"""Log-probability of a genre that the fitted rows do not have."""
-
+LOWEST_SHARE = 1e-3  # lower bound of the neighbours' votes: no vote among k neighbours is not a probability of zero
+UNKNOWN_GENRE = -50.0  # log-probability of a genre that the fitted rows do not have
 _LOG_RANGE = (-7.0, 5.0)
 """Of 1 / temperature, for scores of an ordinary spread; naive Bayes is overconfident by factors of hundreds."""
 

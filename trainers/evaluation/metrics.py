@@ -9,12 +9,8 @@ import numpy as np
 
 from transforms.errors import FmaError
 
-Z95 = 1.959963984540054
-"""97.5th percentile of the standard normal."""
-
-RESAMPLES = 2000
-"""Of the bootstrap."""
-
+Z95 = 1.959963984540054  # 97.5th percentile of the standard normal
+RESAMPLES = 2000  # of the bootstrap
 CALIBRATION_BINS = 15
 
 LOWEST = -100.0

@@ -45,22 +45,16 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """The options of a model that a user may set; they are stored in the run's config.
+    """The options of a model that a user may set; they are stored in the run's config."""
 
-    Attributes:
-      weights: "imagenet", "none", a file, or "" for the model's own default. Only models with
-        `ModelSpec.default_weights` take any.
-      dropout: share of units that is dropped before the last layer; None for the model's own default.
-      width: multiplies the number of channels of the models that are trained from scratch.
-      image_size: side of the square image that mobilenet_v2 sees, in pixels.
-      seed: of random crops (weights and dropout follow keras.utils.set_random_seed, which the loop calls).
-    """
-
+    # "imagenet", "none", a file, or "" for the model's own default. Only models with `ModelSpec.default_weights` take
+    # any.
     weights: str = ""
+    # share of units that is dropped before the last layer; None for the model's own default
     dropout: float | None = None
-    width: float = 1.0
-    image_size: int = 224
-    seed: int = 0
+    width: float = 1.0  # multiplies the number of channels of the models that are trained from scratch
+    image_size: int = 224  # side of the square image that mobilenet_v2 sees, in pixels
+    seed: int = 0  # of random crops (weights and dropout follow keras.utils.set_random_seed, which the loop calls)
 
     def dropout_or(self, default: float) -> float:
         """Return the dropout, or the model's own default where none is set."""
@@ -77,66 +71,44 @@ CLASS_WEIGHTS = ("balanced", "sqrt", "none")
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase of training, with a schedule of its own.
+    """A phase of training, with a schedule of its own."""
 
-    Attributes:
-      name: in the log, the history and file names.
-      epochs: at most; early stopping may end it before.
-      learning_rate: peak of the cosine schedule, for AdamW.
-      batch_size: examples for each replica.
-      weight_decay: AdamW's, for kernels only (biases, batch norm's scale and offset are left alone).
-      label_smoothing: in [0, 1).
-      class_weights: one of `CLASS_WEIGHTS`.
-      warmup_epochs: linear warm-up before the cosine; may be a fraction.
-      patience: epochs without a lower validation loss after which the phase ends; its best weights are kept.
-      mixup: alpha of the Beta distribution, 0 for none. In a phase that trains the head, features are mixed.
-      spec_augment: masks bands and frames (mel kind only).
-      gain: random gain (raw kind: factor; mel kind: offset), off where the front is run once.
-      train: "model": records go through the whole model. "head": features of the frozen front are stored once, and
-        only the head is trained; an example is then a random half of a track's windows in training and the whole
-        track in validation where `ModelSpec.pool` is "track", else a window.
-      prepare: sets what is trainable before the phase starts, called in the strategy's scope on the whole model. It is
-        safe to call again on a model that was resumed.
-    """
-
-    name: str
-    epochs: int
-    learning_rate: float
-    batch_size: int = 32
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.1
-    class_weights: str = "balanced"
-    warmup_epochs: float = 1.0
-    patience: int = 10
+    name: str  # in the log, the history and file names
+    epochs: int  # at most; early stopping may end it before
+    learning_rate: float  # peak of the cosine schedule, for AdamW
+    batch_size: int = 32  # examples for each replica
+    weight_decay: float = 1e-4  # AdamW's, for kernels only (biases, batch norm's scale and offset are left alone)
+    label_smoothing: float = 0.1  # in [0, 1)
+    class_weights: str = "balanced"  # one of `CLASS_WEIGHTS`
+    warmup_epochs: float = 1.0  # linear warm-up before the cosine; may be a fraction
+    patience: int = 10  # epochs without a lower validation loss after which the phase ends; its best weights are kept
+    # alpha of the Beta distribution, 0 for none. In a phase that trains the head, features are mixed.
     mixup: float = 0.0
-    spec_augment: bool = False
-    gain: bool = False
+    spec_augment: bool = False  # masks bands and frames (mel kind only)
+    gain: bool = False  # random gain (raw kind: factor; mel kind: offset), off where the front is run once
+    # "model": records go through the whole model. "head": features of the frozen front are stored once, and only the
+    # head is trained; an example is then a random half of a track's windows in training and the whole track in
+    # validation where `ModelSpec.pool` is "track", else a window.
     train: Literal["model", "head"] = "model"
+    # sets what is trainable before the phase starts, called in the strategy's scope on the whole model. It is safe to
+    # call again on a model that was resumed.
     prepare: Callable[["keras.Model"], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A row of `trainers.models.MODELS`.
+    """A row of `trainers.models.MODELS`."""
 
-    Attributes:
-      name: on the command line.
-      summary: one line for --help.
-      kind: feature kind of the records that it reads.
-      build: (input, number of classes, options) -> model, to be called in the strategy's scope and under the mixed
-        precision policy; a UsageError says which option or dataset does not fit.
-      phases: of training, in order.
-      default_weights: what `--weights ""` means, or None where the model takes no weights.
-      pool: "window": a track's log-probabilities are the mean of its windows'. "track": the head classifies the mean of
-        the features of the track's windows; its per-window figures come from the single windows' features.
-    """
-
-    name: str
-    summary: str
-    kind: Literal["mel", "raw"]
+    name: str  # on the command line
+    summary: str  # one line for --help
+    kind: Literal["mel", "raw"]  # feature kind of the records that it reads
+    # (input, number of classes, options) -> model, to be called in the strategy's scope and under the mixed precision
+    # policy; a UsageError says which option or dataset does not fit
     build: Callable[[ModelInput, int, ModelOptions], "keras.Model"]
-    phases: tuple[Phase, ...]
-    default_weights: str | None = None
+    phases: tuple[Phase, ...]  # of training, in order
+    default_weights: str | None = None  # what `--weights ""` means, or None where the model takes no weights
+    # "window": a track's log-probabilities are the mean of its windows'. "track": the head classifies the mean of the
+    # features of the track's windows; its per-window figures come from the single windows' features.
     pool: Literal["window", "track"] = "window"
 
 

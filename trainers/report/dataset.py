@@ -11,9 +11,7 @@ from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.tracks import SPLITS
 
-LICENCES = 12
-"""Listed; further ones are added up."""
-
+LICENCES = 12  # listed; further ones are added up
 UNSTATED = "not stated"
 
 

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 VOID = {"meta", "link", "br", "circle", "line", "rect", "path", "polyline"}
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0
-"""Margins of a plot, in SVG units."""
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0  # margins of a plot, in SVG units
 
 
 class Html(str):

@@ -24,8 +24,7 @@ from trainers.report.html import (
     table,
 )
 
-LEVEL = 0.05
-"""Of significance."""
+LEVEL = 0.05  # of significance
 
 
 @dataclass(frozen=True, slots=True)

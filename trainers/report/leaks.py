@@ -34,12 +34,9 @@ from transforms.runtime import console
 from transforms.tracks import SPLITS
 
 MODEL = "logistic regression on standardised features, C = 1"
-MOST_TRACKS = 1000
-"""More tracks make the experiment slower, and hardly more certain."""
-
+MOST_TRACKS = 1000  # more tracks make the experiment slower, and hardly more certain
 REPEATS = 5
-SHARE = 0.8
-"""Of the windows, for training, in the split that is often seen."""
+SHARE = 0.8  # of the windows, for training, in the split that is often seen
 
 KINDS = {
     "artist": ("artists", "a model may recognise the artist rather than the genre"),
@@ -47,8 +44,7 @@ KINDS = {
     "audio": ("exact copies", "the very same audio is in training and test"),
     "recording": ("near duplicates", "nearly the same audio is in training and test"),
 }
-SHOWN, IDS = 20, 3
-"""Leaks of a kind that are listed, and track ids named for each split."""
+SHOWN, IDS = 20, 3  # leaks of a kind that are listed, and track ids named for each split
 
 
 @dataclass(frozen=True)

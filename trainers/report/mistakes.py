@@ -12,8 +12,7 @@ from transforms.tracks import Track
 PAIRS, TRACKS, HARD = 8, 5, 20
 """How many are listed: pairs of genres, tracks of each, and tracks that every model gets wrong."""
 
-Tracks = Mapping[int, Track]
-"""Tracks by id, as far as they are known."""
+Tracks = Mapping[int, Track]  # tracks by id, as far as they are known
 
 
 def confused_pairs(comparison: Comparison) -> list[tuple[int, int, np.ndarray]]:

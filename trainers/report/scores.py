@@ -19,18 +19,11 @@ from trainers.report.html import (
     table,
 )
 
-SHOWN = 6
-"""Models whose diagrams are shown; those of further models are folded."""
-
-MANY = 8
-"""With more genres than this, one confusion matrix is shown, and columns are narrower."""
-
-DARKEST = 65
-"""Percentage of the shade's colour at a share of 1: more would leave too little contrast for the text."""
-
+SHOWN = 6  # models whose diagrams are shown; those of further models are folded
+MANY = 8  # with more genres than this, one confusion matrix is shown, and columns are narrower
+DARKEST = 65  # percentage of the shade's colour at a share of 1: more would leave too little contrast for the text
 DIAGRAM = (270.0, 250.0)
-NOTABLE = 0.05
-"""A mean confidence that is this far from the accuracy is called overconfident or underconfident."""
+NOTABLE = 0.05  # a mean confidence that is this far from the accuracy is called overconfident or underconfident
 
 
 def genres(comparison: Comparison) -> Html:

@@ -36,12 +36,8 @@ CONFIG, STATE, HISTORY, MODEL = "config.json", "state.json", "history.csv", "mod
 METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
 BACKUP, FEATURES, LOGS, LOCK = "backup", "features", "logs", ".lock"
 
-BASELINES = "baselines"
-"""`model` in the config.json of a run of `fma baselines`."""
-
-LEFTOVERS = (BACKUP, FEATURES)
-"""Needed only while training goes on."""
-
+BASELINES = "baselines"  # `model` in the config.json of a run of `fma baselines`
+LEFTOVERS = (BACKUP, FEATURES)  # needed only while training goes on
 BEFORE_CONFIG = {TRANSFORM_FN, LOCK}
 """What may be left by a run that was killed before its config.json was written; other files are not ours."""
 
@@ -50,8 +46,7 @@ HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_l
 TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
 """Distributions that contain TensorFlow: a TPU VM has its own."""
 
-PHASE_DEFAULTS = {"class_weights": "balanced"}
-"""Settings of phases that the config.json of older runs lacks."""
+PHASE_DEFAULTS = {"class_weights": "balanced"}  # settings of phases that the config.json of older runs lacks
 
 
 class TrainedOn(TypedDict):

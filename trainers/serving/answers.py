@@ -14,9 +14,7 @@ from transforms.errors import UsageError
 from transforms.runtime import console
 
 UNSURE = "unsure"
-THRESHOLD = 0.5
-"""Default: a genre is the verdict if it is more likely than all others together."""
-
+THRESHOLD = 0.5  # default: a genre is the verdict if it is more likely than all others together
 MOST_SONGS = 40
 ROW_INCHES = 1.7
 

@@ -23,19 +23,13 @@ from transforms.records import decode_payload, deserialize, read_records
 from transforms.tracks import Track, TrackFacts
 
 Rows = tuple[np.ndarray, ...]
-Forward = Callable[[np.ndarray], Rows]
-"""Payloads [b, ...] -> arrays [b, ...]."""
+Forward = Callable[[np.ndarray], Rows]  # payloads [b, ...] -> arrays [b, ...]
 
-OnPayload = Callable[[str, np.ndarray], None]
-"""Called with (kind, payload), the windows of each kind in order."""
+OnPayload = Callable[[str, np.ndarray], None]  # called with (kind, payload), the windows of each kind in order
 
-WINDOWS = 32
-"""Windows of one song in a batch; a song's memory does not grow beyond them."""
-
+WINDOWS = 32  # windows of one song in a batch; a song's memory does not grow beyond them
 LARGEST_BATCH = 128
-START_SECONDS = 60.0
-"""For a new process to import what it needs; these do not count against a song's limit."""
-
+START_SECONDS = 60.0  # for a new process to import what it needs; these do not count against a song's limit
 WARM_UP_SECONDS = 300.0
 
 COLUMNS = 600

@@ -17,11 +17,8 @@ from transforms.runtime import console
 
 STANDARD_INPUT = "-"
 
-MOST_BYTES = 4 << 30
-"""A stream without an end must not fill the disk."""
-
-OF_PROCESS = ("/dev/", "/proc/")
-"""Paths below these, such as /dev/stdin, may be another file for another process."""
+MOST_BYTES = 4 << 30  # a stream without an end must not fill the disk
+OF_PROCESS = ("/dev/", "/proc/")  # paths below these, such as /dev/stdin, may be another file for another process
 
 ENDINGS = (
     *("mp3", "wav", "flac", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),

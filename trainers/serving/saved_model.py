@@ -21,14 +21,12 @@ from transforms.errors import FmaError
 from transforms.runtime.stderr import capture_native_stderr
 
 WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
-WINDOWS = 16
-"""In a batch: memory does not grow with the waveform beyond them."""
+WINDOWS = 16  # in a batch: memory does not grow with the waveform beyond them
 
 FACTS, TFLITE, LABELS = "export.json", "model.tflite", "labels.txt"
 SAVED_MODEL, GRAPH = "SavedModel", "saved_model.pb"
 SIGNATURES = ("serving_default", "pcm16")
-DEVICE = "serving_default"
-"""The TFLite model's signature has the default name of TFLite."""
+DEVICE = "serving_default"  # the TFLite model's signature has the default name of TFLite
 
 TOLERANCE, HALF_PRECISION, OTHER_PRECISION = 1e-3, 1e-2, 5e-2
 """Of the check after an export: for a network that computes in float32; for the SavedModel of one that computes in half

@@ -23,21 +23,16 @@ from starlette.requests import ClientDisconnect
 from transforms.runtime import console
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
-"""Buckets of the time from a song's first byte to its answer."""
-
+SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)  # buckets of the time from a song's first byte to its answer
 UPLOAD_SECONDS = 60.0
 PATIENCE, LEAST_RATE = 10.0, 8 << 10
 """Seconds after which a song has to come at this many bytes a second: a slow sender keeps the others out."""
 
-WAITING = 4
-"""Songs that may wait for each one that is being decoded."""
-
+WAITING = 4  # songs that may wait for each one that is being decoded
 UPLOADS = 32
 """Songs that may be uploading for each one that is being decoded: they cost disk, but neither core nor thread."""
 
-LINGER_SECONDS = 2.0
-"""A client reads its answer only if the connection stays open while it sends, but not for ever."""
+LINGER_SECONDS = 2.0  # a client reads its answer only if the connection stays open while it sends, but not for ever
 
 
 class Meters:

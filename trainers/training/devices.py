@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "tpu", "gpu", "cpu")
 BFLOAT16_CAPABILITY = (8, 0)
 
-LOG_LEVEL = "3"
-"""Fatal errors only: others are raised, and the search for a GPU reports its absence as one."""
+LOG_LEVEL = "3"  # fatal errors only: others are raised, and the search for a GPU reports its absence as one
 
 
 def import_tensorflow() -> None:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 Forward = Callable[["tf.Tensor"], "tf.Tensor"]
 
-COLUMNS = 64
-"""That are sorted at once: few, so that they need little memory, and enough for quick copies."""
+COLUMNS = 64  # that are sorted at once: few, so that they need little memory, and enough for quick copies
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 TRAINING = "training step"
 ROUNDS = 3
-SHORT = 4
-"""Steps of a short run: what a pipeline has made in advance is then used up."""
+SHORT = 4  # steps of a short run: what a pipeline has made in advance is then used up
 
 Epoch = Callable[["tf.data.Dataset"], object]
 

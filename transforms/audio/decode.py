@@ -16,18 +16,11 @@ SHORTEST_SECONDS = 0.02
 BLOCK_VALUES = 1 << 19
 """Samples times channels read at once: a block stays in the caches of a core while it is processed."""
 
-PIECE = 1 << 16
-"""Samples that are resampled at once: soxr copies its input, which is fastest within a core's own cache."""
-
-TRUNCATED_BELOW = 0.9
-"""A track that decodes to less than this share of its declared length counts as truncated."""
-
-HIGHEST_RATE = 1_000_000
-"""Hz. A header with more is damaged: the song would seem to last no time, and be too short."""
-
+PIECE = 1 << 16  # samples that are resampled at once: soxr copies its input, which is fastest within a core's own cache
+TRUNCATED_BELOW = 0.9  # a track that decodes to less than this share of its declared length counts as truncated
+HIGHEST_RATE = 1_000_000  # Hz. A header with more is damaged: the song would seem to last no time, and be too short
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-SILENCE = 1 / 32768
-"""A track whose peak stays below this, one step of 16-bit audio, counts as digital silence."""
+SILENCE = 1 / 32768  # a track whose peak stays below this, one step of 16-bit audio, counts as digital silence
 
 
 class DropoutDetector:

@@ -17,8 +17,7 @@ from transforms.errors import TrackError, UnreachableError
 from transforms.records import Record, digest, frame, serialize
 from transforms.tracks import Track
 
-TOGETHER = 1 << 20
-"""Bytes of records in a message, about: waking the parent costs more than copying a record."""
+TOGETHER = 1 << 20  # bytes of records in a message, about: waking the parent costs more than copying a record
 
 
 def serve() -> None:

@@ -34,8 +34,7 @@ _MEGABYTES = {"MMAP_THRESHOLD": 32, "TRIM_THRESHOLD": 256, "TOP_PAD": 16}
 HEAP_KEPT = {f"MALLOC_{name}_": str(size << 20) for name, size in _MEGABYTES.items()}
 """For glibc, which by default returns each block's memory to the system: fresh pages cost a tenth of a track's time."""
 
-GRACE = 60.0
-"""Seconds beyond the limit of a track after which its process ends by itself."""
+GRACE = 60.0  # seconds beyond the limit of a track after which its process ends by itself
 
 WriteFramed = Callable[[str, bytes, int], None]
 """Called with (kind, the record as it stands in a TFRecord file, its content digest)."""

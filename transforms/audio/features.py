@@ -144,5 +144,4 @@ _TABLE = (
     FeatureKind("raw", "window", np.dtype("<i2"), lambda config: (config.window_samples,), RawExtractor),
     FeatureKind("stats", "track", np.dtype("<f4"), lambda _: (len(COLUMNS),), StatsExtractor),
 )
-KINDS = {kind.name: kind for kind in _TABLE}
-"""Every feature kind, by name."""
+KINDS = {kind.name: kind for kind in _TABLE}  # every feature kind, by name

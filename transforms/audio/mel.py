@@ -7,9 +7,7 @@ Slaney mel bands on the power spectrogram of a centred, periodic-Hann STFT, in d
 import numpy as np
 import scipy.fft
 
-AMIN = 1e-10
-"""Smallest power before the logarithm (librosa's `amin`): -100 dB."""
-
+AMIN = 1e-10  # smallest power before the logarithm (librosa's `amin`): -100 dB
 _CHUNK = 128
 
 

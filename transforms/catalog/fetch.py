@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
-PIECE = 64 << 20
-"""Bytes of a download that wait on this machine before they go to a bucket."""
-
+PIECE = 64 << 20  # bytes of a download that wait on this machine before they go to a bucket
 CHUNK = 1 << 16  # bytes; no more is lost where a connection breaks
 LONGEST_PAUSE = 60.0  # seconds
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})

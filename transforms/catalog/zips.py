@@ -18,8 +18,7 @@ LARGEST_MEMBER = 2 << 30
 LARGEST_EXTRA = 1 << 10
 """Bytes that may stand between a member's name and its data, dates and the like: a few dozen in most zips."""
 
-MOST_AT_ONCE = 64 << 20
-"""Bytes of a member that are fetched in one request."""
+MOST_AT_ONCE = 64 << 20  # bytes of a member that are fetched in one request
 
 
 class DamagedZipError(Exception):

@@ -18,8 +18,7 @@ from transforms.records import add_digests
 from transforms.runtime.console import os_message
 from transforms.tracks import Track, TrackFacts
 
-OnTrack = Callable[[str], None]
-"""Called after each track with its failure reason, or "" for one that was ingested."""
+OnTrack = Callable[[str], None]  # called after each track with its failure reason, or "" for one that was ingested
 
 
 class ShardBuilder:

@@ -86,18 +86,13 @@ def bit_error_rate(one: np.ndarray, other: np.ndarray, least: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One thing in more than one split.
+    """One thing in more than one split."""
 
-    Attributes:
-      what: `artist`, `album`, `audio` (decoded samples that are exactly equal) or `recording` (the mel spectrograms
-        sound alike, see `transforms.dataset.leaks`).
-      name: the artist, the album, or a short form of what was compared.
-      where: track ids by split.
-    """
-
+    # `artist`, `album`, `audio` (decoded samples that are exactly equal) or `recording` (the mel spectrograms sound
+    # alike, see `transforms.dataset.leaks`)
     what: str
-    name: str
-    where: dict[str, list[int]]
+    name: str  # the artist, the album, or a short form of what was compared
+    where: dict[str, list[int]]  # track ids by split
 
     def __str__(self) -> str:
         places = ", ".join(f"{split} ({_some(ids)})" for split, ids in self.where.items())

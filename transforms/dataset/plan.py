@@ -18,15 +18,9 @@ from transforms.tracks import SPLITS, Track
 SHARD_MEL_BYTES = 64 << 20
 """Upper bound for a shard's mel images (or what they would take), so that a shard is minutes of work."""
 
-MIN_SHARDS = 8
-"""Shards of a split that has enough tracks: what a laptop's workers and tf.data's parallel reads can use."""
-
-TRACKS_FOR_MIN_SHARDS = 4
-"""A shard has at least about this many tracks before MIN_SHARDS is reached."""
-
-TYPICAL_SECONDS = 30.0
-"""Assumed for a track whose metadata declares no length."""
-
+MIN_SHARDS = 8  # shards of a split that has enough tracks: what a laptop's workers and tf.data's parallel reads can use
+TRACKS_FOR_MIN_SHARDS = 4  # a shard has at least about this many tracks before MIN_SHARDS is reached
+TYPICAL_SECONDS = 30.0  # assumed for a track whose metadata declares no length
 GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
 """The form of `generation_name`, which a folder of other origin is unlikely to have."""
 

@@ -14,8 +14,7 @@ from transforms.runtime.parallel import in_processes
 
 Result = TypeVar("Result")
 
-IN_PROCESS_UP_TO = 64 << 20
-"""Bytes below which starting processes costs more than they save."""
+IN_PROCESS_UP_TO = 64 << 20  # bytes below which starting processes costs more than they save
 
 
 def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:

@@ -27,11 +27,8 @@ from transforms.storage.ranged import RangedFile, Slice, read_ahead
 
 __all__ = ["locked", "read_version"]  # and all that is defined here
 
-COMPOSED = 32
-"""Objects that one request can join."""
-
-LIST_FROM = 20
-"""Files of one folder from which listing the folder costs less than asking for each."""
+COMPOSED = 32  # objects that one request can join
+LIST_FROM = 20  # files of one folder from which listing the folder costs less than asking for each
 
 
 def parent(path: str) -> str:

@@ -30,16 +30,12 @@ from transforms.library_errors import REQUEST, first_cause
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=20.0, multiplier=2.0).with_timeout(120.0)
 """For 429, 5xx and connections that break or time out."""
 
-TIMEOUT = (10.0, 60.0)
-"""Seconds to wait for a connection, and for each piece of an answer."""
-
+TIMEOUT = (10.0, 60.0)  # seconds to wait for a connection, and for each piece of an answer
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 LOG_IN = "gcloud auth application-default login"
 
 CONTENT = "application/octet-stream"
-PIECE = 1 << 24
-"""Bytes of an upload that are held in memory, and sent again where the connection breaks."""
-
+PIECE = 1 << 24  # bytes of an upload that are held in memory, and sent again where the connection breaks
 PATIENCE: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 
 

@@ -17,11 +17,8 @@ from transforms.runtime import console
 from transforms.storage import gcs_client, local
 
 NAME = ".lock"
-RENEW_EVERY = 15.0
-"""Seconds."""
-
-LAPSES_AFTER = 60.0
-"""Seconds, so that several renewals may be late."""
+RENEW_EVERY = 15.0  # seconds
+LAPSES_AFTER = 60.0  # seconds, so that several renewals may be late
 
 _held: dict[str, "Lease"] = {}
 

@@ -16,9 +16,7 @@ from typing import Any, BinaryIO
 from transforms.errors import FmaError
 from transforms.storage.ranged import Slice
 
-ABANDONED_AFTER = 3600.0
-"""Seconds without a write after which the file of a process that is gone counts as abandoned."""
-
+ABANDONED_AFTER = 3600.0  # seconds without a write after which the file of a process that is gone counts as abandoned
 LOCK = ".lock"
 _NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 

@@ -10,17 +10,12 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AT_ONCE = 8
-"""Concurrent requests; the client keeps ten connections."""
+AT_ONCE = 8  # concurrent requests; the client keeps ten connections
+FIRST = 3 << 19  # bytes that are requested when a file is opened: a whole clip of 30 s (1.2 MB at 320 kb/s)
 
-FIRST = 3 << 19
-"""Bytes that are requested when a file is opened: a whole clip of 30 s (1.2 MB at 320 kb/s)."""
+LEAST, MOST = 1 << 18, 1 << 23  # bytes that are read ahead: doubled with each request that continues the last one
 
-LEAST, MOST = 1 << 18, 1 << 23
-"""Bytes that are read ahead: doubled with each request that continues the last one."""
-
-TAIL = 1 << 20
-"""Bytes that are requested at the end of a file, where a zip has its directory (of 10,000 files, say)."""
+TAIL = 1 << 20  # bytes that are requested at the end of a file, where a zip has its directory (of 10,000 files, say)
 
 
 @dataclass(frozen=True, slots=True)
