@@ -12,9 +12,8 @@ from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan, shard_of
 from transforms.errors import FmaError
-from transforms.runtime import console
+from transforms.runtime import console, cores
 from transforms.runtime.console import human_bytes, human_seconds
-from transforms.runtime.parallel import cores
 from transforms.tracks import Track
 
 STARTERS = 10  # tracks of a first, short run: the difference to the long one has no start-up in it

@@ -7,7 +7,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from transforms.errors import UsageError
-from transforms.runtime.parallel import cores
+from transforms.runtime import cores
 
 LOCAL_RUNNER = "FnApiRunner"
 

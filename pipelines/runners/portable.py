@@ -18,8 +18,7 @@ from apache_beam.runners.runner import PipelineResult
 from pipelines.runners.options import runner_name
 from transforms.errors import FmaError, UsageError
 from transforms.library_errors import FLINK, PRISM, explain
-from transforms.runtime import console
-from transforms.runtime.parallel import cores
+from transforms.runtime import console, cores
 
 CLUSTERS = ("flink", "portable")
 PRISMS = ("direct", "switchingdirect", "prism")

@@ -10,7 +10,7 @@ from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
-from transforms.fma_statistics.columns import COLUMNS
+from transforms.fma_statistics import COLUMNS
 from transforms.records import decode_payload, deserialize
 from transforms.runtime import console
 

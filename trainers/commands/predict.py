@@ -14,8 +14,7 @@ from trainers.serving.scorers import open_scorer
 from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
 from transforms.errors import TrackError, UsageError
-from transforms.runtime import console
-from transforms.runtime.parallel import cores
+from transforms.runtime import console, cores
 
 Predicted = tuple[Song, Answer | TrackError]
 SHOWN = 3

@@ -35,7 +35,7 @@ from trainers.serving.uploads import (
 )
 from transforms.audio.decoder_process import Limits
 from transforms.errors import FmaError, TrackError, UsageError
-from transforms.runtime.parallel import cores
+from transforms.runtime import cores
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/docs": "docs.html"} | {

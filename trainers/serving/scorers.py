@@ -23,7 +23,7 @@ from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
 from transforms.errors import UsageError, check_format_version
-from transforms.fma_statistics.columns import COLUMNS
+from transforms.fma_statistics import COLUMNS
 from transforms.runtime import console
 
 if TYPE_CHECKING:

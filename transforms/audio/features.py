@@ -19,7 +19,7 @@ import numpy as np
 
 from transforms.audio.windows import Segment, WindowCutter
 from transforms.config import DatasetConfig
-from transforms.fma_statistics.columns import COLUMNS
+from transforms.fma_statistics import COLUMNS
 
 if TYPE_CHECKING:
     from transforms.audio.mel import LogMel

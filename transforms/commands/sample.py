@@ -8,8 +8,8 @@ from transforms import storage
 from transforms.corpus.options import BITRATES, SUBSETS, CorpusOptions, validate
 from transforms.corpus.writer import CorpusSummary, write_corpus
 from transforms.errors import UsageError
+from transforms.runtime import cores
 from transforms.runtime.console import human_bytes, say, table
-from transforms.runtime.parallel import cores
 from transforms.tracks import SPLITS
 
 DEFAULT_MAX_FAILURES = 5.0  # percent, of fma ingest

@@ -14,8 +14,7 @@ from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import read_framed, recount
 from transforms.dataset.shard_io import ShardFileWriter
 from transforms.records import add_digests
-from transforms.runtime import console
-from transforms.runtime.parallel import in_processes
+from transforms.runtime import console, in_processes
 from transforms.tracks import Track
 
 

@@ -10,7 +10,7 @@ from transforms import storage
 from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
 from transforms.records import add_digests, read_records
-from transforms.runtime.parallel import in_processes
+from transforms.runtime import in_processes
 
 Result = TypeVar("Result")
 

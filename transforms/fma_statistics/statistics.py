@@ -7,9 +7,8 @@ import numpy as np
 
 from transforms.audio.mel import banded, mel_filters
 from transforms.errors import TrackError
-from transforms.fma_statistics import chroma, spectral
+from transforms.fma_statistics import FEATURE_SIZES, FRAME_COLUMNS, MOMENTS, N_FRAME_FEATURES, chroma, spectral
 from transforms.fma_statistics.chroma import SpectralPeaks, constant_q
-from transforms.fma_statistics.columns import FEATURE_SIZES, FRAME_COLUMNS, MOMENTS, N_FRAME_FEATURES
 from transforms.fma_statistics.spectral import (
     ASSUMED_RATE,
     Framing,

@@ -14,7 +14,7 @@ from trainers.commands import baselines
 from trainers.runs.predictions import read_predictions
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
-from transforms.fma_statistics.columns import COLUMNS
+from transforms.fma_statistics import COLUMNS
 
 NAMES = tuple("/".join(column) for column in COLUMNS)
 TRACKS = {"training": 40, "validation": 12, "test": 12}

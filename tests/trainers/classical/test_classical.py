@@ -19,7 +19,7 @@ from trainers.classical.search import (
 from trainers.classical.table import Table, check_finite, group_columns
 from trainers.evaluation import calibration
 from transforms.errors import FmaError, UsageError
-from transforms.fma_statistics.columns import COLUMNS
+from transforms.fma_statistics import COLUMNS
 
 NAMES = tuple("/".join(column) for column in COLUMNS)
 

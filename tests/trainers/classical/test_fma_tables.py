@@ -15,7 +15,7 @@ from trainers.commands import baselines
 from trainers.runs.directory import read_metrics
 from trainers.runs.predictions import read_predictions
 from transforms.errors import FmaError, UsageError
-from transforms.fma_statistics.columns import COLUMNS
+from transforms.fma_statistics import COLUMNS
 
 GENRES = ("Folk", "Rock")
 SPLITS = ("training", "training", "training", "validation", "test")

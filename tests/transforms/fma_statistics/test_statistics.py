@@ -18,9 +18,9 @@ import scipy.stats
 
 from transforms.audio.decode import AudioFacts, read_mono, resample
 from transforms.errors import TrackError
+from transforms.fma_statistics import COLUMNS, FEATURE_SIZES, N_FRAME_FEATURES
 from transforms.fma_statistics import statistics as module
 from transforms.fma_statistics.chroma import octave_count
-from transforms.fma_statistics.columns import COLUMNS, FEATURE_SIZES, N_FRAME_FEATURES
 from transforms.fma_statistics.spectral import Framing
 from transforms.fma_statistics.statistics import FramePool, Statistics, frame_features, frame_statistics, moments
 
