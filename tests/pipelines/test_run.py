@@ -1,5 +1,7 @@
 """`fma run`: the whole workflow with real steps, each in its own process."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,23 +31,32 @@ def outcome(text: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def music(tmp_path_factory) -> Path:
+def first_run(tmp_path_factory) -> tuple[Path, int, str]:
+    """The folder, exit code and output of a run whose baselines fail: they need stats, and there is only raw."""
     folder = tmp_path_factory.mktemp("run")
     make_music(folder)
-    return folder
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        code = run(folder, models="waveform_cnn,baselines")
+    return folder, code, output.getvalue()
 
 
-def test_the_plan_shows_every_step_and_writes_nothing(music, capsys):
-    assert run(music, "--plan") == 0
+@pytest.fixture
+def music(first_run) -> Path:
+    return first_run[0]
+
+
+def test_the_plan_shows_every_step_and_writes_nothing(tmp_path, capsys):
+    make_music(tmp_path)
+    assert run(tmp_path, "--plan") == 0
     text = capsys.readouterr().out
     assert "12 new tracks" in text
     assert "after statistics" in text.replace("ingest, ", "")
-    assert not (music / "work").exists()
+    assert not (tmp_path / "work").exists()
 
 
-def test_a_failed_step_costs_no_other_and_is_named_with_the_command_that_runs_it_alone(music, capsys):
-    assert run(music, models="waveform_cnn,baselines") == 1  # baselines need stats, and there is only raw
-    text = capsys.readouterr().out
+def test_a_failed_step_costs_no_other_and_is_named_with_the_command_that_runs_it_alone(first_run):
+    folder, code, text = first_run
+    assert code == 1
     assert outcome(text) == {
         "ingest": "done",
         "statistics": "skipped",
@@ -53,8 +64,8 @@ def test_a_failed_step_costs_no_other_and_is_named_with_the_command_that_runs_it
         "baselines": "failed",
         "report": "done",
     }
-    assert f"baselines failed; to run it alone: fma baselines --data {music / 'work' / 'dataset'} --run" in text
-    assert (music / "work" / "report.html").stat().st_size > 10_000
+    assert f"baselines failed; to run it alone: fma baselines --data {folder / 'work' / 'dataset'} --run" in text
+    assert (folder / "work" / "report.html").stat().st_size > 10_000
 
 
 def test_a_second_run_does_nothing_and_says_so(music, capsys):
