@@ -16,7 +16,7 @@ import numpy as np
 
 from trainers.classical.fma_tables import read_fma_table
 from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS, candidates
-from trainers.classical.search import Fitted, Job, choose_workers, make_jobs, make_rounds, run_jobs
+from trainers.classical.search import Fitted, choose_workers, make_jobs, make_rounds, run_jobs
 from trainers.classical.table import Table, group_columns, read_stats
 from trainers.evaluation import metrics
 from trainers.evaluation.calibration import class_scores, log_probabilities
@@ -133,10 +133,11 @@ def _make_config(table: Table, source: Source, options: BaselineOptions, groups:
 
 def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -> dict[str, Any]:
     """Write models, search.csv, predictions and, last, metrics.json; returns the content of the latter."""
-    groups = len({fitted.job.group for fitted in results})
+    several_groups = len({fitted.job.group for fitted in results}) > 1
     named: dict[str, list[Fitted]] = {}
     for fitted in results:
-        named.setdefault(_name(fitted.job, groups), []).append(fitted)
+        model, group = fitted.job.model, fitted.job.group
+        named.setdefault(f"{model}@{group}" if several_groups else model, []).append(fitted)
     for name, folds in named.items():
         for fitted in folds:
             save_model(run, _model_file(name, fitted.job.fold, len(folds)), fitted.pipeline)
@@ -147,11 +148,6 @@ def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) 
     found = {"models": {name: scores[name] | _describe(name, folds) for name, folds in named.items()}}
     write_metrics(run, found)
     return found
-
-
-def _name(job: Job, groups: int) -> str:
-    """Return a model's name in the run: svm, or svm@mfcc where the run has several feature groups."""
-    return job.model if groups == 1 else f"{job.model}@{job.group}"
 
 
 def _model_file(name: str, fold: int, folds: int) -> str:
@@ -274,12 +270,7 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
 
 
 def evaluate_baselines(run: str, dataset: str, split: str = "test") -> tuple[dict[str, Any], RunPredictions]:
-    """Score every model of a run on a split of a dataset, by track.
-
-    Args:
-      run: of fma baselines --data.
-      dataset: with stats records; the run's own or another one.
-      split: one of the splits.
+    """Score every model of a run on a split of a dataset with stats records, the run's own or another one, by track.
 
     Returns:
       {"models": {name: {"per_track": ...}}, "labels": the models' genres, "left_out": tracks by genre that the models

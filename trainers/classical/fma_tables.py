@@ -117,11 +117,7 @@ def _split_address(path: str) -> tuple[str, str]:
 
 @contextmanager
 def _open_table(path: str, member: str) -> Iterator[tuple[BinaryIO, str]]:
-    """Open a csv file and name it for messages.
-
-    Args:
-      path: a file, a zip, or zip!member.
-      member: read from a zip where the path has none; with or without its folder.
+    """Open a csv file and name it for messages; a zip gives its `member`, in any folder, unless path is zip!member.
 
     Raises:
       UsageError: there is no such file or member, or it is damaged.

@@ -35,18 +35,6 @@ class Baseline:
     kernel_rows: bool = False  # whether `--svm-rows` limits the rows of the final fit
 
 
-def _logreg_grid(columns: int, rows: int) -> list[Params]:
-    return [{"C": 10.0**power} for power in range(-4, 2)]
-
-
-def _knn_grid(columns: int, rows: int) -> list[Params]:
-    return [{"n_neighbors": k} for k in (200, 100, 50, 20, 10, 5, 3, 1) if k == 1 or k <= rows // 4]
-
-
-def _gnb_grid(columns: int, rows: int) -> list[Params]:
-    return [{"var_smoothing": smoothing} for smoothing in (1.0, 0.1, 0.01, 0.001, 1e-9)]
-
-
 def _linear_grid(columns: int, rows: int) -> list[Params]:
     return [{"kernel": "linear", "C": cost} for cost in (0.001, 0.01, 0.1, 1.0)]
 
@@ -64,10 +52,6 @@ def _rbf_grid(columns: int, rows: int) -> list[Params]:
     return [{"kernel": "rbf", "gamma": factor / columns, "C": cost} for factor in (0.25, 1.0) for cost in costs]
 
 
-def _svm_grid(columns: int, rows: int) -> list[Params]:
-    return [params for grid in (_linear_grid, _poly_grid, _rbf_grid) for params in grid(columns, rows)]
-
-
 def _svm(grid: Grid) -> Baseline:
     # break_ties: predict() agrees with the largest score. Hopeless corners of the grid must end, hence max_iter.
     fixed = {"break_ties": True, "max_iter": 200_000, "cache_size": 500}
@@ -75,16 +59,23 @@ def _svm(grid: Grid) -> Baseline:
 
 
 MODELS: dict[str, Baseline] = {
-    "logreg": Baseline(("sklearn.linear_model", "LogisticRegression"), _logreg_grid, {"max_iter": 500}),
+    "logreg": Baseline(
+        ("sklearn.linear_model", "LogisticRegression"),
+        lambda columns, rows: [{"C": 10.0**power} for power in range(-4, 2)],
+        {"max_iter": 500},
+    ),
     "knn": Baseline(
         ("sklearn.neighbors", "KNeighborsClassifier"),
-        _knn_grid,
+        lambda columns, rows: [{"n_neighbors": k} for k in (200, 100, 50, 20, 10, 5, 3, 1) if k == 1 or k <= rows // 4],
         {"algorithm": "brute"},  # a matrix product; trees gain nothing in this many dimensions
         "predict_proba",
         KNN_SEARCH_ROWS,
     ),
-    "gnb": Baseline(("sklearn.naive_bayes", "GaussianNB"), _gnb_grid),
-    "svm": _svm(_svm_grid),  # the kernel is chosen, too
+    "gnb": Baseline(
+        ("sklearn.naive_bayes", "GaussianNB"),
+        lambda columns, rows: [{"var_smoothing": smoothing} for smoothing in (1.0, 0.1, 0.01, 0.001, 1e-9)],
+    ),
+    "svm": _svm(lambda *size: _linear_grid(*size) + _poly_grid(*size) + _rbf_grid(*size)),  # the kernel is chosen, too
     "svm_linear": _svm(_linear_grid),
     "svm_poly": _svm(_poly_grid),
     "svm_rbf": _svm(_rbf_grid),

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,10 +88,7 @@ def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
     - Without any split: five. The rows are dealt into five folds, artists kept together; each fold is the test once,
       the next one is then its validation, and the other three are its training.
 
-    Args:
-      table: all splits.
-      refit: whether the chosen model is fitted on training and validation together.
-      seed: of the folds.
+    With `refit`, the chosen model is fitted on training and validation together.
 
     Raises:
       UsageError: no training or no test split, or too few artists or genres for the folds.
@@ -172,16 +170,14 @@ def make_jobs(
     def sample(rows: Rows, most: int | None) -> Rows:
         return stratified_sample(table.labels, rows, most, seed)
 
-    def make_job(model: str, group: str, fold: int) -> Job:
-        most, rows = MODELS[model].search_rows, rounds[fold]
+    jobs = []
+    for group, model, (fold, rows) in product(groups, models, enumerate(rounds)):
+        most = MODELS[model].search_rows
         tuning = [(sample(fitted, most), sample(scored, most)) for fitted, scored in rows.tuning]
         fit = sample(rows.fit, svm_rows if MODELS[model].kernel_rows else None)
-        return Job(tuning, fit, rows.test, model, group, fold)
-
-    jobs = [make_job(model, group, fold) for group in groups for model in models for fold in range(len(rounds))]
-    for model in models:
-        job = next(job for job in jobs if job.model == model)
-        _log_sample(job, rounds[job.fold])
+        jobs.append(Job(tuning, fit, rows.test, model, group, fold))
+    for model in models:  # the first job of each is in the first round
+        _log_sample(next(job for job in jobs if job.model == model), rounds[0])
     return jobs
 
 
@@ -229,15 +225,9 @@ def _run_group(data: Data, jobs: list[Job], pool: Pool) -> list[Fitted]:
 
 
 def search(job: Job, data: Data, pool: Pool) -> list[Trial]:
-    """Try every candidate on every tuning fold; a trial counts the rows of all its folds alike.
+    """Try every candidate on every tuning fold, in their order; a trial counts the rows of all its folds alike.
 
-    Args:
-      job: what to search.
-      data: all rows, with the columns of the job's feature group.
-      pool: runs the fits.
-
-    Returns:
-      the trials in the candidates' order.
+    `data` has all rows, and the columns of the job's feature group.
     """
     from joblib import delayed
 

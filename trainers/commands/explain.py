@@ -7,7 +7,7 @@ from dataclasses import asdict
 from trainers.runs.directory import find_runs
 from trainers.runs.predictions import ModelPrediction, collect_predictions
 from transforms.dataset.ledger import FailedTrack, FoundTrack, find_track
-from transforms.dataset.manifest import Manifest, load
+from transforms.dataset.manifest import load
 from transforms.errors import FmaError
 from transforms.runtime import console
 
@@ -35,13 +35,13 @@ def run(args: argparse.Namespace) -> int:
     manifest = load(args.dataset)
     found = find_track(args.dataset, manifest, args.track_id)
     if found is None:
-        raise FmaError(f"{args.dataset} knows no track {args.track_id}{_describe_skipped(manifest)}")
+        # Skipped tracks are counted, not named: the track may be one of these.
+        skipped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.totals["skipped"].items() if count)
+        may_be = f" (skipped without a line: {skipped})" if skipped else ""
+        raise FmaError(f"{args.dataset} knows no track {args.track_id}{may_be}")
     runs = find_runs(args.runs, args.dataset)
-    predictions: list[ModelPrediction] = []
-    missing: list[str] = []
     ingested = not isinstance(found.track, FailedTrack)
-    if ingested:
-        predictions, missing = collect_predictions(runs, found.track.split, args.track_id)
+    predictions, missing = collect_predictions(runs, found.track.split, args.track_id) if ingested else ([], [])
     if args.json:
         values = {
             "ingested": ingested,
@@ -58,19 +58,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe_skipped(manifest: Manifest) -> str:
-    """Skipped tracks are counted, not named: the track may be one of these."""
-    skipped = [f"{count:,} {reason}" for reason, count in manifest.totals["skipped"].items() if count]
-    return f" (skipped without a line: {', '.join(skipped)})" if skipped else ""
-
-
 def _print_track(track_id: int, found: FoundTrack) -> None:
     track = found.track
     state = f"failed: {track.reason} ({track.message})" if isinstance(track, FailedTrack) else "ingested"
     console.say(f"track {track_id}, {state}, in generation {found.generation}")
     console.say()
-    cells = [(key, str(value)) for key, value in found.cells.items() if key not in HIDDEN]
-    console.table("", ("metadata", ""), cells)
+    console.table("", ("metadata", ""), [(key, str(value)) for key, value in found.cells.items() if key not in HIDDEN])
     if found.records:
         console.say()
         rows = [(p.kind, p.window, f"{p.start_s:.1f} s", p.shard, p.offset, p.length) for p in found.records]

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
@@ -49,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
     scorer = open_scorer(args.run, args.model, args.device)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
-    with on_disk(songs, args.timeout) as files:
-        engine = Engine(scorer, Limits(args.timeout, args.memory), min(len(files), args.jobs or cores()))
-        try:
-            predicted = _predict(engine, files)
-        finally:
-            engine.close()
+    decoders = min(len(songs), args.jobs or cores())
+    with (
+        on_disk(songs, args.timeout) as files,
+        closing(Engine(scorer, Limits(args.timeout, args.memory), decoders)) as engine,
+    ):
+        predicted = _predict(engine, files)
     if args.json:
         console.say(json.dumps([_entry(song, found, args.threshold) for song, found in predicted]))
     else:

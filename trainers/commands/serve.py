@@ -1,6 +1,7 @@
 """`fma serve`: a web page and an HTTP API that predict a song's genre."""
 
 import argparse
+from contextlib import closing
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from transforms.audio.decoder_process import Limits
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with listen(args.host, args.port) as listener:
         service = open_service(options)
-        try:
+        with closing(service.engine):
             host = f"[{args.host}]" if ":" in args.host else args.host
             address = f"http://{host}:{listener.getsockname()[1]}/"
             console.say(f"serving {args.run} at {address}  (Ctrl-C ends it; the API is at /docs)")
@@ -71,6 +72,4 @@ def run(args: argparse.Namespace) -> int:
                 lifespan="off",
             )
             uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            service.engine.close()
     return 0

@@ -43,7 +43,7 @@ class Model:
 
     name: str  # unique in the report
     run: Run  # that it belongs to
-    log_probabilities: np.ndarray  # float64 [tracks, genres]
+    log_probabilities: np.ndarray  # float64 [tracks, genres], at least LOWEST
     label: np.ndarray  # int64 [tracks], the true genres
     genres: list[str]  # the common ones
 
@@ -121,12 +121,9 @@ def compare(runs: list[Run]) -> Comparison:
         Model(name, run, _on_tracks(predictions, track_id, genres), labels[0], genres)
         for name, (run, predictions) in zip(model_names(runs), found, strict=True)
     ]
-    return Comparison(runs, genres, track_id, labels[0], sorted(models, key=_rank))
-
-
-def _rank(model: Model) -> tuple[float, float, str]:
-    of_truth = model.log_probabilities[np.arange(len(model.label)), model.label]
-    return -float(model.right.mean()), -float(np.maximum(of_truth, LOWEST).mean()), model.name
+    of_truth = np.arange(len(track_id)), labels[0]
+    models.sort(key=lambda model: (-model.right.mean(), -model.log_probabilities[of_truth].mean(), model.name))
+    return Comparison(runs, genres, track_id, labels[0], models)
 
 
 def model_names(runs: Sequence[Run]) -> list[str]:

@@ -14,6 +14,7 @@ from trainers.report.html import (
     bullets,
     drawing,
     element,
+    fragment,
     legend,
     line,
     listing,
@@ -47,7 +48,7 @@ class Verdict:
             return "overfits"
         if self.gap is None:
             return "unknown"
-        return "large gap" if self.bad else "no overfitting"
+        return "large gap" if self.wide else "no overfitting"
 
     @property
     def wide(self) -> bool:
@@ -68,24 +69,19 @@ def assess(history: list[dict[str, Any]], best_epoch: int, unit: str = "window")
       best_epoch: the epoch that the kept model is from, counted from 1.
       unit: what its accuracies count, window or track.
     """
-    if history[-1]["val_loss"] is None:
+    last = history[-1]
+    if last["val_loss"] is None:
         return Verdict(False, None, ["Without a validation split, overfitting cannot be measured."])
     kept = next(row for row in history if row["epoch"] == best_epoch)
     gap = kept["accuracy"] - kept["val_accuracy"]
     if len(history) < FEWEST:
         return Verdict(False, gap, [f"Only {len(history)} epochs: too few to tell.", _gap_sentence(kept, gap, unit)])
-    overfits = _overfits(history, kept)
-    return Verdict(overfits, gap, [_loss_sentence(history, kept, overfits), _gap_sentence(kept, gap, unit)])
+    after = next(row for row in history if row["epoch"] >= best_epoch and row["phase"] == last["phase"])
+    overfits = last["val_loss"] > (1 + RISE) * kept["val_loss"] and last["loss"] < after["loss"]
+    return Verdict(overfits, gap, [_loss_sentence(last, kept, overfits), _gap_sentence(kept, gap, unit)])
 
 
-def _overfits(history: list[dict[str, Any]], kept: dict[str, Any]) -> bool:
-    last = history[-1]
-    after = [row for row in history if row["epoch"] >= kept["epoch"] and row["phase"] == last["phase"]]
-    return last["val_loss"] > (1 + RISE) * kept["val_loss"] and last["loss"] < after[0]["loss"]
-
-
-def _loss_sentence(history: list[dict[str, Any]], kept: dict[str, Any], overfits: bool) -> str:
-    last = history[-1]
+def _loss_sentence(last: dict[str, Any], kept: dict[str, Any], overfits: bool) -> str:
     if overfits:
         rise = last["val_loss"] / kept["val_loss"] - 1
         return (
@@ -155,13 +151,12 @@ def curves(comparison: Comparison) -> Html:
 
 def _curves_of(run: Run) -> Html:
     verdict = _assess_run(run)
-    panels = [
-        _panel(run, "loss", "loss", shares=False),
-        _panel(run, "accuracy", f"accuracy by {_unit(run)}", shares=True),
-    ]
+    loss = _panel(run, "loss", "loss", shares=False)
+    accuracy = _panel(run, "accuracy", f"accuracy by {_unit(run)}", shares=True)
     badge = element("span", verdict.word, class_="badge bad" if verdict.bad else "badge")
     title = element("h3", f"{run.config.model} ", badge, " ", element("span", run.path, class_="path"))
-    return element("div", title, element("div", panels, class_="panels"), bullets(verdict.sentences), class_="curves")
+    panels = element("div", loss, accuracy, class_="panels")
+    return element("div", title, panels, bullets(verdict.sentences), class_="curves")
 
 
 def _panel(run: Run, column: str, title: str, *, shares: bool) -> Html:
@@ -193,16 +188,15 @@ def _panel(run: Run, column: str, title: str, *, shares: bool) -> Html:
 
 def _phases(frame: Frame, rows: list[dict[str, Any]]) -> list[Html]:
     """Draw a line and a name where a new phase starts."""
-    found = []
-    for before, row in pairwise(rows):
-        if row["phase"] != before["phase"]:
-            start = row["epoch"] - 0.5
-            x, y = frame.at_x(start) - 4, frame.at_y(frame.y[0]) - 6
-            found += [
-                _upright(frame, start, "phase"),
-                element("text", f"{row['phase']} →", x=x, y=y, class_="end small"),
-            ]
-    return found
+    starts = [(row["epoch"] - 0.5, row["phase"]) for before, row in pairwise(rows) if row["phase"] != before["phase"]]
+    y = frame.at_y(frame.y[0]) - 6
+    return [
+        fragment(
+            _upright(frame, x, "phase"),
+            element("text", f"{phase} →", x=frame.at_x(x) - 4, y=y, class_="end small"),
+        )
+        for x, phase in starts
+    ]
 
 
 def _upright(frame: Frame, x: float, class_: str) -> Html:

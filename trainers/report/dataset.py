@@ -48,11 +48,11 @@ def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Fac
 
 def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Comparison) -> Html:
     """Return the section."""
-    totals, config = manifest.totals, manifest.config
+    totals, config, seconds = manifest.totals, manifest.config, facts.seconds
     terms: dict[str, Content] = {
         "tracks": f"{totals['tracks']:,}",
         "artists": f"{len(facts.artists):,}",
-        "audio": _hours(facts.seconds),
+        "audio": f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.0f} minutes",
         "records": ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items()),
         "window": f"{config.window_seconds:.1f} s at {config.sample_rate:,} Hz",
         "digest": element("code", manifest.digest[:12], title=manifest.digest),
@@ -80,10 +80,6 @@ def no_dataset_card(comparison: Comparison) -> Html:
             " for titles, the dataset card and the leak audit.",
         ),
     )
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.0f} minutes"
 
 
 def _compare_digests(dataset: str, manifest: Manifest, comparison: Comparison) -> Html:

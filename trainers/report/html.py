@@ -63,12 +63,7 @@ def table(
 ) -> Html:
     """Return a table whose first column is the rows' headers; wide ones scroll in a box of their own.
 
-    Args:
-      caption: what it shows.
-      columns: their headers.
-      rows: a cell for each column.
-      numbers: indices of the columns to align to the right.
-      unseen: whether the caption is for screen readers only.
+    The columns with the indices `numbers` are aligned to the right; an `unseen` caption is for screen readers only.
     """
     aligned = ["number" if i in numbers else None for i in range(len(columns))]
     head = [element("th", cell, scope="col", class_=align) for cell, align in zip(columns, aligned, strict=True)]
@@ -168,17 +163,12 @@ def count(number: int, noun: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A plot's area and scales.
+    """A plot's area and scales."""
 
-    Attributes:
-      width, height: of the whole figure in SVG units, about one CSS pixel each.
-      x, y: (low, high) of the data.
-    """
-
-    width: float
-    height: float
-    x: tuple[float, float]
-    y: tuple[float, float]
+    width: float  # of the whole figure in SVG units, about one CSS pixel each
+    height: float  # likewise
+    x: tuple[float, float]  # (low, high) of the data
+    y: tuple[float, float]  # likewise
 
     def at_x(self, value: float) -> float:
         """Return the horizontal position of a value."""

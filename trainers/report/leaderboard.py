@@ -75,11 +75,10 @@ def verdicts(comparison: Comparison, places: list[Standing]) -> list[str]:
     """Return sentences on what the numbers mean."""
     best, tracks = places[0], len(comparison.track_id)
     genre, share = _majority(comparison)
-    low, high = best.interval
     is_best = "is right" if len(places) == 1 else "is best: right"
     found = [
         f"{best.model.name} {is_best} on {int(best.model.right.sum()):,} of {count(tracks, 'test track')}, "
-        f"{percent(best.accuracy)} (95% interval {percents(low, high)})."
+        f"{percent(best.accuracy)} (95% interval {percents(*best.interval)})."
     ]
     close = [place.model.name for place in places[1:] if not place.worse]
     worse = [place.model.name for place in places[1:] if place.worse]

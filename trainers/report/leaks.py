@@ -49,42 +49,26 @@ SHOWN, IDS = 20, 3  # leaks of a kind that are listed, and track ids named for e
 
 @dataclass(frozen=True)
 class Windows:
-    """Features of windows.
+    """Features of windows."""
 
-    Attributes:
-      features: float32 [n, 2 * bands], mean and standard deviation over time, in dB.
-      label, track_id: int64 [n].
-      split: str [n].
-      kind: of the records that they were computed from.
-    """
-
-    features: np.ndarray
-    label: np.ndarray
-    track_id: np.ndarray
-    split: np.ndarray
-    kind: str
+    features: np.ndarray  # float32 [n, 2 * bands], mean and standard deviation over time, in dB
+    label: np.ndarray  # int64 [n]
+    track_id: np.ndarray  # int64 [n]
+    split: np.ndarray  # str [n]
+    kind: str  # of the records that they were computed from
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The accuracy that a way of splitting the windows claims.
+    """The accuracy that a way of splitting the windows claims."""
 
-    Attributes:
-      name: of the way.
-      accuracy: by window, the mean over the repeats.
-      spread: (low, high), a 95% interval for one split, else the range of the repeats.
-      training, test: windows in each.
-      known: share of the test windows whose track has windows in training.
-      repeats: number of random splits.
-    """
-
-    name: str
-    accuracy: float
-    spread: tuple[float, float]
-    training: int
-    test: int
-    known: float
-    repeats: int
+    name: str  # of the way
+    accuracy: float  # by window, the mean over the repeats
+    spread: tuple[float, float]  # (low, high), a 95% interval for one split, else the range of the repeats
+    training: int  # windows
+    test: int  # windows
+    known: float  # share of the test windows whose track has windows in training
+    repeats: int  # number of random splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,21 +213,16 @@ def remark(found: Sequence[Leak]) -> str:
 
 
 def leak_audit(found: Sequence[Leak], leakage: Leakage | None, undetectable: Sequence[str] = ()) -> Html:
-    """Return the section.
-
-    Args:
-      found: by the audit.
-      leakage: the experiment's result, if it was run.
-      undetectable: kinds of leaks that this dataset's records do not show.
-    """
+    """Return the section; `undetectable` are the kinds of leaks that the dataset's records do not show."""
     counts = Counter(leak.what for leak in found)
     rows: list[list[Content]] = []
     for what, (name, why) in KINDS.items():
         if what in undetectable:
             rows.append([name, "?", "not searched: this needs mel records, which the dataset lacks"])
-            continue
-        state = element("span", why, class_="wrong") if counts[what] else element("span", "none", class_="right")
-        rows.append([name, f"{counts[what]:,}", state])
+        elif counts[what]:
+            rows.append([name, f"{counts[what]:,}", element("span", why, class_="wrong")])
+        else:
+            rows.append([name, "0", element("span", "none", class_="right")])
     kinds = table("In more than one split", ("what", "how many", ""), rows, numbers=(1,))
     lists = [_leak_list(what, [leak for leak in found if leak.what == what]) for what in counts]
     return section("leaks", "Leak audit", kinds, lists, _experiment(leakage) if leakage else None)

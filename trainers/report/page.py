@@ -54,15 +54,22 @@ def read_background(comparison: Comparison, dataset: str | None, *, show_leakage
 
 def make_page(comparison: Comparison, background: Background | None) -> str:
     """Return the report as one HTML document; equal arguments give equal text."""
+    if background:
+        path = background.dataset
+        named = mistakes(comparison, background.facts.tracks, path)
+        card = dataset_card(path, background.manifest, background.facts, comparison)
+    else:
+        path = comparison.runs[0].config.dataset["path"]
+        named, card = mistakes(comparison, {}, None), no_dataset_card(comparison)
     remarks = [curves.remark(comparison), leaks.remark(background.leaks) if background else None]
     sections = [
         ("leaderboard", "Leaderboard", leaderboard(comparison, [remark for remark in remarks if remark])),
         ("genres", "Genres", genres(comparison)),
         ("confusion", "Confusion", confusions(comparison)),
-        ("mistakes", "Mistakes", _mistakes(comparison, background)),
+        ("mistakes", "Mistakes", named),
         ("calibration", "Calibration", calibration(comparison)),
         ("curves", "Learning curves", curves.curves(comparison)),
-        ("dataset", "Dataset", _dataset(comparison, background)),
+        ("dataset", "Dataset", card),
     ]
     if background:
         audited = leak_audit(background.leaks, background.leakage, undetectable_leaks(background.manifest))
@@ -71,32 +78,16 @@ def make_page(comparison: Comparison, background: Background | None) -> str:
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
     models, tracks = len(comparison.models), len(comparison.track_id)
     title = f"{count(models, 'genre model')} on {count(tracks, 'test track')}"
+    runs, digest = count(len(comparison.runs), "run"), comparison.runs[0].digest[:12]
+    summary = f"{runs} · {len(comparison.genres)} genres · dataset {path} · digest {digest}"
     body = element(
         "body",
-        element("header", element("h1", title), paragraph(_summary(comparison, background), class_="path")),
+        element("header", element("h1", title), paragraph(summary, class_="path")),
         element("nav", links, aria_label="Sections"),
         element("main", [content for _, _, content in sections]),
         element("footer", paragraph("Written by fma report. The page loads nothing and runs no script.")),
     )
     return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
-
-
-def _mistakes(comparison: Comparison, background: Background | None) -> Html:
-    if background is None:
-        return mistakes(comparison, {}, None)
-    return mistakes(comparison, background.facts.tracks, background.dataset)
-
-
-def _dataset(comparison: Comparison, background: Background | None) -> Html:
-    if background is None:
-        return no_dataset_card(comparison)
-    return dataset_card(background.dataset, background.manifest, background.facts, comparison)
-
-
-def _summary(comparison: Comparison, background: Background | None) -> str:
-    path = background.dataset if background else comparison.runs[0].config.dataset["path"]
-    runs, digest = count(len(comparison.runs), "run"), comparison.runs[0].digest[:12]
-    return f"{runs} · {len(comparison.genres)} genres · dataset {path} · digest {digest}"
 
 
 def _head(title: str) -> Html:

@@ -139,10 +139,9 @@ def _bins(model: Model) -> list[tuple[float, float, int]]:
 
 def _calibration_verdict(model: Model) -> str:
     confidence, accuracy = float(model.confidence.mean()), float(model.right.mean())
-    text = f"Mean confidence {confidence:.0%}, accuracy {accuracy:.0%}"
-    if confidence - accuracy > NOTABLE:
-        return f"{text}: overconfident."
-    return f"{text}: underconfident." if accuracy - confidence > NOTABLE else f"{text}: well calibrated."
+    excess = confidence - accuracy
+    verdict = "overconfident" if excess > NOTABLE else "underconfident" if -excess > NOTABLE else "well calibrated"
+    return f"Mean confidence {confidence:.0%}, accuracy {accuracy:.0%}: {verdict}."
 
 
 def _reliability_diagram(model: Model) -> Html:

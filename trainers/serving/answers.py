@@ -21,30 +21,18 @@ ROW_INCHES = 1.7
 
 @dataclass(frozen=True)
 class Answer:
-    """A song's genres.
+    """A song's genres."""
 
-    Attributes:
-      labels: genre names, in the order of the model's outputs.
-      probabilities: float64 [classes], calibrated, of the whole song.
-      windows: float64 [windows, classes], the same by window; [0, classes] for models of whole songs.
-      window_seconds, hop_seconds: a window's length, and the time from one window's start to the next.
-      seconds: the song's length.
-      silent: whether it is digital silence.
-      embedding: float32 [dimensions], the model's features of the song before its last layer.
-      spectrogram: uint8 [bands, columns], an image of the song, lowest band first; [0, 0] if not asked for.
-      pictured_seconds: of the song that the image covers, from its start.
-    """
-
-    labels: list[str]
-    probabilities: np.ndarray
-    windows: np.ndarray
-    window_seconds: float
-    hop_seconds: float
-    seconds: float
-    silent: bool
-    embedding: np.ndarray
-    spectrogram: np.ndarray
-    pictured_seconds: float
+    labels: list[str]  # genre names, in the order of the model's outputs
+    probabilities: np.ndarray  # float64 [classes], calibrated, of the whole song
+    windows: np.ndarray  # float64 [windows, classes], the same by window; [0, classes] for models of whole songs
+    window_seconds: float  # a window's length
+    hop_seconds: float  # from one window's start to the next
+    seconds: float  # the song's length
+    silent: bool  # whether it is digital silence
+    embedding: np.ndarray  # float32 [dimensions], the model's features of the song before its last layer
+    spectrogram: np.ndarray  # uint8 [bands, columns], an image, lowest band first; [0, 0] if not asked for
+    pictured_seconds: float  # of the song that the image covers, from its start
 
     @property
     def order(self) -> np.ndarray:
@@ -115,9 +103,7 @@ def check_picture(path: str, songs: int) -> None:
 def draw_timeline(path: str, answers: Sequence[tuple[str, Answer]]) -> None:
     """Write a PNG, whatever the path's ending, with a row for each song: probabilities by window, stacked to 1.
 
-    Args:
-      path: to write to.
-      answers: (name, answer), at least one, with windows.
+    There is at least one (name, answer), and every answer has windows.
     """
     import matplotlib
 

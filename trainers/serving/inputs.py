@@ -84,9 +84,7 @@ def _files_below(path: str) -> Iterator[str]:
 def on_disk(songs: Sequence[Song], seconds: float) -> Iterator[list[Song]]:
     """Copy standard input, pipes and devices to temporary files, for as long as the block lasts.
 
-    Args:
-      songs: see `find_songs`.
-      seconds: limit for a pipe until its end; standard input has none.
+    `seconds` is the limit for a pipe until its end; standard input has none.
 
     Raises:
       UsageError: standard input is closed or has no end.

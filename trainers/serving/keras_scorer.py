@@ -25,24 +25,13 @@ from transforms.errors import FmaError
 
 
 class Network:
-    """A trained model, split so that it gives features as well as logits.
-
-    Args:
-      spec: the model's row.
-      model: trained.
-
-    Attributes:
-      pooled: whether a song's logits are the head's for the mean of its windows' features.
-      width: of the features, d.
-      classes: number of its outputs.
-      variables: all weights, as TensorFlow's own variables.
-    """
+    """A trained model, split so that it gives features as well as logits."""
 
     def __init__(self, spec: ModelSpec, model: keras.Model):
-        self.pooled = spec.pool == "track"
-        self.classes: int = model.outputs[0].shape[-1]
         self._spec, self._model = spec, model
-        self.variables: list[tf.Variable] = [variable.value for variable in model.variables]
+        self.pooled = spec.pool == "track"  # a song's logits are the head's for the mean of its windows' features
+        self.classes: int = model.outputs[0].shape[-1]  # number of its outputs
+        self.variables: list[tf.Variable] = [variable.value for variable in model.variables]  # all weights
         self._transfer = any(layer.name == "front" for layer in model.layers)
         self._crops = next((layer for layer in model.layers if isinstance(layer, MultiCrop)), None)
         if self._transfer:
@@ -53,7 +42,7 @@ class Network:
             self._twin = keras.Model(network.inputs, [network.outputs[0], network.layers[-1].input])
         else:
             self._twin = keras.Model(model.inputs, [model.outputs[0], model.get_layer("logits").input])
-        self.width: int = (self._head.inputs if self._transfer else self._twin.outputs)[-1].shape[-1]
+        self.width: int = (self._head.inputs if self._transfer else self._twin.outputs)[-1].shape[-1]  # d, of features
 
     def in_float32(self) -> "Network":
         """Return itself or, if it computes in half precision, which some devices lack, a copy that uses float32."""
@@ -87,16 +76,7 @@ class Network:
 
 
 class KerasScorer:
-    """A `Scorer` of a run of `fma train`.
-
-    Args:
-      run: its folder.
-      config: its config.json.
-
-    Attributes:
-      inputs: normalises its records; without a dataset.
-      network: its model.
-    """
+    """A `Scorer` of a run of `fma train`; `config` is the run's config.json."""
 
     by_window = True
 
@@ -108,6 +88,7 @@ class KerasScorer:
         with report_damage(path):
             self.config = DatasetConfig.from_json(config.dataset["config"])
         self.calibration = calibrate(run, spec.name)
+        # Without a dataset: they normalise records that serving has computed.
         self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)
         self.weights = storage.join(run, MODEL)
         self.network = Network(spec, load_model(run))

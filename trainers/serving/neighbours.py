@@ -34,25 +34,17 @@ SHOWN = ("title", "artist", "genre", "license")
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A model's features of the training tracks of a dataset.
+    """A model's features of the training tracks of a dataset, standardised over the tracks."""
 
-    Attributes:
-      tracks: for each its track_id and, where known, title, artist, genre and license.
-      vectors: float32 [tracks, e], of length 1.
-      shift, scale: float32 [d], of the features, which are standardised over the tracks.
-    """
-
-    tracks: Sequence[dict[str, Any]]
-    vectors: np.ndarray
-    shift: np.ndarray
-    scale: np.ndarray
+    tracks: Sequence[dict[str, Any]]  # for each its track_id and, where known, title, artist, genre and license
+    vectors: np.ndarray  # float32 [tracks, e], of length 1
+    shift: np.ndarray  # float32 [d], the features' mean
+    scale: np.ndarray  # float32 [d], 1 / their standard deviation, 0 where they do not vary
 
     def nearest(self, embedding: np.ndarray, count: int) -> list[dict[str, Any]]:
-        """Return the `count` most similar tracks with their `similarity`, the cosine in [-1, 1], the highest first.
+        """Return up to `count` tracks that are the most similar to a song's embedding, float32 [d].
 
-        Args:
-          embedding: float32 [d], of a song.
-          count: fewer where there are fewer tracks.
+        They have their `similarity`, the cosine in [-1, 1], the highest first.
         """
         cosines = self.vectors @ _direction((embedding[None] - self.shift) * self.scale)[0]
         order = np.argsort(-cosines, kind="stable")[:count]

@@ -34,13 +34,9 @@ precision, where the order of sums matters; and for its TFLite model, which comp
 
 
 def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: bool) -> dict[str, Any]:
-    """Export a model, and compare the result with the pipeline on a synthetic song.
+    """Export a run's model, with `tflite` for devices, too, and compare it with the pipeline on a synthetic song.
 
-    Args:
-      scorer: the run's model.
-      out: folder to write to; it is empty or not there yet.
-      config: of the run.
-      tflite: whether to convert it for devices, too.
+    The folder `out` is empty or not there yet.
 
     Returns:
       export.json's content, and `bytes` of both models.

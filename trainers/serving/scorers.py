@@ -34,25 +34,15 @@ FORMAT_VERSION = 1
 
 
 class Scorer(Protocol):
-    """A model that predicts songs.
+    """A model that predicts songs."""
 
-    Attributes:
-      name: of the model.
-      kind: feature kind that it reads.
-      config: of the dataset that it was trained on.
-      labels: genre names, in the order of its outputs.
-      calibration: of its log-probabilities.
-      by_window: whether it predicts the windows of a song, too.
-      weights: path of the file that its weights are from.
-    """
-
-    name: str
-    kind: str
-    config: DatasetConfig
-    labels: list[str]
-    calibration: Calibration
-    by_window: bool
-    weights: str
+    name: str  # of the model
+    kind: str  # feature kind that it reads
+    config: DatasetConfig  # of the dataset that it was trained on
+    labels: list[str]  # genre names, in the order of its outputs
+    calibration: Calibration  # of its log-probabilities
+    by_window: bool  # whether it predicts the windows of a song, too
+    weights: str  # path of the file that its weights are from
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run the model on payloads [b, ...] of any songs.
@@ -76,10 +66,8 @@ class Scorer(Protocol):
 def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Scorer:
     """Open the model of a run, or of a bundle that `fma export` made of a classical one.
 
-    Args:
-      run: its folder.
-      model: which one, for a run of fma baselines; None: the best on validation.
-      device: see `trainers.training.devices`.
+    `model` names one of a run of fma baselines (None: the best on validation); for `device` see
+    `trainers.training.devices`.
 
     Raises:
       UsageError: there is no such run or model, or it has no model yet.
@@ -111,15 +99,7 @@ def _open_network(run: str, config: RunConfig, device: str) -> Scorer:
 
 
 class ClassicalScorer:
-    """A `Scorer` of a fitted pipeline (scaler, PCA, classifier).
-
-    Args:
-      name: of the model.
-      pipeline: fitted.
-      entry: its entry in the run's metrics.json.
-      labels: genre names.
-      config: of the dataset that it was fitted on.
-      weights: path of the pipeline's file.
+    """A `Scorer` of a fitted pipeline (scaler, PCA, classifier) and its entry in the run's metrics.json.
 
     Raises:
       KeyError, TypeError, ValueError, AttributeError: the entry, the labels and the pipeline do not fit together.
