@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from transforms.errors import UsageError
@@ -70,14 +70,6 @@ def differences(have: DatasetConfig, want: DatasetConfig) -> list[str]:
 
 def validate(config: DatasetConfig, known_features: tuple[str, ...]) -> DatasetConfig:
     """Return the config with its features in table order; raise a UsageError that names every bad value."""
-    problems = _problems(config, known_features)
-    if problems:
-        raise UsageError("; ".join(problems))
-    ordered = tuple(name for name in known_features if name in config.features)
-    return DatasetConfig.from_json(config.to_json() | {"features": list(ordered)})
-
-
-def _problems(config: DatasetConfig, known_features: tuple[str, ...]) -> list[str]:
     unknown = [name for name in config.features if name not in known_features]
     checks = {
         f"--features: unknown kind {', '.join(unknown)} (there are {', '.join(known_features)})": not unknown,
@@ -91,4 +83,7 @@ def _problems(config: DatasetConfig, known_features: tuple[str, ...]) -> list[st
         "--db-step must be positive": config.db_step > 0,
         "--resampler must be QQ, LQ, MQ, HQ or VHQ": config.resampler in ("QQ", "LQ", "MQ", "HQ", "VHQ"),
     }
-    return [message for message, holds in checks.items() if not holds]
+    problems = [message for message, holds in checks.items() if not holds]
+    if problems:
+        raise UsageError("; ".join(problems))
+    return replace(config, features=tuple(name for name in known_features if name in config.features))

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 BEAM, PRISM, FLINK, DATAFLOW, GOOGLE, TENSORFLOW = "Beam", "Prism", "Flink", "Dataflow", "google-api-core", "TensorFlow"
@@ -122,19 +121,13 @@ ROWS = (
 def explain(library: str, text: str, **facts: str) -> str:
     """Return what a library's message means for the user, by the first row that fits, or "".
 
-    Args:
-      library: whose message it is.
-      text: the message.
-      facts: of this machine, that some rows' meanings name.
+    Some rows' meanings name `facts` of this machine.
     """
-    return next(_meanings(library, text, facts), "")
-
-
-def _meanings(library: str, text: str, facts: dict[str, str]) -> Iterator[str]:
     for row in ROWS:
         found = row.search(text) if row.library == library and row.meaning else None
         if found:
-            yield row.meaning.format(found[0], *found.groups(), **facts)
+            return row.meaning.format(found[0], *found.groups(), **facts)
+    return ""
 
 
 def first_cause(error: BaseException) -> BaseException:

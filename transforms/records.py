@@ -95,11 +95,7 @@ def serialize(record: Record) -> bytes:
 
 
 def deserialize(data: bytes) -> Record:
-    """Parse what `serialize` returned.
-
-    Raises:
-      ValueError: the bytes are not one of our records.
-    """
+    """Parse what `serialize` returned; ValueError where the bytes are not one of our records."""
     from google.protobuf.message import DecodeError
 
     try:

@@ -70,8 +70,7 @@ class TrackProcess:
     def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
         """Pass every record of the track to `write`; return its facts and the crc32 of its file.
 
-        Args:
-          seconds: that it may take, instead of the limit.
+        `seconds` is what it may take, instead of the limit.
 
         Raises:
           TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.

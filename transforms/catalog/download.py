@@ -72,7 +72,6 @@ def download(
     """Download one archive to `out/NAME`, resuming `out/NAME.part` where an earlier run left one.
 
     Args:
-      archive: what to download.
       out: a folder; made where it is absent.
       base_url: the folder on the web that holds the archive.
       check: hash an archive that is already there even if its stamp says that this was done.
@@ -101,32 +100,24 @@ def download(
                 f"({human_bytes(part.size)}, removed); run again or give another --base-url"
             )
         part.keep_as(path)
-    _write_stamp(archive, path)
+    storage.write_bytes(f"{path}.sha1", _stamp(archive, path))
     return path
 
 
 def _check_present(archive: Archive, path: str, check: bool) -> None:
     """Raise FmaError unless the finished file is the archive; hash it unless its stamp says that this was done."""
-    if check or not _has_stamp(archive, path):
+    stamp = f"{path}.sha1"
+    if check or not storage.exists(stamp) or storage.read_bytes(stamp) != _stamp(archive, path):
         got = sha1_of(path).hexdigest()
         if got != archive.sha1:
             raise FmaError(
                 f"{path} is there but is not the archive that FMA published: SHA-1 expected {archive.sha1}, got {got}; "
                 "move it away and run again"
             )
-        _write_stamp(archive, path)
+        storage.write_bytes(stamp, _stamp(archive, path))
     log(f"{path}: already complete")
 
 
 def _stamp(archive: Archive, path: str) -> bytes:
     """Return a line for `sha1sum -c`, and a comment that changes with the file, so that it need not be hashed again."""
     return f"{archive.sha1}  {archive.name}\n# {storage.fingerprint(path)}\n".encode()
-
-
-def _write_stamp(archive: Archive, path: str) -> None:
-    storage.write_bytes(f"{path}.sha1", _stamp(archive, path))
-
-
-def _has_stamp(archive: Archive, path: str) -> bool:
-    stamp = f"{path}.sha1"
-    return storage.exists(stamp) and storage.read_bytes(stamp) == _stamp(archive, path)

@@ -27,15 +27,9 @@ TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Part:
-    """The part of a file that has been downloaded.
+    """The part of a file that has been downloaded, `size` bytes so far.
 
-    Args:
-      path: where it lies.
-      etag: file with the version that the bytes are from.
-      file: on this machine, to write to.
-
-    Attributes:
-      size: bytes so far.
+    It lies at `path` and is written through `file`, on this machine; the file `etag` has the version it is from.
     """
 
     def __init__(self, path: str, etag: str, file: BinaryIO):
@@ -274,8 +268,10 @@ def _total(response: "Response", part: Part) -> int | None:
     if response.status_code == 200:
         return int(length) if length.isdecimal() else None
     found = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    same = _same_version(part.version(), _version(response))
-    if response.status_code == 416 or found is None or int(found[1]) != part.size or not same:
+    held, sent = part.version(), _version(response)
+    comparable = held and sent and held.startswith('"') == sent.startswith('"')  # both ETags or both dates
+    replaced = comparable and held != sent
+    if response.status_code == 416 or found is None or int(found[1]) != part.size or replaced:
         part.restart("")
         raise BrokenTransferError("the server has another version of the file now; starting again")
     if found[2] != "*":
@@ -287,12 +283,6 @@ def _version(response: "Response") -> str:
     """Return a strong ETag, else the date of the last change, else "", for If-Range (RFC 9110, 13.1.5)."""
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
-
-
-def _same_version(one: str, other: str) -> bool:
-    """Return False where both are known, of one kind, and different."""
-    comparable = one and other and one.startswith('"') == other.startswith('"')
-    return not comparable or one == other
 
 
 def _check_space(needed: int, free: int, path: str) -> None:

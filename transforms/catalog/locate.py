@@ -164,9 +164,8 @@ def _fma_roots(audio: str) -> list[str]:
     names = storage.list_folders(audio)
     if any(FMA_FOLDER.fullmatch(name) for name in names):
         return [audio]
-    below = [storage.join(audio, name) for name in names]
     roots = []
-    for folder in below:
+    for folder in (storage.join(audio, name) for name in names):
         with _ignore_denied_folders():
             if any(FMA_FOLDER.fullmatch(name) for name in storage.list_folders(folder)):
                 roots.append(folder)

@@ -183,7 +183,9 @@ def _collect(
     skipped: Counter[str] = Counter()
     seen: set[int] = set()
     for where, row in rows:
-        track_id = _track_id(row["track_id"], where)
+        if not re.fullmatch("[0-9]{1,18}", row["track_id"]):  # 18 digits fit the int64 of a record
+            raise UsageError(f"{where}: track_id {row['track_id']!r} is not a whole number")
+        track_id = int(row["track_id"])
         if track_id in seen:
             raise UsageError(f"{where}: track_id {track_id} is in the file twice")
         seen.add(track_id)
@@ -198,11 +200,17 @@ def _collect(
 
 def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str, where: str) -> Track:
     artist = row.get("artist", "")
+    split = artist_split(artist, track_id) if split_by == "artist" else SPLIT_NAMES.get(row["split"].lower())
+    if split is None:
+        raise UsageError(f"{where}: split {row['split']!r} is none of {', '.join(SPLIT_NAMES)}")
+    path = "" if subset else row["path"]
+    if not subset and (not path or "\0" in path):
+        raise UsageError(f"{where}: path {path!r} is not a file's path")
     return Track(
         track_id=track_id,
         genre=row["genre"],
-        split=artist_split(artist, track_id) if split_by == "artist" else _split(row["split"], where),
-        path="" if subset else _path(row["path"], where),
+        split=split,
+        path=path,
         artist=artist,
         album=row.get("album", ""),
         album_id=row.get("album_id", ""),
@@ -213,28 +221,10 @@ def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str
     )
 
 
-def _track_id(cell: str, where: str) -> int:
-    if not re.fullmatch("[0-9]{1,18}", cell):  # 18 digits fit the int64 of a record
-        raise UsageError(f"{where}: track_id {cell!r} is not a whole number")
-    return int(cell)
-
-
 def _in_subset(cell: str, subset: str, where: str) -> bool:
     if cell and cell not in SUBSETS:
         raise UsageError(f"{where}: set/subset {cell!r} is none of {', '.join(SUBSETS)}")
     return SUBSETS.index(cell or "full") <= SUBSETS.index(subset)
-
-
-def _split(cell: str, where: str) -> str:
-    if cell.lower() not in SPLIT_NAMES:
-        raise UsageError(f"{where}: split {cell!r} is none of {', '.join(SPLIT_NAMES)}")
-    return SPLIT_NAMES[cell.lower()]
-
-
-def _path(cell: str, where: str) -> str:
-    if not cell or "\0" in cell:
-        raise UsageError(f"{where}: path {cell!r} is not a file's path")
-    return cell
 
 
 def _duration(cell: str, clips: bool, where: str) -> float | None:

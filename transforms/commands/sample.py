@@ -63,7 +63,9 @@ def _report(summary: CorpusSummary) -> None:
     rows = [(genre or "(no top genre)", *(counts[genre, split] for split in SPLITS)) for genre in genres]
     if not summary.written:
         say(f"{summary.out} is already there, with the same options")
-    table(f"{summary.out}: {len(summary.intact)} clips, {human_bytes(_size(summary))}", ("genre", *SPLITS), rows)
+    sizes = storage.sizes([storage.join(summary.audio, song.member) for song in summary.songs])
+    size = human_bytes(sum(size or 0 for size in sizes))
+    table(f"{summary.out}: {len(summary.intact)} clips, {size}", ("genre", *SPLITS), rows)
     if broken := len(summary.songs) - len(summary.intact):
         say(f"and {broken} rows of subset small that are broken on purpose")
     say("next: " + next_command(summary))
@@ -76,9 +78,3 @@ def next_command(summary: CorpusSummary) -> str:
     share = 100 * len(expected.failures) / (len(expected.failures) + len(expected.tracks))
     allowed = f" --max-failures {int(share) + 1}" if share > DEFAULT_MAX_FAILURES else ""
     return f"fma ingest --audio {audio} --metadata {metadata} --subset small --out {out}{allowed}"
-
-
-def _size(summary: CorpusSummary) -> int:
-    return sum(
-        size or 0 for size in storage.sizes([storage.join(summary.audio, song.member) for song in summary.songs])
-    )

@@ -47,12 +47,11 @@ class CorpusOptions:
 
 def validate(options: CorpusOptions) -> CorpusOptions:
     """Return the options, or raise a UsageError that names every bad value."""
-    rates = ", ".join(map(str, BITRATES))
     checks = {
         f"--subset must be one of {', '.join(SUBSETS)}": options.subset in SUBSETS,
         "--tracks-per-genre must be 1 to 2000": 1 <= options.tracks_per_genre <= 2_000,
         "--clip-seconds must be 3 to 600": 3 <= options.clip_seconds <= 600,
-        f"--bitrate must be one of {rates}": options.bitrate in BITRATES,
+        f"--bitrate must be one of {', '.join(map(str, BITRATES))}": options.bitrate in BITRATES,
         f"--sample-rate must be one of {', '.join(map(str, SAMPLE_RATES))}": options.sample_rate in SAMPLE_RATES,
         "--channels must be 1 or 2": options.channels in (1, 2),
         "--song-durations needs clips of 30 s": not options.song_durations or options.clip_seconds == FMA_CLIP_SECONDS,

@@ -140,33 +140,27 @@ def plan_songs(options: CorpusOptions) -> list[Song]:
     return sorted((song for song in songs if song.subset in wanted), key=lambda song: song.track_id)
 
 
-def split_of(artist: int) -> str:
-    """Return the split of an artist: of ten, 8 train, one validates, one tests; the first three cover all splits."""
-    return {1: "validation", 2: "test"}.get(artist % 10, "training")
-
-
 def _intact(options: CorpusOptions) -> list[Song]:
     count = options.tracks_per_genre
-    extra = max(1, count // 8)
+    artists = _artists(count)
     jazz = max(min(3, count), count // 3)
-    songs = [_song(options, genre, k % _artists(count), k, "small") for genre in SMALL_GENRES for k in range(count)]
+    songs = [_song(options, genre, k % artists, k, "small") for genre in SMALL_GENRES for k in range(count)]
+    # Of the tracks that medium adds half are of new artists, half of small's, the first of its test split.
+    added = [(k + 1) % artists if k % 2 else artists + k // 2 for k in range(max(1, count // 8))]
     songs += [
-        _song(options, genre, _medium_artist(k, _artists(count)), count + k, "medium")
-        for genre in SMALL_GENRES
-        for k in range(extra)
+        _song(options, genre, artist, count + k, "medium") for genre in SMALL_GENRES for k, artist in enumerate(added)
     ]
     songs += [_song(options, MEDIUM_GENRE, k % _artists(jazz), k, "medium") for k in range(jazz)]
-    return songs + [_unlabelled(options, number) for number in range(len(UNLABELLED))]
+    for number, names in enumerate(UNLABELLED):
+        ids = tuple(GENRES[name] for name in names)
+        song = _song(options, names[0] if names else "Experimental", UNLABELLED_ARTIST + 10 * number, 0, "large")
+        songs.append(replace(song, genre_top="", genres=ids, genres_all=ids))
+    return songs
 
 
 def _artists(tracks: int) -> int:
     """Return the number of artists of a genre: with two tracks each, or as many as cover the splits."""
     return max(min(tracks, 5), tracks // 2)
-
-
-def _medium_artist(number: int, known: int) -> int:
-    """Return the artist of a track that medium adds: half are new, half of small, the first of its test split."""
-    return (number + 1) % known if number % 2 else known + number // 2
 
 
 def _song(options: CorpusOptions, genre: str, artist: int, number: int, subset: str) -> Song:
@@ -180,20 +174,13 @@ def _song(options: CorpusOptions, genre: str, artist: int, number: int, subset: 
         genres=specific,
         genres_all=tuple(dict.fromkeys((*specific, top))),
         artist=artist,
-        split=split_of(artist),
+        # Of ten artists 8 train, one validates, one tests; the first three cover all splits.
+        split={1: "validation", 2: "test"}.get(artist % 10, "training"),
         subset=subset,
         sample_rate=options.sample_rate,
         channels=options.channels,
         bitrate=fit_bitrate(options.bitrate, options.sample_rate),
     )
-
-
-def _unlabelled(options: CorpusOptions, number: int) -> Song:
-    """Return a row of large with two top genres or none, for which FMA leaves genre_top empty."""
-    names = UNLABELLED[number]
-    ids = tuple(GENRES[name] for name in names)
-    song = _song(options, names[0] if names else "Experimental", UNLABELLED_ARTIST + 10 * number, 0, "large")
-    return replace(song, genre_top="", genres=ids, genres_all=ids)
 
 
 def _track_ids(count: int, seed: int) -> list[int]:
@@ -211,18 +198,17 @@ def _formats(songs: list[Song], options: CorpusOptions) -> list[Song]:
     silent = next(song.track_id for song in candidates if song.genre == "Experimental")
     usual = [song.track_id for song in candidates if song.track_id != silent]
     formats = dict(zip(usual, RARE_FORMATS, strict=False))
-    if (options.sample_rate, options.channels) == (44_100, 2):
+    most = (options.sample_rate, options.channels)
+    if most == (44_100, 2):
         rest = [song.track_id for song in songs if song.track_id not in formats]
         formats |= dict.fromkeys(rest[::12], (44_100, 1)) | dict.fromkeys(rest[6::16], (48_000, 2))
-    most = (options.sample_rate, options.channels)
-    return [
-        _in_format(replace(song, silent=song.track_id == silent), *formats.get(song.track_id, most), options.bitrate)
-        for song in songs
-    ]
-
-
-def _in_format(song: Song, sample_rate: int, channels: int, bitrate: int) -> Song:
-    return replace(song, sample_rate=sample_rate, channels=channels, bitrate=fit_bitrate(bitrate, sample_rate))
+    formatted = []
+    for song in songs:
+        hz, channels = formats.get(song.track_id, most)
+        bitrate = fit_bitrate(options.bitrate, hz)
+        quiet = song.track_id == silent
+        formatted.append(replace(song, silent=quiet, sample_rate=hz, channels=channels, bitrate=bitrate))
+    return formatted
 
 
 @dataclass(frozen=True, slots=True)

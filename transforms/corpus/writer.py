@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,6 @@ from transforms.corpus.sound import SAMPLE_RATE, synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
-from transforms.runtime.console import annotate_os_errors
 
 DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
 README = b"""A synthetic corpus in the form of FMA, a dataset for music analysis (https://arxiv.org/abs/1612.01840).
@@ -104,10 +103,13 @@ def encode_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bi
 
 
 def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> bytes:
+    lowest, highest = bitrate_range(sample_rate)
     options: dict[str, Any] = {
         "format": "MP3",
         "subtype": "MPEG_LAYER_III",
-        "compression_level": _compression_level(bitrate, sample_rate),
+        # libsndfile 1.1 and later (mpeg_l3_encode.c) interpolates from the highest rate (0) to the lowest (1) and
+        # truncates; half a kb/s more keeps the truncated value right.
+        "compression_level": max(0.0, (highest - bitrate - 0.5) / (highest - lowest)),
         "bitrate_mode": "CONSTANT",
     }
     # A file, not a BytesIO: LAME's many small writes then need not wait for Python's lock.
@@ -117,23 +119,11 @@ def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> byt
         return file.read()
 
 
-def _compression_level(bitrate: int, sample_rate: int) -> float:
-    """Return the level for a bit rate: libsndfile interpolates from the highest (0) to the lowest (1) and truncates.
-
-    See mpeg_l3_encode.c of libsndfile 1.1 and later; half a kb/s more keeps the truncated value right.
-    """
-    lowest, highest = bitrate_range(sample_rate)
-    return max(0.0, (highest - bitrate - 0.5) / (highest - lowest))
-
-
 def write_clip(song: Song, folder: str, options: CorpusOptions) -> None:
     """Make a song's file and write it to its place below `folder`, whose subfolders exist."""
     content = clip_bytes(song, options)
-    if content is None:
-        return
-    path = os.path.join(folder, song.member)
-    with annotate_os_errors(path), open(path, "wb") as file:
-        file.write(content)
+    if content is not None:
+        _write_file(os.path.join(folder, song.member), content)
 
 
 def clip_bytes(song: Song, options: CorpusOptions) -> bytes | None:
@@ -153,32 +143,29 @@ def _mp3(song: Song, options: CorpusOptions, seconds: float) -> bytes:
     return encode_mp3(samples, song.sample_rate, song.channels, song.bitrate)
 
 
-def write_archives(out: str, songs: Iterable[Song], largest: str) -> list[str]:
-    """Pack the metadata, and subsets small and medium up to `largest`; return the paths written."""
-    songs = list(songs)
-    paths = []
+def write_archives(out: str, songs: Sequence[Song], largest: str) -> None:
+    """Pack the metadata, and subsets small and medium up to `largest`."""
     for place, subset in enumerate(SUBSETS[:2]):
         if place <= SUBSETS.index(largest):
             members = [song.member for song in songs if song.subset in SUBSETS[: place + 1]]
             files = {f"fma_{subset}/{member}": os.path.join(out, "audio", member) for member in members}
-            paths.append(_write_zip(out, f"fma_{subset}", files, zipfile.ZIP_STORED))
+            _write_zip(out, f"fma_{subset}", files, zipfile.ZIP_STORED)
     tables = [f"fma_metadata/{name}" for name in ("tracks.csv", "genres.csv")]
     files = {table: os.path.join(out, table) for table in tables}
-    return [*paths, _write_zip(out, "fma_metadata", files, zipfile.ZIP_BZIP2)]
+    _write_zip(out, "fma_metadata", files, zipfile.ZIP_BZIP2)
 
 
-def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> str:
+def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> None:
     """Write one archive: a README, SHA-1 sums as `sha1sum -c` reads them, and the files, in this order."""
     path = os.path.join(out, f"{name}.zip")
     present = {member: source for member, source in files.items() if os.path.exists(source)}
     sums = "".join(f"{_sha1(source)}  {member.partition('/')[2]}\n" for member, source in present.items())
-    with annotate_os_errors(path), zipfile.ZipFile(path, "w") as archive:
+    with console.annotate_os_errors(path), zipfile.ZipFile(path, "w") as archive:
         for member, content in ((f"{name}/README.txt", README), (f"{name}/checksums", sums.encode())):
             archive.writestr(_entry(member, compression), content)
         for member, source in present.items():
             with open(source, "rb") as file:
                 archive.writestr(_entry(member, compression), file.read())
-    return path
 
 
 def _entry(member: str, compression: int) -> zipfile.ZipInfo:
@@ -211,8 +198,7 @@ def write_corpus(
     """
     out = os.fspath(out)
     options = validate(options or CorpusOptions())
-    songs = plan_songs(options)
-    summary = CorpusSummary(out=out, options=options, songs=tuple(songs), written=not is_complete(out, options))
+    summary = CorpusSummary(out, options, tuple(plan_songs(options)), written=not is_complete(out, options))
     if summary.written and storage.is_local(out):
         _write(summary, jobs, progress)
     elif summary.written:

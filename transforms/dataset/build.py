@@ -22,14 +22,7 @@ OnTrack = Callable[[str], None]  # called after each track with its failure reas
 
 
 class ShardBuilder:
-    """Builds the shards of one generation.
-
-    Args:
-      generation: name of the generation to write.
-      labels: genre names; a label id is an index into them.
-      limits: for each track.
-      on_track: called after each track.
-    """
+    """Builds the shards of the generation of that name; label ids are indices into `labels`, limits are a track's."""
 
     def __init__(
         self,
@@ -59,7 +52,8 @@ class ShardBuilder:
         """
         writers: dict[str, ShardFileWriter] = {}
         try:
-            for kind, ending in self._kinds():
+            endings = dict.fromkeys(self._config.features, "tfrecord") | dict.fromkeys(LEDGERS, "jsonl")
+            for kind, ending in endings.items():
                 path = storage.join(kind, self._generation, f"{plan.name}.{ending}")
                 writers[kind] = ShardFileWriter(self._dataset, path, kind, plan.split)
             result = ShardResult(plan.name)
@@ -76,9 +70,6 @@ class ShardBuilder:
         finally:
             for writer in writers.values():
                 writer.discard()
-
-    def _kinds(self) -> list[tuple[str, str]]:
-        return [*((kind, "tfrecord") for kind in self._config.features), *((kind, "jsonl") for kind in LEDGERS)]
 
     def _ingest(self, track: Track, writers: dict[str, ShardFileWriter], result: ShardResult) -> None:
         try:

@@ -6,6 +6,7 @@ Two passes over files, none over audio: where each track's records lie, then eac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 from transforms import storage
 from transforms.dataset.ledger import IngestedTrack, LedgerTrack, parse_line, read_lines
@@ -62,8 +63,8 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     files += _write_failures(dataset, name, failures)
     last = manifest.generations[-1]
     merged = Generation.from_results(name, last.subset, last.job, last.skipped, [ShardResult(name, files)])
-    merged = recount(dataset, merged)
-    compacted = Manifest(manifest.config, manifest.labels, [merged], manifest.transform_fn, manifest.version)
+    generations = [recount(dataset, merged)]
+    compacted = Manifest(manifest.config, manifest.labels, generations, manifest.transform_fn, manifest.version)
     if compacted.digest != manifest.digest:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
@@ -86,14 +87,11 @@ def find_slices(dataset: str, manifest: Manifest, shard: ShardFile) -> list[tupl
     """Return (track_id, where its records lie) for each track of a shard, whose records are contiguous."""
     found: list[tuple[int, TrackSlice]] = []
     offset = 0
-    for track_id, framed, content in read_framed(dataset, shard, manifest.labels):
-        if found and found[-1][0] == track_id:
-            old = found.pop()[1]
-            total = add_digests(old.digest, content)
-            found.append((track_id, TrackSlice(old.path, old.offset, old.length + len(framed), old.records + 1, total)))
-        else:
-            found.append((track_id, TrackSlice(shard.path, offset, len(framed), 1, content)))
-        offset += len(framed)
+    for track_id, records in groupby(read_framed(dataset, shard, manifest.labels), key=lambda record: record[0]):
+        parts = [(len(framed), content) for _, framed, content in records]
+        length, total = sum(size for size, _ in parts), add_digests(*(content for _, content in parts))
+        found.append((track_id, TrackSlice(shard.path, offset, length, len(parts), total)))
+        offset += length
     return found
 
 

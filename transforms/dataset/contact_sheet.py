@@ -17,11 +17,7 @@ COLUMNS = 6
 
 
 def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
-    """Write a PNG with a row for each genre that shows the first window of some of its tracks.
-
-    Raises:
-      FmaError: the dataset has no mel records.
-    """
+    """Write a PNG of some tracks' first windows, a row for each genre; FmaError where there are no mel records."""
     from matplotlib import pyplot
 
     images = sample_mels(dataset, manifest, COLUMNS)

@@ -71,18 +71,12 @@ def _refuse_foreign(dataset: str) -> None:
     prefix = storage.join(dataset, "")
     for path, _ in storage.list_files(dataset):
         name = path.removeprefix(prefix)
-        if not _is_ingested(name):
+        kind, *below = name.split("/")
+        ingested = kind in (*KINDS, *WRITTEN) and len(below) > 1 and GENERATION_NAME.fullmatch(below[0])
+        if not ingested and not kind.startswith("."):  # hidden files are ignored
             raise UsageError(
                 f"--out {dataset} is not empty and holds no dataset (it holds {name}); give another folder"
             )
-
-
-def _is_ingested(name: str) -> bool:
-    """Return whether a file below a dataset's folder has a name that ingestion gives; hidden files are ignored."""
-    kind, *below = name.split("/")
-    if kind.startswith("."):
-        return True
-    return kind in (*KINDS, *WRITTEN) and len(below) > 1 and bool(GENERATION_NAME.fullmatch(below[0]))
 
 
 def plan_growth(
@@ -140,8 +134,7 @@ def _has_changed(track: Track, before: State | None) -> bool:
 
 def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
     """Return the labels followed by new genres in the order of their names, so that no id shifts."""
-    known = set(labels)
-    return labels + sorted({track.genre for track in tracks} - known)
+    return labels + sorted({track.genre for track in tracks}.difference(labels))
 
 
 def jobs_elsewhere(dataset: str) -> frozenset[str]:
@@ -153,12 +146,9 @@ def jobs_elsewhere(dataset: str) -> frozenset[str]:
 
 
 def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = frozenset()) -> int:
-    """Remove files that the manifest does not list: what a killed run left, or what an earlier one replaced.
+    """Remove files that the manifest does not list, left by a killed run or replaced by another; return how many.
 
     Files in folders that are not named as generations stay: ingestion did not write them. So do those of `keep`.
-
-    Returns:
-      how many files were removed.
     """
     known = {storage.join(dataset, file.path) for file in manifest.files()}
     removed = 0
@@ -174,9 +164,5 @@ def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = froz
 
 
 def locked(dataset: str) -> AbstractContextManager[None]:
-    """Lock the dataset against a second writer; the lock ends with its process, however that ends.
-
-    Raises:
-      FmaError: another process writes to the dataset.
-    """
+    """Lock the dataset against a second writer, until the process ends at the latest; FmaError where one writes."""
     return storage.locked(dataset, f"another command is writing to {dataset}: wait until it is done")

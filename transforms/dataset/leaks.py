@@ -43,13 +43,9 @@ def has_bands(n_mels: int) -> bool:
 
 
 def fingerprint(mel: np.ndarray) -> np.ndarray:
-    """Return words of 16 bits for a stretch of a track.
+    """Return words uint16 [frames - SPAN - GROWTH + 1] for a stretch of a track; none for a shorter one.
 
-    Args:
-      mel: quantised log-mel, uint8 [n_mels, frames], of which there must be enough (`has_bands`).
-
-    Returns:
-      uint16 [frames - SPAN - GROWTH + 1]; none for a shorter stretch.
+    `mel` is quantised log-mel, uint8 [n_mels, frames], with enough bands (`has_bands`).
     """
     if not has_bands(len(mel)):
         raise ValueError(f"{len(mel)} mel bands are too few for a fingerprint")
@@ -128,11 +124,7 @@ def _some(ids: list[int]) -> str:
 
 
 def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
-    """Find recordings in more than one split; exactly equal audio is left to `find_leaks`.
-
-    Raises:
-      FmaError: a shard is damaged.
-    """
+    """Find recordings in more than one split, but for equal audio (`find_leaks`); FmaError where a shard is damaged."""
     tracks = {track.track_id: track for track in read_tracks(dataset, manifest) if not track.silent}
     words = _read_fingerprints(dataset, manifest, set(tracks))
     asked = [track_id for track_id in words if tracks[track_id].split != SPLITS[0]]

@@ -68,11 +68,7 @@ def _parse(type_: type[Line], line: bytes) -> Line:
 
 
 def read_tracks(dataset: str, manifest: Manifest) -> Iterator[IngestedTrack]:
-    """Read the ingested tracks, generation by generation.
-
-    Raises:
-      FmaError: a ledger is missing or damaged.
-    """
+    """Read the ingested tracks, generation by generation; FmaError where a ledger is missing or damaged."""
     for ledger in manifest.ledgers(TRACKS):
         yield from (_parse(IngestedTrack, line) for line in read_lines(dataset, ledger))
 
@@ -89,11 +85,7 @@ def read_ledger_file(dataset: str, ledger: ShardFile) -> Iterator[LedgerTrack]:
 
 
 def read_lines(dataset: str, ledger: ShardFile) -> list[bytes]:
-    """Read the lines of a ledger file as they are stored, each with its line end.
-
-    Raises:
-      FmaError: it is missing or damaged.
-    """
+    """Read the lines of a ledger file as stored, each with its line end; FmaError where it is missing or damaged."""
     path = storage.join(dataset, ledger.path)
     try:
         data = storage.read_bytes(path)
@@ -127,11 +119,7 @@ class FoundTrack:
 
 
 def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | None:
-    """Look a track up; None where no ledger names it.
-
-    Raises:
-      FmaError: a file of the dataset is damaged.
-    """
+    """Look a track up; None where no ledger names it, FmaError where a file of the dataset is damaged."""
     for generation in manifest.generations:
         for ledger in generation.ledgers:
             for line in read_lines(dataset, ledger):

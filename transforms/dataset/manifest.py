@@ -92,19 +92,14 @@ class Generation:
     ) -> "Generation":
         """Add up the results of a run's shards, in any order."""
         files = sorted((file for result in results for file in result.files), key=lambda file: file.path)
-        genres: Counter[str] = Counter()
-        failures: Counter[str] = Counter()
-        for result in results:
-            genres.update(result.genres)
-            failures.update(result.failures)
         return cls(
             name,
             subset,
             job,
             shards=[file for file in files if file.kind not in LEDGERS],
             ledgers=[file for file in files if file.kind in LEDGERS],
-            genres=dict(sorted(genres.items())),
-            failures=dict(sorted(failures.items())),
+            genres=_add_counts(result.genres for result in results),
+            failures=_add_counts(result.failures for result in results),
             skipped=dict(sorted(skipped.items())),
             silent=sum(result.silent for result in results),
             zeroed=sum(result.zeroed for result in results),
@@ -166,18 +161,13 @@ class Manifest:
         for ledger in self.ledgers(TRACKS):
             by_split[ledger.split] += ledger.tracks
         records = {kind: sum(shard.records for shard in self.shards(kind)) for kind in self.config.features}
-        genres: Counter[str] = Counter()
-        failures: Counter[str] = Counter()
-        for generation in self.generations:
-            genres.update(generation.genres)
-            failures.update(generation.failures)
         return {
             "tracks": sum(by_split.values()),
             "records": records,
             "bytes": {kind: sum(shard.bytes for shard in self.shards(kind)) for kind in self.config.features},
             "by_split": by_split,
-            "by_genre": dict(sorted(genres.items())),
-            "failures": dict(sorted(failures.items())),
+            "by_genre": _add_counts(generation.genres for generation in self.generations),
+            "failures": _add_counts(generation.failures for generation in self.generations),
             "skipped": self.generations[-1].skipped if self.generations else {},
             "silent": sum(generation.silent for generation in self.generations),
             "zeroed": sum(generation.zeroed for generation in self.generations),
@@ -212,6 +202,14 @@ class Manifest:
             [Generation.from_json(generation) for generation in values["generations"]],
             TransformFn.from_json(transform_fn) if transform_fn else None,
         )
+
+
+def _add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Add up counts by key, in the order of the keys."""
+    total: Counter[str] = Counter()
+    for counts in parts:
+        total.update(counts)
+    return dict(sorted(total.items()))
 
 
 def is_dataset(dataset: str) -> bool:

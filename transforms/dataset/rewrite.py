@@ -6,6 +6,7 @@ The old files stay on disk until the next run that writes, for readers that have
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 
 from transforms import storage
 from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledger_file, read_lines
@@ -48,11 +49,7 @@ class _Rewriter:
             return generation
         ledgers = [self._ledger(ledger, generation.name, touched) for ledger in generation.ledgers]
         shards = [self._shard(shard, generation.name, touched) for shard in generation.shards]
-        kept = replace(
-            generation,
-            ledgers=[ledger for ledger in ledgers if ledger],
-            shards=[shard for shard in shards if shard],
-        )
+        kept = replace(generation, ledgers=[file for file in ledgers if file], shards=[file for file in shards if file])
         return recount(self._dataset, kept)
 
     def _ledger(self, ledger: ShardFile, generation: str, touched: set[tuple[str, str]]) -> ShardFile | None:
@@ -69,20 +66,16 @@ class _Rewriter:
         if (TRACKS, shard.name) not in touched:
             return shard
         writer = self._writer(shard, generation)
-        last = None
-        for track_id, framed, content in read_framed(self._dataset, shard, self._labels):
-            if track_id in self._drop[TRACKS]:
-                continue
-            if last not in (None, track_id):
+        records = read_framed(self._dataset, shard, self._labels)
+        for track_id, of_track in groupby(records, key=lambda record: record[0]):
+            if track_id not in self._drop[TRACKS]:
+                for _, framed, content in of_track:
+                    writer.write(framed, content)
                 writer.commit_track()
-            writer.write(framed, content)
-            last = track_id
-        writer.commit_track()
         return self._publish(writer)
 
     def _writer(self, file: ShardFile, generation: str) -> ShardFileWriter:
-        name = file.path.rpartition("/")[2]
-        path = storage.join(file.kind, self._folder, f"{generation}-{name}")
+        path = storage.join(file.kind, self._folder, f"{generation}-{file.path.rpartition('/')[2]}")
         return ShardFileWriter(self._dataset, path, file.kind, file.split)
 
     def _publish(self, writer: ShardFileWriter) -> ShardFile | None:

@@ -33,12 +33,10 @@ def verify(dataset: str, manifest: Manifest) -> Verdict:
     problems: list[str] = []
     digests: dict[str, int] = {}
     with console.progress("verify", sum(file.bytes for file in files), "bytes") as progress:
-        done = 0
         for file, (found, value) in zip(files, map_files(check, files), strict=True):
             problems += found
             digests[file.path] = value
-            done += file.bytes
-            progress.update(done, f"{len(problems)} problems" if problems else "")
+            progress.advance(file.bytes, f"{len(problems)} problems" if problems else "")
     total = add_digests(*(digests[shard.path] for kind in manifest.config.features for shard in manifest.shards(kind)))
     read = hashlib.sha256(f"{manifest.config.digest} {total:064x}".encode()).hexdigest()
     if problems:

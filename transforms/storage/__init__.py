@@ -140,12 +140,7 @@ def write_bytes(path: str, data: bytes) -> None:
 
 
 def replace(path: str, data: bytes, version: int) -> int:
-    """Replace a file atomically if it is still the version that was read; return the new version.
-
-    Args:
-      path: of the file.
-      data: its new content.
-      version: of `read_version`, or 0 where there was no file.
+    """Replace a file atomically if it still has the version of `read_version` (0: absent); return the new version.
 
     Raises:
       FmaError: in a bucket, another version is there, or the lease of `locked` was lost. Locally, `locked` alone
@@ -155,11 +150,7 @@ def replace(path: str, data: bytes, version: int) -> int:
 
 
 def locked(folder: str, busy: str) -> AbstractContextManager[None]:
-    """Lock a folder against other writers; the lock ends with the process, however that ends.
-
-    Raises:
-      FmaError: another process has locked it; `busy` is the message.
-    """
+    """Lock a folder against other writers, until the process ends at the latest; FmaError(busy) where one has it."""
     return _files(folder).locked(folder, busy)
 
 

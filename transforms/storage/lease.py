@@ -24,12 +24,7 @@ _held: dict[str, "Lease"] = {}
 
 
 class Lease:
-    """A lease of a folder, renewed by a thread.
-
-    Args:
-      folder: its address.
-      busy: the message where another process has it.
-    """
+    """A lease of the folder at an address, renewed by a thread; FmaError(busy) where another process has it."""
 
     def __init__(self, folder: str, busy: str):
         self._folder, self._busy = folder, busy
@@ -54,11 +49,7 @@ class Lease:
                     raise FmaError(self._busy) from error
 
     def _wait_until_lapsed(self) -> int | None:
-        """Return the version of a lease whose holder is gone, or None where the lease is gone too.
-
-        Raises:
-          FmaError: the holder is alive.
-        """
+        """Return the version of a lease whose holder is gone, None if the lease is too; FmaError if it is alive."""
         first, announced = None, False
         until = time.monotonic() + LAPSES_AFTER
         while True:
@@ -129,11 +120,7 @@ def locked(folder: str, busy: str) -> Iterator[None]:
 
 
 def confirm(folder: str) -> None:
-    """Renew the lease of the folder, if this process holds one.
-
-    Raises:
-      FmaError: another process has taken over.
-    """
+    """Renew the lease of the folder, if this process holds one; FmaError where another has taken over."""
     lease = _held.get(folder.rstrip("/"))
     if lease is None:
         return
