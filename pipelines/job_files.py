@@ -79,17 +79,8 @@ def read_progress(folder: str) -> tuple[int, int]:
 
 @contextmanager
 def watch_progress(label: str, total: int, unit: str) -> Iterator[str]:
-    """Show progress while the body runs, and give it a folder for its workers' `count_progress`.
-
-    Args:
-      label: what is being done.
-      total: how much there is to do.
-      unit: what is counted, in the plural.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="fma-ticks-") as folder,
-        console.progress(label, total, unit) as progress,
-    ):
+    """Show progress, counted in `unit` (a plural), while the body runs; yield a folder for `count_progress`."""
+    with tempfile.TemporaryDirectory(prefix="fma-ticks-") as folder, console.progress(label, total, unit) as progress:
         stop = threading.Event()
 
         def show() -> None:

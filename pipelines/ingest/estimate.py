@@ -49,8 +49,7 @@ class Estimate:
 
 def choose_sample(tracks: Sequence[Track], count: int) -> list[Track]:
     """Return at most `count` tracks, as good as random and the same every time: by a hash of the id."""
-    ranked = sorted(tracks, key=lambda track: (shard_of(track.track_id, BUCKETS), track.track_id))
-    return ranked[:count]
+    return sorted(tracks, key=lambda track: (shard_of(track.track_id, BUCKETS), track.track_id))[:count]
 
 
 def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits: Limits) -> Estimate:

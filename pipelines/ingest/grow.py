@@ -12,8 +12,8 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
 from transforms.dataset.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
 from transforms.dataset.ledger import FailedTrack, read_ledger_file
-from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardResult, commit, is_dataset, load
-from transforms.dataset.plan import ShardPlan, generation_name, make_plan
+from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, commit, is_dataset, load
+from transforms.dataset.plan import generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
@@ -81,8 +81,7 @@ def plan_ingest(options: IngestOptions) -> IngestPlan:
 def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
     """Bring a dataset up to date with its metadata; each batch is committed when it is built.
 
-    Returns:
-      what was planned, with the manifest as it is afterwards, and what was done.
+    Return what was planned, with the manifest as it is afterwards, and what was done.
 
     Raises:
       UsageError: as `plan_ingest`, or Beam's options cannot work.
@@ -121,7 +120,11 @@ def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog"]:
     if not catalog.tracks:
         raise UsageError(f"{options.metadata} names no track to ingest: {format_counts(catalog.skipped)}")
     catalog = replace(catalog, tracks=locate(catalog.tracks, options.audio, catalog.form))
-    _refuse_mixed_lengths(options.out, manifest, catalog.subset)
+    # FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over.
+    subset, subsets = catalog.subset, {generation.subset for generation in manifest.generations} - {""}
+    if subset and subsets and (subset == "full") != ("full" in subsets):
+        have = "whole songs" if "full" in subsets else "clips of 30 s"
+        raise UsageError(f"{options.out} holds {have}; give another --out for --subset {subset}")
     return manifest, catalog
 
 
@@ -132,14 +135,6 @@ def choose_config(options: IngestOptions) -> DatasetConfig:
     if "window_frames" in given:
         given.setdefault("window_hop_frames", given["window_frames"])
     return validate(DatasetConfig.from_json(base.to_json() | given), tuple(KINDS))
-
-
-def _refuse_mixed_lengths(dataset: str, manifest: Manifest, subset: str) -> None:
-    """FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over."""
-    subsets = {generation.subset for generation in manifest.generations} - {""}
-    if subset and subsets and (subset == "full") != ("full" in subsets):
-        have = "whole songs" if "full" in subsets else "clips of 30 s"
-        raise UsageError(f"{dataset} holds {have}; give another --out for --subset {subset}")
 
 
 def _plan_growth(options: IngestOptions, manifest: Manifest, catalog: "Catalog") -> Growth:
@@ -188,26 +183,18 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], 
     name = generation_name(len(manifest.generations) + 1, shards, sorted(drop), manifest.labels, manifest.config)
     if not batch:
         return Generation(name, catalog.subset, skipped=catalog.skipped)
-    results, job = _build(options, manifest, name, shards, len(batch))
-    return Generation.from_results(name, catalog.subset, job, catalog.skipped, results)
-
-
-def _build(
-    options: IngestOptions, manifest: Manifest, name: str, shards: list[ShardPlan], tracks: int
-) -> tuple[list[ShardResult], dict[str, str]]:
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
     from pipelines.runners import prepare_options, progress
     from pipelines.runners.options import RETRYING_RUNNERS, runner_name
 
-    words, workers = options.beam_options, options.workers
-    beam = prepare_options(words, options.out, "ingest", name, tracks=tracks, workers=workers)
+    tracks, labels = len(batch), tuple(manifest.labels)
+    beam = prepare_options(options.beam_options, options.out, "ingest", name, tracks=tracks, workers=options.workers)
     with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
         retried = runner_name(beam) in RETRYING_RUNNERS
-        labels = tuple(manifest.labels)
         job = BuildJob(options.out, name, labels, manifest.config, options.limits, ticks, retried)
         results = run_build(job, shards, beam)
     storage.remove_tree(job.folder)
-    return results, describe_job(beam)
+    return Generation.from_results(name, catalog.subset, describe_job(beam), catalog.skipped, results)
 
 
 def _failure_reasons(dataset: str, generation: Generation, known: set[int]) -> list[str]:

@@ -39,7 +39,6 @@ def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, st
     """Raise UsageError for what would fail on Dataflow after minutes; do nothing for other runners.
 
     Args:
-      arguments: the user's Beam options.
       places: (what it is called, path) of each path that workers will open.
       template: whether the command can write its job to a template.
     """
@@ -65,15 +64,10 @@ def validate_runner_options(arguments: list[str], places: Iterable[tuple[str, st
         )
     for name in ("staging_location", "temp_location"):
         if str(given.get(name) or "").startswith("gs://"):
-            _check_bucket(name, given[name])
-
-
-def _check_bucket(option: str, place: str) -> None:
-    """Ask for one name in a bucket: Beam would try an upload for minutes before it says that it cannot."""
-    try:
-        storage.is_dir(place)
-    except FmaError as error:
-        raise type(error)(f"--{option} {place}: {error}") from error
+            try:  # one name in the bucket: Beam would try an upload for minutes before it says that it cannot
+                storage.is_dir(given[name])
+            except FmaError as error:
+                raise type(error)(f"--{name} {given[name]}: {error}") from error
 
 
 def with_runner_defaults(arguments: list[str], dataset: str, command: str, name: str) -> list[str]:
@@ -92,13 +86,9 @@ def with_runner_defaults(arguments: list[str], dataset: str, command: str, name:
 def job_name(dataset: str, command: str, name: str) -> str:
     """Return a job's name: the same for the same work, which Dataflow then runs once at a time.
 
-    Args:
-      dataset: its path: two datasets may hold the same generation.
-      command: what is done.
-      name: of what the job makes.
+    `name` is that of what the job makes. The dataset's path counts, since two datasets may hold the same generation.
     """
-    place = hashlib.sha256(dataset.encode()).hexdigest()[:6]
-    return f"fma-{command}-{name}-{place}"
+    return f"fma-{command}-{name}-{hashlib.sha256(dataset.encode()).hexdigest()[:6]}"
 
 
 @contextmanager

@@ -23,7 +23,6 @@ def parse_beam_options(arguments: list[str], tracks: int, workers: int | None) -
     """Parse the user's Beam options and complete them with local defaults.
 
     Args:
-      arguments: the user's.
       tracks: how many there are to ingest; a few are done in this process.
       workers: local worker processes, or None for one for each core.
 

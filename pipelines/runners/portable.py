@@ -104,9 +104,7 @@ def validate_runner_options(arguments: list[str]) -> None:
 def with_runner_defaults(arguments: list[str], job: str) -> list[str]:
     """Return the user's Beam options, for Flink and job servers with those that were not given.
 
-    Args:
-      arguments: the user's.
-      job: a name, the same for the same work.
+    `job` is a name, the same for the same work.
 
     Raises:
       FmaError: the cluster, the job server or the pool of workers does not answer, or has this job already.

@@ -178,11 +178,7 @@ def cache_keys(config: DatasetConfig, kinds: Iterable[str]) -> Keys:
 def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Keys, options: PipelineOptions) -> None:
     """Analyse each kind and write `transform_fn/<name>/` into the dataset.
 
-    Args:
-      job: what is analysed, and where.
-      shards: of `job.new`, by kind; a kind without new ones has an empty list.
-      keys: from `cache_keys`.
-      options: Beam's.
+    `shards` are those of `job.new` by kind, [] for a kind without new ones; `keys` is from `cache_keys`.
 
     Raises:
       FmaError: a shard is missing or damaged.

@@ -22,13 +22,8 @@ BYTES_PER_TRACK = 32 << 20
 def update_statistics(dataset: str, workers: int | None, beam_options: list[str]) -> str:
     """Analyse the training records that are new and commit the statistics of all of them.
 
-    Args:
-      dataset: its path.
-      workers: local worker processes, or None for one for each core.
-      beam_options: options that go to Beam.
-
-    Returns:
-      one line that says what was done, or why nothing was.
+    `workers` counts local worker processes, None for one for each core. Return one line that says what was done, or
+    why nothing was.
 
     Raises:
       UsageError: there is no dataset, or Beam's options cannot work.
@@ -38,8 +33,7 @@ def update_statistics(dataset: str, workers: int | None, beam_options: list[str]
         from pipelines.runners import validate_runner_options
 
         validate_runner_options(beam_options, [("DATASET", dataset)], template=False)
-    reason = reason_to_skip(dataset, load(dataset))
-    if reason:
+    if reason := reason_to_skip(dataset, load(dataset)):
         return reason
     with locked(dataset), console.annotate_os_errors(dataset):
         manifest = load(dataset)  # again: a writer may have ended before this one got the lock
@@ -105,8 +99,7 @@ def _analyse(
     shards = {kind: [shard for shard in training if shard.kind == kind] for kind in kinds}
     new = make_part(shards)
     _remove_left_over(dataset, manifest, name)
-    size = sum(shard.bytes for files in shards.values() for shard in files)
-    tracks = size // BYTES_PER_TRACK
+    tracks = sum(shard.bytes for files in shards.values() for shard in files) // BYTES_PER_TRACK
     options = prepare_options(beam_options, dataset, "statistics", name, tracks=tracks, workers=workers)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, f"{TRANSFORM_FN}/{name}")

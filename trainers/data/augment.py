@@ -15,10 +15,7 @@ QUANTILES = 4096
 """Of the beta distribution: one of them is drawn instead of a value, since XLA cannot draw from a beta distribution."""
 
 SEEDS = 2**31  # upper bound of seeds: only below it does TensorFlow draw the same numbers with and without XLA
-
-
 FREQUENCY_MASKS, TIME_MASKS = 2, 2  # groups of neighbouring bands, and of frames, that are masked in each record
-
 FREQUENCY_SHARE, TIME_SHARE = 0.12, 0.15  # the largest group, as a share of the bands or frames
 
 

@@ -35,14 +35,13 @@ def translate_read_errors(dataset: str) -> Iterator[None]:
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
         if ".tfrecord" not in error.message:
             raise  # about something else than a shard
-        if isinstance(error, tf.errors.PermissionDeniedError) and not storage.is_local(dataset):
-            raise FmaError(f"cannot read {_detail(error.message)}: {CREDENTIALS}") from error
-        raise FmaError(f"cannot read {_detail(error.message)}: run fma verify {dataset}") from error
+        is_refused = isinstance(error, tf.errors.PermissionDeniedError) and not storage.is_local(dataset)
+        advice = CREDENTIALS if is_refused else f"run fma verify {dataset}"
+        raise FmaError(f"cannot read {_detail(error.message)}: {advice}") from error
     except (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
         if storage.is_local(dataset):
             raise
-        advice = "check the network and run the command again"
-        raise FmaError(f"cannot read {_detail(error.message)}: {advice}") from error
+        raise FmaError(f"cannot read {_detail(error.message)}: check the network and run the command again") from error
     except (tf.errors.FailedPreconditionError, tf.errors.InvalidArgumentError) as error:
         if not WRONG_COUNT.search(error.message):
             raise

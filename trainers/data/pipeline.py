@@ -123,8 +123,7 @@ def plan_memory(records: int, size: int, memory: int, cache: Cache, shuffle: boo
 def available_memory(root: str = "/") -> int:
     """Return the bytes that this process can still take: the kernel's MemAvailable, within its control group's limit.
 
-    Args:
-      root: folder that holds proc/ and sys/.
+    `root` is the folder that holds proc/ and sys/.
     """
     amounts = [_control_group(root, *names) for names in _CGROUPS]
     amounts += [int(kb) * 1024 for kb in re.findall(r"(?m)^MemAvailable: +(\d+)", _read_text(root, "proc/meminfo"))]
@@ -288,8 +287,7 @@ class Inputs:
         import tensorflow as tf
 
         def with_input(batch: dict[str, "tf.Tensor"]) -> dict[str, "tf.Tensor"]:
-            ids = {key: value for key, value in batch.items() if key != self.kind}
-            return {"input": self.normalize(batch)} | ids
+            return {"input": self.normalize(batch)} | {key: batch[key] for key in batch if key != self.kind}
 
         options = ReadOptions(batch_size, pad=True, cache=cache)
         batches = read_split(self.dataset, self.manifest, self.kind, split, options)

@@ -188,10 +188,9 @@ def evaluate_split(
         whole = metrics.evaluate(tracks.log_probabilities, tracks.label, tracks.track_id, labels)
         result["per_track"] = whole["per_track"]
     result |= {"labels": labels, "left_out": dict(sorted(left_out.items()))}
-    return result, _predictions_by_track(predictor.name, tracks or windows, labels)
-
-
-def _predictions_by_track(model: str, predictions: Predictions, labels: list[str]) -> RunPredictions:
-    values = metrics.checked(predictions.log_probabilities, predictions.label, len(labels))
-    tracks = metrics.by_track(values, predictions.label, predictions.track_id)
-    return single_model_predictions(model, tracks.track_ids, tracks.labels, labels, tracks.log_probabilities)
+    chosen = tracks or windows
+    values = metrics.checked(chosen.log_probabilities, chosen.label, len(labels))
+    found = metrics.by_track(values, chosen.label, chosen.track_id)
+    return result, single_model_predictions(
+        predictor.name, found.track_ids, found.labels, labels, found.log_probabilities
+    )

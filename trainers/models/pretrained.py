@@ -79,10 +79,7 @@ def _fetch(url: str, path: str) -> None:
 
 
 def load_into(network: "keras.Model", path: str, what: str) -> None:
-    """Load a weights file, .h5 or .weights.h5, into a network.
-
-    Args:
-      what: the network's name for the message.
+    """Load a weights file, .h5 or .weights.h5, into a network, which messages call `what`.
 
     Raises:
       UsageError: the file is missing, is no weights file, or is of another network.

@@ -316,16 +316,12 @@ def read_metrics(run: str) -> dict[str, Any]:
 
 def write_metrics(run: str, metrics: dict[str, Any]) -> str:
     """Replace metrics.json; return its path."""
-    path = storage.join(run, METRICS)
-    write_json(path, metrics)
-    return path
+    return write_json(storage.join(run, METRICS), metrics)
 
 
 def write_evaluation(run: str, digest: str, split: str, metrics: dict[str, Any]) -> str:
     """Write metrics on the dataset with that digest below `evaluations/`; return the path."""
-    path = storage.join(run, EVALUATIONS, f"{digest[:12]}-{split}.json")
-    write_json(path, metrics)
-    return path
+    return write_json(storage.join(run, EVALUATIONS, f"{digest[:12]}-{split}.json"), metrics)
 
 
 def read_json(path: str) -> dict[str, Any]:
@@ -339,9 +335,10 @@ def read_json(path: str) -> dict[str, Any]:
     return values
 
 
-def write_json(path: str, values: dict[str, Any]) -> None:
-    """Write a JSON object, atomically."""
+def write_json(path: str, values: dict[str, Any]) -> str:
+    """Write a JSON object, atomically; return the path."""
     storage.write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
+    return path
 
 
 @contextmanager

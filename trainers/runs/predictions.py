@@ -52,11 +52,9 @@ class ModelPrediction:
 def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredictions]:
     """Read the predictions of a run's models for the tracks of a split of the run's own dataset.
 
-    Args:
-      run: of fma train (one model, named as in config.json) or of fma baselines (one or more).
-
     Returns:
-      {model's name: its predictions}, in the order of the run.
+      {model's name: its predictions}, in the order of the run: one model, named as in config.json, of fma train, one
+      or more of fma baselines.
 
     Raises:
       UsageError: there is no such run.

@@ -137,15 +137,11 @@ class ProgressLogger(keras.callbacks.Callback):
                 self._progress.update(done, self._note)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._note = f"epoch {epoch + 1} of {self._epochs}: {describe_losses(logs or {})}"
+        logs = logs or {}
+        losses = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
+        if "val_loss" in logs:
+            losses += f", validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.2f}"
+        self._note = f"epoch {epoch + 1} of {self._epochs}: {losses}"
         self._progress.update(self._progress.done, self._note)
         if self._lines:
             console.log(self._note)
-
-
-def describe_losses(logs: dict[str, Any]) -> str:
-    """Format an epoch's results, such as `loss 1.203, accuracy 0.51, validation loss 1.310, accuracy 0.47`."""
-    parts = [f"loss {logs['loss']:.3f}", f"accuracy {logs['accuracy']:.2f}"]
-    if "val_loss" in logs:
-        parts += [f"validation loss {logs['val_loss']:.3f}", f"accuracy {logs['val_accuracy']:.2f}"]
-    return ", ".join(parts)

@@ -22,18 +22,12 @@ COLUMNS = 64  # that are sorted at once: few, so that they need little memory, a
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Features of windows (or of tracks), in the order of track_id and window.
+    """Features of windows (or of tracks), in the order of track_id and window."""
 
-    Attributes:
-      features: float32 [n, dimensions].
-      label, track_id: int64 [n].
-      classes: number of genres.
-    """
-
-    features: np.ndarray
-    label: np.ndarray
-    track_id: np.ndarray
-    classes: int
+    features: np.ndarray  # float32 [n, dimensions]
+    label: np.ndarray  # int64 [n]
+    track_id: np.ndarray  # int64 [n]
+    classes: int  # number of genres
 
     def track_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row of each track and the row after its last, int64 [tracks] each."""
@@ -62,8 +56,7 @@ def embed_split(
     path = storage.join(run, FEATURES, f"{phase}-{split}.npz")
     if storage.exists(path):
         with storage.open_read(path) as file, np.load(file) as arrays:
-            classes = len(inputs.manifest.labels)
-            return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], classes)
+            return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], len(inputs.manifest.labels))
     embeddings = infer_split(front, inputs, split, batch_size, f"features of {split}")
     staged = storage.staging_path(path)
     with open(staged, "wb") as file:
@@ -73,11 +66,7 @@ def embed_split(
 
 
 def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embeddings:
-    """Return a model's output for every record of a split, which has records.
-
-    Args:
-      forward: see `inference_function`.
-      title: of the progress bar.
+    """Return a model's output for every record of a split, which has records; `title` is the progress bar's.
 
     Raises:
       FmaError: a shard is damaged.
@@ -112,9 +101,7 @@ def sort_rows(values: np.ndarray, order: np.ndarray) -> None:
 def inference_function(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
     """Return a model as a graph, [batch, ...] -> float32 [batch, n]: no dropout, moving averages in batch norm.
 
-    Args:
-      model: built in the strategy's scope.
-      strategy: each of its replicas takes an equal share of a batch.
+    The model was built in the strategy's scope; each replica takes an equal share of a batch.
     """
     import tensorflow as tf
 

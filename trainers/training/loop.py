@@ -78,8 +78,13 @@ def train_run(plan: Plan) -> RunState:
             check_device(options.run, device)
             console.log(f"carrying on after epoch {state.epoch}")
         inputs = open_inputs(options.data, manifest, spec.kind, options.run)
-        job = Job(plan, device, model, inputs, count_by_label(options.data, manifest, spec.kind))
-        console.log(_describe(job))
+        counts = count_by_label(options.data, manifest, spec.kind)
+        where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
+        console.log(
+            f"{spec.name}, {model.count_params():,} parameters, on {where}: {counts.sum():,} training records "
+            f"of {(counts > 0).sum()} genres"
+        )
+        job = Job(plan, device, model, inputs, counts)
         return finish(job, train(job, state))
 
 
@@ -101,15 +106,6 @@ def check_device(run: str, device: Device) -> None:
             f"{run} was trained in {before.get('precision')} on {before.get('device')}, and the {device.name} here "
             f"computes in {device.precision}: its optimizer would be another. {advice}"
         )
-
-
-def _describe(job: Job) -> str:
-    counts, device = job.counts, job.device
-    where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
-    return (
-        f"{job.plan.spec.name}, {job.model.count_params():,} parameters, on {where}: {counts.sum():,} training records "
-        f"of {(counts > 0).sum()} genres"
-    )
 
 
 def train(job: Job, state: RunState) -> RunState:

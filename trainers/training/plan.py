@@ -21,40 +21,26 @@ MIXUP_ALPHA = 0.2
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What a user asks `fma train` for; None leaves a setting to the model.
+    """What a user asks `fma train` for; None leaves a setting to the model."""
 
-    Attributes:
-      model: its name.
-      data: path of the dataset.
-      run: the run directory.
-      seed: of weights, order, augmentation and dropout.
-      device: one of `trainers.training.devices.DEVICES`.
-      jit: whether XLA compiles the training step.
-      epochs, learning_rate: one number for every phase, or one for each; 0 epochs skip a phase.
-      batch_size, label_smoothing, class_weights, patience, weight_decay: for every phase; see `Phase`.
-      no_augment: switches off all augmentation that is not switched on by name.
-      spec_augment, mixup, gain: switch one augmentation on or off.
-      weights, dropout, width, image_size: see `ModelOptions`.
-    """
-
-    model: str
-    data: str
-    run: str
-    seed: int = 0
-    device: str = "auto"
-    jit: "Jit" = "auto"
-    epochs: tuple[int, ...] | None = None
-    learning_rate: tuple[float, ...] | None = None
-    batch_size: int | None = None
+    model: str  # its name
+    data: str  # path of the dataset
+    run: str  # the run directory
+    seed: int = 0  # of weights, order, augmentation and dropout
+    device: str = "auto"  # one of `trainers.training.devices.DEVICES`
+    jit: "Jit" = "auto"  # whether XLA compiles the training step
+    epochs: tuple[int, ...] | None = None  # one number for every phase, or one for each; 0 skips a phase
+    learning_rate: tuple[float, ...] | None = None  # one for every phase, or one for each
+    batch_size: int | None = None  # this and the next four: for every phase; see `Phase`
     label_smoothing: float | None = None
     class_weights: str | None = None
     patience: int | None = None
     weight_decay: float | None = None
-    no_augment: bool = False
-    spec_augment: bool | None = None
+    no_augment: bool = False  # switches off all augmentation that is not switched on by name
+    spec_augment: bool | None = None  # this and the next two: switch one augmentation on or off
     mixup: bool | None = None
     gain: bool | None = None
-    weights: str = ""
+    weights: str = ""  # this and the next three: see `ModelOptions`
     dropout: float | None = None
     width: float | None = None
     image_size: int | None = None
@@ -96,8 +82,7 @@ def make_plan(options: TrainOptions) -> Plan:
 def check_dataset(plan: Plan, *, new: bool) -> None:
     """Refuse a dataset that cannot be trained on, before TensorFlow is imported.
 
-    Args:
-      new: whether the run has yet to get its normalisation graph.
+    `new` says that the run has yet to get its normalisation graph.
 
     Raises:
       UsageError: the records are of another kind, there is no training split, one genre only, or no statistics.
