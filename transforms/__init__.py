@@ -1,1 +1,1 @@
-"""Pure functions and plain data types: no Beam, no Keras, each testable with a numpy array in hand."""
+"""Music, datasets and files: plain functions and data that need neither Beam nor Keras."""
