@@ -12,7 +12,7 @@ from enum import Enum
 from importlib.metadata import version
 from typing import NamedTuple
 
-from pipelines.ingest.grow import IngestOptions, plan_ingest
+from pipelines.ingest.ingest import IngestOptions, plan_ingest
 from pipelines.statistics.update import reason_to_skip
 from transforms import storage
 from transforms.dataset.manifest import load

@@ -1,7 +1,7 @@
 """What an earlier version made is read by this one: datasets, finished runs, a killed run, a folder of `fma run`.
 
-`data/v1.tar.xz` was made by version 0.1.0's own commands. Whoever changes a format leaves that archive as it is, and
-adds one of the version before the change.
+`data/version-0.1.0.tar.xz` was made by that version's own commands. Whoever changes a format leaves the archive as it is,
+and adds one of the version before the change.
 
 | in it | what |
 |---|---|
@@ -25,7 +25,7 @@ import pytest
 
 import fma
 
-ARCHIVE = Path(__file__).resolve().parent / "data" / "v1.tar.xz"
+ARCHIVE = Path(__file__).resolve().parent / "data" / "version-0.1.0.tar.xz"
 MODELS = ("mel_cnn", "waveform_cnn", "mobilenet_v2", "yamnet", "baselines")
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from pipelines.ingest.grow import IngestOptions, IngestPlan, Outcome, ingest, plan_ingest
+from pipelines.ingest.ingest import IngestOptions, IngestPlan, Outcome, ingest, plan_ingest
 from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
 from transforms.config import DatasetConfig

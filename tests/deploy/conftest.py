@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.deploy.recording import DEPLOY, Gcloud
+from tests.deploy.fake_gcloud import DEPLOY, Gcloud
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.deploy.recording import DEPLOY, ROOT
+from tests.deploy.fake_gcloud import DEPLOY, ROOT
 from transforms.corpus.options import CorpusOptions
 from transforms.corpus.writer import write_corpus
 from transforms.dataset.manifest import load

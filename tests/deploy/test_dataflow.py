@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import fma
-from tests.deploy.recording import DEPLOY, ROOT, value
+from tests.deploy.fake_gcloud import DEPLOY, ROOT, value
 from transforms.audio import decoder_process
 
 OPTIONS = ("--project", "p", "--region", "r", "--bucket", "gs://b", "--tag", "1a2b3c")

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 import pytest
 
-from tests.deploy.recording import DEPLOY, ROOT
+from tests.deploy.fake_gcloud import DEPLOY, ROOT
 
 SCRIPTS = sorted(DEPLOY.rglob("*.sh"))
 MINE = [path for path in SCRIPTS if path.parent.name in ("deploy", "dataflow", "tpu")]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.deploy.recording import value
+from tests.deploy.fake_gcloud import value
 from tests.deploy.test_train_script import OPTIONS, TRAIN, absent, there, train
 
 

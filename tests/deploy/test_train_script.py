@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.deploy.recording import value, verb
+from tests.deploy.fake_gcloud import value, verb
 
 OPTIONS = ("--project", "p", "--zone", "z", "--source", "gs://b/source.tar.gz")
 TRAIN = ("--", "mel_cnn", "--data", "gs://b/data", "--run", "gs://b/run", "--epochs", "3")

@@ -14,7 +14,7 @@ from trainers.training.objective import class_weights, smooth_labels
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:
-    from trainers.training.embeddings import Embeddings
+    from trainers.training.front_features import Embeddings
 
 GAIN_DB = 6.0
 

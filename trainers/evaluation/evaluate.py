@@ -22,7 +22,7 @@ from trainers.runs.directory import (
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
 from trainers.training.devices import import_tensorflow, open_device
-from trainers.training.embeddings import Embeddings, infer_split, inference_function
+from trainers.training.front_features import Embeddings, infer_split, inference_function
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError

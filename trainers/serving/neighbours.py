@@ -98,7 +98,7 @@ def _network_features(scorer: "KerasScorer", dataset: str, manifest: Manifest) -
     import tensorflow as tf
 
     from trainers.data.pipeline import Inputs, find_shards
-    from trainers.training.embeddings import infer_split
+    from trainers.training.front_features import infer_split
 
     find_shards(dataset, manifest, scorer.kind, "training")
     different = record_differences(scorer.config, manifest.config, scorer.kind)

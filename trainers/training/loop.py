@@ -30,7 +30,7 @@ from trainers.runs.predictions import write_predictions
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.devices import Device, open_device
-from trainers.training.embeddings import embed_split, inference_function
+from trainers.training.front_features import embed_split, inference_function
 from trainers.training.objective import count_by_label, trainable_view
 from trainers.training.plan import Plan
 from transforms import storage

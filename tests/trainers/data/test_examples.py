@@ -7,7 +7,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.data.examples import feature_examples, record_examples
 from trainers.data.pipeline import open_inputs
-from trainers.training.embeddings import COLUMNS, Embeddings, embed_split, sort_rows
+from trainers.training.front_features import COLUMNS, Embeddings, embed_split, sort_rows
 from trainers.training.objective import trainable_view
 from transforms.errors import UsageError
 

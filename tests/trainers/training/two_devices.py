@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
 from trainers.training.devices import Device
-from trainers.training.embeddings import inference_function
+from trainers.training.front_features import inference_function
 
 STEPS = 3
 MODELS = ("waveform_cnn", "mel_cnn", "yamnet")
