@@ -1,7 +1,7 @@
 """What an earlier version made is read by this one: datasets, finished runs, a killed run, a folder of `fma run`.
 
-`data/version-0.1.0.tar.xz` was made by that version's own commands. Whoever changes a format leaves the archive as it is,
-and adds one of the version before the change.
+`data/version-0.1.0.tar.xz` was made by that version's own commands. Whoever changes a format leaves the archive as it
+is, and adds one of the version before the change.
 
 | in it | what |
 |---|---|
