@@ -60,7 +60,7 @@ class FeatureKind:
 
 
 class WindowExtractor(ABC):
-    """An `Extractor` that computes segment by segment.; `context` is the samples that it needs on each side."""
+    """An `Extractor` that computes segment by segment; `context` is the samples that it needs on each side."""
 
     def __init__(self, config: DatasetConfig, context: int = 0):
         self._config = config

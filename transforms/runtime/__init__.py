@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -11,6 +10,8 @@ Result = TypeVar("Result")
 
 def in_processes(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield `function` of each item, in order, computed on all cores; both must be picklable."""
+    from concurrent.futures import ProcessPoolExecutor  # half of the start-up of commands that need none
+
     with ProcessPoolExecutor(cores()) as pool:
         yield from pool.map(function, items)
 
