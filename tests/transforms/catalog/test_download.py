@@ -15,19 +15,11 @@ from tests.transforms.catalog.archive_server import (
     get,
     leave_part,
     names,
-    serving,
 )
 from transforms.catalog.download import ARCHIVES, Archive, choose_archives, download
 from transforms.commands import download as command
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import main_guard
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as running:
-        yield running
 
 
 def test_a_part_that_is_complete_needs_no_server(tmp_path):

@@ -11,18 +11,10 @@ from tests.transforms.catalog.archive_server import (
     get,
     leave_part,
     names,
-    serving,
 )
 from transforms.catalog.download import download
 from transforms.catalog.fetch import open_part
 from transforms.errors import FmaError
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as running:
-        yield running
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(server, tmp_path):
