@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf, isfinite
 from typing import Any
 
 from transforms.errors import UsageError
@@ -49,8 +50,13 @@ class DatasetConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DatasetConfig":
-        """Build it from what `to_json` returned."""
-        return cls(**values | {"features": tuple(values["features"])})
+        """Build it from what `to_json` returned; KeyError, TypeError or ValueError for anything else."""
+        config = cls(**values | {"features": tuple(values["features"])})
+        for field in fields(cls):
+            value, wanted = getattr(config, field.name), type(field.default)
+            if type(value) is not wanted and not (wanted is float and type(value) is int):
+                raise TypeError(f"{field.name} is {value!r}")
+        return config
 
     @property
     def digest(self) -> str:
@@ -80,7 +86,8 @@ def validate(config: DatasetConfig, known_features: tuple[str, ...]) -> DatasetC
         "--n-mels must be 1 to n_fft / 2": 1 <= config.n_mels <= config.n_fft // 2,
         "--window-frames must be at least 1": config.window_frames >= 1,
         "--window-hop-frames must be at least 1": config.window_hop_frames >= 1,
-        "--db-step must be positive": config.db_step > 0,
+        "--db-min must be a finite number": isfinite(config.db_min),
+        "--db-step must be positive": 0 < config.db_step < inf,
         "--resampler must be QQ, LQ, MQ, HQ or VHQ": config.resampler in ("QQ", "LQ", "MQ", "HQ", "VHQ"),
     }
     problems = [message for message, holds in checks.items() if not holds]

@@ -76,7 +76,7 @@ def check_format_version(path: str, values: dict[str, Any], known: int) -> None:
       KeyError, TypeError: there is no such number: the file is damaged.
     """
     version = values["format_version"]
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise TypeError(f"its format_version is {version!r}")
     if version > known:
         raise FmaError(f"{path} has format version {version}, this program reads {known}: update fma-genres")

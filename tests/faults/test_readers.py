@@ -58,7 +58,34 @@ def make_manifest_newer(dataset: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": manifests.FORMAT_VERSION + 1}))
 
 
-MANIFEST_DAMAGES = {cut_manifest: "dataset.json is damaged", make_manifest_newer: "update fma-genres"}
+def edit_manifest(dataset: Path, old: str, new: str) -> None:
+    path = dataset / "dataset.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def flip_a_bit_of_a_split(dataset: Path) -> None:
+    """One shard less of training, and all that is left is sound."""
+    edit_manifest(dataset, '"split": "training"', '"split": "tr!ining"')
+
+
+def point_a_path_outside(dataset: Path) -> None:
+    edit_manifest(dataset, '"path": "', '"path": "../outside/')
+
+
+def reverse_labels(dataset: Path) -> None:
+    edit_manifest(dataset, '"Folk",\n  "Rock"', '"Rock",\n  "Folk"')
+
+
+def repeat_a_label(dataset: Path) -> None:
+    edit_manifest(dataset, '"Folk",\n  "Rock"', '"Folk",\n  "Folk"')
+
+
+EDITS = (flip_a_bit_of_a_split, point_a_path_outside, reverse_labels, repeat_a_label)
+MANIFEST_DAMAGES = {cut_manifest: "dataset.json is damaged", make_manifest_newer: "update fma-genres"} | dict.fromkeys(
+    EDITS, "dataset.json is damaged: its checksum is not that of its content; restore it from a copy, or ingest"
+)
 SHARD_DAMAGES = (flip_a_bit, cut_off_a_record, cut_off_a_few_bytes, Path.unlink)
 
 COMMANDS = {

@@ -13,6 +13,7 @@ import pytest
 
 from tests.pipelines.statistics.test_statistics import apply, records
 from tests.runners import tools
+from transforms.dataset import manifest as manifests
 
 MULTI = "--direct_running_mode=multi_processing"
 IN_MEMORY = "FnApiRunner, in memory"
@@ -57,8 +58,9 @@ def test_every_runner_computes_the_same_statistics(runner, options, reference, t
     chosen = options(runner)
     dataset = tmp_path / "dataset"
     shutil.copytree(reference, dataset, ignore=shutil.ignore_patterns("transform_fn"))
-    manifest = json.loads((dataset / "dataset.json").read_text())
-    (dataset / "dataset.json").write_text(json.dumps(manifest | {"transform_fn": None}))
+    manifest = manifests.load(str(dataset))
+    manifest.transform_fn = None
+    manifests.commit(str(dataset), manifest)
     table.analysed(runner, tools.analyse(dataset, *chosen))
     for kind in ("mel", "stats"):
         values = records(dataset, kind)[:8]

@@ -2,23 +2,31 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from transforms import storage
-from transforms.config import DatasetConfig
+from transforms.audio.features import KINDS
+from transforms.config import DatasetConfig, validate
 from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.records import add_digests
 from transforms.tracks import SPLITS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had no checksum."""
 FILE_NAME = "dataset.json"
+CHECKSUM = "checksum"
 TRANSFORM_FN = "transform_fn"
 """Key of the statistics in dataset.json, and name of the folders that hold their graphs (TFT's name for them)."""
 TRACKS, FAILURES = LEDGERS = ("tracks", "failures")
 """Kinds of ledger files: those of ingested tracks, and of tracks that failed."""
+
+_PATH = re.compile(r"([a-z]+)/[\w-]+/(?:[\w-]+-)?([a-z]+)-\d{5,}-of-\d{5,}\.(?:tfrecord|jsonl)", re.ASCII)
+"""The form of all paths that are listed, with kind and split: relative, and inside the dataset."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
@@ -33,6 +41,19 @@ class ShardFile:
     bytes: int = 0  # of the file
     sha256: str = ""  # of the file, hexadecimal
     digest: str = ""  # of its records' content, independent of their order, 64 hexadecimal digits
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ShardFile":
+        """Build it from dataset.json's values; TypeError or ValueError where they cannot be what was written."""
+        file = cls(**values)
+        named = _PATH.fullmatch(file.path)
+        if named is None or named.groups() != (file.kind, file.split) or file.split not in SPLITS:
+            raise ValueError(f"{file.path!r} is no path for kind {file.kind!r} and split {file.split!r}")
+        if not _DIGEST.fullmatch(file.sha256) or not _DIGEST.fullmatch(file.digest):
+            raise ValueError(f"a digest of {file.path} is not 64 hexadecimal digits")
+        if not _are_counts(file.records, file.tracks, file.bytes) or file.tracks > file.records:
+            raise ValueError(f"the counts of {file.path} cannot be right")
+        return file
 
     @property
     def name(self) -> str:
@@ -82,9 +103,35 @@ class Generation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Generation":
-        """Build it from dataset.json's values."""
-        files = {key: [ShardFile(**file) for file in values[key]] for key in ("shards", "ledgers")}
-        return cls(**values | files)
+        """Build it from dataset.json's values; KeyError, TypeError or ValueError where they are damaged."""
+        files = {key: [ShardFile.from_json(file) for file in values[key]] for key in ("shards", "ledgers")}
+        found = cls(**values | files)
+        counts = [*found.genres.values(), *found.failures.values(), *found.skipped.values(), found.silent, found.zeroed]
+        texts = all(isinstance(text, str) for text in (found.subset, *found.job.values()))
+        if not re.fullmatch(r"[\w-]+", found.name) or not texts or not _are_counts(*counts):
+            raise ValueError(f"the facts of generation {found.name!r} cannot be right")
+        return found
+
+    def check_sums(self, features: Iterable[str]) -> None:
+        """Raise ValueError where counts contradict each other, or files are of other kinds than the dataset's."""
+        tracks, records = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for file in (*self.shards, *self.ledgers):
+            tracks[file.kind, file.split] += file.tracks
+            records[file.kind, file.split] += file.records
+        kinds = {file.kind for file in self.shards}, {file.kind for file in self.ledgers}
+        ingested, failed = (sum(tracks[kind, split] for split in SPLITS) for kind in LEDGERS)
+        windows = [kind for kind in features if KINDS[kind].per == "window"]
+        holds = (
+            kinds[0] <= set(features)
+            and kinds[1] <= set(LEDGERS)
+            and ingested == sum(self.genres.values())
+            and failed == sum(self.failures.values())
+            and max(self.silent, self.zeroed) <= ingested
+            and all(tracks[kind, split] == tracks[TRACKS, split] for kind in features for split in SPLITS)
+            and all(records[kind, split] == records[windows[0], split] for kind in windows for split in SPLITS)
+        )
+        if not holds:
+            raise ValueError(f"the counts of generation {self.name} do not add up")
 
     @classmethod
     def from_results(
@@ -181,7 +228,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return dataset.json's content."""
-        return {
+        values = {
             "format_version": FORMAT_VERSION,
             "digest": self.digest,
             "config": self.config.to_json(),
@@ -191,17 +238,53 @@ class Manifest:
             "generations": [asdict(generation) for generation in self.generations],
             TRANSFORM_FN: asdict(self.transform_fn) if self.transform_fn else None,
         }
+        return values | {CHECKSUM: checksum(values)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Manifest":
         """Build it from dataset.json's values; KeyError, TypeError or ValueError where they are damaged."""
-        transform_fn = values.get(TRANSFORM_FN)
-        return cls(
-            DatasetConfig.from_json(values["config"]),
-            list(values["labels"]),
+        transform_fn, labels = values.get(TRANSFORM_FN), values["labels"]
+        names = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
+        if not names or len(set(labels)) < len(labels):
+            raise ValueError("its labels are not distinct names")
+        manifest = cls(
+            _read_config(values["config"]),
+            labels,
             [Generation.from_json(generation) for generation in values["generations"]],
             TransformFn.from_json(transform_fn) if transform_fn else None,
         )
+        paths = Counter(file.path for file in manifest.files())
+        if twice := [path for path, count in paths.items() if count > 1]:
+            raise ValueError(f"it lists {twice[0]} twice")
+        for generation in manifest.generations:
+            generation.check_sums(manifest.config.features)
+            if not generation.genres.keys() <= set(labels):
+                raise ValueError(f"generation {generation.name} has a genre that is not among the labels")
+        if manifest.digest != values["digest"] or manifest.config.digest != values["config_digest"]:
+            raise ValueError("its digest does not match its shard list")
+        if manifest.totals != values["totals"]:
+            raise ValueError("its totals are not the sums of its generations")
+        return manifest
+
+
+def checksum(values: dict[str, Any]) -> str:
+    """Return the sha256 of JSON values, hexadecimal: of their text with sorted keys, without spaces."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _read_config(values: dict[str, Any]) -> DatasetConfig:
+    config = DatasetConfig.from_json(values)
+    try:
+        valid = validate(config, tuple(KINDS))
+    except UsageError as error:
+        raise ValueError(f"its settings cannot be right: {error}") from error
+    if valid != config:
+        raise ValueError(f"its kinds are {', '.join(config.features)}")
+    return config
+
+
+def _are_counts(*values: Any) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
 
 
 def _add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -225,20 +308,22 @@ def load(dataset: str) -> Manifest:
       FmaError: its dataset.json is damaged or from a newer version.
     """
     path = storage.join(dataset, FILE_NAME)
+    advice = "restore it from a copy, or ingest into a new folder"
     try:
         data, file_version = storage.read_version(path)
         values = json.loads(data)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with fma ingest)") from error
-    except ValueError as error:
-        raise FmaError(f"{path} is damaged: {error}") from error
+    except (RecursionError, ValueError) as error:
+        raise FmaError(f"{path} is damaged: {error}; {advice}") from error
     try:
         check_format_version(path, values, FORMAT_VERSION)
+        if values["format_version"] > 1 and values.pop(CHECKSUM) != checksum(values):
+            raise ValueError("its checksum is not that of its content")
         manifest = Manifest.from_json(values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error
-    if manifest.digest != values.get("digest"):
-        raise FmaError(f"{path} is damaged: its digest does not match its shard list")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__} "
+        raise FmaError(f"{path} is damaged: {kind}{error}; {advice}") from error
     manifest.version = file_version
     return manifest
 
