@@ -1,10 +1,13 @@
 """The entry point: `fma COMMAND`. Parse, then import the command's module, so that --help answers at once."""
 
 import argparse
+import difflib
 import importlib
+import importlib.metadata
 import os
 import sys
 import types
+from collections.abc import Iterable, Sequence
 
 COMMANDS = {
     "sample": ("transforms", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
@@ -31,13 +34,14 @@ COMMANDS = {
     "explain": ("trainers", "all about one track: metadata, records or failure, predictions"),
     "bench-input": ("trainers", "records a second of the input pipeline, and what holds it up"),
 }
+ALIKE = 0.84  # likeness from which an option is taken for a misspelt one; Beam's options are less like ours
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for bad arguments, 1 for a failure."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fma",
         description="Music-genre classification at scale: ingest audio into TFRecord shards, train, evaluate, serve.",
         epilog="Start with: fma sample --out corpus",
@@ -45,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, text) in COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
+    version = f"fma-genres {importlib.metadata.version('fma-genres')}"
+    parser.add_argument("--version", action="version", version=version)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        hint = did_you_mean(arguments[0], COMMANDS, 0.6)
+        parser.error(f"unknown command {arguments[0]}{hint}; fma --help lists them")
     command = parser.parse_args(arguments[:1]).command
     # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
     for variable in THREAD_VARIABLES:
@@ -52,6 +61,36 @@ def main(arguments: list[str] | None = None) -> int:
     from transforms.runtime.console import main_guard
 
     return main_guard(_run, command, arguments[1:])
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that can expand `~` in every argument, and names the option that a misspelt one stands for."""
+
+    def check(self, arguments: Sequence[str]) -> list[str]:
+        """Return the arguments to parse; SystemExit with code 2 for an option that is nearly one of this parser's."""
+        words = [_expand_home(word) for word in arguments]
+        for word in words[: words.index("--")] if "--" in words else words:
+            option = word.partition("=")[0]
+            if option.startswith("--") and (hint := self.did_you_mean(option)):
+                self.error(f"unknown option {option}{hint}")
+        return words
+
+    def did_you_mean(self, option: str) -> str:
+        """Return ` (did you mean --X?)` for an option that is nearly one of this parser's, "" for any other."""
+        known = self._option_string_actions
+        return "" if option in known else did_you_mean(option.replace("_", "-"), known, ALIKE)
+
+
+def did_you_mean(given: str, known: Iterable[str], alike: float) -> str:
+    """Return ` (did you mean X?)` with the known name most like the given one, "" where none is alike, 0 to 1."""
+    near = difflib.get_close_matches(given, known, 1, alike)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _expand_home(word: str) -> str:
+    """Expand `~/music` and `--audio=~/music`, where a shell or a script has not."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + os.path.expanduser(value)
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -72,8 +111,9 @@ def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argpars
       SystemExit: with code 2, and the reason on standard error, for invalid arguments; with 0 after --help.
     """
     module = importlib.import_module(module_name(command))
-    parser = argparse.ArgumentParser(prog=f"fma {command}", allow_abbrev=False)
+    parser = Parser(prog=f"fma {command}", allow_abbrev=False)
     module.add_arguments(parser)
+    arguments = parser.check(arguments)
     if not getattr(module, "TAKES_BEAM_OPTIONS", False):
         return module, parser.parse_args(arguments)
     args, rest = parser.parse_known_args(arguments)

@@ -1,4 +1,4 @@
-"""House rules that neither ruff nor import-linter checks (their rules stand in pyproject.toml), and `fma` itself."""
+"""House rules that neither ruff nor import-linter checks (their rules stand in pyproject.toml)."""
 
 import argparse
 import ast
@@ -66,9 +66,3 @@ def test_every_command_has_an_example_in_its_help():
         importlib.import_module(fma.module_name(name)).add_arguments(parser)
         assert f"fma {name}" in (parser.epilog or ""), name
         assert parser.description, name
-
-
-def test_an_unknown_command_is_exit_code_2():
-    ran = run_python("-m", "fma", "ingset")
-    assert ran.returncode == 2
-    assert "ingset" in ran.stderr

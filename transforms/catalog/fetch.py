@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +187,10 @@ class BrokenTransferError(Exception):
     """The transfer was interrupted in a way that another attempt may overcome."""
 
 
+class UnresolvedNameError(BrokenTransferError):
+    """The name system does not know the server, or cannot be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """The limits of retrying."""
@@ -205,14 +210,17 @@ def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Re
       retry: when to give up.
 
     Raises:
-      FmaError: the server refuses, cannot be reached, or the disk is too small. The part is kept.
+      FmaError: the server is unknown, refuses or cannot be reached, or the disk is too small. The part is kept.
     """
     name, furthest, failures = url.rpartition("/")[2], part.size, 0
+    before = part.size
     with progress(f"download {name}", None, "bytes", initial=part.size) as bar:
         while True:
             try:
                 return _transfer(url, part, bar, size=size, free=free, timeout=retry.timeout)
             except BrokenTransferError as error:
+                if isinstance(error, UnresolvedNameError) and part.size == before:  # a wrong name, or no network
+                    raise FmaError(f"{url}: {error}; check the network and --base-url") from error
                 # Only bytes beyond the furthest count: else a server that cannot resume would be retried for ever.
                 failures = 0 if part.size > furthest else failures + 1
                 furthest = max(furthest, part.size)
@@ -303,6 +311,8 @@ def _translate(error: BaseException, url: str) -> Exception:
     while cause.__context__ is not None:
         cause = cause.__context__
     lost = isinstance(error, (requests.ConnectionError, requests.Timeout))
+    if isinstance(cause, socket.gaierror):
+        return UnresolvedNameError(f"the server's name cannot be resolved ({cause.strerror})")
     if lost and not isinstance(cause, ssl.SSLCertVerificationError):
         return BrokenTransferError(getattr(cause, "strerror", "") or str(cause) or type(cause).__name__)
     return FmaError(f"{url}: {cause}")

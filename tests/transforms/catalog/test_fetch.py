@@ -13,7 +13,7 @@ from tests.transforms.catalog.archive_server import (
     names,
 )
 from transforms.catalog.download import download
-from transforms.catalog.fetch import open_part
+from transforms.catalog.fetch import Retry, open_part
 from transforms.errors import FmaError
 
 
@@ -94,6 +94,11 @@ def test_a_server_error_is_tried_again(server, tmp_path):
 def test_a_server_that_is_not_there_is_named_with_the_cause(tmp_path):
     with pytest.raises(FmaError, match=r"http://127\.0\.0\.1:9/fma_small\.zip: .*refused.* gave up after 3 tries"):
         download(archive(), str(tmp_path), base_url="http://127.0.0.1:9", retry=QUICK)
+
+
+def test_a_name_that_is_not_known_ends_it_at_once(tmp_path):
+    with pytest.raises(FmaError, match=r"http://fma\.invalid/fma_small\.zip: the server's name cannot be resolved"):
+        download(archive(), str(tmp_path), base_url="http://fma.invalid", retry=Retry(tries=8, pause=3600))
 
 
 def test_a_web_page_does_not_replace_the_part(server, tmp_path):
