@@ -8,6 +8,9 @@ import os
 import sys
 import types
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from transforms.runtime.text import printable
 
 COMMANDS = {
     "sample": ("transforms", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
@@ -40,7 +43,12 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for bad arguments, 1 for a failure."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    from transforms.runtime.console import main_guard
+
+    return main_guard(_run, sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> int:
     parser = Parser(
         prog="fma",
         description="Music-genre classification at scale: ingest audio into TFRecord shards, train, evaluate, serve.",
@@ -58,9 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, "1")
-    from transforms.runtime.console import main_guard
-
-    return main_guard(_run, command, arguments[1:])
+    module, args = parse(command, arguments[1:])
+    return module.run(args)
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,6 +87,10 @@ class Parser(argparse.ArgumentParser):
         known = self._option_string_actions
         return "" if option in known else did_you_mean(option.replace("_", "-"), known, ALIKE)
 
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2; no character of an argument controls the terminal."""
+        super().error(printable(message))
+
 
 def did_you_mean(given: str, known: Iterable[str], alike: float) -> str:
     """Return ` (did you mean X?)` with the known name most like the given one, "" where none is alike, 0 to 1."""
@@ -91,11 +102,6 @@ def _expand_home(word: str) -> str:
     """Expand `~/music` and `--audio=~/music`, where a shell or a script has not."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return option + equals + os.path.expanduser(value)
-
-
-def _run(command: str, arguments: list[str]) -> int:
-    module, args = parse(command, arguments)
-    return module.run(args)
 
 
 def module_name(command: str) -> str:

@@ -4,6 +4,7 @@ import argparse
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_files_and_functions_stay_small():
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno - len((ast.get_docstring(node) or "").splitlines())
                 assert length <= LONGEST_FUNCTION, f"{path}: {node.name} has {length} lines"
+
+
+def test_only_the_console_writes_to_standard_streams():
+    for path in FILES:
+        if path.parent.name != "runtime":  # whose console escapes what controls a terminal
+            assert not re.search(r"\bsys\.std(out|err)(?!\.isatty)", path.read_text(encoding="utf-8")), path
 
 
 def test_reading_a_manifest_loads_no_decoder():

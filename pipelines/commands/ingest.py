@@ -1,7 +1,6 @@
 """`fma ingest`: audio and metadata in, a dataset of sharded TFRecords out."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         console.log(str(written))
         return 0
     if args.json:
-        console.say(json.dumps(_as_json(options, plan, outcome)))
+        console.say_json(_as_json(options, plan, outcome))
     else:
         _print_outcome(options, plan, outcome)
     return 0
@@ -119,7 +118,7 @@ def _estimate(options: IngestOptions, tracks: int, price: float | None, as_one_j
         return 0
     found = estimate(plan.growth.new, plan.manifest.config, tracks, options.limits)
     if as_one_json:
-        console.say(json.dumps(as_json(found, price)))
+        console.say_json(as_json(found, price))
     else:
         show(found, price)
     return 0

@@ -63,6 +63,7 @@ def write_dataset(
     config: DatasetConfig | None = None,
     seed: int = 0,
     shards: int | None = None,
+    artist: str = "artist",
 ) -> Manifest:
     """Writes a whole dataset that `fma verify` finds sound, and returns its manifest.
 
@@ -75,9 +76,10 @@ def write_dataset(
       config: default `CONFIG`.
       seed: of the payloads.
       shards: in each split, instead of as many as ingestion would make.
+      artist: of each track, with the track's number behind it.
     """
     config = dataclasses.replace(config or CONFIG, features=tuple(name for name in KINDS if name in features))
-    recipe = Recipe(str(folder), config, tuple(genres), windows, seed)
+    recipe = Recipe(str(folder), config, tuple(genres), windows, seed, artist)
     generation = Generation(GENERATION, "", {"runner": "synthetic"})
     for plan in make_plan(_make_tracks(recipe, TRACKS if tracks is None else tracks), config, shards):
         sums = dict.fromkeys((track.track_id for track in plan.tracks), 0)
@@ -99,6 +101,7 @@ class Recipe:
     genres: tuple[str, ...]
     windows: int
     seed: int
+    artist: str
 
     @property
     def seconds(self) -> float:
@@ -120,7 +123,7 @@ def _make_tracks(recipe: Recipe, tracks: Mapping[str, int]) -> Iterator[Track]:
         for i in range(tracks.get(split, 0)):
             n = next(numbers)
             genre = recipe.genres[i % len(recipe.genres)]
-            yield Track(n, genre, split, f"{n}.mp3", artist=f"artist {n}", duration=recipe.seconds)
+            yield Track(n, genre, split, f"{n}.mp3", artist=f"{recipe.artist} {n}", duration=recipe.seconds)
 
 
 def _write_shard(recipe: Recipe, kind: str, plan: ShardPlan, sums: dict[int, int]) -> ShardFile:

@@ -1,7 +1,6 @@
 """`fma bench-input`: how many records a second the input pipeline gives, and which of its stages is the slowest."""
 
 import argparse
-import json
 from dataclasses import asdict
 
 from trainers.training.throughput import describe_bottleneck, measure, take_sample
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     found = measure(sample, args.seconds, args.model, args.weights)
     if args.json:
         facts = {"dataset": args.dataset, "kind": sample.kind, "split": args.split, "batch_size": args.batch_size}
-        console.say(json.dumps(facts | {"records": sample.records} | asdict(found)))
+        console.say_json(facts | {"records": sample.records} | asdict(found))
         return 0
     title = (
         f"{sample.records:,} {sample.kind} records of the {args.split} split, {len(sample.shards):,} shards, "

@@ -1,7 +1,6 @@
 """`fma evaluate`: how good a run's model is on a split of a dataset, its own or another one."""
 
 import argparse
-import json
 from typing import Any
 
 from trainers.commands.arguments import add_device
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma evaluate --help`."""
     metrics, path = evaluate_run(args.run, args.data, args.split, batch_size=args.batch_size, device=args.device)
     if args.json:
-        console.say(json.dumps(metrics))
+        console.say_json(metrics)
     elif "models" in metrics:
         _print_baselines(args.split, metrics["models"])
     else:

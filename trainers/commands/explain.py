@@ -1,7 +1,6 @@
 """`fma explain`: all that is known about one track, from its metadata to what each run predicts for it."""
 
 import argparse
-import json
 from dataclasses import asdict
 
 from trainers.runs.directory import find_runs
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             "predictions": [asdict(prediction) for prediction in predictions],
             "without_predictions": missing,
         }
-        console.say(json.dumps(values))
+        console.say_json(values)
     else:
         _print_track(args.track_id, found)
         _print_predictions(found, predictions, missing)

@@ -1,8 +1,6 @@
 """`fma predict`: the genre of songs, with a run's model and the same transforms as in its training."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from trainers.serving.answers import Answer, check_picture, draw_timeline
 from trainers.serving.engine import Engine
-from trainers.serving.inputs import Song, find_songs, on_disk, printable
+from trainers.serving.inputs import Song, find_songs, on_disk
 from trainers.serving.scorers import open_scorer
 from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
@@ -57,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         predicted = _predict(engine, files)
     if args.json:
-        console.say(json.dumps([_entry(song, found, args.threshold) for song, found in predicted]))
+        console.say_json([_entry(song, found, args.threshold) for song, found in predicted])
     else:
         _print(predicted, args.threshold)
     if args.timeline:
@@ -91,15 +89,13 @@ def _print(predicted: Sequence[Predicted], threshold: float) -> None:
             (song.name, answer.verdict(threshold), _genres(answer), console.human_seconds(answer.seconds))
             for song, answer in answers
         ]
-        _table("", ("file", "verdict", "most likely", "length"), rows)
+        console.table("", ("file", "verdict", "most likely", "length"), rows)
     if failures:
         if answers:
             console.say()
-        _table("no answer", ("file", "reason", "what was found"), [(s.name, f.reason, f.message) for s, f in failures])
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    console.table(title, columns, [[printable(cell, sys.stdout.encoding) for cell in row] for row in rows])
+        console.table(
+            "no answer", ("file", "reason", "what was found"), [(s.name, f.reason, f.message) for s, f in failures]
+        )
 
 
 def _genres(answer: Answer) -> str:

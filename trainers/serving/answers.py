@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from trainers.serving.inputs import printable
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.text import printable
 
 UNSURE = "unsure"
 THRESHOLD = 0.5  # default: a genre is the verdict if it is more likely than all others together
@@ -89,15 +89,15 @@ def check_picture(path: str, songs: int) -> None:
     """
     if songs > MOST_SONGS:
         raise UsageError(f"--timeline draws at most {MOST_SONGS} songs, and these are {songs:,}")
-    shown, folder = printable(path), os.path.dirname(path) or "."
+    folder = os.path.dirname(path) or "."
     if not storage.is_local(path):
-        raise UsageError(f"--timeline {shown}: give a path on this machine")
+        raise UsageError(f"--timeline {path}: give a path on this machine")
     if os.path.isdir(path):
-        raise UsageError(f"--timeline {shown} is a folder: give a file")
+        raise UsageError(f"--timeline {path} is a folder: give a file")
     if not os.path.isdir(folder):
-        raise UsageError(f"--timeline {shown}: there is no folder {printable(folder)}")
+        raise UsageError(f"--timeline {path}: there is no folder {folder}")
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise UsageError(f"--timeline {shown}: no permission to write there")
+        raise UsageError(f"--timeline {path}: no permission to write there")
 
 
 def draw_timeline(path: str, answers: Sequence[tuple[str, Answer]]) -> None:

@@ -52,12 +52,11 @@ def _expand(path: str) -> list[str]:
         return [path]
     files = list(_files_below(path))
     audio = [file for file in files if file.rpartition(".")[2].lower() in ENDINGS]
-    shown = printable(path)
     if not audio:
-        raise UsageError(f"{shown} has no audio files below it (looked for .{', .'.join(ENDINGS)})")
+        raise UsageError(f"{path} has no audio files below it (looked for .{', .'.join(ENDINGS)})")
     if len(audio) < len(files):
         console.log(
-            f"{shown}: left out what is not audio by its name, {len(files) - len(audio):,} of {len(files):,} files"
+            f"{path}: left out what is not audio by its name, {len(files) - len(audio):,} of {len(files):,} files"
         )
     return audio
 
@@ -71,7 +70,7 @@ def _files_below(path: str) -> Iterator[str]:
         with os.scandir(path.removeprefix("file://")) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except PermissionError:
-        console.log(f"note: {printable(path)} is left out: no permission to look into it")
+        console.log(f"note: {path} is left out: no permission to look into it")
         return
     for entry in entries:
         if entry.is_dir():
@@ -160,24 +159,3 @@ def _copy_until_end(source: int, target: IO[bytes], seconds: float) -> None:
         if size > MOST_BYTES:
             raise TrackError("too_large", f"more than {console.human_bytes(MOST_BYTES)}")
         target.write(block)
-
-
-def printable(text: str, encoding: str | None = "utf-8") -> str:
-    r"""Return a text on one line that any terminal, table and picture can show.
-
-    Args:
-      text: such as a file's name; bytes that are not UTF-8 are in it as `os.fsdecode` puts them.
-      encoding: of the stream that it is written to.
-
-    Returns:
-      the text with an escape (\n, \x1b, \xe9) for each character that controls a terminal or has no shape.
-    """
-    shown = "".join(character if character.isprintable() else _escape(character) for character in text)
-    encoding = encoding or "utf-8"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _escape(character: str) -> str:
-    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return " " if character.isspace() and character > "\u00ff" else character.encode("unicode_escape").decode()

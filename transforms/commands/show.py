@@ -1,7 +1,6 @@
 """`fma show`: what a dataset holds, as tables and as a contact sheet of mel spectrograms by genre."""
 
 import argparse
-import json
 
 from transforms.dataset.contact_sheet import write_contact_sheet
 from transforms.dataset.manifest import Manifest, load
@@ -21,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what the dataset holds and write the contact sheet."""
     manifest = load(args.dataset)
     if args.json:
-        console.say(json.dumps({"digest": manifest.digest, "labels": manifest.labels, "totals": manifest.totals}))
+        console.say_json({"digest": manifest.digest, "labels": manifest.labels, "totals": manifest.totals})
     else:
         summarize(manifest)
     if args.sheet:

@@ -1,7 +1,6 @@
 """`fma verify`: read a whole dataset again and compare it with what its dataset.json says."""
 
 import argparse
-import json
 from dataclasses import asdict
 
 from transforms.dataset.leaks import undetectable_leaks
@@ -24,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     verdict = verify(args.dataset, manifest)
     totals = manifest.totals
     if args.json:
-        console.say(json.dumps({"ok": not verdict.problems} | asdict(verdict) | {"totals": totals}))
+        console.say_json({"ok": not verdict.problems} | asdict(verdict) | {"totals": totals})
     else:
         for leak in verdict.leaks:
             console.say(f"leak: {leak}")

@@ -9,6 +9,7 @@ from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
 from transforms.records import decode_payload, deserialize
 from transforms.runtime import console
+from transforms.runtime.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
     size = (1.6 * COLUMNS + 1.2, 1.6 * len(images) + 0.5)
     figure, axes = pyplot.subplots(len(images), COLUMNS, figsize=size, squeeze=False, layout="constrained")
     for row, (genre, found) in zip(axes, images.items(), strict=True):
-        row[0].set_ylabel(genre, fontsize=10)
+        row[0].set_ylabel(printable(genre), fontsize=10, parse_math=False)
         for i, axis in enumerate(row):
             axis.set_xticks([])
             axis.set_yticks([])

@@ -1,7 +1,11 @@
-"""What commands put on the terminal: results on standard output; progress, remarks and errors on standard error."""
+"""What commands put on the terminal: results on standard output; progress, remarks and errors on standard error.
+
+All of it may hold names that somebody else chose, so everything passes through `printable` here.
+"""
 
 import contextlib
 import errno
+import json
 import os
 import re
 import select
@@ -15,6 +19,7 @@ from typing import Any, TextIO
 
 from transforms.errors import FmaError
 from transforms.runtime.stderr import debugging
+from transforms.runtime.text import printable
 
 RATE_WINDOW = 60.0  # seconds that the rate and the time left are computed from
 LINE_INTERVAL = 30.0  # seconds between two plain lines
@@ -57,14 +62,20 @@ def say(line: str = "") -> None:
     _write(sys.stdout, line)
 
 
+def say_json(value: Any) -> None:
+    """Write a result to standard output as JSON, whose strings have no control characters in them, but escapes."""
+    _write(sys.stdout, json.dumps(value).replace("\x7f", "\\u007f"))
+
+
 def log(line: str) -> None:
     """Write one remark to standard error."""
     _write(sys.stderr, line)
 
 
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(f"{line}\n")
-    stream.flush()
+    with annotate_os_errors("standard output" if stream is sys.stdout else "standard error"):
+        stream.write(f"{printable(line, stream.encoding)}\n")
+        stream.flush()
 
 
 class Progress:
@@ -152,9 +163,10 @@ def _bar(label: str, stream: TextIO) -> Iterator[Callable[[Progress, str], None]
     with RichProgress(
         texts[0], BarColumn(None), texts[1], console=console, auto_refresh=False, redirect_stdout=False, expand=True
     ) as bars:
-        task = bars.add_task(label, total=None, text="")
+        task = bars.add_task(printable(label, stream.encoding), total=None, text="")
 
         def show(state: Progress, text: str) -> None:
+            text = printable(text, stream.encoding)
             bars.update(task, total=state.total, completed=state.done, text=text, refresh=True)
 
         yield show
@@ -210,22 +222,28 @@ def _cell(value: Any) -> str:
     return f"{float(value):,.2f}" if isinstance(value, Real) else str(value)
 
 
-def _cells(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[list[str]], list[bool]]:
-    """Return the cells as text, and for each column whether it holds quantities only."""
-    texts = [[_cell(value) for value in row] for row in rows]
+def _cells(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], encoding: str | None
+) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Return the header and the cells as text, and for each column whether it holds quantities only."""
+    header = [printable(name, encoding) for name in columns]
+    texts = [[printable(_cell(value), encoding) for value in row] for row in rows]
     filled = [[row[i] for row in texts if row[i] not in ("", "-")] for i in range(len(columns))]
-    return texts, [bool(cells) and all(_QUANTITY.fullmatch(cell) for cell in cells) for cells in filled]
+    return header, texts, [bool(cells) and all(_QUANTITY.fullmatch(cell) for cell in cells) for cells in filled]
 
 
-def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def format_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], encoding: str | None = "utf-8"
+) -> str:
     """Format a table as plain text: whole numbers with thousands separators, columns of quantities right-aligned.
 
-    `title` is a line above it, or ""; cells are int, float (two decimals), bool, None (empty) or text.
+    `title` is a line above it, or ""; cells are int, float (two decimals), bool, None (empty) or text; `encoding` is
+    that of the stream.
     """
-    texts, right = _cells(columns, rows)
-    widths = [max(len(row[i]) for row in [list(columns), *texts]) for i in range(len(columns))]
-    lines = [title] if title else []
-    for row in [list(columns), ["-" * width for width in widths], *texts]:
+    header, texts, right = _cells(columns, rows, encoding)
+    widths = [max(len(row[i]) for row in [header, *texts]) for i in range(len(columns))]
+    lines = [printable(title, encoding)] if title else []
+    for row in [header, ["-" * width for width in widths], *texts]:
         cells = zip(row, widths, right, strict=True)
         lines.append("  ".join(cell.rjust(width) if r else cell.ljust(width) for cell, width, r in cells).rstrip())
     return "\n".join(lines)
@@ -235,15 +253,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], str
     """Write a table to standard output (or `stream`): drawn on a terminal, else as `format_table` returns it."""
     stream = stream or sys.stdout
     if not _is_terminal(stream):
-        _write(stream, format_table(title, columns, rows))
+        for line in format_table(title, columns, rows, stream.encoding).split("\n"):
+            _write(stream, line)
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    texts, right = _cells(columns, rows)
-    drawn = Table(title=Text(title) if title else None, title_justify="left")
-    for name, quantities in zip(columns, right, strict=True):
+    header, texts, right = _cells(columns, rows, stream.encoding)
+    drawn = Table(title=Text(printable(title, stream.encoding)) if title else None, title_justify="left")
+    for name, quantities in zip(header, right, strict=True):
         drawn.add_column(Text(name), justify="right" if quantities else "left")
     for row in texts:
         drawn.add_row(*map(Text, row))
@@ -275,11 +294,18 @@ def main_guard(run: Callable[..., int], *args: Any) -> int:
 
     FmaError and UsageError have their own exit code; a file that cannot be read or written 1; Ctrl-C 130; a reader of
     the output that is gone (`fma ... | head`) 141, without a line. Any other exception is a programming error and is
-    raised. With FMA_DEBUG=1 in the environment the traceback precedes the line.
+    raised. With FMA_DEBUG=1 in the environment the traceback precedes the line. A standard stream that is closed is
+    taken for /dev/null.
     """
+    _open_closed_streams()
+    sys.excepthook = _show_traceback
     try:
-        code = run(*args)
-        sys.stdout.flush()  # here, where a closed pipe can be handled
+        try:
+            code = run(*args)
+        except SystemExit:  # after --help, or a wrong argument
+            _flush_output()
+            raise
+        _flush_output()
         return code
     except FmaError as error:
         return _report(f"error: {error}", error.exit_code)
@@ -292,14 +318,39 @@ def main_guard(run: Callable[..., int], *args: Any) -> int:
     except OSError as error:
         if error.errno not in ADVICE:
             raise
-        return _report(f"error: {os_message(error)}", 1)
+        code = _report(f"error: {os_message(error)}", 1)
+        _detach_full_output()
+        return code
+
+
+def _flush_output() -> None:
+    """Write what is left, before the interpreter does, which could not handle a closed pipe or a full disk."""
+    with annotate_os_errors("standard output"):
+        sys.stdout.flush()
 
 
 def _report(message: str, code: int) -> int:
     if debugging():
-        traceback.print_exc()
-    log("fma: " + " ".join(line.strip() for line in message.splitlines() if line.strip()))
+        _show_traceback(*sys.exc_info())
+    log("fma: " + " ".join(line.strip() for line in message.split("\n") if line.strip()))
     return code
+
+
+def _show_traceback(kind: Any, error: Any, trace: Any) -> None:
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        log(line)
+
+
+def _open_closed_streams() -> None:
+    """Point closed standard streams at /dev/null: the next file opened would get their number, and what is printed."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _detach_closed_streams() -> bool:
@@ -311,3 +362,11 @@ def _detach_closed_streams() -> bool:
     for descriptor in closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return bool(closed)
+
+
+def _detach_full_output() -> None:
+    """Redirect standard output to nothing where it takes no more, for the same reason."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

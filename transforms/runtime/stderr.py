@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from transforms.errors import FmaError
+from transforms.runtime.text import printable
 
 
 def debugging() -> bool:
@@ -68,5 +69,5 @@ def _python_stderr_on(descriptor: int) -> Iterator[None]:
 
 def _show(captured: IO[bytes], descriptor: int) -> None:
     captured.seek(0)
-    while block := captured.read(1 << 16):
-        os.write(descriptor, block)
+    for line in captured.read().decode(errors="surrogateescape").splitlines():
+        os.write(descriptor, f"{printable(line)}\n".encode())

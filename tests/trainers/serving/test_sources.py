@@ -17,7 +17,7 @@ import fma
 from tests.conftest import tone
 from tests.trainers.serving.bad_songs import write_ten_hours
 from trainers.serving import inputs
-from trainers.serving.inputs import find_songs, on_disk, printable
+from trainers.serving.inputs import find_songs, on_disk
 from transforms.errors import TrackError, UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -114,11 +114,6 @@ def test_odd_names_are_shown_on_one_line_and_in_the_picture(predict, tmp_path):
     assert "Warning" not in err
     _, out, _ = predict("baselines", os.path.join(tmp_path, ODD[-1]), "--json")
     assert os.path.basename(json.loads(out)[0]["file"]) == ODD[-1]
-
-
-def test_what_a_stream_cannot_say_is_escaped():
-    assert printable("日本 é", "ascii") == r"\u65e5\u672c \xe9"
-    assert printable("a\u3000b\u202ec") == r"a b\u202ec"
 
 
 def test_a_picture_that_cannot_be_written_is_refused_before_the_model_is_loaded(tmp_path, capsys):
