@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=count, metavar="N", help="for each split; default: by amount of data")
     parser.add_argument("--workers", type=count, metavar="N", help="local worker processes; default: all cores")
     parser.add_argument(
-        "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="fail above this share; default 5"
+        "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="of all tracks; fail above; default 5"
     )
     parser.add_argument("--update", action="store_true", help="read changed tracks again, take out vanished ones")
     parser.add_argument(

@@ -42,7 +42,7 @@ class IngestOptions:
     retry_failed: str | None  # the reason whose failed tracks are tried again, "" for any reason, None for none
     shards: int | None  # for each split, or None for a number chosen from the amount of data
     limits: Limits  # what one track may cost
-    max_failures: float  # per cent of a run's new tracks that may fail, at the end of each batch
+    max_failures: float  # per cent of the metadata's tracks that may fail, of all runs together
     commit_every: int | None  # tracks in a batch, or None for a size chosen by the runner
     workers: int | None  # local worker processes, or None for one for each core
     beam_options: list[str]  # options that go to Beam
@@ -65,6 +65,42 @@ class Outcome:
     failed: int = 0  # tracks
     rewritten: int = 0  # bytes of earlier records that were written again
     failures: list[str] = field(default_factory=list)  # folders that list the failed tracks
+
+
+@dataclass(slots=True)
+class Failures:
+    """The tracks of the metadata that failed, in this run and before, so that a run that is resumed counts the same."""
+
+    tracks: int  # of the metadata that belong to the run
+    earlier: int  # of them, failed before and not tried again
+    known: frozenset[int]  # ids of tracks that failed before and are tried again: if they fail, that is no news
+    reasons: Counter[str] = field(default_factory=Counter)  # of those that failed in this run
+    news: int = 0  # of them, those that were not known to fail
+
+    def count(self, dataset: str, generation: Generation) -> None:
+        """Add the failures of a generation."""
+        ledgers = [ledger for ledger in generation.ledgers if ledger.kind == FAILURES]
+        for track in (track for ledger in ledgers for track in read_ledger_file(dataset, ledger)):
+            if isinstance(track, FailedTrack):
+                self.reasons[track.reason] += 1
+                self.news += track.track_id not in self.known
+
+    @property
+    def total(self) -> int:
+        """Tracks that failed."""
+        return self.earlier + self.reasons.total()
+
+    @property
+    def share(self) -> float:
+        """Per cent of the metadata's tracks."""
+        return 100 * self.total / max(1, self.tracks)
+
+    def __str__(self) -> str:
+        earlier = {"in earlier runs": self.earlier} if self.earlier else {}
+        return (
+            f"{self.total:,} of {self.tracks:,} tracks failed ({self.share:.1f}%: "
+            f"{format_counts(self.reasons | earlier)})"
+        )
 
 
 def plan_ingest(options: IngestOptions) -> IngestPlan:
@@ -145,16 +181,14 @@ def _plan_growth(options: IngestOptions, manifest: Manifest, catalog: "Catalog")
 def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
     """Build and commit batch by batch; the manifest is updated in place."""
     dataset, manifest, growth = options.out, plan.manifest, plan.growth
-    known = growth.drop_failures  # that a track fails again is no news
-    outcome, tried, reasons = Outcome(), 0, Counter[str]()
+    outcome, failed = Outcome(), Failures(len(plan.catalog.tracks), growth.failed, frozenset(growth.drop_failures))
     manifest.labels = growth.labels
     gone = (growth.drop | growth.drop_failures) - {track.track_id for track in growth.new}
     for batch in _batches(options, growth.new):
         drop = {track.track_id for track in batch} | gone
         generation = _ingest_batch(options, plan, batch, drop)
-        tried += sum(track.track_id not in known for track in batch)
-        reasons.update(_failure_reasons(dataset, generation, known))
-        _refuse_too_many_failures(options, generation, len(batch), tried, reasons)
+        failed.count(dataset, generation)
+        _refuse_too_many_failures(options, generation, len(batch), failed)
         if drop & (growth.drop | growth.drop_failures):
             tracks, failures = growth.drop & drop, growth.drop_failures & drop
             manifest.generations, rewritten = without_tracks(dataset, manifest, tracks, failures, generation.name)
@@ -197,27 +231,15 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], 
     return Generation.from_results(name, catalog.subset, describe_job(beam), catalog.skipped, results)
 
 
-def _failure_reasons(dataset: str, generation: Generation, known: set[int]) -> list[str]:
-    """Why tracks failed, of those that were not known to fail."""
-    ledgers = [ledger for ledger in generation.ledgers if ledger.kind == FAILURES]
-    tracks = [track for ledger in ledgers for track in read_ledger_file(dataset, ledger)]
-    return [track.reason for track in tracks if isinstance(track, FailedTrack) and track.track_id not in known]
-
-
-def _refuse_too_many_failures(
-    options: IngestOptions, generation: Generation, batch: int, tried: int, reasons: Counter[str]
-) -> None:
-    failed = reasons.total()
-    share = 100 * failed / max(1, tried)
-    if share <= options.max_failures:
+def _refuse_too_many_failures(options: IngestOptions, generation: Generation, batch: int, failures: Failures) -> None:
+    if not failures.news or failures.share <= options.max_failures:
         return
     for kind in (*{shard.kind for shard in generation.shards}, TRACKS):
         storage.remove_tree(storage.join(options.out, kind, generation.name))
     raise FmaError(
-        f"{failed:,} of {tried:,} tracks failed ({share:.1f}%: {format_counts(reasons)}), more than "
-        f"--max-failures {options.max_failures:g}, so none of the last {batch:,} was committed. Look at "
-        f"{storage.join(options.out, 'failures', generation.name)}, and to accept that many give "
-        f"--max-failures {math.ceil(share)}"
+        f"{failures}, more than --max-failures {options.max_failures:g}, so none of the last {batch:,} was committed. "
+        f"Look at {storage.join(options.out, 'failures', generation.name)}, and to accept that many give "
+        f"--max-failures {math.ceil(failures.share)}"
     )
 
 

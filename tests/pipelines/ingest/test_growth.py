@@ -143,6 +143,26 @@ def test_failures_are_counted_over_the_whole_run_and_not_by_the_batch_that_they_
     assert digest_of(music / "batches") == fresh_digest(music)
 
 
+def test_a_run_that_is_resumed_accepts_the_failures_that_one_without_a_break_accepts(music, capsys):
+    (music / "11.flac").write_text("not audio")
+    assert ingest(music, "batches", "--commit-every", "10", "--max-failures", "0") == 1
+    assert "1 of 12 tracks failed (8.3%: 1 corrupt_audio), more than --max-failures 0" in capsys.readouterr().err
+    assert manifests.load(str(music / "batches")).totals["tracks"] == 10
+    assert ingest(music, "batches", "--max-failures", "9") == 0
+    assert digest_of(music / "batches") == fresh_digest(music)
+
+
+def test_failures_of_earlier_runs_count_once_a_new_one_fails(music, capsys):
+    (music / "tracks.csv").write_text((music / "tracks.csv").read_text() + "20,20.wav,Folk,new,training\n")
+    assert ingest(music, "out", "--max-failures", "10") == 0
+    with open(music / "tracks.csv", "a") as file:
+        file.write("21,21.wav,Folk,new,training\n")
+    assert ingest(music, "out", "--max-failures", "10") == 1
+    assert "2 of 14 tracks failed (14.3%: 1 missing_audio, 1 in earlier runs)" in capsys.readouterr().err
+    soundfile.write(music / "21.wav", tone(3), 22_050)
+    assert ingest(music, "out", "--max-failures", "5") == 0, "no track failed that had not failed before"
+
+
 def test_a_track_that_fails_again_when_it_is_retried_does_not_hold_up_those_that_were_mended(music, capsys):
     for name in ("10.wav", "11.flac"):
         shutil.move(music / name, music / f"{name}.away")
