@@ -8,6 +8,7 @@ from typing import Any
 REASONS = {
     "missing_audio": "the metadata names the track, but there is no such file",
     "unreadable_audio": "the file is there, but may not be read",
+    "not_a_file": "a folder, pipe, socket or device, or a link to one",
     "empty_audio": "0 bytes, or tags without audio",
     "corrupt_audio": "not audio, or audio that the decoder gives up on",
     "too_large": "in a zip, and unpacks to more than 2 GiB",

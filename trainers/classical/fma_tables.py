@@ -133,8 +133,10 @@ def _open_table(path: str, member: str) -> Iterator[tuple[BinaryIO, str]]:
                 return
             ending = next((ending for ending in DECOMPRESSORS if path.endswith(ending)), None)
             yield (DECOMPRESSORS[ending](file) if ending else file), path
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{path}: no such file (name the csv, or the zip that holds it)") from None
+    except storage.NotAFileError as error:
+        raise UsageError(f"{path}: {error.strerror} (name the csv, or the zip that holds it)") from None
     except DAMAGE as error:
         raise UsageError(f"{path} is damaged ({error}); download it again") from error
 

@@ -39,7 +39,7 @@ def local_copy(path: str) -> Iterator[str]:
         try:
             with storage.open_read(path) as source, open(copy, "wb") as target:
                 shutil.copyfileobj(source, target)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        except (FileNotFoundError, storage.NotAFileError, NotADirectoryError, PermissionError) as error:
             raise UsageError(f"--weights {path}: there is no such file that can be read") from error
         yield copy
 

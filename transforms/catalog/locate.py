@@ -4,6 +4,7 @@ import io
 import posixpath
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from transforms.catalog.zips import (
 from transforms.errors import TrackError, UsageError
 from transforms.tracks import Track
 
+UNIX = 3  # the system of a zip's member whose attributes are those of Unix (APPNOTE.TXT, 4.4.2)
 IN_MEMORY = 32 << 20  # bytes; every clip of 30 s, and most songs
 FMA_NAME = re.compile(r"((?:[^/]+/)*)\d{3}/(\d{6,})\.mp3")
 FMA_FOLDER = re.compile(r"\d{3}")
@@ -57,6 +59,8 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
         raise UsageError(f"--audio {audio}: neither a folder nor a zip that can be read ({error})") from None
     except PermissionError:
         raise UsageError(f"--audio {audio}: no permission to read it") from None
+    except storage.NotAFileError as error:
+        raise UsageError(f"--audio {audio}: {error.strerror}; give a folder or a zip") from None
     except OSError as error:
         if not storage.is_missing(error):
             raise
@@ -82,28 +86,44 @@ def open_track(track: Track) -> BinaryIO:
     file, so memory does not grow with the track. Zips stay open, so that each process parses them once.
 
     Raises:
-      TrackError: missing_audio, unreadable_audio, too_large, or corrupt_audio where a zip member is damaged.
+      TrackError: missing_audio, unreadable_audio, not_a_file, too_large, or corrupt_audio for a damaged zip member.
       OSError, zipfile.BadZipFile: the zip itself is gone, or the disk or network failed: not the track's fault.
     """
     if track.archive:
         return _open_member(open_cached(track.archive), track)
     try:
         file = storage.open_read(track.path)
-    except PermissionError:
-        raise TrackError("unreadable_audio", f"{track.path}: no permission to read it") from None
+        data = _read_start(file, track.size)
     except OSError as error:
-        if not storage.is_missing(error):
-            raise
-        raise TrackError("missing_audio", f"{track.path}: {(error.strerror or 'no such file').lower()}") from None
-    wanted = min(track.size or IN_MEMORY, IN_MEMORY) + 1  # read() allocates all that it is asked for
-    data = file.read(wanted)
-    if len(data) == wanted:  # a large file, or one that has grown
-        data += file.read(IN_MEMORY + 1 - wanted)
+        raise _track_error(track, error) from None
     if len(data) > IN_MEMORY:
         file.seek(0)
         return file if storage.is_local(track.path) else _spooled(file)
     file.close()
     return io.BytesIO(data)
+
+
+def _track_error(track: Track, error: OSError) -> Exception:
+    """Return why a track's file cannot be read, or the error itself where a disk or a network failed."""
+    said = f"{track.path}: {(error.strerror or str(error)).lower()}"
+    if isinstance(error, storage.NotAFileError):
+        return TrackError("not_a_file", said)
+    if storage.is_missing(error):
+        return TrackError("missing_audio", said)
+    if isinstance(error, PermissionError):
+        return TrackError("unreadable_audio", f"{track.path}: no permission to read it")
+    if storage.is_local(track.path) and storage.is_refused(error, track.path):
+        return TrackError("unreadable_audio", said)
+    return error
+
+
+def _read_start(file: BinaryIO, size: int | None) -> bytes:
+    """Return the file, or more than IN_MEMORY bytes of a longer one; `size` is what it is thought to have."""
+    wanted = min(size or IN_MEMORY, IN_MEMORY) + 1  # read() allocates all that it is asked for
+    data = file.read(wanted)
+    if len(data) == wanted:  # a large file, or one that has grown
+        data += file.read(IN_MEMORY + 1 - wanted)
+    return data
 
 
 def checksum(file: BinaryIO) -> int:
@@ -220,6 +240,10 @@ def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
         raise TrackError("missing_audio", f"{track.locator}: no such file in the zip") from None
     except DamagedZipError as error:
         raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if info.create_system == UNIX and kind not in (0, stat.S_IFREG):
+        what = "a link" if kind == stat.S_IFLNK else "something else"
+        raise TrackError("not_a_file", f"{track.locator}: {what}, not a file")
     if info.flag_bits & 1:
         raise TrackError("unreadable_audio", f"{track.locator}: encrypted")
     if info.file_size > LARGEST_MEMBER:

@@ -275,7 +275,7 @@ def _read_errors(metadata: str) -> Iterator[None]:
     """Turn what may be wrong with a file that a user named into one line."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{metadata}: no such file or folder") from None
     except PermissionError:
         raise UsageError(f"{metadata}: no permission to read it") from None

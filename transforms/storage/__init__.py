@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from transforms.errors import UsageError
 from transforms.storage import local
-from transforms.storage.local import is_missing
+from transforms.storage.local import NotAFileError, is_missing, is_refused
 from transforms.storage.ranged import Slice, read_ahead
 
-__all__ = ["Slice", "is_missing"]  # and all that is defined here
+__all__ = ["NotAFileError", "Slice", "is_missing", "is_refused"]  # and all that is defined here
 
 
 def _files(path: str) -> ModuleType:
@@ -72,7 +72,7 @@ def fingerprint(path: str) -> str:
 
 
 def open_read(path: str) -> BinaryIO:
-    """Open a file for seekable binary reading; raises the OSErrors of `open`."""
+    """Open a regular file for seekable binary reading; NotAFileError for anything else, or the OSErrors of `open`."""
     return _files(path).open_read(path)
 
 

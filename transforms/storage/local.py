@@ -4,9 +4,11 @@ import contextlib
 import errno
 import fcntl
 import functools
+import io
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,20 @@ from transforms.storage.ranged import Slice
 
 ABANDONED_AFTER = 3600.0  # seconds without a write after which the file of a process that is gone counts as abandoned
 LOCK = ".lock"
-_NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
+_REFUSED = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.EAGAIN}
+_KINDS = (
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a disk"),
+)
+
+
+class NotAFileError(OSError):
+    """There is something at a path, but no regular file; `strerror` says what."""
 
 
 def identity() -> dict[str, Any]:
@@ -84,9 +99,20 @@ def _remove_abandoned(folder: str) -> None:
                 os.unlink(entry.path)
 
 
+def is_refused(error: OSError, path: str) -> bool:
+    """Return whether a file cannot be read because of what it is, rather than because a disk or a network failed.
+
+    Files of 0 bytes, as those of /proc claim to be, and files of /sys lie on no disk.
+    """
+    if error.errno in _REFUSED:
+        return True
+    path = _local(path)
+    return os.path.exists(path) and (os.stat(path).st_size == 0 or os.path.realpath(path).startswith("/sys/"))
+
+
 def is_missing(error: OSError) -> bool:
     """Return whether an error says that there is no such file, rather than that a disk or a network failed."""
-    return isinstance(error, FileNotFoundError) or error.errno in _NOT_A_FILE
+    return isinstance(error, FileNotFoundError) or error.errno in _MISSING
 
 
 def _local(path: str) -> str:
@@ -125,8 +151,47 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
     return found
 
 
+class _RegularFile(io.FileIO):
+    """A file that raises BlockingIOError where the kernel's own files would make a reader wait."""
+
+    def readinto(self, buffer: Any) -> int:
+        return self._there(super().readinto(buffer))
+
+    def readall(self) -> bytes:
+        return self._there(super().readall())
+
+    def _there(self, read: Any) -> Any:
+        if read is None:
+            raise BlockingIOError(errno.EAGAIN, "nothing to read now", self.name)
+        return read
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file and return its descriptor, as `os.open` does; NotAFileError where it is anything else.
+
+    It never waits for a pipe's other end, and never opens a device, which might act on that.
+    """
+    flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        _check_regular(os.stat(path, follow_symlinks=not flags & os.O_NOFOLLOW).st_mode, path)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, path)  # again: the path may have got another file meanwhile
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(mode: int, path: str) -> None:
+    if not stat.S_ISREG(mode):
+        what = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        raise NotAFileError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, f"{what}, not a file", path)
+
+
 def open_read(path: str) -> BinaryIO:
-    return open(_local(path), "rb")
+    file = _RegularFile(_local(path), "rb", opener=lambda name, _: open_regular(name, os.O_RDONLY))
+    return io.BufferedReader(file)
 
 
 def read_bytes(path: str) -> bytes:

@@ -14,6 +14,7 @@ import soundfile
 import fma
 from tests.conftest import tone
 from tests.faults.mp3 import frames_of
+from tests.transforms.catalog.test_locate import special_files
 from transforms.dataset import manifest as manifests
 from transforms.dataset.ledger import read_failures, read_tracks
 
@@ -161,6 +162,17 @@ def test_broken_tracks_are_listed_with_reasons_and_the_rest_is_ingested(tmp_path
     }
     assert all(track.path and track.message for track in failures)
     assert fma.main(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_rows_that_name_no_regular_file_cost_their_own_tracks_alone(tmp_path, capsys):
+    make_music(tmp_path, 4)
+    paths = [*special_files(tmp_path), "/proc/self/mem"]
+    with open(tmp_path / "tracks.csv", "a") as file:
+        file.writelines(f"{20 + i},{path},Rock,artist,training\n" for i, path in enumerate(paths))
+    assert ingest(tmp_path, "out", "--max-failures", "100", "--workers", "1") == 0
+    manifest = manifests.load(str(tmp_path / "out"))
+    assert manifest.totals["tracks"] == 4
+    assert manifest.totals["failures"] == {"not_a_file": len(paths) - 1, "unreadable_audio": 1}
 
 
 def test_more_failures_than_allowed_leave_the_dataset_unchanged(tmp_path, capsys):

@@ -91,7 +91,7 @@ def test_pipes_and_devices_without_an_end_have_a_reason(predict, tmp_path, monke
 
 def test_a_file_that_its_disk_does_not_give_costs_that_song_alone(engine_of, music):
     engine = engine_of("mel_cnn")
-    with pytest.raises(TrackError, match="Input/output error") as caught:
+    with pytest.raises(TrackError, match="input/output error") as caught:
         engine.predict("/proc/self/mem")
     assert caught.value.reason == "unreadable_audio"
     assert engine.predict(music.tracks[0].path).seconds > 2

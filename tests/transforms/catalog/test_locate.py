@@ -1,5 +1,8 @@
+import errno
 import io
 import os
+import socket
+import stat
 import zipfile
 from pathlib import Path
 
@@ -55,7 +58,7 @@ def test_fma_tracks_are_found_in_a_folder_or_one_below_it(tmp_path, prefix):
     assert (three.size, last.size) == (None, 0)
     assert open_track(two).read() == b"two"
     assert open_track(last).read() == b""
-    assert reason_of(five) == reason_of(three) == "missing_audio"
+    assert (reason_of(five), reason_of(three)) == ("missing_audio", "not_a_file")
 
 
 def test_the_folder_with_most_tracks_counts(tmp_path):
@@ -91,7 +94,8 @@ def test_paths_of_a_plain_csv_are_below_the_folder_or_absolute(tmp_path):
     assert [track.size for track in located[:6]] == [1, 2, 3, None, None, None]
     assert located[1].path == f"{tmp_path}/music/b/c.wav"
     assert [open_track(track).read() for track in located[:3]] == [b"a", b"cc", b"ddd"]
-    assert {reason_of(track) for track in located[3:]} == {"missing_audio"}
+    assert {reason_of(track) for track in located[3:6]} == {"missing_audio"}
+    assert reason_of(located[6]) == "not_a_file"
 
 
 def test_paths_of_a_plain_csv_are_names_in_a_zip_or_absolute(tmp_path):
@@ -203,6 +207,75 @@ def test_long_audio_is_not_read_into_memory(tmp_path, monkeypatch):
                 assert file.read() == data
                 assert file.seek(10) == 10
                 assert file.read(5) == data[10:15]
+
+
+def special_files(folder: Path) -> dict[str, str]:
+    """Make what is no regular file, and links to some of them; return what each is called, by path."""
+    os.mkfifo(folder / "pipe.mp3")
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(folder / "socket.mp3"))
+    (folder / "folder.mp3").mkdir()
+    found = {"pipe": "a named pipe", "socket": "a socket", "folder": "a folder"}
+    (folder / "zero.mp3").symlink_to("/dev/zero")
+    for name in found:
+        (folder / f"to_{name}.mp3").symlink_to(f"{name}.mp3")
+    links = {f"to_{name}": what for name, what in found.items()} | {"zero": "a device"}
+    return {f"{folder}/{name}.mp3": what for name, what in (found | links).items()} | {"/dev/tty": "a device"}
+
+
+def test_what_is_no_regular_file_is_never_opened_and_has_a_reason(tmp_path):
+    for path, what in special_files(tmp_path).items():
+        with pytest.raises(TrackError) as caught:
+            open_track(Track(1, "Rock", "test", path))
+        assert (caught.value.reason, caught.value.message) == ("not_a_file", f"{path}: {what}, not a file")
+
+
+def test_a_link_to_a_file_is_a_file(tmp_path):
+    write(tmp_path, **{"disk/song.mp3": b"song"})
+    (tmp_path / "music").symlink_to("disk")
+    (tmp_path / "song.mp3").symlink_to("music/song.mp3")
+    assert open_track(Track(1, "Rock", "test", f"{tmp_path}/song.mp3")).read() == b"song"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="only Linux has /proc")
+def test_a_file_of_the_kernels_that_gives_no_bytes_is_a_failure_of_its_track(tmp_path):
+    (tmp_path / "link.mp3").symlink_to("/proc/self/mem")
+    for path in ("/proc/self/mem", f"{tmp_path}/link.mp3", "/sys/class/net/lo/speed"):
+        if os.path.exists(path):
+            assert reason_of(Track(1, "Rock", "test", path)) == "unreadable_audio"
+    assert open_track(Track(1, "Rock", "test", "/proc/self/status")).read().startswith(b"Name:")
+
+
+@pytest.mark.parametrize(("code", "stops"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EPERM, False)])
+def test_a_disk_that_fails_stops_the_run_and_a_file_that_is_refused_does_not(tmp_path, monkeypatch, code, stops):
+    write(tmp_path, **{"song.mp3": b"song"})
+
+    def read(*_):
+        raise OSError(code, os.strerror(code), "song.mp3")
+
+    monkeypatch.setattr(module, "_read_start", read)  # a disk cannot be made to fail here
+    with pytest.raises(OSError if stops else TrackError):
+        open_track(Track(1, "Rock", "test", f"{tmp_path}/song.mp3"))
+
+
+def test_a_member_of_a_zip_that_is_a_link_is_no_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        for name, mode in (("link.mp3", stat.S_IFLNK), ("pipe.mp3", stat.S_IFIFO), ("song.mp3", stat.S_IFREG)):
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, (mode | 0o644) << 16
+            archive.writestr(info, "/etc/passwd")
+    link, pipe, song = locate(tracks_of("link.mp3", "pipe.mp3", "song.mp3"), str(tmp_path / "m.zip"), "csv")
+    assert reason_of(link) == reason_of(pipe) == "not_a_file"
+    assert open_track(song).read() == b"/etc/passwd"
+
+
+def test_audio_and_metadata_that_are_pipes_or_devices_are_one_line_at_once(tmp_path):
+    for path, what in special_files(tmp_path).items():
+        if "folder" not in path:
+            with pytest.raises(UsageError, match=f"^--audio {path}: {what}, not a file; give a folder or a zip$"):
+                locate(tracks_of("a.mp3"), path, "csv")
+            with pytest.raises(UsageError, match=f"^{path}: {what}, not a file$"):
+                read_catalog(path, None)
 
 
 def test_the_real_sample_lacks_one_file(fma_sample, tmp_path):
