@@ -112,9 +112,11 @@ class Workflow:
         found = plan_ingest(self._ingest)
         new, gone = len(found.growth.new), len(found.growth.drop | found.growth.drop_failures)
         if found.growth.has_work:
-            return True, ", ".join([f"{new:,} new tracks"] * bool(new) + [f"{gone:,} to take out"] * bool(gone))
-        done = bool(found.manifest.generations)
-        return not done, f"nothing new, {found.growth.kept:,} tracks kept" if done else "not done yet"
+            parts = [console.counted(new, "new track")] * bool(new) + [f"{gone:,} to take out"] * bool(gone)
+            return True, ", ".join(parts)
+        if not found.manifest.generations:
+            return True, "no dataset yet"
+        return False, f"nothing new, {console.counted(found.growth.kept, 'track')} kept"
 
     def plan(self) -> dict[str, Check]:
         """Check each step without running it: one behind a step that runs would run too, or at least look again."""
@@ -172,7 +174,7 @@ def key_of(inputs: Inputs) -> str:
 def describe_change(before: Inputs | None, now: Inputs) -> str:
     """Return which inputs differ from the last time, in a few words; "" for none."""
     if before is None:
-        return "not done yet"
+        return "first time"
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return f"{', '.join(names)} changed" if names else ""
 

@@ -114,7 +114,7 @@ def _estimate(options: IngestOptions, tracks: int, price: float | None, as_one_j
 
     plan = plan_ingest(options)
     if not plan.growth.new:
-        console.say(f"nothing to estimate: {options.out} has all {plan.growth.kept:,} tracks")
+        console.say(f"nothing to estimate: {options.out} has all {console.counted(plan.growth.kept, 'track')}")
         return 0
     found = estimate(plan.growth.new, plan.manifest.config, tracks, options.limits)
     if as_one_json:
@@ -130,17 +130,20 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
     growth, update = plan.growth, options.update
     summarize(plan.manifest)
     if outcome.failed:
-        console.say(f"{outcome.failed:,} of {len(growth.new):,} tracks failed; each with its reason in")
+        tried = console.counted(len(growth.new), "track")
+        console.say(f"{outcome.failed:,} of {tried} failed; each with its reason in")
         for folder in outcome.failures:
             console.say(f"  {folder}")
     if growth.failed:
-        console.say(f"{growth.failed:,} tracks that failed before were not tried again (--retry-failed does)")
+        before = console.counted(growth.failed, "track")
+        console.say(f"not tried again, since they failed before (--retry-failed does): {before}")
     if growth.changed:
-        done = "were read again" if update else "are kept as they were (--update reads them again)"
-        console.say(f"{len(growth.changed):,} tracks changed and {done}: {_some(growth.changed)}")
+        done = "read again" if update else "kept as before (--update reads them again)"
+        console.say(f"{console.counted(len(growth.changed), 'track')} changed, {done}: {_some(growth.changed)}")
     if growth.vanished:
-        done = "were taken out" if update else "are kept (--update takes them out)"
-        console.say(f"{len(growth.vanished):,} tracks are not in the metadata and {done}: {_some(growth.vanished)}")
+        done = "taken out" if update else "kept (--update takes them out)"
+        vanished = console.counted(len(growth.vanished), "track")
+        console.say(f"{vanished} not in the metadata, {done}: {_some(growth.vanished)}")
     rest = "" if growth.new else "nothing new, "
     rewritten = console.human_bytes(outcome.rewritten).replace(" B", " bytes")
     console.say(f"{rest}{outcome.ingested:,} new, {growth.kept:,} kept, {rewritten} rewritten")

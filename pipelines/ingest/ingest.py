@@ -132,7 +132,9 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
         elsewhere = jobs_elsewhere(options.out)
         removed = remove_orphans(options.out, manifest, elsewhere)
         if removed:
-            console.log(f"removed {removed:,} files that an interrupted or earlier run had left behind")
+            console.log(
+                f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind"
+            )
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
         if elsewhere:  # a job's results that were not used by now are not needed any more

@@ -140,6 +140,6 @@ def test_compaction_in_a_bucket_keeps_the_digest(grown, digests, capsys):
     for path, _ in storage.list_files(grown[0]):
         storage.write_bytes(copy + path.removeprefix(grown[0]), storage.read_bytes(path))
     assert fma.main(["compact", copy, "--remove-old"]) == 0
-    assert "2 generations are now 1" in capsys.readouterr().out
+    assert "before: 2 generations; now: 1" in capsys.readouterr().out
     assert digest_of(copy) == digests["medium"]
     assert fma.main(["verify", copy]) == 0

@@ -146,7 +146,7 @@ def test_the_memory_of_a_folder_names_what_changed(tmp_path):
     before = read_done(str(tmp_path))["train"]
     assert describe_change(before, {"dataset": "1", "settings": ["--seed", "0"]}) == ""
     assert describe_change(before, {"dataset": "2", "settings": ["--seed", "0"]}) == "dataset changed"
-    assert describe_change(None, {}) == "not done yet"
+    assert describe_change(None, {}) == "first time"
     assert json.loads((tmp_path / "run.json").read_text())["format_version"] == 1
 
 

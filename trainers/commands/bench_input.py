@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from trainers.training.throughput import describe_bottleneck, measure, take_sample
 from transforms.runtime import console
+from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import SPLITS
 
 
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         records=args.records,
     )
-    found = measure(sample, args.seconds, args.model, args.weights)
+    with capture_native_stderr():  # TensorFlow's notes at its start
+        found = measure(sample, args.seconds, args.model, args.weights)
     if args.json:
         facts = {"dataset": args.dataset, "kind": sample.kind, "split": args.split, "batch_size": args.batch_size}
         console.say_json(facts | {"records": sample.records} | asdict(found))

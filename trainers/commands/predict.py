@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
-from trainers.serving.answers import Answer, check_picture, draw_timeline
+from trainers.serving.answers import MOST_SONGS, Answer, check_picture, draw_timeline
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk
 from trainers.serving.scorers import open_scorer
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma predict --help`."""
     songs = find_songs(args.files)
     if args.timeline:
-        check_picture(args.timeline, len(songs))
+        check_picture(args.timeline)
     scorer = open_scorer(args.run, args.model, args.device)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
@@ -109,5 +109,6 @@ def _draw(path: str, predicted: Sequence[Predicted]) -> None:
     if not answers:
         console.log(f"{path} is not drawn: no song has an answer")
         return
-    draw_timeline(path, answers)
-    console.log(f"timeline: {path}")
+    draw_timeline(path, answers[:MOST_SONGS])
+    drawn = f" (the first {MOST_SONGS} of {len(answers):,} songs)" if len(answers) > MOST_SONGS else ""
+    console.log(f"timeline: {path}{drawn}")

@@ -11,6 +11,7 @@ import numpy as np
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.figures import load_pyplot
 from transforms.runtime.text import printable
 
 UNSURE = "unsure"
@@ -81,14 +82,12 @@ class Answer:
         return edges, np.concatenate([self.windows, self.windows[-1:]])
 
 
-def check_picture(path: str, songs: int) -> None:
+def check_picture(path: str) -> None:
     """Check, before any song is decoded, that the timeline can be drawn.
 
     Raises:
-      UsageError: there are too many songs, or the picture cannot be written to that path.
+      UsageError: the picture cannot be written to that path.
     """
-    if songs > MOST_SONGS:
-        raise UsageError(f"--timeline draws at most {MOST_SONGS} songs, and these are {songs:,}")
     folder = os.path.dirname(path) or "."
     if not storage.is_local(path):
         raise UsageError(f"--timeline {path}: give a path on this machine")
@@ -103,15 +102,11 @@ def check_picture(path: str, songs: int) -> None:
 def draw_timeline(path: str, answers: Sequence[tuple[str, Answer]]) -> None:
     """Write a PNG, whatever the path's ending, with a row for each song: probabilities by window, stacked to 1.
 
-    There is at least one (name, answer), and every answer has windows.
+    There is at least one (name, answer), and every answer has windows; no more than `MOST_SONGS` fit a picture.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = load_pyplot()
     labels = answers[0][1].labels
-    colours = pyplot.get_cmap("tab20" if len(labels) > 10 else "tab10").colors  # type: ignore[attr-defined]
+    colours = pyplot.get_cmap("tab20" if len(labels) > 10 else "tab10").colors
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that the font lacks are drawn as boxes
         figure, axes = pyplot.subplots(

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
             manifest = compact(args.dataset, manifest)
         if args.remove_old:
             remove_orphans(args.dataset, manifest, elsewhere)
-    console.say(f"{before:,} generations are now {len(manifest.generations):,}, in {len(manifest.files()):,} files")
+    generations, files = console.counted(before, "generation"), console.counted(len(manifest.files()), "file")
+    console.say(f"before: {generations}; now: {len(manifest.generations):,}, in {files}")
     console.say(f"digest {manifest.digest}")
     return 0

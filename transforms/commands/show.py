@@ -57,10 +57,10 @@ def summarize(manifest: Manifest) -> None:
         if not tracks:
             console.say(f"note: there are no {split} tracks")
     if totals["silent"]:
-        console.say(f"note: {totals['silent']:,} tracks are digital silence")
+        console.say(f"note: digital silence: {console.counted(totals['silent'], 'track')}")
     if totals["zeroed"]:
         console.say(
-            f"note: {totals['zeroed']:,} tracks have stretches of exact zeros inside, as lost frames leave them "
-            "(zeroed_share in their lines below tracks/)"
+            f"note: stretches of exact zeros inside, as lost frames leave them: "
+            f"{console.counted(totals['zeroed'], 'track')} (zeroed_share in their lines below tracks/)"
         )
     console.say(f"digest {manifest.digest}")

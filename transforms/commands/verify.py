@@ -32,7 +32,10 @@ def run(args: argparse.Namespace) -> int:
         if undetectable_leaks(manifest):
             console.say("near-duplicate recordings were not looked for: this takes mel records")
         records = ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items())
-        console.say(f"{totals['tracks']:,} tracks, {records} records in {len(manifest.files()):,} files")
+        tracks, files = console.counted(totals["tracks"], "track"), console.counted(len(manifest.files()), "file")
+        console.say(f"{tracks}, {records} records in {files}")
         console.say(f"digest {verdict.digest}")
-        console.say(f"{len(verdict.problems)} problems" if verdict.problems else "the dataset is sound")
+        leaks = f"; {console.counted(len(verdict.leaks), 'leak')} between splits, see above" if verdict.leaks else ""
+        problems = console.counted(len(verdict.problems), "problem")
+        console.say(problems if verdict.problems else f"the dataset is sound{leaks}")
     return 1 if verdict.problems else 0

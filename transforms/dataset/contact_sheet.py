@@ -9,6 +9,7 @@ from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
 from transforms.records import decode_payload, deserialize
 from transforms.runtime import console
+from transforms.runtime.figures import load_pyplot
 from transforms.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ COLUMNS = 6
 
 def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
     """Write a PNG of some tracks' first windows, a row for each genre; FmaError where there are no mel records."""
-    from matplotlib import pyplot
-
     images = sample_mels(dataset, manifest, COLUMNS)
     if not images:
         raise FmaError(f"{dataset} has no mel records to show (it holds {', '.join(manifest.config.features)})")
+    pyplot = load_pyplot()
     size = (1.6 * COLUMNS + 1.2, 1.6 * len(images) + 0.5)
     figure, axes = pyplot.subplots(len(images), COLUMNS, figsize=size, squeeze=False, layout="constrained")
     for row, (genre, found) in zip(axes, images.items(), strict=True):

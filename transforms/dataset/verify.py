@@ -36,7 +36,7 @@ def verify(dataset: str, manifest: Manifest) -> Verdict:
         for file, (found, value) in zip(files, map_files(check, files), strict=True):
             problems += found
             digests[file.path] = value
-            progress.advance(file.bytes, f"{len(problems)} problems" if problems else "")
+            progress.advance(file.bytes, console.counted(len(problems), "problem") if problems else "")
     total = add_digests(*(digests[shard.path] for kind in manifest.config.features for shard in manifest.shards(kind)))
     read = hashlib.sha256(f"{manifest.config.digest} {total:064x}".encode()).hexdigest()
     if problems:

@@ -57,6 +57,11 @@ def human_seconds(seconds: float) -> str:
     return f"{whole} s"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 track` or `8,000 tracks`, for a noun in the singular."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def say(line: str = "") -> None:
     """Write one line of a result to standard output."""
     _write(sys.stdout, line)

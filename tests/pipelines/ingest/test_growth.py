@@ -56,10 +56,10 @@ def test_a_changed_file_is_reported_and_kept_until_it_is_to_be_updated(music, ca
     soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
     before = digest_of(music / "out")
     assert ingest(music) == 0
-    assert "1 tracks changed and are kept as they were (--update reads them again): 0" in capsys.readouterr().out
+    assert "1 track changed, kept as before (--update reads them again): 0" in capsys.readouterr().out
     assert digest_of(music / "out") == before
     assert ingest(music, "out", "--update") == 0
-    assert "1 tracks changed and were read again: 0" in capsys.readouterr().out
+    assert "1 track changed, read again: 0" in capsys.readouterr().out
     assert digest_of(music / "out") == fresh_digest(music) != before
     assert is_sound(music / "out")
 
@@ -87,9 +87,9 @@ def test_a_vanished_track_is_reported_and_kept_until_it_is_to_be_taken_out(music
     lines = (music / "tracks.csv").read_text().splitlines()
     (music / "tracks.csv").write_text("\n".join(line for line in lines if not line.startswith("3,")) + "\n")
     assert ingest(music) == 0
-    assert "1 tracks are not in the metadata and are kept (--update takes them out): 3" in capsys.readouterr().out
+    assert "1 track not in the metadata, kept (--update takes them out): 3" in capsys.readouterr().out
     assert ingest(music, "out", "--update") == 0
-    assert "1 tracks are not in the metadata and were taken out: 3" in capsys.readouterr().out
+    assert "1 track not in the metadata, taken out: 3" in capsys.readouterr().out
     assert manifests.load(str(music / "out")).totals["tracks"] == 11
     assert digest_of(music / "out") == fresh_digest(music)
     assert is_sound(music / "out")

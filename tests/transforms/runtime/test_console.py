@@ -13,6 +13,7 @@ import pytest
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import (
     annotate_os_errors,
+    counted,
     format_table,
     human_bytes,
     human_seconds,
@@ -260,3 +261,7 @@ def test_the_helpers_and_the_command_are_light_to_import():
     modules = "transforms.runtime.console, transforms.catalog.download"
     code = f"import sys, {modules}; print({{'rich', 'requests', 'numpy'}} & {{*sys.modules}})"
     assert python(code, stdout=subprocess.PIPE).communicate() == ("set()\n", "")
+
+
+def test_one_of_a_kind_is_named_in_the_singular():
+    assert [counted(count, "track") for count in (0, 1, 8000)] == ["0 tracks", "1 track", "8,000 tracks"]
