@@ -11,13 +11,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from trainers.classical.table import Table, check_finite
 from transforms import storage
-from transforms.catalog.metadata import read_catalog
+from transforms.catalog.lines import limit_lines
+from transforms.catalog.metadata import check_genre, read_catalog
+from transforms.catalog.zips import open_member
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.tracks import Track
@@ -128,11 +130,11 @@ def _open_table(path: str, member: str) -> Iterator[tuple[BinaryIO, str]]:
             if path.endswith(".zip"):
                 with zipfile.ZipFile(file) as archive:
                     name = _find_member(archive, path, given or member)
-                    with archive.open(name) as inside:
-                        yield io.BufferedReader(cast(Any, inside), 1 << 20), f"{path}!{name}"
+                    with open_member(archive, archive.getinfo(name)) as inside:
+                        yield limit_lines(inside, f"{path}!{name}"), f"{path}!{name}"
                 return
             ending = next((ending for ending in DECOMPRESSORS if path.endswith(ending)), None)
-            yield (DECOMPRESSORS[ending](file) if ending else file), path
+            yield limit_lines(DECOMPRESSORS[ending](file) if ending else file, path), path
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{path}: no such file (name the csv, or the zip that holds it)") from None
     except storage.NotAFileError as error:
@@ -176,8 +178,12 @@ def _read_flat_metadata(path: str) -> dict[int, Track] | None:
         try:
             if not {"track_id", "genre_top"} <= set(rows.fieldnames or ()):
                 return None
-            tracks = (Track(int(row["track_id"]), row["genre_top"], "") for row in rows if row["genre_top"])
-            return {track.track_id: track for track in tracks}
+            tracks = {}
+            for row in rows:
+                if genre := row["genre_top"]:
+                    check_genre(genre, f"{name} line {rows.line_num}")
+                    tracks[int(row["track_id"])] = Track(int(row["track_id"]), genre, "")
+            return tracks
         except (ValueError, csv.Error) as error:
             raise UsageError(f"{name}: {error}") from error
 

@@ -19,6 +19,7 @@ from transforms.audio.mel import AMIN, mel_filters
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 from transforms.runtime.stderr import capture_native_stderr
+from transforms.runtime.text import printable
 
 WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
 WINDOWS = 16  # in a batch: memory does not grow with the waveform beyond them
@@ -47,7 +48,7 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
     with tempfile.TemporaryDirectory() as folder:
         labels = os.path.join(folder, LABELS)
         with open(labels, "w", encoding="utf-8") as file:
-            file.write("".join(f"{genre}\n" for genre in scorer.labels))
+            file.write("".join(f"{printable(genre)}\n" for genre in scorer.labels))  # a line each, whatever its name
         module = WaveformModel(scorer, labels)
         network = scorer.network.in_float32()
         full = network is scorer.network

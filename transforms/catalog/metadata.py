@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from transforms import storage
-from transforms.catalog.zips import LARGEST_MEMBER, DamagedZipError, find_member, translate_zip_errors
+from transforms.catalog.lines import LONGEST_LINE, limit_lines
+from transforms.catalog.zips import LARGEST_MEMBER, DamagedZipError, find_member, open_member, translate_zip_errors
 from transforms.errors import UsageError
+from transforms.runtime.text import is_control
 from transforms.tracks import SPLITS, Track, artist_key
 
 FMA_COLUMNS = {
@@ -32,8 +34,9 @@ OPTIONAL_COLUMNS = ("album/id",)
 PLAIN_COLUMNS = ("path", "genre", "artist", "split", "album", "album_id", "title", "license", "duration")
 NEEDED = ("track_id", "path", "genre")
 
-# FMA's longest biographies pass the csv module's limit of 128 KiB; an unclosed quote still meets this one.
-LONGEST_CELL = 16 << 20
+LONGEST_NAME = 200  # characters of a genre
+LONGEST_PATH = 4096  # characters, as Linux has it
+LONGEST_SONG = 7 * 86_400.0  # seconds
 
 Row = tuple[str, dict[str, str]]
 
@@ -64,7 +67,7 @@ def read_rows(file: BinaryIO, name: str, need_split: bool) -> tuple[str, Iterato
       UsageError: no header or columns missing; while reading also a row with more or fewer cells than the header, an
         unclosed quote, or text that is not UTF-8.
     """
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(LONGEST_LINE)  # of a cell, which may have several lines: an unclosed quote meets it
     reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
     with _text_errors(name, reader):
         header = [cell.strip() for cell in next(reader, [])]
@@ -176,6 +179,19 @@ def artist_split(artist: str, track_id: int) -> str:
     return "test" if tenth == 9 else "validation" if tenth == 8 else "training"
 
 
+def check_genre(name: str, where: str) -> None:
+    """Refuse a name that no table, page or list of labels can show; `where` is its row in messages.
+
+    Raises:
+      UsageError: it is longer than `LONGEST_NAME` or has control characters.
+    """
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"{where}: genre {_brief(name)} has {len(name):,} characters; shorten it to {LONGEST_NAME}")
+    control = next(filter(is_control, name), None)
+    if control is not None:
+        raise UsageError(f"{where}: genre {name!r} has the control character {control!r}; remove it")
+
+
 def _collect(
     rows: Iterator[Row], subset: str | None, split_by: str
 ) -> tuple[list[Track], dict[str, int], frozenset[int]]:
@@ -184,7 +200,7 @@ def _collect(
     seen: set[int] = set()
     for where, row in rows:
         if not re.fullmatch("[0-9]{1,18}", row["track_id"]):  # 18 digits fit the int64 of a record
-            raise UsageError(f"{where}: track_id {row['track_id']!r} is not a whole number")
+            raise UsageError(f"{where}: track_id {_brief(row['track_id'])} is not a whole number")
         track_id = int(row["track_id"])
         if track_id in seen:
             raise UsageError(f"{where}: track_id {track_id} is in the file twice")
@@ -199,13 +215,14 @@ def _collect(
 
 
 def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str, where: str) -> Track:
+    check_genre(row["genre"], where)
     artist = row.get("artist", "")
     split = artist_split(artist, track_id) if split_by == "artist" else SPLIT_NAMES.get(row["split"].lower())
     if split is None:
-        raise UsageError(f"{where}: split {row['split']!r} is none of {', '.join(SPLIT_NAMES)}")
+        raise UsageError(f"{where}: split {_brief(row['split'])} is none of {', '.join(SPLIT_NAMES)}")
     path = "" if subset else row["path"]
-    if not subset and (not path or "\0" in path):
-        raise UsageError(f"{where}: path {path!r} is not a file's path")
+    if not subset and (not path or "\0" in path or len(path) > LONGEST_PATH):
+        raise UsageError(f"{where}: path {_brief(path)} is not a file's path")
     return Track(
         track_id=track_id,
         genre=row["genre"],
@@ -223,7 +240,7 @@ def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str
 
 def _in_subset(cell: str, subset: str, where: str) -> bool:
     if cell and cell not in SUBSETS:
-        raise UsageError(f"{where}: set/subset {cell!r} is none of {', '.join(SUBSETS)}")
+        raise UsageError(f"{where}: set/subset {_brief(cell)} is none of {', '.join(SUBSETS)}")
     return SUBSETS.index(cell or "full") <= SUBSETS.index(subset)
 
 
@@ -232,10 +249,16 @@ def _duration(cell: str, clips: bool, where: str) -> float | None:
     try:
         seconds = float(cell or "nan")
     except ValueError:
-        raise UsageError(f"{where}: duration {cell!r} is not a number of seconds") from None
+        raise UsageError(f"{where}: duration {_brief(cell)} is not a number of seconds") from None
     if not (math.isfinite(seconds) and seconds > 0):
         return None
+    if seconds > LONGEST_SONG:
+        raise UsageError(f"{where}: duration {_brief(cell)} is more than a week; it is given in seconds")
     return min(seconds, CLIP_SECONDS) if clips else seconds
+
+
+def _brief(cell: str) -> str:
+    return repr(cell) if len(cell) <= LONGEST_NAME else f"{cell[:40]!r}..."
 
 
 @contextmanager
@@ -250,14 +273,16 @@ def _open_table(metadata: str) -> Iterator[tuple[BinaryIO, str]]:
     with storage.open_read(metadata) as file:
         if not (metadata.endswith(".zip") or zipfile.is_zipfile(file)):
             file.seek(0)
-            yield file, metadata
+            yield limit_lines(file, metadata), metadata
             return
-        with zipfile.ZipFile(file) as archive, archive.open(_table_member(archive, metadata)) as member:
-            # The csv module asks for 8 KiB at a time; a zip member answers large reads faster.
-            yield io.BufferedReader(cast(Any, member), 1 << 20), f"{metadata}!{member.name}"
+        with zipfile.ZipFile(file) as archive:
+            info = _table_member(archive, metadata)
+            name = f"{metadata}!{info.filename}"
+            with open_member(archive, info) as member:
+                yield limit_lines(member, name), name
 
 
-def _table_member(archive: zipfile.ZipFile, metadata: str) -> str:
+def _table_member(archive: zipfile.ZipFile, metadata: str) -> zipfile.ZipInfo:
     names = [name for name in archive.namelist() if name.rpartition("/")[2] == "tracks.csv"]
     if not names:
         raise UsageError(f"{metadata}: no tracks.csv inside; give FMA's fma_metadata.zip")
@@ -267,7 +292,7 @@ def _table_member(archive: zipfile.ZipFile, metadata: str) -> str:
         raise UsageError(f"{metadata}: {name} is encrypted; give FMA's fma_metadata.zip as published")
     if info.file_size > LARGEST_MEMBER:
         raise UsageError(f"{metadata}: {name} unpacks to {info.file_size:,} bytes; FMA's has 0.3 GB")
-    return name
+    return info
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import errno
 import functools
+import io
 import lzma
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from transforms import storage
 
@@ -18,6 +19,8 @@ LARGEST_MEMBER = 2 << 30
 LARGEST_EXTRA = 1 << 10
 """Bytes that may stand between a member's name and its data, dates and the like: a few dozen in most zips."""
 
+PACKED_AT_ONCE = 4 << 10  # bytes of bz2 or LZMA that are unpacked at once: up to 80 MB, for the densest bz2
+UNPACKED_AT_ONCE = 1 << 20  # bytes that are asked of a member at once: the csv module's 8 KiB would be slower
 MOST_AT_ONCE = 64 << 20  # bytes of a member that are fetched in one request
 
 
@@ -87,6 +90,32 @@ def prepare_reading(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     header = 30 + len(info.filename.encode()) + LARGEST_EXTRA
     if archive.fp:
         storage.expect(cast(BinaryIO, archive.fp), info.header_offset, header + min(info.compress_size, MOST_AT_ONCE))
+
+
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    """Open a member to be read from its beginning on, in little memory whatever it unpacks to."""
+    member = archive.open(info)
+    bounded = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return io.BufferedReader(cast(Any, member if bounded else _InSteps(member)), UNPACKED_AT_ONCE)
+
+
+class _InSteps(io.RawIOBase):
+    """A member of bz2 or LZMA: asked for n bytes, zipfile unpacks all that n packed bytes hold."""
+
+    def __init__(self, member: IO[bytes]):
+        self._member = member
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._member.read(min(len(buffer), PACKED_AT_ONCE))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._member.close()
+        super().close()
 
 
 def open_cached(path: str) -> zipfile.ZipFile:

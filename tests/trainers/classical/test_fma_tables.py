@@ -166,6 +166,8 @@ def test_a_gzipped_table_is_read(metadata):
         (lambda text: text.replace("track_id", "id", 1), "begins with track_id"),
         (lambda text: text[: text.rindex("e")] + "x\n", "features.csv"),
         (lambda text: text + text.rstrip("\n").rsplit("\n", 3)[1] + "\n", "twice"),
+        (lambda text: "feature," * 1_000_000, "line 1: longer than 4 MiB"),
+        (lambda text: text + "1" * 9_000_000, "line 45: longer than 4 MiB"),
     ],
 )
 def test_a_table_of_another_form_is_refused_in_one_line(metadata, broken, message):
@@ -173,6 +175,15 @@ def test_a_table_of_another_form_is_refused_in_one_line(metadata, broken, messag
     path.write_text(broken(path.read_text()))
     with pytest.raises(UsageError, match=message):
         read_fma_table(str(path), None, "full")
+
+
+def test_a_genre_of_the_flat_form_that_cannot_be_shown_is_refused_with_its_line(tmp_path):
+    path = flat_files(tmp_path)
+    metadata = tmp_path / "fma_tracks_genres.csv.xz"
+    text = lzma.decompress(metadata.read_bytes()).decode()
+    metadata.write_bytes(lzma.compress(text.replace("Rock", "Ro\x1bck", 1).encode()))
+    with pytest.raises(UsageError, match=r"line 3: genre 'Ro.*ck' has the control character"):
+        read_fma_table(path)
 
 
 def test_a_row_with_missing_values_is_refused_by_track(metadata):

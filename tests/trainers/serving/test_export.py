@@ -93,6 +93,14 @@ def test_a_long_waveform_is_predicted_in_parts(exported, run_of):
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-3)
 
 
+def test_the_labels_have_a_line_each_whatever_the_genres_are_called(music, tmp_path):
+    run = write_run(tmp_path / "run", "waveform_cnn", music.dataset, tmp_path, ["Folk", "Rock\nPop\x1b[31m"])
+    assert fma.main(["export", str(run), "--out", str(tmp_path / "out"), "--no-tflite"]) == 0
+    assert (tmp_path / "out" / "assets" / "labels.txt").read_text() == "Folk\nRock\\nPop\\x1b[31m\n"
+    found = signature(tmp_path / "out")(waveform=tf.constant(tone(2)))
+    assert found["labels"].tolist() == [b"Folk", b"Rock\nPop\x1b[31m"]
+
+
 def test_the_labels_are_inside(exported):
     found = signature(exported("mel_cnn"))(waveform=tf.constant(tone(2)))
     assert found["labels"].tolist() == [b"Folk", b"Rock"]

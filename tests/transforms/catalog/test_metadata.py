@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -6,6 +8,8 @@ import pytest
 
 from transforms.catalog.metadata import artist_split, read_catalog
 from transforms.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 FMA = """\
 ,album,artist,set,set,track,track,track,track
@@ -123,7 +127,14 @@ def test_a_plain_csv_is_taken_whole_with_any_subset(tmp_path):
         ("2,a.mp3,Rock,,", "line 3: split ''"),
         ("2,,Rock,test,", "line 3: path ''"),
         ("2,a\0.mp3,Rock,test,", "line 3: path"),
+        (f"2,{'a' * 5000}.mp3,Rock,test,", r"line 3: path 'a+'\.\.\. is not"),
         ("2,a.mp3,Rock,test,3:20", "line 3: duration '3:20' is not a number of seconds"),
+        ("2,a.mp3,Rock,test,1e308", "line 3: duration '1e308' is more than a week"),
+        (f"2,a.mp3,{'R' * 201},test,", r"line 3: genre 'R+'\.\.\. has 201 characters; shorten it to 200"),
+        ("2,a.mp3,Ro\x1b[31mck,test,", r"line 3: genre 'Ro\\x1b\[31mck' has the control character '\\x1b'"),
+        ('2,a.mp3,"Rock\nPop",test,', "line 3: genre 'Rock.*control character"),
+        ("2,a.mp3,Rock\u202e,test,", "line 3: genre 'Rock.*control character"),
+        (f"2,a.mp3,Rock,{'t' * 100_000},", r"line 3: split 't+'\.\.\. is none of"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, message):
@@ -131,6 +142,13 @@ def test_a_bad_row_is_named(tmp_path, row, message):
     with pytest.raises(UsageError, match=message) as caught:
         read_catalog(path, None)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_titles_and_artists_may_have_any_characters(tmp_path):
+    text = f'track_id,path,genre,split,artist,title\n1,a.mp3,Rock,test,Bj\u202eörk\x1b[0m,"{"T" * 5000}\nx"\n'
+    (track,) = read_catalog(plain(tmp_path, text), None).tracks
+    assert (track.artist, track.title) == ("Bj\u202eörk\x1b[0m", "T" * 5000 + "\nx")
 
 
 def test_durations_that_are_not_positive_numbers_count_as_undeclared(tmp_path):
@@ -209,6 +227,37 @@ def test_zips_that_are_damaged_or_hold_no_tracks_are_one_clear_line(tmp_path, fm
     (fma / "tracks.csv").unlink()
     with pytest.raises(UsageError, match=r"no tracks\.csv inside"):
         read_catalog(zip_of(fma, zipfile.ZIP_DEFLATED), "small")
+
+
+@pytest.mark.parametrize(
+    ("cell", "compression", "message"),
+    [
+        ("a", None, "line 3: longer than 4 MiB: this is not a table"),
+        ("a", zipfile.ZIP_DEFLATED, "line 3: longer than 4 MiB: this is not a table"),
+        ("a", zipfile.ZIP_BZIP2, "line 3: longer than 4 MiB: this is not a table"),
+        ("a\n", None, "not a well-formed csv (field larger than"),
+    ],
+)
+def test_a_line_or_a_cell_without_an_end_is_refused_in_little_memory(tmp_path, cell, compression, message):
+    path = tmp_path / "music.csv"
+    path.write_text('track_id,path,genre,split\n1,a.mp3,Rock,test\n2,"' + cell * 80_000_000)
+    if compression is not None:
+        with zipfile.ZipFile(tmp_path / "music.zip", "w", compression, compresslevel=1) as archive:
+            archive.write(path, "tracks.csv")
+        path = tmp_path / "music.zip"
+    code = (
+        "import resource, sys\n"
+        "from transforms.catalog.metadata import read_catalog\n"
+        "from transforms.errors import UsageError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: read_catalog(sys.argv[1], None)\n"
+        "except UsageError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT)
+    said, kibibytes = ran.stdout.splitlines()
+    assert message in said
+    assert int(kibibytes) < 64 << 10
 
 
 @pytest.mark.parametrize(
