@@ -1,212 +1,230 @@
-"""The kill drill: ingest, kill -9 something at a random moment, look, ingest again; the dataset must never be damaged.
+"""The kill drill: every command that writes, struck at its worst moments by a signal, and run again at once.
 
-    python -m tests.faults.drill --moments 20 --seed 1
-    python -m tests.faults.drill --audio DIR --metadata DIR --moments 20     # FMA's own form: small, then medium
+    python -m tests.faults.drill --seed 1                    # all moments
+    python -m tests.faults.drill --scene compact --scene run # those of some commands
+    python -m tests.faults.drill --audio DIR --metadata DIR --moments 20   # FMA's own form: small, then medium
 
-prints one line for each moment and exits with 1 if a promise was broken.
+After each strike a dataset has to be sound; 5 s later no process of the command may be left; the same command, run
+again at once, has to end in what an undisturbed run ends in, and leave neither temporary files nor a lock behind.
+Prints one line for each moment and exits with 1 if a promise was broken.
 """
 
 import argparse
+import fcntl
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.runners.local import descendants
+from tests.faults.processes import Command
+from tests.faults.scenes import Moment, Scene, dataset_result, make_scenes, problems_of, succeed
 from transforms.dataset import manifest as manifests
-from transforms.dataset.verify import verify
 
-FMA = [sys.executable, "-m", "fma"]
-DONE = "nothing (it was done)"
+GONE_WITHIN = 5.0  # seconds after a strike
+ENDS_WITHIN = 15.0  # seconds after one of its processes was killed
+LONGEST = 600.0  # seconds for anything
 DRAWS = 5
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What is grown: the command that makes the old dataset, and the one that is disturbed."""
-
-    old: list[str]
-    new: list[str]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One kill: its seed, when, what was hit, and what the dataset was afterwards.
+@dataclass
+class Outcome:
+    """What became of one moment.
 
     Attributes:
-      state: `old`, `new`, `between` (old, and the batches of the run that were committed) or `broken`.
-      recovered: whether the same command, run again, came to the end digest of an undisturbed run.
+      victim: what was struck, "" where the command was done before.
+      seconds: from its start to the strike.
+      ended: seconds from the strike to its end.
+      state: of the dataset right after it.
+      broken: the promises that did not hold.
     """
 
+    scene: str
+    moment: Moment
     seed: int
-    seconds: float
-    victim: str
-    state: str
-    recovered: bool
+    victim: str = ""
+    seconds: float = 0.0
+    ended: float = 0.0
+    state: str = ""
+    broken: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        end = "same end digest" if self.recovered else "ANOTHER END DIGEST"
-        return f"seed {self.seed:>5}  at {self.seconds:5.2f} s  {self.victim:<28} dataset {self.state:<7} then {end}"
-
-    @property
-    def held(self) -> bool:
-        return self.state != "broken" and self.recovered
+        what = f"{self.moment.signal:<4} {self.victim:<22} at {self.seconds:5.2f} s, ended in {self.ended:4.1f} s"
+        verdict = "BROKEN: " + "; ".join(self.broken) if self.broken else "held"
+        return f"{self.scene:<20} seed {self.seed:>5}  {what}  {self.state:<9} {verdict}"
 
 
-def run(command: list[str], out: Path) -> None:
-    """Run an ingest to its end; CalledProcessError where it fails."""
-    subprocess.run([*FMA, "ingest", *command, "--out", str(out)], check=True, capture_output=True)
-
-
-def state_of(out: Path, old: manifests.Manifest, new: manifests.Manifest) -> str:
-    """`old`, `new`, `between` or `broken`: a dataset is only ever what was committed, and every commit is sound."""
-    manifest = manifests.load(str(out))
-    if verify(str(out), manifest).problems:
-        return "broken"
-    if manifest.digest == new.digest:
-        return "new"
-    if manifest.digest == old.digest:
-        return "old"
-    grown = manifest.generations[: len(old.generations)] == old.generations
-    return "between" if grown and manifest.labels == new.labels else "broken"
-
-
-def drill(scene: Scene, work: Path, seeds: list[int], report: Callable[[str], None]) -> list[Moment]:
-    """Kills at one moment for each seed; the moments are spread over the whole length of an undisturbed run."""
-    run(scene.old, work / "old")
-    shutil.copytree(work / "old", work / "whole")
-    started = time.monotonic()
-    run(scene.new, work / "whole")
-    length = time.monotonic() - started
-    old, new = (manifests.load(str(work / name)) for name in ("old", "whole"))
-    assert state_of(work / "whole", old, new) == "new"
-    assert old.digest != new.digest
-    assert new.labels[: len(old.labels)] == old.labels
-    for name, manifest in (("old", old), ("new", new)):
-        report(f"{name}: {manifest.totals['tracks']} tracks, labels {', '.join(manifest.labels)}")
-    moments = []
-    for seed in seeds:
-        moment = one_moment(scene, work, seed, length, (old, new))
-        report(str(moment))
-        moments.append(moment)
-    return moments
-
-
-def one_moment(
-    scene: Scene, work: Path, seed: int, length: float, ends: tuple[manifests.Manifest, manifests.Manifest]
-) -> Moment:
-    """Kills once, looks at the dataset, and runs the same command again.
-
-    A run that is done before its moment (a busy machine makes one longer and the next one shorter) is drawn again.
-    """
+def disturb(scene: Scene, moment: Moment, seed: int, folder: Path, expected: str) -> Outcome:
+    """Strike the scene's command once, run it again, and look at all that was promised."""
+    outcome = Outcome(scene.name, moment, seed)
     chance = random.Random(seed)
-    out = work / f"moment-{seed}"
-    for _ in range(DRAWS):
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(work / "old", out)
-        seconds, started = chance.uniform(0, length), time.monotonic()
-        victim = kill_at(seconds, chance, [*FMA, "ingest", *scene.new, "--out", str(out)])
-        if victim != DONE:
+    work, temporary = folder / "work", folder / "tmp"
+    for draw in range(DRAWS):
+        shutil.rmtree(folder, ignore_errors=True)
+        work.mkdir(parents=True)
+        scene.prepare(work)
+        words = [word.format(w=work) for word in scene.words]
+        command = Command(words, temporary, scene.program)
+        if strike(command, chance, work, draw, outcome):
             break
-        length = time.monotonic() - started
-    state = state_of(out, *ends)
-    run(scene.new, out)
-    recovered = state_of(out, *ends) == "new" and not leftovers(out)
-    if recovered and state != "broken":
-        shutil.rmtree(out)
-    return Moment(seed, seconds, victim, state, recovered)
+        command.kill_all()
+    struck = time.monotonic()
+    if moment.victim == "child":
+        if not command.ended_within(ENDS_WITHIN):
+            outcome.broken.append(f"did not end within {ENDS_WITHIN:.0f} s: {command.family()}")
+            command.kill_all()
+    elif not command.ended_within(GONE_WITHIN):
+        outcome.broken.append(f"did not end within {GONE_WITHIN:.0f} s")
+    outcome.ended = time.monotonic() - struck
+    check_output(command, outcome)
+    if scene.dataset:
+        outcome.state = state_of(work / "dataset")
+        outcome.broken += [outcome.state] if outcome.state.startswith("broken") else []
+    again = Command(words, temporary, scene.program)
+    time.sleep(max(0.0, struck + GONE_WITHIN - time.monotonic()))
+    left = command.family()
+    outcome.broken += [f"{len(left)} processes live on: {'; '.join(line[-80:] for line in left.values())}"] * bool(left)
+    check_rerun(scene, again, work, expected, outcome)
+    command.kill_all()
+    again.kill_all()
+    return outcome
 
 
-def leftovers(out: Path) -> list[Path]:
-    """Files that no manifest lists, once a run has ended well."""
-    listed = {out / file.path for file in manifests.load(str(out)).files()}
-    found = [path for path in out.rglob("*") if path.is_file() and path.name not in ("dataset.json", ".lock")]
-    return [path for path in found if path not in listed]
-
-
-def kill_at(seconds: float, chance: random.Random, command: list[str]) -> str:
-    """Start a command in a process group of its own and kill the launcher or one below it; return which."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+def strike(command: Command, chance: random.Random, work: Path, draw: int, outcome: Outcome) -> bool:
+    """Wait for the moment and send the signal; return whether the command was still running."""
+    started, moment = time.monotonic(), outcome.moment
+    before = set(work.glob(moment.after)) if moment.after else set()
+    if moment.after and not command.wait_until(lambda: bool(set(work.glob(moment.after)) - before), LONGEST):
+        return False
+    time.sleep(chance.uniform(0, moment.within) / 2**draw)
+    if moment.victim == "child" and not command.wait_until(lambda: len(command.family()) > 1, LONGEST):
+        return False
+    below = sorted(set(command.family()) - {command.process.pid})
+    if command.process.poll() is not None:
+        return False
+    outcome.seconds = time.monotonic() - started
+    number = signal.Signals[f"SIG{moment.signal}"]
+    if moment.victim == "group":
+        os.killpg(command.process.pid, number)
+        outcome.victim = f"its group of {1 + len(below)}"
+        return True
+    victim = chance.choice(below) if moment.victim == "child" and below else command.process.pid
     try:
-        process.wait(seconds)
-        return DONE
-    except subprocess.TimeoutExpired:
-        pass
-    family = [process.pid, *descendants(process.pid)]
-    victim = process.pid if chance.random() < 0.5 else chance.choice(family)
-    name = "launcher" if victim == process.pid else f"process {family.index(victim)} of {len(family) - 1} below"
-    try:
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, number)
     except ProcessLookupError:
-        name += " (had ended)"
-    try:
-        # A worker's death either fails the job, or the job recovers; a hang would break the promise.
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        name += " (hung: killed)"
-    wait_for_orphans(family)
-    return name
+        return False
+    outcome.victim = f"1 of {len(below)} below" if victim in below else f"command of {len(below)} more"
+    return True
 
 
-def wait_for_orphans(family: list[int]) -> None:
-    """Workers whose launcher is gone end by themselves; what does not is killed after a while."""
-    deadline = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{pid}") for pid in family) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for pid in family:
+def check_output(command: Command, outcome: Outcome) -> None:
+    """A command that could still say something says it in one line."""
+    stderr, code = command.stderr, command.process.returncode
+    if "Traceback (most recent call last)" in stderr:
+        outcome.broken.append(f"traceback: {command.last_line}")
+    elif code and code > 0 and "fma: " not in command.last_line:
+        outcome.broken.append(f"exit code {code} without a line: {command.last_line}")
+
+
+def state_of(dataset: Path) -> str:
+    """Return `none`, `sound` or `broken: ...`."""
+    if not manifests.is_dataset(str(dataset)):
+        return "none"
+    problems = problems_of(dataset)
+    return f"broken: {problems[0]}" if problems else "sound"
+
+
+def check_rerun(scene: Scene, again: Command, work: Path, expected: str, outcome: Outcome) -> None:
+    """The same command ends as if nothing had happened; what the first one had left is gone."""
+    again.ended_within(LONGEST)
+    if again.process.returncode:
+        outcome.broken.append(f"the rerun failed: {again.last_line}")
+        return
+    found = scene.result(work)
+    if found != expected:
+        outcome.broken.append(f"another result: {difference(expected, found)}")
+    files = [path for path in again.temporary.rglob("*") if path.is_file()]
+    folders = [path for path in again.temporary.iterdir() if not path.name.startswith("fma-uploads-")]
+    if files or folders:
+        outcome.broken.append(f"temporary files stay: {', '.join(path.name for path in folders)}")
+    outcome.broken += [f"{lock} is held" for lock in work.rglob(".lock") if is_held(lock)]
+
+
+def difference(expected: str, found: str) -> str:
+    """Return the first place where two texts differ."""
+    at = next((i for i, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other), len(expected))
+    return f"{expected[max(0, at - 40) : at + 60]!r} became {found[max(0, at - 40) : at + 60]!r}"
+
+
+def is_held(lock: Path) -> bool:
+    """Return whether a process holds a lock."""
+    with lock.open("rb") as file:
         try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def drill(
+    scene: Scene, folder: Path, seed: int, report: Callable[[str], None], only: Sequence[int] = ()
+) -> list[Outcome]:
+    """Disturb a scene at each of its moments, or only at those of some numbers."""
+    whole = folder / f"{scene.name}-whole"
+    whole.mkdir(parents=True)
+    scene.prepare(whole)
+    succeed(whole, *scene.words, program=scene.program)
+    expected = scene.result(whole)
+    outcomes = []
+    for number, moment in enumerate(scene.moments):
+        if only and number not in only:
             continue
+        outcome = disturb(scene, moment, 100 * seed + number, folder / f"{scene.name}-{number}", expected)
+        report(str(outcome))
+        outcomes.append(outcome)
+        if not outcome.broken:
+            shutil.rmtree(folder / f"{scene.name}-{number}")
+    return outcomes
 
 
-def make_scene(folder: Path, tracks: int = 16) -> Scene:
-    """Two plain csvs over the same files: the first half, then all."""
-    from tests.pipelines.ingest.test_ingest import SMALL, make_music
-
-    make_music(folder, tracks, name="all.csv")
-    lines = (folder / "all.csv").read_text().splitlines()
-    (folder / "some.csv").write_text("\n".join(lines[: tracks // 2]) + "\n")
-    common = ["--audio", str(folder), *SMALL]
+def fma_scene(audio: str, metadata: str, moments: int) -> Scene:
+    """FMA's small, then medium, on real audio."""
+    common = ["ingest", "--audio", audio, "--metadata", metadata, "--features", "mel,stats", "--max-failures", "20"]
+    common += ["--out", "{w}/dataset", "--workers", "2"]
+    times = [Moment("dataset/.lock", 30, victim=("command", "child")[i % 2]) for i in range(moments)]
+    small = [*common, "--subset", "small"]
     return Scene(
-        [*common, "--metadata", str(folder / "some.csv"), "--workers", "1"],
-        [*common, "--metadata", str(folder / "all.csv"), "--workers", "2", "--commit-every", str(tracks // 4)],
+        "small to medium",
+        lambda work: succeed(work, *small),
+        [*common, "--subset", "medium"],
+        dataset_result,
+        times,
+        dataset=True,
     )
-
-
-def fma_scene(audio: str, metadata: str) -> Scene:
-    """FMA's small, then medium."""
-    common = ["--audio", audio, "--metadata", metadata, "--features", "mel,stats", "--max-failures", "20"]
-    return Scene([*common, "--subset", "small"], [*common, "--subset", "medium", "--workers", "2"])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scene", action="append", help="only this one; may be repeated")
     parser.add_argument("--audio", help="FMA's audio instead of made-up music")
     parser.add_argument("--metadata", help="FMA's metadata")
+    parser.add_argument("--moments", type=int, default=20, help="with --audio")
     args = parser.parse_args()
+    outcomes = []
     with tempfile.TemporaryDirectory(prefix="fma-drill-") as folder:
-        work = Path(folder)
-        if args.audio:
-            scene = fma_scene(args.audio, args.metadata)
-        else:
-            (work / "music").mkdir()
-            scene = make_scene(work / "music")
-        seeds = [args.seed * 1000 + i for i in range(args.moments)]
-        moments = drill(scene, work, seeds, lambda line: print(line, flush=True))
-    held = sum(moment.held for moment in moments)
-    print(f"{held} of {len(moments)} moments held")
-    return 0 if held == len(moments) else 1
+        scenes = [fma_scene(args.audio, args.metadata, args.moments)] if args.audio else make_scenes(Path(folder))
+        for scene in scenes:
+            if not args.scene or scene.name in args.scene:
+                outcomes += drill(scene, Path(folder), args.seed, lambda line: print(line, flush=True))
+    held = sum(not outcome.broken for outcome in outcomes)
+    print(f"{held} of {len(outcomes)} moments held")
+    return 0 if held == len(outcomes) else 1
 
 
 if __name__ == "__main__":

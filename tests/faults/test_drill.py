@@ -1,15 +1,18 @@
-"""A few moments of the kill drill; `make faults` runs twenty and more."""
+"""A few moments of the kill drill; `make faults` runs all of them."""
 
 import sys
 
 import pytest
 
-from tests.faults.drill import drill, make_scene
+from tests.faults.drill import drill
+from tests.faults.scenes import make_scenes
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes to kill through /proc")
-def test_a_run_killed_at_any_moment_leaves_a_sound_dataset_and_the_next_run_carries_on(tmp_path):
-    (tmp_path / "music").mkdir()
-    lines: list[str] = []
-    moments = drill(make_scene(tmp_path / "music"), tmp_path, [2, 3], lines.append)
-    assert all(moment.held for moment in moments), "\n".join(lines)
+@pytest.mark.parametrize(("name", "moments"), [("ingest", [5])])
+def test_a_command_that_is_killed_leaves_nothing_behind_and_the_next_run_ends_the_same(tmp_path, name, moments):
+    (scene,) = (scene for scene in make_scenes(tmp_path) if scene.name == name)
+    outcomes = drill(scene, tmp_path, 1, print, moments)
+    assert len(outcomes) == len(moments)
+    assert [outcome.broken for outcome in outcomes] == [[]] * len(moments)
