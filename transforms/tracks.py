@@ -1,5 +1,7 @@
 """The track: what metadata knows about one song, where its bytes lie, and what ingestion found out about it."""
 
+import hashlib
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,11 +13,27 @@ def artist_key(artist: str) -> str:
     return " ".join(artist.split()).casefold()
 
 
+def is_number(track_id: str) -> bool:
+    """Return whether a track's id is a number that stands in records as it is: 18 digits fit their int64."""
+    return re.fullmatch("[0-9]{1,18}", track_id) is not None
+
+
+def number_of(track_id: str) -> int:
+    """Return the number that stands in records for a track's id: itself for up to 18 digits, a hash for other text.
+
+    The hash has 62 bits of the text's sha256 below a bit that no number of 18 digits has, and fits an int64.
+    """
+    if is_number(track_id):
+        return int(track_id)
+    digest = hashlib.sha256(f"track_id:{track_id}".encode()).digest()
+    return 1 << 62 | int.from_bytes(digest[:8], "big") >> 2
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
     """One song to ingest."""
 
-    track_id: int  # FMA's id, or the id in a plain csv
+    track_id: int  # FMA's id, or the number of the id in a plain csv (see `number_of`)
     genre: str  # the class name (FMA's `genre_top`)
     split: str  # one of `SPLITS`
     path: str = ""  # a file's path or gs:// address, or a member's name where `archive` is set
@@ -28,6 +46,7 @@ class Track:
     subset: str = ""  # the smallest FMA subset that holds the track, or ""
     duration: float | None = None  # seconds of audio that the file should hold, or None where none are declared
     size: int | None = None  # bytes of the audio file when the run was planned, or None where it was not found
+    id_text: str = ""  # the id as a plain csv has it, or "" where that is a number
     crc32: int | None = None  # of the audio file where it was known then (a zip's directory has it), or None
 
     def to_json(self) -> dict[str, Any]:

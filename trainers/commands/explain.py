@@ -9,6 +9,7 @@ from transforms.dataset.ledger import FailedTrack, FoundTrack, find_track
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError
 from transforms.runtime import console
+from transforms.tracks import number_of
 
 HIDDEN = ("track_id", "reason", "message", "digest")
 """Fields of a ledger line that are shown elsewhere, or mean nothing to a person."""
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "example: fma explain work/dataset 43"
     parser.add_argument("dataset", metavar="DATASET")
-    parser.add_argument("track_id", type=int, metavar="TRACK_ID")
+    parser.add_argument("track_id", metavar="TRACK_ID", help="as the metadata or a report has it")
     parser.add_argument(
         "--runs", nargs="+", metavar="RUN", help="runs, or folders of runs; default: the folder runs beside DATASET"
     )
@@ -32,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 where the dataset does not know the track."""
     manifest = load(args.dataset)
-    found = find_track(args.dataset, manifest, args.track_id)
+    found = find_track(args.dataset, manifest, number_of(args.track_id))
+    if found is None and args.track_id.isdecimal():  # a number from a report, that stands for an id of text
+        found = find_track(args.dataset, manifest, int(args.track_id))
     if found is None:
         # Skipped tracks are counted, not named: the track may be one of these.
         skipped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.totals["skipped"].items() if count)
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise FmaError(f"{args.dataset} knows no track {args.track_id}{may_be}")
     runs = find_runs(args.runs, args.dataset)
     ingested = not isinstance(found.track, FailedTrack)
-    predictions, missing = collect_predictions(runs, found.track.split, args.track_id) if ingested else ([], [])
+    predictions, missing = collect_predictions(runs, found.track.split, found.track.track_id) if ingested else ([], [])
     if args.json:
         values = {
             "ingested": ingested,
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_track(track_id: int, found: FoundTrack) -> None:
+def _print_track(track_id: str, found: FoundTrack) -> None:
     track = found.track
     state = f"failed: {track.reason} ({track.message})" if isinstance(track, FailedTrack) else "ingested"
     console.say(f"track {track_id}, {state}, in generation {found.generation}")

@@ -9,7 +9,7 @@ LONGEST_LINE = 4 << 20
 """Bytes of a line and of a cell: FMA's longest biographies pass the csv module's 128 KiB."""
 
 
-def limit_lines(file: BinaryIO, name: str) -> BinaryIO:
+def limit_lines(file: BinaryIO, name: str) -> io.BufferedReader:
     """Return the file's bytes; a line longer than `LONGEST_LINE` is a UsageError before it fills the memory.
 
     `name` is what to call the file there.

@@ -1,44 +1,26 @@
 """Metadata, FMA's or a plain csv: the tracks that a run ingests, and those that it skips."""
 
-import csv
 import hashlib
-import io
 import math
-import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BufferedReader
 
 from transforms import storage
-from transforms.catalog.lines import LONGEST_LINE, limit_lines
+from transforms.catalog.lines import limit_lines
+from transforms.catalog.tables import LATIN_1, NotUtf8Error, Row, is_damaged_utf8, read_rows
 from transforms.catalog.zips import LARGEST_MEMBER, DamagedZipError, find_member, open_member, translate_zip_errors
 from transforms.errors import UsageError
+from transforms.runtime import console
 from transforms.runtime.text import is_control
-from transforms.tracks import SPLITS, Track, artist_key
-
-FMA_COLUMNS = {
-    "set/split": "split",
-    "set/subset": "subset",
-    "artist/name": "artist",
-    "album/title": "album",
-    "track/genre_top": "genre",
-    "track/duration": "duration",
-    "track/license": "license",
-    "track/title": "title",
-    "album/id": "album_id",
-}
-OPTIONAL_COLUMNS = ("album/id",)
-PLAIN_COLUMNS = ("path", "genre", "artist", "split", "album", "album_id", "title", "license", "duration")
-NEEDED = ("track_id", "path", "genre")
+from transforms.tracks import SPLITS, Track, artist_key, is_number, number_of
 
 LONGEST_NAME = 200  # characters of a genre
 LONGEST_PATH = 4096  # characters, as Linux has it
 LONGEST_SONG = 7 * 86_400.0  # seconds
-
-Row = tuple[str, dict[str, str]]
 
 SUBSETS = ("small", "medium", "large", "full")
 SPLIT_BY = ("official", "artist")
@@ -49,85 +31,6 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
     "valid": "validation",
     "dev": "validation",
 }
-
-
-def read_rows(file: BinaryIO, name: str, need_split: bool) -> tuple[str, Iterator[Row]]:
-    """Read the header at once and the rows lazily.
-
-    Args:
-      file: the csv's bytes, UTF-8 with or without a byte order mark.
-      name: what to call the file in messages.
-      need_split: whether the table has to say which split each track belongs to.
-
-    Returns:
-      The form ("fma": three header rows, "csv": one) and the rows: where each begins ("tracks.csv line 4") and its
-      cells by name, stripped. Names are those of a plain csv: FMA's `track/genre_top` is "genre" here.
-
-    Raises:
-      UsageError: no header or columns missing; while reading also a row with more or fewer cells than the header, an
-        unclosed quote, or text that is not UTF-8.
-    """
-    csv.field_size_limit(LONGEST_LINE)  # of a cell, which may have several lines: an unclosed quote meets it
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-    with _text_errors(name, reader):
-        header = [cell.strip() for cell in next(reader, [])]
-        if not header:
-            raise UsageError(f"{name}: the file is empty")
-        if header[0] == "" and {"set", "track"} <= set(header):
-            return "fma", _rows(reader, name, _fma_columns(reader, header, name, need_split), len(header))
-        return "csv", _rows(reader, name, _plain_columns(header, name, need_split), len(header))
-
-
-def _fma_columns(reader: Iterator[list[str]], groups: list[str], name: str, need_split: bool) -> dict[str, int]:
-    fields, index = next(reader, []), next(reader, [])
-    if len(fields) != len(groups) or not index or index[0].strip() != "track_id":
-        raise UsageError(f"{name}: FMA's tracks.csv has three header rows, the third beginning with track_id")
-    position = {f"{group}/{field.strip()}": at for at, (group, field) in enumerate(zip(groups, fields, strict=True))}
-    optional = OPTIONAL_COLUMNS if need_split else (*OPTIONAL_COLUMNS, "set/split")
-    missing = [key for key in FMA_COLUMNS if key not in position and key not in optional]
-    if missing:
-        raise UsageError(f"{name}: columns missing: {', '.join(missing)}")
-    columns = {plain: position[key] for key, plain in FMA_COLUMNS.items() if key in position}
-    return {"track_id": 0, **columns}
-
-
-def _plain_columns(header: list[str], name: str, need_split: bool) -> dict[str, int]:
-    names = [cell.lower() for cell in header]
-    missing = [key for key in NEEDED if key not in names]
-    if missing:
-        raise UsageError(
-            f"{name}: columns missing: {', '.join(missing)}; a csv of your own music begins with the line "
-            "track_id,path,genre,artist,split (comma-separated; artist and split may be left out)"
-        )
-    repeated = [key for key in ("track_id", *PLAIN_COLUMNS) if names.count(key) > 1]
-    if repeated:
-        raise UsageError(f"{name}: more than one column is called {repeated[0]}")
-    if need_split and "split" not in names:
-        raise UsageError(f"{name}: there is no split column; pass --split artist to split by a hash of the artist")
-    return {key: names.index(key) for key in ("track_id", *PLAIN_COLUMNS) if key in names}
-
-
-def _rows(reader: Any, name: str, columns: dict[str, int], width: int) -> Iterator[Row]:
-    line = reader.line_num + 1
-    with _text_errors(name, reader):
-        for cells in reader:
-            if any(cells):
-                if len(cells) != width:
-                    raise UsageError(
-                        f"{name} line {line}: {len(cells)} cells where the header has {width}; quote cells with commas"
-                    )
-                yield f"{name} line {line}", {key: cells[at].strip() for key, at in columns.items()}
-            line = reader.line_num + 1
-
-
-@contextmanager
-def _text_errors(name: str, reader: Any) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: not UTF-8 text ({error.reason}); save the csv as UTF-8") from None
-    except csv.Error as error:
-        raise UsageError(f"{name} line {reader.line_num}: not a well-formed csv ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -147,7 +50,7 @@ def read_catalog(metadata: str, subset: str | None, split_by: str = "official") 
 
     Args:
       metadata: FMA's fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a plain csv with the columns
-        track_id,path,genre and, if wanted, artist, split, album, album_id, title, license and duration (seconds).
+        path,genre and, if wanted, track_id, artist, split, album, album_id, title, license and duration (seconds).
       subset: one of `SUBSETS`, for FMA's metadata; a plain csv is always taken whole.
       split_by: "official" for the split that the metadata gives, "artist" for `artist_split`.
 
@@ -156,8 +59,20 @@ def read_catalog(metadata: str, subset: str | None, split_by: str = "official") 
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"--split {split_by}: choose one of {', '.join(SPLIT_BY)}")
-    with _read_errors(metadata), translate_zip_errors(), _open_table(metadata) as (file, name):
-        form, rows = read_rows(file, name, need_split=split_by == "official")
+    with _read_errors(metadata), translate_zip_errors():
+        try:
+            return _read_table(metadata, subset, split_by)
+        except NotUtf8Error:
+            with _open_table(metadata) as (file, name):
+                if is_damaged_utf8(file):
+                    raise
+            console.log(f"{name}: not UTF-8 text, so it is read as Latin-1 (Windows-1252)")
+            return _read_table(metadata, subset, split_by, LATIN_1)
+
+
+def _read_table(metadata: str, subset: str | None, split_by: str, encoding: str = "") -> Catalog:
+    with _open_table(metadata) as (file, name):
+        form, rows = read_rows(file, name, split_by == "official", encoding)
         if form == "csv":
             subset = None
         elif subset not in SUBSETS:
@@ -199,11 +114,14 @@ def _collect(
     skipped: Counter[str] = Counter()
     seen: set[int] = set()
     for where, row in rows:
-        if not re.fullmatch("[0-9]{1,18}", row["track_id"]):  # 18 digits fit the int64 of a record
-            raise UsageError(f"{where}: track_id {_brief(row['track_id'])} is not a whole number")
-        track_id = int(row["track_id"])
+        text = row["track_id"]
+        if subset and not is_number(text):
+            raise UsageError(f"{where}: track_id {_brief(text)} is not a whole number")
+        if not text or len(text) > LONGEST_PATH:
+            raise UsageError(f"{where}: track_id {_brief(text)} is no name for a track")
+        track_id = number_of(text)
         if track_id in seen:
-            raise UsageError(f"{where}: track_id {track_id} is in the file twice")
+            raise UsageError(f"{where}: track_id {_brief(text)} is in the file twice")
         seen.add(track_id)
         if subset and not _in_subset(row["subset"], subset, where):
             skipped["not_in_subset"] += 1
@@ -225,6 +143,7 @@ def _track(track_id: int, row: dict[str, str], subset: str | None, split_by: str
         raise UsageError(f"{where}: path {_brief(path)} is not a file's path")
     return Track(
         track_id=track_id,
+        id_text="" if is_number(row["track_id"]) else row["track_id"],
         genre=row["genre"],
         split=split,
         path=path,
@@ -262,7 +181,7 @@ def _brief(cell: str) -> str:
 
 
 @contextmanager
-def _open_table(metadata: str) -> Iterator[tuple[BinaryIO, str]]:
+def _open_table(metadata: str) -> Iterator[tuple[BufferedReader, str]]:
     """Open the csv; yield its bytes and what to call it in messages."""
     if storage.is_dir(metadata):
         places = [storage.join(metadata, "tracks.csv"), storage.join(metadata, "fma_metadata", "tracks.csv")]

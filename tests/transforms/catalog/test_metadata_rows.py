@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from transforms.catalog.metadata import read_rows
+from transforms.catalog.tables import read_rows
 from transforms.errors import UsageError
 
 FMA_HEADER = (
@@ -14,7 +14,7 @@ FMA_HEADER = (
 
 def read(text: str | bytes, need_split: bool = True):
     data = text if isinstance(text, bytes) else text.encode()
-    form, rows = read_rows(io.BytesIO(data), "t.csv", need_split)
+    form, rows = read_rows(io.BufferedReader(io.BytesIO(data)), "t.csv", need_split)
     return form, list(rows)
 
 
@@ -59,10 +59,10 @@ def test_a_plain_csv_takes_its_columns_in_any_order_with_or_without_a_byte_order
     ("text", "message"),
     [
         ("", "t.csv: the file is empty"),
-        ("id,file\n1,a.mp3\n", "columns missing: track_id, path, genre"),
-        ("track_id;path;genre\n1;a.mp3;Rock\n", "columns missing: track_id, path, genre"),
+        ("id,name\n1,a.mp3\n", "columns missing: path, genre"),
+        ("id,file,label,class,split\n", "more than one column may be the genre: label and class; rename all but one"),
         ("track_id,path,genre\n1,a.mp3,Rock\n", "no split column; pass --split artist"),
-        ("track_id,path,genre,split,path\n1,a,Rock,test,b\n", "more than one column is called path"),
+        ("track_id,path,genre,split,path\n1,a,Rock,test,b\n", "more than one column may be the path: path and path"),
         (
             "track_id,path,genre,split\n1,a,Rock,test\n2,b,Rock, Pop,test\n",
             "t.csv line 3: 5 cells where the header has 4",
@@ -70,7 +70,7 @@ def test_a_plain_csv_takes_its_columns_in_any_order_with_or_without_a_byte_order
         ("track_id,path,genre,split\n1,a,Rock\n", "t.csv line 2: 3 cells where the header has 4"),
         ('track_id,path,genre,split\n1,"a,Rock,test\n2,b,Pop,test\n', "not a well-formed csv"),
         ("track_id,path,genre,split\n1,a,Møt,test\n".encode("latin-1"), "not UTF-8 text"),
-        ("track_id,path,genre,split\n".encode("utf-16"), "not UTF-8 text"),
+        ("track_id,path,genre,split\n".encode("utf-16-le"), "columns missing"),
         (
             FMA_HEADER.replace("subset", "sub").replace("genre_top", "top"),
             "columns missing: set/subset, track/genre_top",
@@ -90,3 +90,29 @@ def test_the_split_column_is_needed_only_where_splits_come_from_it():
     assert read(FMA_HEADER.replace("split", "fold"), need_split=False)[0] == "fma"
     with pytest.raises(UsageError, match="columns missing: set/split"):
         read(FMA_HEADER.replace("split", "fold"))
+
+
+@pytest.mark.parametrize(("delimiter", "word"), [(";", "semicolons"), ("\t", "tabs"), (",", "")])
+def test_the_separator_is_found_by_the_columns_that_it_gives(delimiter, word, capsys):
+    cells = ["1", '"a,b;c\td.mp3"', "Rock", "test"]
+    _, rows = read(delimiter.join(["track_id", "path", "genre", "split"]) + "\n" + delimiter.join(cells) + "\n")
+    assert rows[0][1] == {"track_id": "1", "path": "a,b;c\td.mp3", "genre": "Rock", "split": "test"}
+    assert capsys.readouterr().err == (f"t.csv: cells are separated by {word}\n" if word else "")
+    with pytest.raises(UsageError, match=f"line 2: 2 cells where the header has 4; quote cells with {word}"):
+        read(delimiter.join(["track_id", "path", "genre", "split"]) + f"\n1{delimiter}2\n")
+
+
+def test_usual_names_of_columns_are_taken_and_said(capsys):
+    _, rows = read("ID\tFile Name\tLABEL\tArtist-Name\tFold\tMood\n7\ta.mp3\tRock\tAnn\ttrain\tcalm\n")
+    assert rows[0][1] == {"track_id": "7", "path": "a.mp3", "genre": "Rock", "artist": "Ann", "split": "train"}
+    assert "ID is taken for track_id, File Name is taken for path, LABEL is taken for genre" in capsys.readouterr().err
+
+
+def test_a_column_of_the_very_name_goes_before_another_that_might_be_it():
+    _, rows = read("path,label,genre,split\na.mp3,no,Rock,test\n")
+    assert rows[0][1]["genre"] == "Rock"
+
+
+def test_utf_16_with_a_byte_order_mark_is_read():
+    _, rows = read("path,genre,split\nø.mp3,Møt,test\n".encode("utf-16"))
+    assert rows[0][1] == {"track_id": "ø.mp3", "path": "ø.mp3", "genre": "Møt", "split": "test"}
