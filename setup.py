@@ -37,6 +37,7 @@ setup(
         "tensorboard>=2.19,<3",
         "tensorflow>=2.21,<2.22",
         "tensorflow-transform>=1.21,<1.22",
+        "tinytag>=2.0,<3",
     ],
     package_data={"trainers.report": ["page.css"], "trainers.serving": ["page/*"]},
     extras_require={

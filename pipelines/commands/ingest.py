@@ -28,11 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--audio", required=True, help="folder or zip of audio files, FMA's own or yours")
     parser.add_argument(
-        "--metadata", required=True, help="fma_metadata (zip or folder), or a csv: track_id,path,genre[,artist,split]"
+        "--metadata",
+        help="fma_metadata (zip or folder), or a csv: path,genre[,track_id,artist,split]; without it --audio has a "
+        "folder for each genre",
     )
     parser.add_argument("--subset", help="small, medium, large or full; FMA metadata only")
     parser.add_argument("--out", required=True, help="the dataset's folder; an existing dataset grows")
-    parser.add_argument("--split", default="official", choices=("official", "artist"), help="where splits come from")
+    parser.add_argument(
+        "--split", choices=("official", "artist"), help="where splits come from: default official, artist for folders"
+    )
+    parser.add_argument("--join-genres", action="store_true", help="ignore case, spaces, punctuation; not for FMA")
     parser.add_argument("--features", help=f"kinds to write (default {','.join(defaults.features)})")
     count = number(int, 1)
     for name in SETTINGS:
@@ -97,6 +102,7 @@ def read_options(args: argparse.Namespace) -> IngestOptions:
         out=args.out,
         subset=args.subset,
         split=args.split,
+        join_genres=args.join_genres,
         settings=settings,
         update=args.update,
         retry_failed=args.retry_failed,

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="WORK", help="folder for the dataset, the runs and the report")
     parser.add_argument("--audio", required=True, help="as for fma ingest")
-    parser.add_argument("--metadata", required=True, help="as for fma ingest")
+    parser.add_argument("--metadata", help="as for fma ingest")
     parser.add_argument("--subset", help="as for fma ingest")
     parser.add_argument(
         "--models", default=DEFAULT_MODELS, help=f"of fma train, and baselines (default {DEFAULT_MODELS})"
@@ -63,8 +63,9 @@ def _read_workflow(args: argparse.Namespace) -> Workflow:
     if not models or len(set(models)) < len(models):
         raise UsageError(f"--models {args.models}: name each model once")
     dataset = storage.join(args.out, "dataset")
-    words = ["--audio", args.audio, "--metadata", args.metadata, "--out", dataset, *args.beam_options]
-    words += ["--subset", args.subset] if args.subset else []
+    words = ["--audio", args.audio, "--out", dataset, *args.beam_options]
+    for option, value in (("--metadata", args.metadata), ("--subset", args.subset)):
+        words += [option, value] if value else []
     _, ingest_args = fma.parse("ingest", words)
     ingest = read_options(ingest_args)
     options = _read_model_options(args.options, models)

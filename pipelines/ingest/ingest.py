@@ -33,10 +33,12 @@ class IngestOptions:
     """The options of `fma ingest`."""
 
     audio: str  # folder or zip of audio files
-    metadata: str  # fma_metadata, a folder or a zip, or a csv
+    # fma_metadata, a folder or a zip, or a csv; None for a folder or a zip of audio with a folder for each genre
+    metadata: str | None
     out: str  # the dataset's path
     subset: str | None  # FMA's, or None
-    split: str  # where splits come from, `official` or `artist`
+    split: str | None  # where splits come from, `official` or `artist`; None for what fits the metadata
+    join_genres: bool  # whether spellings of a genre that differ in case, spaces or punctuation only are one
     settings: Mapping[str, int | float | list[str]]  # the fields of `DatasetConfig` that were given
     update: bool  # whether changed tracks are read again and vanished ones taken out
     retry_failed: str | None  # the reason whose failed tracks are tried again, "" for any reason, None for none
@@ -125,7 +127,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
       TemplateWrittenError: the options ask for a template.
     """
     _validate_runner(options, ("--audio", options.audio), ("--out", options.out))
-    manifest, catalog = _read_inputs(options)
+    manifest, catalog = _read_inputs(options, report=True)
     _validate_runner(options, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
     with locked(options.out), console.annotate_os_errors(options.out):
         manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
@@ -149,14 +151,22 @@ def _validate_runner(options: IngestOptions, *places: tuple[str, str]) -> None:
         validate_runner_options(options.beam_options, places)
 
 
-def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog"]:
+def _read_inputs(options: IngestOptions, report: bool = False) -> tuple[Manifest, "Catalog"]:
+    from transforms.catalog.folders import read_folders
     from transforms.catalog.locate import locate
     from transforms.catalog.metadata import read_catalog
 
     manifest = open_or_create(options.out, choose_config(options))
-    catalog = read_catalog(options.metadata, options.subset, options.split)
+    if options.metadata is not None:
+        catalog = read_catalog(options.metadata, options.subset, options.split or "official")
+    elif options.subset or options.split == "official":
+        raise UsageError("--subset and --split official need --metadata")
+    else:
+        catalog = read_folders(options.audio)
     if not catalog.tracks:
         raise UsageError(f"{options.metadata} names no track to ingest: {format_counts(catalog.skipped)}")
+    if catalog.form == "csv":  # FMA's genres are a list of its own
+        catalog = _check_genres(options, manifest, catalog, report)
     catalog = replace(catalog, tracks=locate(catalog.tracks, options.audio, catalog.form))
     # FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over.
     subset, subsets = catalog.subset, {generation.subset for generation in manifest.generations} - {""}
@@ -164,6 +174,20 @@ def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog"]:
         have = "whole songs" if "full" in subsets else "clips of 30 s"
         raise UsageError(f"{options.out} holds {have}; give another --out for --subset {subset}")
     return manifest, catalog
+
+
+def _check_genres(options: IngestOptions, manifest: Manifest, catalog: "Catalog", report: bool) -> "Catalog":
+    """Join spellings of a genre where that is wanted; report them, and genres that are too small for a split."""
+    from transforms.catalog import genres
+
+    spellings = genres.find_spellings(track.genre for track in catalog.tracks)
+    if report and spellings:
+        genres.report_spellings(spellings, options.join_genres)
+    if options.join_genres:
+        catalog = replace(catalog, tracks=genres.join_genres(catalog.tracks, spellings, manifest.labels))
+    if report:
+        genres.report_small_genres(catalog.tracks)
+    return catalog
 
 
 def choose_config(options: IngestOptions) -> DatasetConfig:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from transforms import storage
+from transforms.catalog.folders import ENDINGS, files_below, is_audio
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console
 
@@ -19,12 +20,6 @@ STANDARD_INPUT = "-"
 
 MOST_BYTES = 4 << 30  # a stream without an end must not fill the disk
 OF_PROCESS = ("/dev/", "/proc/")  # paths below these, such as /dev/stdin, may be another file for another process
-
-ENDINGS = (
-    *("mp3", "wav", "flac", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),
-    *("m4a", "m4b", "mp4", "aac", "wma", "ape", "wv", "mpc", "mp2", "3gp", "amr"),
-)
-"""Files of a folder that are tried. libsndfile cannot read some of these: they get a reason and are not ignored."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,8 @@ def find_songs(paths: Sequence[str]) -> list[Song]:
 def _expand(path: str) -> list[str]:
     if path == STANDARD_INPUT or not storage.is_dir(path):
         return [path]
-    files = list(_files_below(path))
-    audio = [file for file in files if file.rpartition(".")[2].lower() in ENDINGS]
+    files = list(files_below(path))
+    audio = [file for file in files if is_audio(file)]
     if not audio:
         raise UsageError(f"{path} has no audio files below it (looked for .{', .'.join(ENDINGS)})")
     if len(audio) < len(files):
@@ -59,24 +54,6 @@ def _expand(path: str) -> list[str]:
             f"{path}: left out what is not audio by its name, {len(files) - len(audio):,} of {len(files):,} files"
         )
     return audio
-
-
-def _files_below(path: str) -> Iterator[str]:
-    """List as `storage.list_files` does, but skip a folder without permission, with a note."""
-    if not storage.is_local(path):
-        yield from (file for file, _ in storage.list_files(path))
-        return
-    try:
-        with os.scandir(path.removeprefix("file://")) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except PermissionError:
-        console.log(f"note: {path} is left out: no permission to look into it")
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files_below(entry.path)
-        elif entry.is_file():
-            yield entry.path
 
 
 @contextmanager

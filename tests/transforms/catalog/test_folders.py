@@ -1,0 +1,73 @@
+"""A folder of genres in the place of metadata."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from transforms.catalog.folders import read_folders
+from transforms.catalog.locate import locate
+from transforms.catalog.metadata import artist_split
+from transforms.errors import UsageError
+from transforms.tracks import number_of
+
+
+def write_song(path: Path, **tags: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(path, "w", 8000, 1) as file:
+        for name, value in tags.items():
+            setattr(file, name, value)
+        file.write(np.zeros(80))
+
+
+@pytest.fixture
+def music(tmp_path) -> Path:
+    folder = tmp_path / "music"
+    write_song(folder / "rock" / "a.flac", artist=" Ann  B", title="One", album="Al")
+    write_song(folder / "rock" / "live" / "b.wav")
+    write_song(folder / "Hip-Hop" / "c.ogg", artist="Cy")
+    write_song(folder / "loose.wav")
+    (folder / "rock" / "cover.jpg").write_bytes(b"picture")
+    (folder / "rock" / "broken.mp3").write_bytes(b"no audio")
+    return folder
+
+
+def test_the_first_folder_is_the_genre_the_path_the_id_and_the_tags_are_the_artist_and_title(music):
+    catalog = read_folders(str(music))
+    assert (catalog.form, catalog.subset, catalog.skipped) == ("csv", "", {"no_genre": 1})
+    found = {track.id_text: track for track in catalog.tracks}
+    assert {path: track.genre for path, track in found.items()} == {
+        "rock/a.flac": "rock",
+        "rock/broken.mp3": "rock",
+        "rock/live/b.wav": "rock",
+        "Hip-Hop/c.ogg": "Hip-Hop",
+    }
+    one = found["rock/a.flac"]
+    assert (one.artist, one.title, one.album) == ("Ann B", "One", "Al")
+    assert one.track_id == number_of("rock/a.flac")
+    assert one.split == artist_split("Ann B", 0)
+    assert found["rock/live/b.wav"].artist == ""
+    assert all(track.size for track in locate(catalog.tracks, str(music), catalog.form))
+
+
+def test_a_zip_of_such_a_folder_has_the_same_genres(music, tmp_path):
+    path = tmp_path / "music.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in music.rglob("*.*"):
+            archive.write(file, file.relative_to(music.parent))
+    catalog = read_folders(str(path))
+    assert sorted(track.genre for track in catalog.tracks) == ["Hip-Hop", "rock", "rock", "rock"]
+    assert catalog.skipped == {"no_genre": 1}
+    assert all(track.size for track in locate(catalog.tracks, str(path), catalog.form))
+
+
+@pytest.mark.parametrize("made", ["", "empty", "file.txt"])
+def test_a_place_without_folders_of_audio_is_one_line(tmp_path, made):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("no zip")
+    with pytest.raises(UsageError) as caught:
+        read_folders(str(tmp_path / (made or "missing")))
+    assert "\n" not in str(caught.value)
+    assert made in str(caught.value)

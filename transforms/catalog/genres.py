@@ -1,0 +1,65 @@
+"""Genres as people write them: spellings of one name, and genres with too little music for a split."""
+
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from transforms.runtime import console
+from transforms.tracks import SPLITS, Track, artist_key
+
+Spellings = list[Counter[str]]
+
+
+def spelling_key(genre: str) -> str:
+    """Return a key that is equal for names that differ only in case, spaces, punctuation or Unicode form."""
+    key = "".join(filter(str.isalnum, unicodedata.normalize("NFKC", genre).casefold()))
+    return key or genre
+
+
+def find_spellings(genres: Iterable[str]) -> Spellings:
+    """Return for each genre that is spelt in several ways how many tracks have which spelling, most first."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for genre in genres:
+        found[spelling_key(genre)][genre] += 1
+    return [spellings for _, spellings in sorted(found.items()) if len(spellings) > 1]
+
+
+def join_genres(tracks: Sequence[Track], spellings: Spellings, labels: Sequence[str]) -> list[Track]:
+    """Return the tracks with one spelling for each genre: one that the dataset's labels have, else the commonest."""
+    chosen: dict[str, str] = {}
+    for counts in spellings:
+        best = min(counts, key=lambda name: (name not in labels, -counts[name], name))
+        chosen |= dict.fromkeys(counts, best)
+    return [replace(track, genre=chosen.get(track.genre, track.genre)) for track in tracks]
+
+
+def report_spellings(spellings: Spellings, joined: bool) -> None:
+    """Show the genres that are spelt in several ways, on standard error."""
+    rows = [
+        (spelling, count, best)
+        for counts in spellings
+        for best in [min(counts, key=lambda name: (-counts[name], name))]
+        for spelling, count in counts.most_common()
+    ]
+    title = "genres that differ in case, spaces or punctuation only"
+    console.table(title, ("genre", "tracks", "the same as"), rows, stream=sys.stderr)
+    console.log("they are joined" if joined else "they stay different genres; --join-genres joins them")
+
+
+def report_small_genres(tracks: Iterable[Track]) -> None:
+    """Show the genres without tracks in one of the splits, on standard error."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    artists: defaultdict[str, set[str]] = defaultdict(set)
+    for track in tracks:
+        counts[track.genre][track.split] += 1
+        artists[track.genre].add(artist_key(track.artist) or str(track.track_id))
+    rows = [
+        (genre, counts[genre].total(), len(artists[genre]), *(counts[genre][split] for split in SPLITS))
+        for genre in sorted(counts)
+        if any(not counts[genre][split] for split in SPLITS)
+    ]
+    if rows:
+        title = "genres without tracks in a split: they cannot be learnt or scored there; more artists would help"
+        console.table(title, ("genre", "tracks", "artists", *SPLITS), rows, stream=sys.stderr)
