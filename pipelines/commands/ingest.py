@@ -26,18 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example: fma ingest --audio fma_small.zip --metadata fma_metadata.zip --subset small --out data/small"
     )
-    parser.add_argument("--audio", required=True, help="folder or zip of audio files, FMA's own or yours")
-    parser.add_argument(
-        "--metadata",
-        help="fma_metadata (zip or folder), or a csv: path,genre[,track_id,artist,split]; without it --audio has a "
-        "folder for each genre",
-    )
-    parser.add_argument("--subset", help="small, medium, large or full; FMA metadata only")
-    parser.add_argument("--out", required=True, help="the dataset's folder; an existing dataset grows")
-    parser.add_argument(
-        "--split", choices=("official", "artist"), help="where splits come from: default official, artist for folders"
-    )
-    parser.add_argument("--join-genres", action="store_true", help="ignore case, spaces, punctuation; not for FMA")
+    _add_inputs(parser)
     parser.add_argument("--features", help=f"kinds to write (default {','.join(defaults.features)})")
     count = number(int, 1)
     for name in SETTINGS:
@@ -68,6 +57,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--price", type=number(float, 0), metavar="X", help="of a core-hour, for --estimate")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--audio", required=True, help="folder or zip of audio files, FMA's own or yours")
+    parser.add_argument(
+        "--metadata",
+        help="fma_metadata (zip or folder), or a csv: path,genre[,track_id,artist,split]; without it --audio has a "
+        "folder for each genre",
+    )
+    parser.add_argument("--subset", help="small, medium, large or full; FMA metadata only")
+    parser.add_argument("--out", required=True, help="the dataset's folder; an existing dataset grows")
+    parser.add_argument(
+        "--split", choices=("official", "artist"), help="where splits come from: default official, artist for folders"
+    )
+    parser.add_argument("--join-genres", action="store_true", help="ignore case, spaces, punctuation; not for FMA")
 
 
 def run(args: argparse.Namespace) -> int:

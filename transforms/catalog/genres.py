@@ -1,6 +1,5 @@
 """Genres as people write them: spellings of one name, and genres with too little music for a split."""
 
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -44,7 +43,7 @@ def report_spellings(spellings: Spellings, joined: bool) -> None:
         for spelling, count in counts.most_common()
     ]
     title = "genres that differ in case, spaces or punctuation only"
-    console.table(title, ("genre", "tracks", "the same as"), rows, stream=sys.stderr)
+    console.log_table(title, ("genre", "tracks", "the same as"), rows)
     console.log("they are joined" if joined else "they stay different genres; --join-genres joins them")
 
 
@@ -62,4 +61,4 @@ def report_small_genres(tracks: Iterable[Track]) -> None:
     ]
     if rows:
         title = "genres without tracks in a split: they cannot be learnt or scored there; more artists would help"
-        console.table(title, ("genre", "tracks", "artists", *SPLITS), rows, stream=sys.stderr)
+        console.log_table(title, ("genre", "tracks", "artists", *SPLITS), rows)

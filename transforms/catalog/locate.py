@@ -67,7 +67,8 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
         raise UsageError(f"--audio {audio}: no such folder or zip") from None
     if located and all(track.size is None for track in located):
         raise UsageError(
-            f"--audio {audio} holds none of the {len(located):,} tracks: looked for {located[0].locator} and so on; "
+            f"--audio {audio} holds none of the {len(located):,} tracks: looked for {located[0].locator} and so on"
+            f"{_did_you_mean(located[0])}; "
             + ("give FMA's zip or the folder with 000/, 001/, ..." if form == "fma" else "paths in the csv start there")
         )
     return located
@@ -109,12 +110,22 @@ def _track_error(track: Track, error: OSError) -> Exception:
     if isinstance(error, storage.NotAFileError):
         return TrackError("not_a_file", said)
     if storage.is_missing(error):
-        return TrackError("missing_audio", said)
+        return TrackError("missing_audio", said + _did_you_mean(track))
     if isinstance(error, PermissionError):
         return TrackError("unreadable_audio", f"{track.path}: no permission to read it")
     if storage.is_local(track.path) and storage.is_refused(error, track.path):
         return TrackError("unreadable_audio", said)
     return error
+
+
+def _did_you_mean(track: Track) -> str:
+    """Return `; did you mean X?` for a missing file that is there in another case or Unicode form, else ""."""
+    if track.archive:
+        members = open_cached(track.archive).namelist()
+        near = next((name for name in members if storage.name_key(name) == storage.name_key(track.path)), None)
+    else:
+        near = storage.nearest_name(track.path) if storage.is_local(track.path) else None
+    return f"; did you mean {near}?" if near else ""
 
 
 def _read_start(file: BinaryIO, size: int | None) -> bytes:
@@ -237,7 +248,7 @@ def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
     try:
         info = find_member(archive, track.path)
     except KeyError:
-        raise TrackError("missing_audio", f"{track.locator}: no such file in the zip") from None
+        raise TrackError("missing_audio", f"{track.locator}: no such file in the zip{_did_you_mean(track)}") from None
     except DamagedZipError as error:
         raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
     kind = stat.S_IFMT(info.external_attr >> 16)

@@ -274,6 +274,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], str
     Console(file=stream, force_terminal=True).print(drawn)
 
 
+def log_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table to standard error, as a remark."""
+    table(title, columns, rows, sys.stderr)
+
+
 @contextlib.contextmanager
 def annotate_os_errors(path: str) -> Iterator[None]:
     """Add `path` to an OSError that names no file, such as that of a full disk."""

@@ -11,10 +11,17 @@ from typing import BinaryIO
 
 from transforms.errors import UsageError
 from transforms.storage import local
-from transforms.storage.local import NotAFileError, is_missing, is_refused
+from transforms.storage.local import NotAFileError, is_missing, is_refused, name_key, nearest_name
 from transforms.storage.ranged import Slice, read_ahead
 
-__all__ = ["NotAFileError", "Slice", "is_missing", "is_refused"]  # and all that is defined here
+__all__ = [
+    "NotAFileError",
+    "Slice",
+    "is_missing",
+    "is_refused",
+    "name_key",
+    "nearest_name",
+]  # and all that is defined here
 
 
 def _files(path: str) -> ModuleType:

@@ -11,6 +11,7 @@ import socket
 import stat
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -108,6 +109,23 @@ def is_refused(error: OSError, path: str) -> bool:
         return True
     path = _local(path)
     return os.path.exists(path) and (os.stat(path).st_size == 0 or os.path.realpath(path).startswith("/sys/"))
+
+
+def name_key(path: str) -> str:
+    """Return a key that is equal for paths that differ only in case and in Unicode's normal form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def nearest_name(path: str) -> str | None:
+    """Return the path of a file that a missing one's path differs from only as `name_key` allows, or None."""
+    found = "/" if path.startswith("/") else "."
+    for name in filter(None, _local(path).split("/")):
+        near = [name]
+        if not os.path.exists(os.path.join(found, name)):
+            with contextlib.suppress(OSError):
+                near = sorted(other for other in os.listdir(found) if name_key(other) == name_key(name)) or near
+        found = os.path.join(found, near[0])
+    return os.path.normpath(found) if os.path.exists(found) else None
 
 
 def is_missing(error: OSError) -> bool:

@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import re
 import socket
 import stat
 import zipfile
@@ -106,6 +107,19 @@ def test_paths_of_a_plain_csv_are_names_in_a_zip_or_absolute(tmp_path):
     assert (outside.archive, outside.size) == ("", 3)
     assert (open_track(inside).read(), open_track(outside).read()) == (b"a", b"ddd")
     assert reason_of(absent) == "missing_audio"
+
+
+@pytest.mark.parametrize("there", ["Rock/Ümlaut.MP3", "rock/U\u0308mlaut.mp3"])
+def test_a_name_that_differs_in_case_or_unicode_form_is_suggested(tmp_path, there):
+    folder = tmp_path / "audio"
+    write(folder, **{there: b"a"})
+    archive = write_zip(tmp_path / "audio.zip", {there: b"a"})
+    for audio, meant in ((str(folder), folder / there), (archive, there)):
+        with pytest.raises(UsageError, match=re.escape(f"did you mean {meant}?")):
+            locate(tracks_of("rock/ümlaut.mp3"), audio, "csv")
+        found = locate(tracks_of("rock/ümlaut.mp3", there), audio, "csv")
+        with pytest.raises(TrackError, match=re.escape(f"did you mean {meant}?")):
+            open_track(found[0])
 
 
 def test_a_path_that_leads_out_of_the_root_is_refused(tmp_path):
