@@ -14,6 +14,7 @@ REASONS = {
     "too_large": "in a zip, and unpacks to more than 2 GiB",
     "truncated_audio": "decoded much shorter than declared",
     "too_short": "shorter than one window",
+    "too_long": "longer than a limit for songs that are sent, such as that of fma serve",
     "timeout": "not done within the time limit for a track",
     "out_of_memory": "more memory than the limit for a track",
     "decoder_crashed": "the decoder's process died, twice",

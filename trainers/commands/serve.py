@@ -1,16 +1,13 @@
 """`fma serve`: a web page and an HTTP API that predict a song's genre."""
 
 import argparse
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-GRACE_SECONDS = 10  # for songs that are being predicted when the server is asked to end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +21,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATASET", help="shows the most similar training tracks of this dataset")
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="PORT", help="answers /metrics, at --host; --port then does not"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the server is also known by this name, such as that of a proxy before it; repeatable",
+    )
+    parser.add_argument(
+        "--trust-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="X-Forwarded-For of a proxy at this address or network says who the client is; repeatable",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-upload", type=number(int, 1, below=100_000), default=64, metavar="MB", help="of a song; default 64"
+    )
+    limits.add_argument(
+        "--max-minutes", type=number(float, 0, above=True), default=60.0, metavar="MIN", help="of a song; default 60"
     )
     add_limits(limits, seconds=30.0, megabytes=1024)
     limits.add_argument(
@@ -41,35 +58,38 @@ def run(args: argparse.Namespace) -> int:
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise UsageError(f"fma serve needs {error.name}: pip install 'fma-genres[serve]'") from error
-    from trainers.serving.app import ServeOptions, create_app, listen, open_service
+    from trainers.serving.access import LOOPBACK, Access, check_proxies
+    from trainers.serving.app import ServeOptions, create_app, open_service
+    from trainers.serving.connections import listen, make_server
 
+    check_proxies(args.trust_proxy)
     options = ServeOptions(
         run=args.run,
         model=args.model,
         data=args.data,
-        limits=Limits(args.timeout, args.memory),
+        limits=Limits(args.timeout, args.memory, 60 * args.max_minutes),
         most_bytes=args.max_upload << 20,
         decoders=args.concurrency,
         threshold=args.threshold,
         device=args.device,
     )
-    with listen(args.host, args.port) as listener:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listen(args.host, args.port))]
+        if args.metrics_port is not None:
+            listeners.append(stack.enter_context(listen(args.host, args.metrics_port, "--metrics-port")))
+        ports = [listener.getsockname()[1] for listener in listeners]
+        access = Access.of(args.host, args.allow_host, *ports[1:])
         service = open_service(options)
-        with closing(service.engine):
-            host = f"[{args.host}]" if ":" in args.host else args.host
-            address = f"http://{host}:{listener.getsockname()[1]}/"
-            console.say(f"serving {args.run} at {address}  (Ctrl-C ends it; the API is at /docs)")
-            if args.host not in LOOPBACK:
-                console.log("note: anyone who reaches this address may use it; put passwords and encryption before it")
-            config = uvicorn.Config(
-                create_app(service),
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                lifespan="off",
-            )
-            uvicorn.Server(config).run(sockets=[listener])
+        stack.enter_context(closing(service.engine))
+        server = make_server(create_app(service, access), service.decoders, args.trust_proxy)
+        address = f"http://[{args.host}]" if ":" in args.host else f"http://{args.host}"
+        console.say(f"serving {args.run} at {address}:{ports[0]}/  (Ctrl-C ends it; the API is at /docs)")
+        for port in ports[1:]:
+            console.say(f"metrics at {address}:{port}/metrics")
+        if args.host not in LOOPBACK:
+            console.log("note: anyone who reaches this address may use it; put passwords and encryption before it")
+        server.run(sockets=listeners)
     return 0

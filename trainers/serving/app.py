@@ -2,7 +2,6 @@
 
 import base64
 import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,24 +16,16 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from trainers.serving.access import HEALTH, METRICS, Access, Guard
 from trainers.serving.answers import THRESHOLD, Answer
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import Neighbours, open_neighbours
+from trainers.serving.problems import Problem, RefusedError, problem
 from trainers.serving.scorers import open_scorer
-from trainers.serving.uploads import (
-    CONTENT_TYPE,
-    UPLOADS,
-    WAITING,
-    Closing,
-    Counting,
-    Meters,
-    Places,
-    RefusedError,
-    UploadLimits,
-    received,
-)
+from trainers.serving.shares import Shares, Turns, client_address
+from trainers.serving.uploads import CONTENT_TYPE, Closing, Counting, Meters, UploadLimits, received
 from transforms.audio.decoder_process import Limits
-from transforms.errors import FmaError, TrackError, UsageError
+from transforms.errors import TrackError
 from transforms.runtime import cores
 
 PAGE = Path(__file__).parent / "page"
@@ -50,13 +41,17 @@ POLICY = (
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 AUDIO_TYPES = ("application/octet-stream", "audio/mpeg", "audio/wav", "audio/flac", "audio/ogg")
 MOST_NEIGHBOURS = 20
+PLACES = 20  # for each song that is being decoded: it and those that wait for it
+ON_DISK = 32  # for each song that is being decoded: what its file may have, this many times, for all uploads
 REFUSALS = {
     400: "a parameter is wrong",
+    403: "the request comes from a page of another server",
     408: "the song took too long to send",
     413: "the song has too many bytes",
     415: "a form, not a song",
-    422: "the song has no answer: not audio, damaged, too short, too much work",
-    503: "the server has as many songs as it takes at once",
+    421: "the request's Host is not this server",
+    422: "the song has no answer: not audio, damaged, too short, too long, too much work",
+    503: "the server, or the client's share of it, has as many songs as it takes at once",
     507: "the disk is full",
 }
 
@@ -109,13 +104,6 @@ class Prediction(BaseModel):
     spectrogram: Picture | None = Field(None, description="if asked for")
 
 
-class Problem(BaseModel):
-    """Why there is no answer."""
-
-    error: str = Field(description="the reason, one word")
-    message: str = Field(description="what was found")
-
-
 class Health(BaseModel):
     """Whether the server answers."""
 
@@ -136,6 +124,7 @@ class ModelFacts(BaseModel):
     neighbours: int = Field(description="training tracks that are compared with; 0 without --data")
     most_bytes: int = Field(description="of a song's file")
     most_seconds: float = Field(description="that one song may take")
+    longest_seconds: float | None = Field(description="of a song; null: any length")
 
 
 @dataclass(frozen=True)
@@ -161,7 +150,7 @@ class Service:
     run: str  # the model's name for people
     threshold: float  # of verdicts
     limits: UploadLimits  # for an upload
-    song_seconds: float  # that one song may take
+    song_limits: Limits  # for one song
     decoders: int  # songs that are decoded at once
 
 
@@ -187,32 +176,13 @@ def open_service(options: ServeOptions) -> Service:
         run=os.path.basename(os.path.normpath(options.run)),
         threshold=options.threshold,
         limits=UploadLimits(options.most_bytes),
-        song_seconds=options.limits.seconds,
+        song_limits=options.limits,
         decoders=decoders,
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a socket that accepts connections; before the model is loaded, so that a port in use shows at once.
-
-    Raises:
-      UsageError: the address is not one of this machine, or may not be used.
-      FmaError: the port is in use.
-    """
-    if not 0 <= port <= 65535:
-        raise UsageError(f"--port {port}: ports are 0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        if (error.errno or 0) < 0:  # the resolver's own numbers
-            raise UsageError(f"--host {host}: there is no such address") from error
-        reason = os.strerror(error.errno or 0).lower()
-        raise FmaError(f"cannot answer at {host}, port {port}: {reason}; give another --port or --host") from error
-
-
-def create_app(service: Service) -> FastAPI:
-    """Create the application."""
+def create_app(service: Service, access: Access = Access()) -> FastAPI:  # noqa: B008 - frozen
+    """Create the application; its `state.meters` are its counters."""
     app = FastAPI(
         title="fma-genres",
         version="1",
@@ -220,20 +190,23 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere; ours are in page/
         redoc_url=None,
     )
-    meters = Meters()
+    meters = app.state.meters = Meters()
     _add_predict(app, service, meters)
-    _add_facts(app, service, meters)
+    _add_facts(app, service)
+    if access.metrics:
+        _add_metrics(app, meters)
     _add_page(app)
     _add_errors(app)
+    app.add_middleware(Guard, access=access)
     app.add_middleware(Closing)
     app.add_middleware(Counting, meters=meters)
     return app
 
 
 def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
-    uploading = Places(service.decoders * UPLOADS, meters.sent)
-    predicting = Places(service.decoders * (1 + WAITING), meters.inside)
-    # Of its own: songs that wait must not take the threads that the page's files are sent with.
+    disk = Shares(service.decoders * ON_DISK * service.limits.most_bytes)
+    places, turns = Shares(service.decoders * PLACES), Turns(service.decoders)
+    # Of its own: songs must not take the threads that the page's files are sent with.
     threads: list[CapacityLimiter] = []
 
     async def predict(
@@ -245,13 +218,14 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         """Predict a song's genre. The body is the file itself, in any format of libsndfile (mp3, wav, flac, ogg)."""
         if not threads:
             threads.append(CapacityLimiter(service.decoders))
-        start = time.monotonic()
+        start, address = time.monotonic(), client_address(request.client)
         try:
             async with AsyncExitStack() as song:
-                predicting.check()  # a song that would be refused afterwards is not uploaded
-                with uploading.take():
-                    path = await song.enter_async_context(received(request, service.limits))
-                with predicting.take():
+                places.check(address)  # a song that would be refused afterwards is not uploaded
+                with meters.sent.track_inprogress():
+                    path = await song.enter_async_context(received(request, service.limits, disk, address))
+                with places.one(address), meters.inside.track_inprogress():
+                    await song.enter_async_context(turns.take(address))
                     answer = await to_thread.run_sync(
                         service.engine.predict, path, limiter=threads[0], abandon_on_cancel=True
                     )
@@ -294,7 +268,7 @@ def _describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: 
     return found
 
 
-def _add_facts(app: FastAPI, service: Service, meters: Meters) -> None:
+def _add_facts(app: FastAPI, service: Service) -> None:
     scorer = service.engine.scorer
     facts = ModelFacts(
         run=service.run,
@@ -307,7 +281,8 @@ def _add_facts(app: FastAPI, service: Service, meters: Meters) -> None:
         temperature=scorer.calibration.temperature,
         neighbours=len(service.neighbours.tracks) if service.neighbours else 0,
         most_bytes=service.limits.most_bytes,
-        most_seconds=service.song_seconds,
+        most_seconds=service.song_limits.seconds,
+        longest_seconds=service.song_limits.audio_seconds,
     )
 
     @app.get("/model")
@@ -315,13 +290,15 @@ def _add_facts(app: FastAPI, service: Service, meters: Meters) -> None:
         """Return the model that answers, and the server's limits."""
         return facts
 
-    @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz")
+    @app.head(HEALTH, include_in_schema=False)
+    @app.get(HEALTH)
     async def healthz() -> Health:
         """Return ok: the server is up, and the model was loaded before."""
         return Health(status="ok")
 
-    @app.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+
+def _add_metrics(app: FastAPI, meters: Meters) -> None:
+    @app.get(METRICS, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
     async def metrics() -> Response:
         """Return counters for Prometheus."""
         return Response(meters.render(), headers={"Content-Type": CONTENT_TYPE})
@@ -339,9 +316,6 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    def problem(status: int, error: str, message: str, headers: Any = None) -> JSONResponse:
-        return JSONResponse(Problem(error=error, message=message).model_dump(), status, headers)
-
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> JSONResponse:
         return problem(error.status, error.error, error.message, error.headers)

@@ -20,17 +20,15 @@ from prometheus_client import (
 )
 from starlette.requests import ClientDisconnect
 
+from trainers.serving.problems import RefusedError
+from trainers.serving.shares import Shares
 from transforms.runtime import console
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)  # buckets of the time from a song's first byte to its answer
 UPLOAD_SECONDS = 60.0
 PATIENCE, LEAST_RATE = 10.0, 8 << 10
-"""Seconds after which a song has to come at this many bytes a second: a slow sender keeps the others out."""
-
-WAITING = 4  # songs that may wait for each one that is being decoded
-UPLOADS = 32
-"""Songs that may be uploading for each one that is being decoded: they cost disk, but neither core nor thread."""
+"""Seconds after which a song has to come at this many bytes a second: a slow sender holds a connection."""
 
 LINGER_SECONDS = 2.0  # a client reads its answer only if the connection stays open while it sends, but not for ever
 
@@ -50,26 +48,12 @@ class Meters:
         self.music = Counter("fma_music_seconds", "length of the songs with an answer", registry=to)
         self.sent = Gauge("fma_songs_sent", "songs that are uploading", registry=to)
         self.inside = Gauge("fma_songs_inside", "songs that are being predicted or wait for it", registry=to)
+        self.closed = Counter("fma_connections_closed", "connections that a limit ended", ["reason"], registry=to)
         ProcessCollector(registry=to)
 
     def render(self) -> bytes:
         """Return the counters in Prometheus' text format."""
         return generate_latest(self._registry)
-
-
-class RefusedError(Exception):
-    """A song has no answer.
-
-    Args:
-      status: of HTTP.
-      error: the reason, one word.
-      message: what was found.
-      headers: more for the answer.
-    """
-
-    def __init__(self, status: int, error: str, message: str, headers: dict[str, str] | None = None):
-        super().__init__(f"{status} {error}: {message}")
-        self.status, self.error, self.message, self.headers = status, error, message, headers
 
 
 @dataclass(frozen=True)
@@ -82,11 +66,14 @@ class UploadLimits:
 
 
 @asynccontextmanager
-async def received(request: Request, limits: UploadLimits) -> AsyncIterator[str]:
+async def received(request: Request, limits: UploadLimits, disk: Shares, address: str) -> AsyncIterator[str]:
     """Write the request's body to a temporary file, whose path is yielded.
 
+    Args:
+      disk: the bytes that all files may have together; the address of the client takes those of this one.
+
     Raises:
-      RefusedError: it is a form, too large or too slow, or the disk is full.
+      RefusedError: it is a form, too large or too slow, or the disk or the address' share of it is full.
     """
     if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
         message = "send the file itself as the request's body: curl --data-binary @song.mp3"
@@ -96,24 +83,35 @@ async def received(request: Request, limits: UploadLimits) -> AsyncIterator[str]
         raise _too_large(limits)
     with _refuse_on_full_disk():
         file = tempfile.NamedTemporaryFile(prefix="fma-", buffering=0)  # noqa: SIM115 - closed below
-    with file:
-        try:
-            await _copy(request, file, limits)
-        except ClientDisconnect as error:
-            raise RefusedError(400, "disconnected", "the sender went away") from error
-        yield file.name
-
-
-async def _copy(request: Request, file: IO[bytes], limits: UploadLimits) -> None:
     size = 0
+
+    def count(more: int) -> int:
+        nonlocal size
+        if size + more > limits.most_bytes:
+            raise _too_large(limits)
+        disk.take(address, more)
+        size += more
+        return size
+
+    try:
+        with file:
+            try:
+                await _copy(request, file, limits, count)
+            except ClientDisconnect as error:
+                raise RefusedError(400, "disconnected", "the sender went away") from error
+            yield file.name
+    finally:
+        disk.give_back(address, size)
+
+
+async def _copy(request: Request, file: IO[bytes], limits: UploadLimits, count: Callable[[int], int]) -> None:
+    """Write the body to a file; `count` is called with the bytes of each block before, and returns their sum."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     try:
         async with asyncio.timeout(min(limits.seconds, limits.patience)) as clock:
             async for block in request.stream():
-                size += len(block)
-                if size > limits.most_bytes:
-                    raise _too_large(limits)
+                size = count(len(block))
                 with _refuse_on_full_disk():
                     left = memoryview(block)
                     while left:
@@ -138,30 +136,6 @@ def _refuse_on_full_disk() -> Iterator[None]:
 
 def _too_large(limits: UploadLimits) -> RefusedError:
     return RefusedError(413, "too_large", f"a song may have up to {console.human_bytes(limits.most_bytes)}")
-
-
-class Places:
-    """The places for songs in one state, some of which are taken."""
-
-    def __init__(self, most: int, gauge: Gauge):
-        self._most, self._gauge, self._taken = most, gauge, 0
-
-    def check(self) -> None:
-        """Raise a RefusedError where no place is left."""
-        if self._taken >= self._most:
-            message = "too many songs at once: try again in a moment"
-            raise RefusedError(503, "busy", message, {"Retry-After": "1"})
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Take a place while the block runs; see `check`."""
-        self.check()
-        self._taken += 1
-        with self._gauge.track_inprogress():
-            try:
-                yield
-            finally:
-                self._taken -= 1
 
 
 class Counting:

@@ -9,6 +9,7 @@ import soundfile
 import soxr
 
 from transforms.errors import TrackError
+from transforms.runtime.console import human_seconds
 
 SHORTEST_SECONDS = 0.02
 """Shorter stretches of zeros do not count: a frame of mp3 has 24 ms or more, and a zero crossing may hit zero."""
@@ -20,6 +21,7 @@ PIECE = 1 << 16  # samples that are resampled at once: soxr copies its input, wh
 TRUNCATED_BELOW = 0.9  # a track that decodes to less than this share of its declared length counts as truncated
 HIGHEST_RATE = 1_000_000  # Hz. A header with more is damaged: the song would seem to last no time, and be too short
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a file whose header declares none: no file has as many
 SILENCE = 1 / 32768  # a track whose peak stays below this, one step of 16-bit audio, counts as digital silence
 
 
@@ -165,6 +167,16 @@ def check_length(facts: AudioFacts, declared_seconds: float | None) -> None:
     declared = declared_seconds or facts.declared_frames / facts.sample_rate
     if facts.seconds < TRUNCATED_BELOW * declared:
         raise TrackError("truncated_audio", f"{facts.seconds:.1f} s decoded where {declared:.1f} s are declared")
+
+
+def check_longest(facts: AudioFacts, longest: float | None) -> None:
+    """Raise TrackError too_long where the header declares more seconds, or more were decoded; None allows any."""
+    if longest is None:
+        return
+    declared = facts.declared_frames if facts.declared_frames < UNKNOWN_FRAMES else 0
+    seconds = max(declared, facts.frames) / facts.sample_rate
+    if seconds > longest:
+        raise TrackError("too_long", f"{human_seconds(seconds)} or more, and the limit is {human_seconds(longest)}")
 
 
 class _Stream(soundfile.SoundFile):

@@ -24,7 +24,7 @@ def serve() -> None:
     """Extract the records of tracks, until the parent is gone."""
     connection = Connection(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    config = connection.recv()
+    config, longest = connection.recv()
     _limit_memory(int(sys.argv[2]))
     while True:
         try:
@@ -34,13 +34,15 @@ def serve() -> None:
         # The parent kills this process if a track takes too long; this alarm does where the parent is gone.
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            _serve_track(connection, track, label, config)
+            _serve_track(connection, track, label, config, longest)
         except (BrokenPipeError, ConnectionResetError):
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _serve_track(connection: Connection, track: Track, label: int, config: DatasetConfig) -> None:
+def _serve_track(
+    connection: Connection, track: Track, label: int, config: DatasetConfig, longest: float | None
+) -> None:
     def send(*message: Any) -> None:
         connection.send_bytes(pickle.dumps(message, protocol=5))
 
@@ -60,7 +62,7 @@ def _serve_track(connection: Connection, track: Track, label: int, config: Datas
     try:
         with open_track(track) as file:
             crc32 = checksum(file)
-            facts = extract(track, file, label, config, write)
+            facts = extract(track, file, label, config, write, longest=longest)
         send("done", held, facts, crc32)
     except TrackError as error:
         send("failed", error.reason, error.message)

@@ -50,6 +50,7 @@ class Limits:
 
     seconds: float = 600.0  # of wall time
     megabytes: int = 2048  # of memory beyond what the program itself needs
+    audio_seconds: float | None = None  # of the track's length; None: any
 
 
 class TrackProcess:
@@ -145,7 +146,7 @@ class TrackProcess:
         )
         os.close(theirs)
         self._connection = Connection(ours)
-        self._connection.send(self._config)
+        self._connection.send((self._config, self._limits.audio_seconds))
 
     def _death_error(self) -> ProcessDiedError:
         assert self._process is not None

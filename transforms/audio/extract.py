@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
-from transforms.audio.decode import AudioFacts, check_length, read_mono, resample
+from transforms.audio.decode import AudioFacts, check_length, check_longest, read_mono, resample
 from transforms.audio.features import KINDS, Feature, to_pcm16
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
@@ -14,7 +14,9 @@ from transforms.tracks import Track, TrackFacts
 Write = Callable[[str, Record], None]
 
 
-def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write) -> TrackFacts:
+def extract(
+    track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write, *, longest: float | None = None
+) -> TrackFacts:
     """Compute every feature of a track and write each record, in window order for each kind.
 
     Records are written while the track is decoded, so they have to be rolled back where it fails.
@@ -23,6 +25,7 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
       file: the bytes of the track, seekable.
       label: its class id.
       write: called as write(kind, record).
+      longest: seconds of audio that a track may have or declare; None: any.
 
     Raises:
       TrackError: with its reason.
@@ -37,6 +40,7 @@ def extract(track: Track, file: BinaryIO, label: int, config: DatasetConfig, wri
             write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload))
 
     for block in resample(read_mono(file, facts), facts, config.sample_rate, config.resampler):
+        check_longest(facts, longest)
         hashed.update(to_pcm16(block).data)
         samples += len(block)
         for kind, extractor in extractors.items():

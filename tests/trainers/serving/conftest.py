@@ -21,6 +21,8 @@ from transforms.tracks import Track
 KINDS = ("mel_cnn", "tiny_transfer", "waveform_cnn", "yamnet")
 """A network on mel, a transfer model by window, one on fixed crops of the waveform, one that pools over the track."""
 
+LIMITS = Limits(audio_seconds=600.0)
+
 
 @dataclass(frozen=True)
 class Music:
@@ -71,7 +73,7 @@ def engine_of(run_of):
         scorer = open_scorer(str(run_of(model)), device="cpu")
         if not calibrated:
             scorer.calibration = Calibration()
-        engines.append(Engine(scorer, Limits(), 1, **options))
+        engines.append(Engine(scorer, LIMITS, 1, **options))
         return engines[-1]
 
     yield engine
@@ -97,4 +99,4 @@ def predict(run_of, capsys):
 def service(engine_of, music, run_of) -> Service:
     engine = engine_of("mel_cnn", spectrograms=True)
     neighbours = open_neighbours(str(run_of("mel_cnn")), engine.scorer, str(music.dataset))
-    return Service(engine, neighbours, "mel_cnn", 0.5, UploadLimits(4 << 20), 600.0, 1)
+    return Service(engine, neighbours, "mel_cnn", 0.5, UploadLimits(4 << 20), LIMITS, 1)

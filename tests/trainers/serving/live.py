@@ -12,16 +12,15 @@ from typing import Any
 from urllib.parse import urljoin
 
 import requests
-import uvicorn
 
-from trainers.serving.app import listen
+from trainers.serving.connections import listen, make_server
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[int]:
+def listening(app: Any, host: str = "127.0.0.1", **options: Any) -> Iterator[int]:
     """The port on which an application answers while the block runs."""
-    with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    with listen(host, 0) as listener:
+        server = make_server(app, 1, grace=1, **options)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:
@@ -44,9 +43,9 @@ class Client(requests.Session):
         return super().request(method, urljoin(f"http://127.0.0.1:{self.port}/", url), *args, timeout=60, **kwargs)
 
 
-def send(client: Client, path: str, query: str = "") -> requests.Response:
+def send(client: Client, path: str, query: str = "", **headers: str) -> requests.Response:
     """Asks for the genres of a file."""
-    return client.post(f"/predict{query}", Path(path).read_bytes())
+    return client.post(f"/predict{query}", Path(path).read_bytes(), headers=headers)
 
 
 def wait_for(client: Client, line: str) -> None:
@@ -67,10 +66,29 @@ def upload(port: int, headers: str, parts: Iterable[bytes] = ()) -> tuple[int, d
         return read_answer(connection)
 
 
-def begin_upload(port: int, headers: str) -> socket.socket:
+def connect(port: int, begin: bytes = b"", address: str = "127.0.0.1") -> socket.socket:
+    """A connection from an address of this machine, all of 127.0.0.0/8, which begins with these bytes."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(address, 0))
+    connection.sendall(begin)
+    return connection
+
+
+def is_closed(connection: socket.socket, seconds: float = 0) -> bool:
+    """Whether the server closes a connection within some seconds; what it sent before is read."""
+    deadline = time.monotonic() + seconds
+    while select.select([connection], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            if not connection.recv(1 << 16):
+                return True
+        except ConnectionResetError:
+            return True
+    return False
+
+
+def begin_upload(port: int, headers: str, address: str = "127.0.0.1") -> socket.socket:
     """A connection on which a song is on its way."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-    connection.sendall(f"POST /predict HTTP/1.1\r\nHost: here\r\n{headers}\r\n\r\n".encode())
+    connection = connect(port, address=address)
+    connection.sendall(f"POST /predict HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n".encode())
     return connection
 
 

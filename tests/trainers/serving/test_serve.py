@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
-import requests
 import schemathesis
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import GenerationMode
@@ -22,9 +22,10 @@ from schemathesis.checks import CHECKS
 
 import fma
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
-from tests.trainers.serving.live import Client, listening, send, upload
+from tests.trainers.serving.live import Client, begin_upload, connect, is_closed, listening, send, upload, wait_for
 from trainers.serving import app
-from trainers.serving.app import Service, create_app, listen
+from trainers.serving.app import Service, create_app
+from trainers.serving.connections import listen
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scorers import open_scorer
@@ -118,7 +119,7 @@ def test_a_song_of_too_many_bytes_is_refused_before_and_while_it_comes(client):
 def test_ten_hours_end_with_the_time_limit(run_of, tmp_path):
     write_ten_hours(tmp_path / "long.wav")
     engine = Engine(open_scorer(str(run_of("mel_cnn")), device="cpu"), Limits(1.0, 512), 1)
-    service = Service(engine, None, "mel_cnn", 0.5, UploadLimits(2 << 30), 1.0, 1)
+    service = Service(engine, None, "mel_cnn", 0.5, UploadLimits(2 << 30), Limits(), 1)
     try:
         with listening(create_app(service)) as port, Client(port) as client, open(tmp_path / "long.wav", "rb") as file:
             answer = client.post("/predict", file)
@@ -225,10 +226,14 @@ def test_without_the_servers_packages_the_command_says_what_to_install(monkeypat
     assert "pip install 'fma-genres[serve]'" in capsys.readouterr().err
 
 
-def test_the_command_serves_until_it_is_interrupted(run_of, music):
-    command = [sys.executable, "-m", "fma", "serve", str(run_of("baselines")), "--data", str(music.dataset)]
+@contextmanager
+def serving(folder: Path, *options: str, files: int = 1024, grace: int = 10) -> Iterator[tuple[subprocess.Popen, int]]:
+    """`fma serve` in a process of its own that may open so many files, and its port."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+    code = f"{limit}; from trainers.serving import connections; connections.GRACE_SECONDS = {grace}"
+    command = ["serve", str(folder), "--port", "0", "--concurrency", "1", *options]
     with subprocess.Popen(
-        [*command, "--port", "0", "--concurrency", "1"],
+        [sys.executable, "-c", f"{code}; import sys, fma; sys.exit(fma.main({command}))"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -237,12 +242,36 @@ def test_the_command_serves_until_it_is_interrupted(run_of, music):
     ) as process:
         try:
             line = process.stdout.readline()
-            address = re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
-            data = Path(music.tracks[0].path).read_bytes()
-            found = requests.post(f"{address}predict?nearest=1", data, timeout=30).json()
-            assert found["nearest"][0]["track_id"] == music.tracks[0].track_id
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130
-            assert "Traceback" not in process.stderr.read()
+            yield process, int(re.search(r"http://127\.0\.0\.1:(\d+)/", line)[1])
         finally:
             process.kill()
+
+
+def test_the_command_serves_until_it_is_interrupted(run_of, music):
+    with serving(run_of("baselines"), "--data", str(music.dataset)) as (process, port), Client(port) as client:
+        found = send(client, music.tracks[0].path, "?nearest=1").json()
+        assert found["nearest"][0]["track_id"] == music.tracks[0].track_id
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_server_that_may_open_few_files_stands_a_crowd_and_leaves_no_upload_behind(
+    run_of, music, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with serving(run_of("baselines"), files=256, grace=1) as (process, port), Client(port) as client, ExitStack() as on:
+        crowd = [on.enter_context(connect(port, b"GET / HTTP/1.1\r\nHost: local")) for _ in range(300)]
+        assert client.get("/healthz").status_code == 200
+        assert send(client, music.tracks[0].path).status_code == 200
+        assert sum(not is_closed(connection) for connection in crowd) >= 16
+        song = on.enter_context(begin_upload(port, "Content-Length: 1000"))
+        wait_for(client, "fma_songs_sent 1.0")
+        assert list(tmp_path.glob("fma-*"))
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        assert is_closed(song, 5)
+        assert list(tmp_path.iterdir()) == []
+        log = process.stderr.read()
+        assert "Traceback" not in log
+        assert len(log.splitlines()) < 20, log

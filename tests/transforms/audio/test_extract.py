@@ -1,3 +1,5 @@
+import io
+import struct
 import tracemalloc
 
 import numpy as np
@@ -13,11 +15,11 @@ from transforms.records import Record, decode_payload
 from transforms.tracks import Track
 
 
-def extract_all(file, config=None, duration=None, label=1) -> tuple[dict[str, list[Record]], object]:
+def extract_all(file, config=None, duration=None, label=1, longest=None) -> tuple[dict[str, list[Record]], object]:
     config = config or DatasetConfig()
     found: dict[str, list[Record]] = {kind: [] for kind in config.features}
     track = Track(7, "Rock", "training", duration=duration)
-    facts = extract(track, file, label, config, lambda kind, record: found[kind].append(record))
+    facts = extract(track, file, label, config, lambda kind, record: found[kind].append(record), longest=longest)
     return found, facts
 
 
@@ -59,6 +61,27 @@ def test_a_track_shorter_than_a_window_is_too_short():
 def test_a_track_much_shorter_than_declared_is_truncated_even_if_it_has_windows():
     with pytest.raises(TrackError, match="truncated_audio"):
         extract_all(encoded(tone(12), 22_050, "WAV"), duration=30.0)
+
+
+def with_declared_frames(flac: bytes, frames: int) -> io.BytesIO:
+    """A flac whose header declares so many samples, in the last 36 bits of these 8 bytes; 0: it does not say."""
+    (word,) = struct.unpack(">Q", flac[18:26])
+    return io.BytesIO(flac[:18] + struct.pack(">Q", word >> 36 << 36 | frames) + flac[26:])
+
+
+def test_a_track_that_declares_more_than_the_limit_is_not_decoded():
+    song = with_declared_frames(encoded(tone(60), 22_050, "FLAC").getvalue(), 36_000 * 22_050)
+    with pytest.raises(TrackError, match="too_long: 10 h 0 min or more, and the limit is 1 h 0 min"):
+        extract_all(song, longest=3600.0)
+    assert song.tell() < len(song.getvalue())
+
+
+def test_a_track_that_does_not_say_how_long_it_is_ends_with_the_limit():
+    song = with_declared_frames(encoded(tone(60), 22_050, "FLAC").getvalue(), 0)
+    with pytest.raises(TrackError, match="too_long"):
+        extract_all(song, longest=30.0)
+    assert song.tell() < len(song.getvalue())
+    assert extract_all(encoded(tone(30), 22_050, "FLAC"), longest=30.0)[1].seconds == 30
 
 
 def test_a_clip_of_digital_silence_is_ingested_and_flagged():
