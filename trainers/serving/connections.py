@@ -1,5 +1,6 @@
 """The server's connections: uvicorn's, with limits that it does not have."""
 
+import asyncio
 import functools
 import logging
 import os
@@ -241,8 +242,11 @@ class LogLimit(logging.Filter):
         self._kinds: dict[tuple, tuple[float, int]] = {}  # when a kind's time began, and its lines since then
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is logged."""
-        kind = (record.pathname, record.lineno, record.exc_info and record.exc_info[0])
+        """Return whether the line is logged; tasks that are cancelled are part of ending, and uvicorn says how many."""
+        error = record.exc_info[0] if record.exc_info else None
+        if error is asyncio.CancelledError:
+            return False
+        kind = (record.pathname, record.lineno, error)
         now = time.monotonic()
         began, lines = self._kinds.get(kind, (-LOG_SECONDS, 0))
         if now - began < LOG_SECONDS:

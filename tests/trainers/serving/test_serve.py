@@ -25,7 +25,7 @@ from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
 from tests.trainers.serving.live import Client, begin_upload, connect, is_closed, listening, send, upload, wait_for
 from trainers.serving import app
 from trainers.serving.app import Service, create_app
-from trainers.serving.connections import listen
+from trainers.serving.connections import LOG_LINES, listen
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scorers import open_scorer
@@ -265,6 +265,8 @@ def test_a_server_that_may_open_few_files_stands_a_crowd_and_leaves_no_upload_be
         assert client.get("/healthz").status_code == 200
         assert send(client, music.tracks[0].path).status_code == 200
         assert sum(not is_closed(connection) for connection in crowd) >= 16
+        for _ in range(50):
+            assert is_closed(on.enter_context(connect(port, b"no HTTP\r\n\r\n")), 5)
         song = on.enter_context(begin_upload(port, "Content-Length: 1000"))
         wait_for(client, "fma_songs_sent 1.0")
         assert list(tmp_path.glob("fma-*"))
@@ -274,4 +276,5 @@ def test_a_server_that_may_open_few_files_stands_a_crowd_and_leaves_no_upload_be
         assert list(tmp_path.iterdir()) == []
         log = process.stderr.read()
         assert "Traceback" not in log
+        assert log.count("Invalid HTTP request") == LOG_LINES
         assert len(log.splitlines()) < 20, log
