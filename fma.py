@@ -119,6 +119,8 @@ def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argpars
     module = importlib.import_module(module_name(command))
     parser = Parser(prog=f"fma {command}", allow_abbrev=False)
     module.add_arguments(parser)
+    if arguments and not arguments[0].startswith("-"):
+        arguments = [*getattr(module, "FIRST_WORD_IS", []), *arguments]
     arguments = parser.check(arguments)
     if not getattr(module, "TAKES_BEAM_OPTIONS", False):
         return module, parser.parse_args(arguments)

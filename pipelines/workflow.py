@@ -54,7 +54,8 @@ class Workflow:
 
     def __init__(self, folder: str, ingest: IngestOptions, ingest_words: list[str], models: dict[str, list[str]]):
         self.folder, self.models, self.dataset = folder, models, ingest.out
-        self.steps = [INGEST, STATISTICS, *models, REPORT]
+        analysed = [STATISTICS] if set(models) - {BASELINES} else []
+        self.steps = [INGEST, *analysed, *models, REPORT]
         self._ingest, self._ingest_words = ingest, ingest_words
         self._done = read_done(folder)
 

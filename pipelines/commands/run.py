@@ -1,17 +1,21 @@
 """`fma run`: from audio to the report, doing only what has changed since the last time."""
 
 import argparse
+import posixpath
 import shlex
 
 import fma
 from pipelines.commands.ingest import read_options
+from pipelines.ingest.ingest import IngestOptions, plan_ingest
 from pipelines.workflow import BASELINES, REPORT, Ended, Result, Workflow
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
 
 TAKES_BEAM_OPTIONS = True
-DEFAULT_MODELS = "mel_cnn,baselines"
+FIRST_WORD_IS = ["--audio"]  # fma run MUSIC; a second word without an option may be the value of one of Beam's
+FOR_MUCH_MUSIC = ["mel_cnn", BASELINES]
+MUCH = 1000  # tracks; with fewer, the classical models are as good, and take a minute (docs/results.md)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,18 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Ingests, analyses, trains, evaluates and writes one report: ingest -> statistics -> each model -> report. "
         "Run it again after adding music: steps whose inputs have not changed are skipped. All options of fma ingest "
-        "work here, too."
+        "work here, too. A folder may be given without an option: fma run ~/music."
     )
-    parser.epilog = (
-        "example: fma run --audio fma_small.zip --metadata fma_metadata.zip --subset small --out work "
-        "--models mel_cnn,baselines"
+    parser.epilog = "example: fma run ~/music   (a folder for each genre: rock/song.mp3)"
+    parser.add_argument(
+        "--out",
+        metavar="WORK",
+        help="folder for the dataset, the runs and the report; default: the music's name with -fma, in this folder",
     )
-    parser.add_argument("--out", required=True, metavar="WORK", help="folder for the dataset, the runs and the report")
     parser.add_argument("--audio", required=True, help="as for fma ingest")
     parser.add_argument("--metadata", help="as for fma ingest")
     parser.add_argument("--subset", help="as for fma ingest")
     parser.add_argument(
-        "--models", default=DEFAULT_MODELS, help=f"of fma train, and baselines (default {DEFAULT_MODELS})"
+        "--models",
+        help=f"of fma train, and baselines; default: {BASELINES}, with {MUCH:,} tracks or more "
+        f"{','.join(FOR_MUCH_MUSIC)}",
     )
     parser.add_argument(
         "--options",
@@ -50,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             (step, ", ".join(workflow.after(step)), "runs" if needed else "skipped", why)
             for step, (needed, why) in workflow.plan().items()
         ]
-        console.table(f"fma run in {args.out}", ("step", "after", "it", "why"), rows)
+        console.table(f"fma run in {workflow.folder}", ("step", "after", "it", "why"), rows)
         return 0
     ended = workflow.run()
     _print_results(workflow, ended)
@@ -59,20 +66,34 @@ def run(args: argparse.Namespace) -> int:
 
 def _read_workflow(args: argparse.Namespace) -> Workflow:
     """Parse every step's command line before the first one runs."""
-    models = [name.strip() for name in args.models.split(",") if name.strip()]
-    if not models or len(set(models)) < len(models):
-        raise UsageError(f"--models {args.models}: name each model once")
-    dataset = storage.join(args.out, "dataset")
+    out = args.out or f"{posixpath.basename(args.audio.rstrip('/')).removesuffix('.zip')}-fma"
+    dataset = storage.join(out, "dataset")
     words = ["--audio", args.audio, "--out", dataset, *args.beam_options]
     for option, value in (("--metadata", args.metadata), ("--subset", args.subset)):
         words += [option, value] if value else []
     _, ingest_args = fma.parse("ingest", words)
     ingest = read_options(ingest_args)
+    models = _choose_models(ingest) if args.models is None else _read_models(args.models)
     options = _read_model_options(args.options, models)
     for model in models:
         command, *rest = [BASELINES] if model == BASELINES else ["train", model]
         fma.parse(command, [*rest, "--data", dataset, "--run", "RUN", *options[model]])
-    return Workflow(args.out, ingest, words, options)
+    return Workflow(out, ingest, words, options)
+
+
+def _read_models(given: str) -> list[str]:
+    models = [name.strip() for name in given.split(",") if name.strip()]
+    if not models or len(set(models)) < len(models):
+        raise UsageError(f"--models {given}: name each model once")
+    return models
+
+
+def _choose_models(ingest: IngestOptions) -> list[str]:
+    """Return the models that suit the amount of music, and say which and why."""
+    tracks = len(plan_ingest(ingest).catalog.tracks)
+    models = FOR_MUCH_MUSIC if tracks >= MUCH else [BASELINES]
+    console.log(f"models for {console.counted(tracks, 'track')}: {', '.join(models)} (--models chooses others)")
+    return models
 
 
 def _read_model_options(given: list[str], models: list[str]) -> dict[str, list[str]]:

@@ -168,3 +168,16 @@ def test_a_memory_of_a_newer_version_is_refused(tmp_path):
 def test_keys_do_not_depend_on_the_order_of_the_inputs_or_the_process():
     assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1}) == "ae8a9a50"
     assert json.loads(json.dumps(key_of({"a": 2}))) != key_of({"a": 1})
+
+
+def test_one_word_is_enough_and_the_models_are_chosen_by_the_amount_of_music(tmp_path, monkeypatch, capsys):
+    for genre, name in (("rock", "a"), ("rock", "b"), ("folk", "c")):
+        (tmp_path / "music" / genre).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "music" / genre / f"{name}.mp3").write_bytes(b"not read by a plan")
+    monkeypatch.chdir(tmp_path)
+    assert fma.main(["run", str(tmp_path / "music"), "--plan"]) == 0
+    text = capsys.readouterr()
+    assert [line.split()[0] for line in text.out.splitlines()[3:]] == ["ingest", "baselines", "report"]
+    assert "fma run in music-fma" in text.out
+    assert "models for 3 tracks: baselines (--models chooses others)" in text.err
+    assert not (tmp_path / "music-fma").exists()
