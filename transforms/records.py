@@ -104,8 +104,11 @@ def deserialize(data: bytes) -> Record:
         raise ValueError(f"not a tf.train.Example: {error}") from error
     if set(feature) != {*NUMBERS, PAYLOAD}:
         raise ValueError(f"a record with the keys {', '.join(sorted(feature))}")
-    numbers = {key: feature[key].int64_list.value[0] for key in NUMBERS}
-    return Record(**numbers, payload=feature[PAYLOAD].bytes_list.value[0])
+    try:
+        numbers = {key: feature[key].int64_list.value[0] for key in NUMBERS}
+        return Record(**numbers, payload=feature[PAYLOAD].bytes_list.value[0])
+    except IndexError as error:
+        raise ValueError("a record with a key that has no value") from error
 
 
 def digest(kind: str, record: Record, split: str, genre: str) -> int:

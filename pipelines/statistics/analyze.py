@@ -6,7 +6,7 @@ analyzers reduce them to sums over columns, which are kept for the next analysis
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Literal
 
@@ -30,7 +30,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TRANSFORM_FN, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
-from transforms.records import decode_payload, deserialize
+from transforms.records import decode_payload
 
 BATCH_BYTES = 16 << 20  # memory for the values of one batch as float64
 ERRORS = "errors"
@@ -39,13 +39,14 @@ ERRORS = "errors"
 class ReadBatches(beam.DoFn):
     """Turns plan lines into Arrow batches of a kind's values; a shard that cannot be read gives one line to ERRORS."""
 
-    def __init__(self, dataset: str, config: DatasetConfig, kind: str, ticks: str = ""):
-        self._dataset, self._config, self._kind, self._ticks = dataset, config, kind, ticks
+    def __init__(self, dataset: str, config: DatasetConfig, classes: int, kind: str, ticks: str = ""):
+        self._dataset, self._config, self._classes = dataset, config, classes
+        self._kind, self._ticks = kind, ticks
         values = int(np.prod(KINDS[kind].shape(config)))
         self._batch = min(1024, max(1, BATCH_BYTES // (8 * values)))
 
     def process(self, line: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput[Literal["errors"], str]]:
-        shard = ShardFile(kind=self._kind, split="training", **json.loads(line))  # its path and number of records
+        shard = ShardFile.from_json(json.loads(line))
         try:
             with count_progress(self._ticks, shard.path) as tick:
                 arrays = self._read(shard)
@@ -56,16 +57,11 @@ class ReadBatches(beam.DoFn):
             yield beam.pvalue.TaggedOutput(ERRORS, str(error))
 
     def _read(self, shard: ShardFile) -> Iterator[np.ndarray]:
-        where = f"{storage.join(self._dataset, shard.path)}: "
-        advice = f": run fma verify {self._dataset}"
-        for count, data in enumerate(read_shard(self._dataset, shard)):
-            try:
-                record = deserialize(data)
-                values = decode_payload(self._kind, record.payload, self._config)
-            except ValueError as error:
-                raise FmaError(f"{where}record {count} is not one of this dataset ({error}){advice}") from error
+        for record, _ in read_shard(self._dataset, shard, self._config, self._classes):
+            values = decode_payload(self._kind, record.payload, self._config)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise FmaError(f"{where}track {record.track_id} has values that are not finite numbers{advice}")
+                where = f"{storage.join(self._dataset, shard.path)}: track {record.track_id}"
+                raise FmaError(f"{where} has values that are not finite numbers: run fma verify {self._dataset}")
             yield values
 
 
@@ -98,6 +94,7 @@ class AnalysisJob:
     dataset: str  # path of the dataset
     name: str  # of the statistics' folder
     config: DatasetConfig  # the dataset's
+    classes: int  # number of its labels
     earlier: tuple[Part, ...]  # records whose sums are in the folder already
     new: Part  # records to read
     ticks: str = ""  # local folder where workers of this machine note the records they read, or ""
@@ -143,7 +140,9 @@ class AnalyzeKind(beam.PTransform):
             begin
             | "OneShardEach" >> ReadLines(job.plan_path(kind))
             | "ReadBatches"
-            >> beam.ParDo(ReadBatches(job.dataset, job.config, kind, job.ticks)).with_outputs(ERRORS, main="batches")
+            >> beam.ParDo(ReadBatches(job.dataset, job.config, job.classes, kind, job.ticks)).with_outputs(
+                ERRORS, main="batches"
+            )
         )
         if job.new.records.get(kind):
             batches[new] = read.batches
@@ -186,7 +185,7 @@ def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Key
     pipeline = make_pipeline(options)
     errors = []
     for kind, files in shards.items():
-        write_lines((json.dumps({"path": file.path, "records": file.records}) for file in files), job.plan_path(kind))
+        write_lines((json.dumps(asdict(file)) for file in files), job.plan_path(kind))
         errors.append(pipeline | f"Analyze-{kind}" >> AnalyzeKind(job, kind))
     errors | beam.Flatten() | "WriteErrors" >> WriteLines(job.errors_path)
     with translate_runner_errors(options, job.dataset):

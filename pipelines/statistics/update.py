@@ -103,7 +103,7 @@ def _analyse(
     options = prepare_options(beam_options, dataset, "statistics", name, tracks=tracks, workers=workers)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, f"{TRANSFORM_FN}/{name}")
-        job = AnalysisJob(dataset, name, manifest.config, tuple(earlier), new, ticks)
+        job = AnalysisJob(dataset, name, manifest.config, len(manifest.labels), tuple(earlier), new, ticks)
         run_analysis(job, shards, keys, options)
     return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records
 

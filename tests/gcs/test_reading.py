@@ -4,14 +4,20 @@ import csv
 import io
 import os
 import zipfile
+from dataclasses import replace
+
+import pytest
 
 import fma
 from tests.gcs.corpus import SETTINGS, digest_of, ingest, upload
 from tests.pipelines.ingest.test_ingest import make_music
 from tests.trainers.classical.test_fma_tables import features_csv, tracks_csv
+from tests.trainers.synthetic import write_dataset
 from trainers.classical.fma_tables import read_fma_table
+from trainers.data.shard_check import check_shards
 from transforms import storage
 from transforms.catalog.locate import open_track
+from transforms.errors import FmaError
 from transforms.tracks import Track
 
 
@@ -106,6 +112,24 @@ def test_a_long_song_comes_by_way_of_a_file_of_this_machine(folder, cloud, tmp_p
             file.seek(offset)
             file.read(10)
     assert cloud.counts("song.wav")["GET"] <= 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_shard_in_a_bucket_that_is_not_what_was_written_is_found_by_the_buckets_own_checksum(folder, cloud, version):
+    manifest = write_dataset(folder, ("mel",), tracks={"training": 8, "test": 8}, shards=1)
+    shards = manifest.shards("mel")
+    if version == 1:  # without that checksum in dataset.json, the shards are read
+        shards = [replace(shard, crc32c="") for shard in shards]
+    one, other = (f"{folder}/{shard.path}" for shard in shards)
+    cloud.requests()
+    with check_shards(folder, shards, set()):
+        pass
+    downloads = [request for request in cloud.requests("GET") if request["query"].get("alt") == "media"]
+    assert bool(downloads) == (version == 1)
+    storage.write_bytes(one, storage.read_bytes(other))
+    said = f"{one} is not the file that was written .*: run fma verify {folder}"
+    with pytest.raises(FmaError, match=said), check_shards(folder, shards, set()):
+        pass
 
 
 def test_tables_of_features_are_read_where_they_lie(folder):

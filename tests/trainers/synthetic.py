@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+import google_crc32c
 import numpy as np
 
 from transforms import storage
@@ -160,4 +161,5 @@ def _write(recipe: Recipe, facts: ShardFile, plan: ShardPlan, parts: list[bytes]
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         digest=f"{add_digests(total):064x}",
+        crc32c=f"{google_crc32c.value(data):08x}",
     )

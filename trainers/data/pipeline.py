@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from trainers.runs.normalization import load_transform
@@ -151,7 +151,7 @@ def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) ->
 
 
 def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options: ReadOptions) -> "tf.data.Dataset":
-    """Return one epoch of a split as batches; iterate inside `translate_read_errors`, which names a damaged shard.
+    """Return one epoch of a split as batches; iterate inside `check_shards`, which names a damaged shard.
 
     Returns:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
@@ -276,6 +276,8 @@ class Inputs:
     kind: str
     normalize: Callable[[dict[str, "tf.Tensor"]], "tf.Tensor"]  # a batch of records -> float32 [batch, ...]
     units_per_db: tuple[float, ...] = ()  # normalised units of 1 dB in each band of a mel; () for raw
+    # paths of shards that were compared with their checksums; see `trainers.data.shard_check`
+    checked: set[str] = field(default_factory=set, compare=False)
 
     def read(self, split: str, batch_size: int, cache: Cache = "off") -> "tf.data.Dataset":
         """Return every record of a split once, always in the same order, in padded batches of one size.

@@ -24,12 +24,12 @@ from trainers.report.html import (
     section,
     table,
 )
-from transforms import storage
 from transforms.audio.mel import LogMel, dequantize
 from transforms.dataset.leaks import Leak
 from transforms.dataset.manifest import Manifest, ShardFile
+from transforms.dataset.shard_io import read_shard
 from transforms.errors import UsageError
-from transforms.records import decode_payload, deserialize, read_records
+from transforms.records import decode_payload
 from transforms.runtime import console
 from transforms.tracks import SPLITS
 
@@ -192,15 +192,13 @@ def _read_windows(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterato
     """Read (track id, label, features) of each record."""
     config = manifest.config
     log_mel = LogMel(config.sample_rate, config.n_fft, config.hop_length, config.n_mels)
-    path = storage.join(dataset, shard.path)
-    with storage.open_read(path) as file:
-        for record in map(deserialize, read_records(file, path)):
-            payload = decode_payload(shard.kind, record.payload, config)
-            if shard.kind == "mel":
-                decibels = dequantize(payload, config.db_min, config.db_step)
-            else:
-                decibels = log_mel(payload.astype(np.float32) / 32768).T
-            yield record.track_id, record.label, np.concatenate([decibels.mean(axis=1), decibels.std(axis=1)])
+    for record, _ in read_shard(dataset, shard, config, len(manifest.labels)):
+        payload = decode_payload(shard.kind, record.payload, config)
+        if shard.kind == "mel":
+            decibels = dequantize(payload, config.db_min, config.db_step)
+        else:
+            decibels = log_mel(payload.astype(np.float32) / 32768).T
+        yield record.track_id, record.label, np.concatenate([decibels.mean(axis=1), decibels.std(axis=1)])
 
 
 def remark(found: Sequence[Leak]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -54,15 +55,27 @@ class Checkpointer(keras.callbacks.Callback):
       state: at the start; the attribute `state` is the one after the last epoch.
       model: the whole model, for model.keras; the one that is trained may be a part of it.
       validated: whether there are validation losses to compare; without, the last epoch's model is kept.
+      check_data: returns when what an epoch has read is known to be sound; FmaError where it is not.
     """
 
-    def __init__(self, run: str, state: RunState, model: keras.Model, phase: Phase, validated: bool):
+    def __init__(
+        self,
+        run: str,
+        state: RunState,
+        model: keras.Model,
+        phase: Phase,
+        validated: bool,
+        *,
+        check_data: Callable[[], None],
+    ):
         super().__init__()
         self._run, self.state, self._whole, self._phase, self._validated = run, state, model, phase, validated
+        self._check_data = check_data
         self._rows = read_history(run)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
+        self._check_data()
         values = [logs["loss"], logs["val_loss"]] if self._validated else [logs["loss"]]
         if not all(map(math.isfinite, values)) or not checkpoint.is_finite(self._whole):
             raise divergence_error(self._run, epoch, f"the end of epoch {epoch + 1}")

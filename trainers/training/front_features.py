@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.data.errors import translate_read_errors
 from trainers.data.pipeline import Inputs, count_records
+from trainers.data.shard_check import check_shards
 from trainers.runs.directory import FEATURES
 from transforms import storage
 from transforms.runtime import console
@@ -69,12 +69,16 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
     """Return a model's output for every record of a split, which has records; `title` is the progress bar's.
 
     Raises:
-      FmaError: a shard is damaged.
+      FmaError: a shard is not what was written.
     """
     records = count_records(inputs.manifest, inputs.kind, split)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = np.zeros((records, 0), np.float32), 0
-    with console.progress(title, records, "records") as progress, translate_read_errors(inputs.dataset):
+    shards = inputs.manifest.shards(inputs.kind, split)
+    with (
+        console.progress(title, records, "records") as progress,
+        check_shards(inputs.dataset, shards, inputs.checked),
+    ):
         for batch in inputs.read(split, batch_size):
             kept = batch["weight"].numpy() > 0  # without the padding of the last batch
             output = forward(batch["input"]).numpy()[kept]

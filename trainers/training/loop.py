@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from trainers.data.errors import translate_read_errors
 from trainers.data.examples import Examples, feature_examples, record_examples
 from trainers.data.pipeline import Inputs, count_records, open_inputs
+from trainers.data.shard_check import check_shards
 from trainers.evaluation.evaluate import Predictor, evaluate_split
 from trainers.models.spec import ModelInput, Phase, front_of, head_of, standardise
 from trainers.runs.directory import (
@@ -181,11 +181,14 @@ def _fit(job: Job, state: RunState, phase: Phase, view: keras.Model, examples: E
     first, last = state.epoch, state.epoch - state.phase_epoch + phase.epochs
     total = last + sum(later.epochs for later in phases[state.phase + 1 :])
     label = name if len(phases) == 1 else f"{name}, {phase.name}"
-    checkpointer = Checkpointer(job.run, state, job.model, phase, validated)
+    inputs = job.inputs
+    splits = () if phase.train == "head" else ("training", "validation")  # a head is trained on features
+    shards = [shard for split in splits for shard in inputs.manifest.shards(inputs.kind, split)]
     with (
         console.progress(f"train {label}", (last - first) * examples.steps, "steps") as progress,
-        translate_read_errors(job.inputs.dataset),
+        check_shards(inputs.dataset, shards, inputs.checked) as check,
     ):
+        checkpointer = Checkpointer(job.run, state, job.model, phase, validated, check_data=check.wait)
         callbacks = [
             NonFiniteLossGuard(job.run, state),
             checkpointer,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trainers.data.errors import translate_read_errors
 from trainers.data.pipeline import (
     Budget,
     cache_and_shuffle,
@@ -19,6 +18,7 @@ from trainers.data.pipeline import (
     prefetch,
     read_serialized,
 )
+from trainers.data.shard_check import check_shards
 from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions, front_of
 from transforms.dataset.manifest import Manifest, ShardFile, load
@@ -132,7 +132,11 @@ def measure(sample: Sample, seconds: float, model: str | None, weights: str | No
     stages: list[Stage] = []
     training_step = None
     total = (3 if sample.kind == "stats" else 4) + bool(model)
-    with translate_read_errors(sample.dataset), console.progress("bench-input", total, "stages") as progress:
+    with (
+        check_shards(sample.dataset, sample.shards, set()) as check,
+        console.progress("bench-input", total, "stages") as progress,
+    ):
+        check.wait()  # it would be measured, too
         for name, stage, records in build_stages(sample):
             progress.advance(0, name)
             epochs = epochs_for(sample.wanted, records)

@@ -87,7 +87,7 @@ def find_slices(dataset: str, manifest: Manifest, shard: ShardFile) -> list[tupl
     """Return (track_id, where its records lie) for each track of a shard, whose records are contiguous."""
     found: list[tuple[int, TrackSlice]] = []
     offset = 0
-    for track_id, records in groupby(read_framed(dataset, shard, manifest.labels), key=lambda record: record[0]):
+    for track_id, records in groupby(read_framed(dataset, manifest, shard), key=lambda record: record[0]):
         parts = [(len(framed), content) for _, framed, content in records]
         length, total = sum(size for size, _ in parts), add_digests(*(content for _, content in parts))
         found.append((track_id, TrackSlice(shard.path, offset, length, len(parts), total)))

@@ -7,7 +7,7 @@ from transforms import storage
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
-from transforms.records import decode_payload, deserialize
+from transforms.records import decode_payload
 from transforms.runtime import console
 from transforms.runtime.figures import load_pyplot
 from transforms.runtime.text import printable
@@ -52,7 +52,7 @@ def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[t
     for shard in manifest.shards("mel"):
         if all(len(images) >= each for images in found.values()):
             break
-        for record in map(deserialize, read_shard(dataset, shard)):
+        for record, _ in read_shard(dataset, shard, manifest.config, len(manifest.labels)):
             images = found[manifest.labels[record.label]]
             if record.window == 0 and len(images) < each:
                 images.append((record.track_id, decode_payload("mel", record.payload, manifest.config)))

@@ -11,11 +11,10 @@ from itertools import groupby
 
 import numpy as np
 
-from transforms import storage
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest, ShardFile
-from transforms.dataset.shard_io import map_files
-from transforms.records import Record, decode_payload, deserialize, read_records
+from transforms.dataset.shard_io import map_files, read_shard
+from transforms.records import Record, decode_payload
 from transforms.runtime import console
 from transforms.tracks import SPLITS, artist_key
 
@@ -159,10 +158,9 @@ def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> di
 
 
 def _read_shard_fingerprints(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
-    with storage.open_read(storage.join(dataset, shard.path)) as file:
-        records = map(deserialize, read_records(file, shard.path))
-        tracks = groupby(records, key=lambda record: record.track_id)
-        return {track_id: fingerprint(_join_windows(windows, manifest)) for track_id, windows in tracks}
+    records = (record for record, _ in read_shard(dataset, shard, manifest.config, len(manifest.labels)))
+    tracks = groupby(records, key=lambda record: record.track_id)
+    return {track_id: fingerprint(_join_windows(windows, manifest)) for track_id, windows in tracks}
 
 
 def _join_windows(windows: Iterator[Record], manifest: Manifest) -> np.ndarray:

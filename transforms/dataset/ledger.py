@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from transforms import storage
 from transforms.dataset.manifest import FAILURES, TRACKS, Manifest, ShardFile
+from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, TrackError
-from transforms.records import OVERHEAD, deserialize, read_records
+from transforms.records import OVERHEAD
 from transforms.tracks import Track, TrackFacts
 
 
@@ -133,14 +134,11 @@ def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | 
 
 
 def _find_records(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> Iterator[RecordLocation]:
-    offset, found = 0, False
-    with storage.open_read(storage.join(dataset, shard.path)) as file:
-        for data in read_records(file, shard.path):
-            record, length = deserialize(data), len(data) + OVERHEAD
-            if record.track_id == track_id:
-                found = True
-                seconds = record.start / manifest.config.sample_rate
-                yield RecordLocation(shard.kind, record.window, seconds, shard.path, offset, length)
-            elif found:
-                return  # records are in track order
-            offset += length
+    offset = 0
+    # To the end, though the track's records are together: only there it is known that the file is what was written.
+    for record, data in read_shard(dataset, shard, manifest.config, len(manifest.labels)):
+        length = len(data) + OVERHEAD
+        if record.track_id == track_id:
+            seconds = record.start / manifest.config.sample_rate
+            yield RecordLocation(shard.kind, record.window, seconds, shard.path, offset, length)
+        offset += length

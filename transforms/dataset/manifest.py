@@ -16,7 +16,7 @@ from transforms.records import add_digests
 from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 2
-"""Version 1 had no checksum."""
+"""Version 1 had no checksum, and no `ShardFile.crc32c`."""
 FILE_NAME = "dataset.json"
 CHECKSUM = "checksum"
 TRANSFORM_FN = "transform_fn"
@@ -26,7 +26,7 @@ TRACKS, FAILURES = LEDGERS = ("tracks", "failures")
 
 _PATH = re.compile(r"([a-z]+)/[\w-]+/(?:[\w-]+-)?([a-z]+)-\d{5,}-of-\d{5,}\.(?:tfrecord|jsonl)", re.ASCII)
 """The form of all paths that are listed, with kind and split: relative, and inside the dataset."""
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{64} ([0-9a-f]{8})?")
 
 
 @dataclass(slots=True)
@@ -41,6 +41,7 @@ class ShardFile:
     bytes: int = 0  # of the file
     sha256: str = ""  # of the file, hexadecimal
     digest: str = ""  # of its records' content, independent of their order, 64 hexadecimal digits
+    crc32c: str = ""  # of the file, 8 hexadecimal digits; buckets have it, too. "" for files of format version 1
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ShardFile":
@@ -49,8 +50,8 @@ class ShardFile:
         named = _PATH.fullmatch(file.path)
         if named is None or named.groups() != (file.kind, file.split) or file.split not in SPLITS:
             raise ValueError(f"{file.path!r} is no path for kind {file.kind!r} and split {file.split!r}")
-        if not _DIGEST.fullmatch(file.sha256) or not _DIGEST.fullmatch(file.digest):
-            raise ValueError(f"a digest of {file.path} is not 64 hexadecimal digits")
+        if not _DIGESTS.fullmatch(f"{file.sha256} {file.digest} {file.crc32c}"):
+            raise ValueError(f"a digest of {file.path} is not of hexadecimal digits, or has another length")
         if not _are_counts(file.records, file.tracks, file.bytes) or file.tracks > file.records:
             raise ValueError(f"the counts of {file.path} cannot be right")
         return file

@@ -13,7 +13,7 @@ from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, re
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
-from transforms.records import add_digests, deserialize, digest, frame
+from transforms.records import add_digests, digest, frame
 
 
 def without_tracks(
@@ -29,13 +29,13 @@ def without_tracks(
     Returns:
       (generations, bytes that were written again).
     """
-    rewriter = _Rewriter(dataset, manifest.labels, tracks, failures, folder)
+    rewriter = _Rewriter(dataset, manifest, tracks, failures, folder)
     return [rewriter.generation(generation) for generation in manifest.generations], rewriter.bytes
 
 
 class _Rewriter:
-    def __init__(self, dataset: str, labels: list[str], tracks: set[int], failures: set[int], folder: str):
-        self._dataset, self._labels, self._folder = dataset, labels, folder
+    def __init__(self, dataset: str, manifest: Manifest, tracks: set[int], failures: set[int], folder: str):
+        self._dataset, self._manifest, self._folder = dataset, manifest, folder
         self._drop = {TRACKS: tracks, FAILURES: failures}
         self.bytes = 0
 
@@ -66,7 +66,7 @@ class _Rewriter:
         if (TRACKS, shard.name) not in touched:
             return shard
         writer = self._writer(shard, generation)
-        records = read_framed(self._dataset, shard, self._labels)
+        records = read_framed(self._dataset, self._manifest, shard)
         for track_id, of_track in groupby(records, key=lambda record: record[0]):
             if track_id not in self._drop[TRACKS]:
                 for _, framed, content in of_track:
@@ -84,15 +84,14 @@ class _Rewriter:
         return facts
 
 
-def read_framed(dataset: str, shard: ShardFile, labels: list[str]) -> Iterator[tuple[int, bytes, int]]:
+def read_framed(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[tuple[int, bytes, int]]:
     """Read (track_id, record as it stands in the file, content digest) of every record of a shard.
 
     Raises:
       FmaError: the shard is not what was written; raised at its end at the latest.
     """
-    total = 0
-    for serialized in read_shard(dataset, shard):
-        record = deserialize(serialized)
+    total, labels = 0, manifest.labels
+    for record, serialized in read_shard(dataset, shard, manifest.config, len(labels)):
         content = digest(shard.kind, record, shard.split, labels[record.label])
         total = add_digests(total, content)
         yield record.track_id, frame(serialized), content

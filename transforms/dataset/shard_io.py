@@ -4,12 +4,15 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
+
+import google_crc32c
 
 from transforms import storage
+from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
-from transforms.records import add_digests, read_records
+from transforms.records import KINDS, Record, add_digests, deserialize, read_records
 from transforms.runtime import in_processes
 
 Result = TypeVar("Result")
@@ -17,26 +20,64 @@ Result = TypeVar("Result")
 IN_PROCESS_UP_TO = 64 << 20  # bytes below which starting processes costs more than they save
 
 
-def read_shard(dataset: str, shard: ShardFile) -> Iterator[bytes]:
-    """Read the serialized records of a shard; at its end, their number is compared with the manifest's.
+class HashedFile:
+    """A file that counts and hashes what is read, so that a large shard need not be in memory whole."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.hashed = hashlib.sha256()
+        self.bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as `file.read` does."""
+        data = self._file.read(size)
+        self.hashed.update(data)
+        self.bytes += len(data)
+        return data
+
+
+def read_shard(dataset: str, shard: ShardFile, config: DatasetConfig, classes: int) -> Iterator[tuple[Record, bytes]]:
+    """Read the records of a shard, each also as it is serialized.
+
+    Whoever takes them to the end knows that the file is the one that was written: then its checksum is compared.
+
+    Args:
+      config: the dataset's settings.
+      classes: number of its labels.
 
     Raises:
-      FmaError: the file is missing or damaged, or has another number of records.
+      FmaError: the file is missing, damaged or another one.
     """
     path = storage.join(dataset, shard.path)
-    advice = f"run fma verify {dataset}"
     count = 0
     try:
         with storage.open_read(path) as file:
-            for data in read_records(file, path):
-                yield data
+            hashed = HashedFile(file)
+            for data in read_records(cast(BinaryIO, hashed), path):
+                record = deserialize(data)
+                if wrong := find_mismatch(record, shard.kind, config, classes):
+                    raise FmaError(f"{path}: record {count} has {wrong}")
                 count += 1
+                if count <= shard.records:
+                    yield record, data
+        if count != shard.records:
+            raise FmaError(f"{path} has {count:,} records, where dataset.json lists {shard.records:,}")
+        if hashed.hashed.hexdigest() != shard.sha256:
+            raise FmaError(f"{path} is not the file that was written (checksum)")
     except FileNotFoundError as error:
-        raise FmaError(f"{path} is missing: {advice}") from error
+        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+    except ValueError as error:
+        raise FmaError(f"{path}: record {count} is {error}: run fma verify {dataset}") from error
     except FmaError as error:
-        raise FmaError(f"{error}: {advice}") from error
-    if count != shard.records:
-        raise FmaError(f"{path} has {count:,} records, where dataset.json lists {shard.records:,}: {advice}")
+        raise FmaError(f"{error}: run fma verify {dataset}") from error
+
+
+def find_mismatch(record: Record, kind: str, config: DatasetConfig, classes: int) -> str:
+    """Return what a record has that no record of that kind in a dataset of so many labels has, or ""."""
+    want = KINDS[kind].payload_bytes(config)
+    if not 0 <= record.label < classes:
+        return f"label {record.label} of {classes}"
+    return "" if len(record.payload) == want else f"a payload of {len(record.payload)} bytes, not {want}"
 
 
 class ShardFileWriter:
@@ -48,29 +89,30 @@ class ShardFileWriter:
         self._staged = storage.staging_path(self._target)
         self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by publish or discard
         self._hash = hashlib.sha256()
-        self._sum = 0
+        self._crc = self._sum = 0
         self._mark()
 
     def _mark(self) -> None:
-        self._marked = (self._file.tell(), self._hash.copy(), self.facts.records, self._sum)
+        self._marked = (self._file.tell(), self._hash.copy(), self._crc, self.facts.records, self._sum)
 
     def write(self, data: bytes, content_digest: int = 0, records: int = 1) -> None:
         """Append a record (or several in one piece) as it stands in the file."""
         self._file.write(data)
         self._hash.update(data)
+        self._crc = google_crc32c.extend(self._crc, data)
         self._sum += content_digest
         self.facts.records += records
 
     def commit_track(self) -> int:
         """End a track; return the digest of its records."""
-        _, _, records, total = self._marked
+        *_, records, total = self._marked
         self.facts.tracks += self.facts.records > records
         self._mark()
         return self._sum - total
 
     def rollback_track(self) -> None:
         """Remove what was written since the last track ended."""
-        offset, self._hash, self.facts.records, self._sum = self._marked
+        offset, self._hash, self._crc, self.facts.records, self._sum = self._marked
         self._file.seek(offset)
         self._file.truncate()
         self._mark()
@@ -82,6 +124,7 @@ class ShardFileWriter:
             return None
         self.facts.bytes = self._file.tell()
         self.facts.sha256 = self._hash.hexdigest()
+        self.facts.crc32c = f"{self._crc:08x}"
         self.facts.digest = f"{add_digests(self._sum):064x}"
         self._file.close()
         storage.publish(self._staged, self._target)

@@ -1,7 +1,6 @@
 """Verification: every file of a dataset is read again and compared with what dataset.json says of it."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, cast
@@ -10,9 +9,9 @@ from transforms import storage
 from transforms.dataset.leaks import Leak, audit
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile
-from transforms.dataset.shard_io import map_files
+from transforms.dataset.shard_io import HashedFile, find_mismatch, map_files
 from transforms.errors import FmaError
-from transforms.records import KINDS, Record, add_digests, deserialize, digest, read_records
+from transforms.records import KINDS, add_digests, deserialize, digest, read_records
 from transforms.runtime import console
 
 
@@ -44,26 +43,11 @@ def verify(dataset: str, manifest: Manifest) -> Verdict:
     return Verdict(read, _check_tracks(dataset, manifest), audit(dataset, manifest))
 
 
-class _HashedFile:
-    """A file that counts and hashes what is read, so that a large shard need not be in memory whole."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.hashed = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.hashed.update(data)
-        self.bytes += len(data)
-        return data
-
-
 def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
     """Compare one file with its line in the manifest; return the problems and the digest of its records."""
     try:
         with storage.open_read(storage.join(dataset, file.path)) as opened:
-            hashed = _HashedFile(opened)
+            hashed = HashedFile(opened)
             if file.kind in LEDGERS:
                 hashed.read()
                 return _compare(file, file.records, hashed, int(file.digest, 16)), 0
@@ -72,14 +56,15 @@ def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[
         return [f"{file.path} is missing"], 0
 
 
-def _check_records(hashed: _HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
+def _check_records(hashed: HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
     problems: list[str] = []
     total = records = 0
     last = (-1, -1)
     try:
         for serialized in read_records(cast(BinaryIO, hashed), file.path):
             record = deserialize(serialized)
-            problems += [f"{file.path}: record {records}: {wrong}" for wrong in _check_record(manifest, file, record)]
+            if wrong := find_mismatch(record, file.kind, manifest.config, len(manifest.labels)):
+                problems.append(f"{file.path}: record {records} has {wrong}")
             if (record.track_id, record.window) <= last:
                 problems.append(f"{file.path}: record {records} is out of order")
             last = (record.track_id, record.window)
@@ -91,15 +76,7 @@ def _check_records(hashed: _HashedFile, manifest: Manifest, file: ShardFile) -> 
     return problems + _compare(file, records, hashed, total), total
 
 
-def _check_record(manifest: Manifest, file: ShardFile, record: Record) -> Iterator[str]:
-    if not 0 <= record.label < len(manifest.labels):
-        yield f"label {record.label} of {len(manifest.labels)}"
-    want = KINDS[file.kind].payload_bytes(manifest.config)
-    if len(record.payload) != want:
-        yield f"a payload of {len(record.payload)} bytes, not {want}"
-
-
-def _compare(file: ShardFile, records: int, hashed: _HashedFile, total: int) -> list[str]:
+def _compare(file: ShardFile, records: int, hashed: HashedFile, total: int) -> list[str]:
     problems = []
     if hashed.bytes != file.bytes:
         problems.append(f"{file.path} has {hashed.bytes:,} bytes, not {file.bytes:,}")

@@ -73,6 +73,15 @@ def sizes(paths: Sequence[str]) -> list[int | None]:
     return [found.get(path) for path in paths]
 
 
+def stored_checksums(paths: Sequence[str]) -> list[str]:
+    """Return the crc32c that a bucket holds of each object, without a download: 8 hexadecimal digits; "" for no object.
+
+    All paths are addresses.
+    """
+    found = _files(paths[0]).stored_checksums(paths) if paths else {}
+    return [found.get(path, "") for path in paths]
+
+
 def fingerprint(path: str) -> str:
     """Return a text that changes when the file does."""
     return _files(path).fingerprint(path)

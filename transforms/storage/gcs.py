@@ -1,5 +1,6 @@
 """Objects of Google Cloud Storage, gs://bucket/name. `transforms.storage` documents the functions."""
 
+import base64
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
@@ -58,10 +59,24 @@ def fingerprint(path: str) -> str:
     return f"size {blob.size} generation {blob.generation}"
 
 
-def sizes(paths: Sequence[str]) -> dict[str, int]:
-    by_folder: dict[str, set[str]] = {}
+def stored_checksums(paths: Sequence[str]) -> dict[str, str]:
+    def look(folder: str) -> dict[str, str]:
+        with translate_gcs_errors(folder):
+            held = list_below(folder, "items(name,crc32c)", delimiter="/")
+            return {f"gs://{split(folder)[0]}/{blob.name}": base64.b64decode(blob.crc32c or "").hex() for blob in held}
+
+    return {path: crc32c for found in read_ahead(look, _by_folder(paths)) for path, crc32c in found.items()}
+
+
+def _by_folder(paths: Sequence[str]) -> dict[str, set[str]]:
+    folders: dict[str, set[str]] = {}
     for path in paths:
-        by_folder.setdefault(parent(path), set()).add(path)
+        folders.setdefault(parent(path), set()).add(path)
+    return folders
+
+
+def sizes(paths: Sequence[str]) -> dict[str, int]:
+    by_folder = _by_folder(paths)
 
     def look(folder: str) -> dict[str, int]:
         wanted = by_folder[folder]

@@ -255,8 +255,9 @@ def read_first_shard(dataset: Path, kind: str, missing: int = 0) -> list:
 
     manifest = manifests.load(str(dataset))
     shard = manifest.shards(kind, "training")[0]
-    reader = ReadBatches(str(dataset), manifest.config, kind)
-    return list(reader.process(json.dumps({"path": shard.path, "records": shard.records + missing})))
+    shard.records += missing
+    reader = ReadBatches(str(dataset), manifest.config, len(manifest.labels), kind)
+    return list(reader.process(json.dumps(dataclasses.asdict(shard))))
 
 
 def test_batches_hold_every_record_in_order(analysed):
