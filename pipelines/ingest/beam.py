@@ -20,7 +20,7 @@ from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.growth import ELSEWHERE
+from transforms.dataset.leftovers import ELSEWHERE, PLAN, RESULTS, SHARDS
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
@@ -71,17 +71,17 @@ class BuildJob:
     @property
     def folder(self) -> str:
         """The folder of the plan and the results while the job runs."""
-        return storage.join(self.dataset, "plan", self.generation)
+        return storage.join(self.dataset, PLAN, self.generation)
 
     @property
     def plan_path(self) -> str:
         """The file with one line for each shard to build."""
-        return storage.join(self.folder, "plan.jsonl")
+        return storage.join(self.folder, SHARDS)
 
     @property
     def results_path(self) -> str:
         """The file with one line for each shard that was built."""
-        return storage.join(self.folder, "results.jsonl")
+        return storage.join(self.folder, RESULTS)
 
     @property
     def elsewhere_path(self) -> str:

@@ -10,9 +10,17 @@ from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
-from transforms.dataset.growth import Growth, jobs_elsewhere, locked, open_or_create, plan_growth, remove_orphans
+from transforms.dataset.growth import Growth, locked, open_or_create, plan_growth
 from transforms.dataset.ledger import FailedTrack, read_ledger_file
-from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, commit, is_dataset, load
+from transforms.dataset.leftovers import (
+    announce,
+    jobs_elsewhere,
+    planned_files,
+    remove_job_files,
+    remove_leftovers,
+    settle,
+)
+from transforms.dataset.manifest import FAILURES, Generation, Manifest, commit, is_dataset, load
 from transforms.dataset.plan import generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError
@@ -132,7 +140,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
     with locked(options.out), console.annotate_os_errors(options.out):
         manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
         elsewhere = jobs_elsewhere(options.out)
-        removed = remove_orphans(options.out, manifest, elsewhere)
+        removed = remove_leftovers(options.out, manifest, elsewhere)
         if removed:
             console.log(
                 f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind"
@@ -140,7 +148,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
         if elsewhere:  # a job's results that were not used by now are not needed any more
-            remove_orphans(options.out, manifest)
+            remove_leftovers(options.out, manifest)
     return plan, outcome
 
 
@@ -221,6 +229,7 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
             outcome.rewritten += rewritten
         manifest.generations.append(generation)
         commit(dataset, manifest)
+        settle(dataset, generation.name)
         outcome.ingested += sum(generation.genres.values())
         outcome.failed += sum(generation.failures.values())
         outcome.failures += [storage.join(dataset, FAILURES, generation.name)] if generation.failures else []
@@ -245,23 +254,25 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], 
         return Generation(name, catalog.subset, skipped=catalog.skipped)
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
     from pipelines.runners import prepare_options, progress
+    from pipelines.runners.dataflow import own_folders
     from pipelines.runners.options import RETRYING_RUNNERS, runner_name
 
     tracks, labels = len(batch), tuple(manifest.labels)
     beam = prepare_options(options.beam_options, options.out, "ingest", name, tracks=tracks, workers=options.workers)
+    new = planned_files(name, shards, manifest.config.features)
+    announce(options.out, name, [*new, *own_folders(beam, options.out)])
     with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
         retried = runner_name(beam) in RETRYING_RUNNERS
         job = BuildJob(options.out, name, labels, manifest.config, options.limits, ticks, retried)
         results = run_build(job, shards, beam)
-    storage.remove_tree(job.folder)
+    remove_job_files(options.out, name)
     return Generation.from_results(name, catalog.subset, describe_job(beam), catalog.skipped, results)
 
 
 def _refuse_too_many_failures(options: IngestOptions, generation: Generation, batch: int, failures: Failures) -> None:
     if not failures.news or failures.share <= options.max_failures:
         return
-    for kind in (*{shard.kind for shard in generation.shards}, TRACKS):
-        storage.remove_tree(storage.join(options.out, kind, generation.name))
+    storage.remove_listed(options.out, [file.path for file in generation.files() if file.kind != FAILURES])
     raise FmaError(
         f"{failures}, more than --max-failures {options.max_failures:g}, so none of the last {batch:,} was committed. "
         f"Look at {storage.join(options.out, 'failures', generation.name)}, and to accept that many give "

@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.runners.options import runner_name
 from transforms import storage
+from transforms.dataset.leftovers import is_scratch, scratch_folder
 from transforms.errors import FmaError, UsageError
 from transforms.library_errors import CANCELLED, DATAFLOW, JOB_ERROR, JOB_ID, REQUEST, explain, first_cause
 from transforms.runtime import console
@@ -76,11 +77,17 @@ def with_runner_defaults(arguments: list[str], dataset: str, command: str, name:
         return arguments
     defaults = {
         "job_name": job_name(dataset, command, name),
-        "temp_location": storage.join(dataset, "plan", name, "beam"),
+        "temp_location": storage.join(dataset, scratch_folder(name)),
         "number_of_worker_harness_threads": THREADS,
     }
     given = PipelineOptions(arguments).get_all_options(drop_default=True)
     return [*arguments, *(f"--{option}={value}" for option, value in defaults.items() if option not in given)]
+
+
+def own_folders(options: PipelineOptions, dataset: str) -> list[str]:
+    """Return the folders below a dataset that were made for what the job's runner writes, as `announce` takes them."""
+    place = str(options.get_all_options().get("temp_location") or "").removeprefix(storage.join(dataset, ""))
+    return [f"{place}/"] if is_scratch(place) else []
 
 
 def job_name(dataset: str, command: str, name: str) -> str:

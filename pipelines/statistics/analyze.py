@@ -6,7 +6,7 @@ analyzers reduce them to sums over columns, which are kept for the next analysis
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Literal
 
@@ -21,12 +21,14 @@ from pipelines.job_files import ReadLines, WriteLines, count_progress, read_line
 from pipelines.runners import translate_runner_errors
 from pipelines.runners.options import make_pipeline
 from pipelines.runners.portable import wait
-from pipelines.statistics.cache import Keys, Part, entry_path, read_entry, save_parts, write_entry
+from pipelines.statistics.cache import Keys, Part, entry_path, read_entry, save_parts, with_entries, write_entry
 from pipelines.statistics.preprocess import NORMALIZERS
 from pipelines.statistics.tft_import import DatasetCache, DatasetKey, get_analysis_cache_entry_keys, tft_beam
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
+from transforms.dataset.leftovers import ERRORS as ERRORS_FILE
+from transforms.dataset.leftovers import PLAN, announce
 from transforms.dataset.manifest import TRANSFORM_FN, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
@@ -97,12 +99,17 @@ class AnalysisJob:
     classes: int  # number of its labels
     earlier: tuple[Part, ...]  # records whose sums are in the folder already
     new: Part  # records to read
+    scratch: str  # a new folder for what TFT writes, relative to the dataset
     ticks: str = ""  # local folder where workers of this machine note the records they read, or ""
 
     @property
     def folder(self) -> str:
-        """The folder of the plan, TFT's intermediate graphs and the errors while the job runs."""
-        return storage.join(self.dataset, "plan", self.name)
+        """The folder of the plan and the errors while the job runs."""
+        return storage.join(self.dataset, PLAN, self.name)
+
+    def graph_path(self, kind: str) -> str:
+        """Return the folder where TFT writes the graph of a kind."""
+        return storage.join(self.dataset, self.scratch, kind, "graph")
 
     @property
     def statistics(self) -> str:
@@ -116,7 +123,7 @@ class AnalysisJob:
     @property
     def errors_path(self) -> str:
         """The file with one line for each shard that could not be read."""
-        return storage.join(self.folder, "errors.txt")
+        return storage.join(self.folder, ERRORS_FILE)
 
     def records(self, kind: str) -> int:
         """Return how many records of a kind the training split has."""
@@ -146,11 +153,11 @@ class AnalyzeKind(beam.PTransform):
         )
         if job.new.records.get(kind):
             batches[new] = read.batches
-        with tft_beam.Context(temp_dir=storage.join(job.folder, kind)):
+        with tft_beam.Context(temp_dir=storage.join(job.dataset, job.scratch, kind)):
             preprocess = NORMALIZERS[kind](job.config, job.records(kind))
             analyze = tft_beam.AnalyzeDatasetWithCache(preprocess, pipeline=begin.pipeline)
             graph, found = (batches, sums, tensors_of(kind, job.config)) | "Analyze" >> analyze
-            _ = graph | "WriteGraph" >> tft_beam.WriteTransformFn(storage.join(job.dataset, job.statistics, kind))
+            _ = graph | "WriteGraph" >> tft_beam.WriteTransformFn(job.graph_path(kind))
         for number, (key, values) in enumerate(found[new].items() if new in found else ()):
             path = storage.join(job.dataset, entry_path(job.statistics, job.new, kind, key.hex()))
             whole = values | f"Gather{number}" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
@@ -193,6 +200,16 @@ def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Key
     found = list(read_lines(job.errors_path))
     if found:
         raise FmaError(found[0] + (f" ({len(found)} shards cannot be read)" if len(found) > 1 else ""))
-    read = [kind for kind, count in job.new.records.items() if count]
-    entries = {kind: {key: entry_path(job.statistics, job.new, kind, key) for key in keys[kind]} for kind in read}
-    save_parts(job.dataset, job.statistics, [*job.earlier, *([replace(job.new, entries=entries)] if read else [])])
+    for kind in shards:
+        _publish_graph(job, kind)
+    new = with_entries(job.new, job.statistics, keys)
+    save_parts(job.dataset, job.statistics, [*job.earlier, *([new] if new.entries else [])])
+
+
+def _publish_graph(job: AnalysisJob, kind: str) -> None:
+    """Copy a graph to its place: TFT would remove all that lies there."""
+    graph, place = job.graph_path(kind), f"{job.statistics}/{kind}"
+    names = [path.removeprefix(f"{graph}/") for path, _ in storage.list_files(graph)]
+    announce(job.dataset, job.name, [f"{place}/{name}" for name in names])
+    for name in names:
+        storage.write_bytes(storage.join(job.dataset, place, name), storage.read_bytes(f"{graph}/{name}"))

@@ -88,14 +88,21 @@ def carry_over(dataset: str, parts: Iterable[Part], folder: str) -> list[Part]:
     """Copy an earlier analysis's files to the new one's `folder`, relative to the dataset; return the new parts."""
     carried = []
     for part in parts:
-        entries: dict[str, dict[str, str]] = {}
+        new = with_entries(part, folder, part.entries)
         for kind, found in part.entries.items():
-            entries[kind] = {key: entry_path(folder, part, kind, key) for key in found}
             for key, path in found.items():
                 data = storage.read_bytes(storage.join(dataset, path))
-                storage.write_bytes(storage.join(dataset, entries[kind][key]), data)
-        carried.append(replace(part, entries=entries))
+                storage.write_bytes(storage.join(dataset, new.entries[kind][key]), data)
+        carried.append(new)
     return carried
+
+
+def with_entries(part: Part, folder: str, keys: Mapping[str, Iterable[str]]) -> Part:
+    """Return a part with the paths of its sums in a folder of statistics, by TFT's names of those that it has."""
+    kinds = [kind for kind, count in part.records.items() if count]
+    return replace(
+        part, entries={kind: {key: entry_path(folder, part, kind, key) for key in keys[kind]} for kind in kinds}
+    )
 
 
 def entry_path(folder: str, part: Part, kind: str, key: str) -> str:

@@ -3,17 +3,32 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from transforms import storage
 from transforms.dataset.growth import locked
+from transforms.dataset.leftovers import announce, remove_list, scratch_folder
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
 from transforms.runtime import console
 from transforms.runtime.stderr import capture_native_stderr
 
+if TYPE_CHECKING:
+    from pipelines.statistics.cache import Part
+
 KINDS_WITH_STATISTICS = ("mel", "stats")
 GRAPH_VERSION = 2
 """Goes up when the same records would give another graph: statistics of another version are made again."""
+
+GRAPH_FILES = (
+    f"{TRANSFORM_FN}/saved_model.pb",
+    f"{TRANSFORM_FN}/fingerprint.pb",
+    f"{TRANSFORM_FN}/variables/variables.index",
+    f"{TRANSFORM_FN}/variables/variables.data-00000-of-00001",
+    "transformed_metadata/schema.pbtxt",
+)
+"""What TFT writes for a kind."""
 
 BYTES_PER_TRACK = 32 << 20
 """Reading this much takes about as long as ingesting a track; the size of a job is given in tracks."""
@@ -85,8 +100,9 @@ def _analyse(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not for the user
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
     from pipelines.runners import prepare_options, progress
+    from pipelines.runners.dataflow import own_folders
     from pipelines.statistics.analyze import AnalysisJob, cache_keys, run_analysis
-    from pipelines.statistics.cache import carry_over, load_parts, make_part, reusable
+    from pipelines.statistics.cache import carry_over, load_parts, make_part, reusable, with_entries
 
     kinds = list(training_shards(manifest))
     keys = cache_keys(manifest.config, kinds)
@@ -98,32 +114,33 @@ def _analyse(
     training = [shard for generation in uncovered for shard in generation.shards if shard.split == "training"]
     shards = {kind: [shard for shard in training if shard.kind == kind] for kind in kinds}
     new = make_part(shards)
-    _remove_left_over(dataset, manifest, name)
+    remove_list(dataset, name, manifest)  # of a killed run
+    place, scratch = f"{TRANSFORM_FN}/{name}", scratch_folder(name)
+    parts = [with_entries(part, place, part.entries) for part in held] + [with_entries(new, place, keys)]
+    old = _files_of(manifest.transform_fn, have) if manifest.transform_fn else []
     tracks = sum(shard.bytes for files in shards.values() for shard in files) // BYTES_PER_TRACK
     options = prepare_options(beam_options, dataset, "statistics", name, tracks=tracks, workers=workers)
+    written = [f"{scratch}/", *own_folders(options, dataset), *_files_of(describe(manifest, place), parts)]
+    announce(dataset, name, written, replaced=old)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
-        earlier = carry_over(dataset, held, f"{TRANSFORM_FN}/{name}")
-        job = AnalysisJob(dataset, name, manifest.config, len(manifest.labels), tuple(earlier), new, ticks)
+        earlier = carry_over(dataset, held, place)
+        job = AnalysisJob(dataset, name, manifest.config, len(manifest.labels), tuple(earlier), new, scratch, ticks)
         run_analysis(job, shards, keys, options)
     return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records
 
 
-def _remove_left_over(dataset: str, manifest: Manifest, name: str) -> None:
-    """Remove what a killed run left under the name; the graphs alone where the manifest lists it, but some are gone."""
-    folder = storage.join(dataset, TRANSFORM_FN, name)
-    listed = manifest.transform_fn is not None and manifest.transform_fn.path == f"{TRANSFORM_FN}/{name}"
-    graphs = [storage.join(folder, kind) for kind in KINDS_WITH_STATISTICS]
-    for left_over in (storage.join(dataset, "plan", name), *(graphs if listed else [folder])):
-        storage.remove_tree(left_over)
+def _files_of(statistics: TransformFn, parts: "Sequence[Part]") -> list[str]:
+    """Return the paths, relative to the dataset, of the files that statistics consist of."""
+    sums = [path for part in parts for entries in part.entries.values() for path in entries.values()]
+    own = [path for path in sums if path.startswith(f"{statistics.path}/cache/")]
+    graphs = [f"{statistics.path}/{kind}/{file}" for kind in statistics.kinds for file in GRAPH_FILES]
+    return [*graphs, *own, f"{statistics.path}/cache.json"]
 
 
 def _commit(dataset: str, manifest: Manifest, name: str) -> None:
     manifest.transform_fn = describe(manifest, f"{TRANSFORM_FN}/{name}")
     commit(dataset, manifest)
-    storage.remove_tree(storage.join(dataset, "plan", name))
-    # Not before the commit: until then, readers use the old folder.
-    for old in set(storage.list_folders(storage.join(dataset, TRANSFORM_FN))) - {name}:
-        storage.remove_tree(storage.join(dataset, TRANSFORM_FN, old))
+    remove_list(dataset, name, manifest)  # not before the commit: until then, readers use the old files
 
 
 def _counts(records: dict[str, int]) -> str:

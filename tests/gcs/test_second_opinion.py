@@ -58,5 +58,5 @@ def test_files_are_written_listed_read_joined_and_removed(emulator, monkeypatch)
     storage.concatenate([f"{root}/a/small", f"{root}/large"], f"{root}/joined")
     assert storage.read_bytes(f"{root}/joined") == small + large
     storage.remove(f"{root}/joined")
-    storage.remove_tree(root)
+    storage.remove_all([path for path, _ in storage.list_files(root)])
     assert not storage.exists(root)

@@ -103,11 +103,12 @@ def test_a_staged_file_is_nowhere_until_it_is_published(place):
 def test_removed_is_gone(filled):
     storage.remove(storage.join(filled, "a.txt"))
     storage.remove_all([storage.join(filled, "other", "d.txt")])
-    storage.remove_tree(storage.join(filled, "nothing"))
-    assert storage.exists(storage.join(filled, "deep"))
-    storage.remove_tree(storage.join(filled, "deep"))
-    storage.remove_empty_folders(filled)
-    assert not storage.exists(filled)
+    assert storage.remove_listed(filled, ["deep/b.txt", "deep/nothing", "nothing/a"]) == 1
+    assert storage.exists(storage.join(filled, "deep/er/c.txt"))
+    storage.remove_scratch(filled, "deep/er")
+    storage.remove_scratch(filled, "nothing")
+    assert not list(storage.list_files(filled))
+    assert not storage.exists(storage.join(filled, "deep"))
 
 
 def test_a_second_writer_is_kept_away_until_the_first_is_done(place):
@@ -163,11 +164,8 @@ def test_empty_objects_that_stand_for_folders_are_no_files(folder, cloud):
     assert [path for path, _ in storage.list_files(folder)] == [f"{folder}/run/logs/events"]
     assert storage.list_folders(folder) == ["empty", "run"]
     assert storage.is_dir(f"{folder}/empty")
-    storage.remove_empty_folders(folder)
-    assert not storage.exists(f"{folder}/empty")
-    assert storage.exists(f"{folder}/run/logs/events")
-    storage.remove_tree(f"{folder}/run")
-    assert cloud.names(name) == []
+    assert storage.remove_listed(folder, ["run/logs/events", "run/logs/"]) == 1
+    assert cloud.names(name) == [f"{name}/{marker}" for marker in ("empty/", "run/", "run/logs/")]
 
 
 def test_an_upload_is_in_pieces_with_a_checksum(folder, cloud):

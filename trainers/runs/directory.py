@@ -19,6 +19,7 @@ import csv
 import io
 import json
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -30,6 +31,7 @@ from transforms import storage
 from transforms.dataset.manifest import TRANSFORM_FN
 from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.runtime import console
+from transforms.tracks import SPLITS
 
 FORMAT_VERSION = 1
 CONFIG, STATE, HISTORY, MODEL = "config.json", "state.json", "history.csv", "model.keras"
@@ -37,7 +39,10 @@ METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
 BACKUP, FEATURES, LOGS, LOCK = "backup", "features", "logs", ".lock"
 
 BASELINES = "baselines"  # `model` in the config.json of a run of `fma baselines`
-LEFTOVERS = (BACKUP, FEATURES)  # needed only while training goes on
+ARRAYS, BEST = BACKUP_FILES = "state.npz", "best.keras"
+"""Files of a folder below `backup/`: what the next epoch starts from, and the model where it is the best so far."""
+BACKUP_NAME = re.compile(r"epoch-\d{4,}")
+"""The form of the names of these folders."""
 BEFORE_CONFIG = {TRANSFORM_FN, LOCK}
 """What may be left by a run that was killed before its config.json was written; other files are not ours."""
 
@@ -226,13 +231,23 @@ def check_trained(run: str) -> None:
 
 def has_leftovers(run: str) -> bool:
     """Return whether there is anything that `remove_leftovers` would remove."""
-    return any(storage.exists(storage.join(run, name)) for name in LEFTOVERS)
+    return any(storage.exists(storage.join(run, path)) for path in _leftovers(run))
 
 
 def remove_leftovers(run: str) -> None:
-    """Remove what is needed only while training goes on."""
-    for name in LEFTOVERS:
-        storage.remove_tree(storage.join(run, name))
+    """Remove what is needed only while training goes on; files that training did not write stay."""
+    storage.remove_listed(run, _leftovers(run))
+
+
+def _leftovers(run: str) -> list[str]:
+    phases = [phase["name"] for phase in load_config(run).phases]
+    return backup_files(run) + [f"{FEATURES}/{phase}-{split}.npz" for phase in phases for split in SPLITS]
+
+
+def backup_files(run: str, keep: str = "") -> list[str]:
+    """Return the paths, relative to the run, of what may lie in the folders below `backup/`, except for that one."""
+    names = [name for name in storage.list_folders(storage.join(run, BACKUP)) if BACKUP_NAME.fullmatch(name)]
+    return [f"{BACKUP}/{name}/{file}" for name in names if name != keep for file in BACKUP_FILES]
 
 
 def locked(run: str) -> AbstractContextManager[None]:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.runs.directory import BACKUP, MODEL, RunState
+from trainers.runs.directory import ARRAYS, BACKUP, BEST, MODEL, RunState, backup_files
 from transforms import storage
 from transforms.errors import FmaError
 
 if TYPE_CHECKING:
     import keras
-
-ARRAYS, BEST = "state.npz", "best.keras"
 
 
 def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer", best: bool) -> None:
@@ -66,9 +64,7 @@ def promote_best(run: str, state: RunState) -> None:
     best = storage.join(run, BACKUP, state.backup, BEST)
     if state.backup and storage.exists(best):
         storage.write_bytes(storage.join(run, MODEL), storage.read_bytes(best))
-    for name in storage.list_folders(storage.join(run, BACKUP)):
-        if name != state.backup:
-            storage.remove_tree(storage.join(run, BACKUP, name))
+    storage.remove_listed(run, backup_files(run, keep=state.backup))
 
 
 def load_best(run: str, model: "keras.Model") -> None:

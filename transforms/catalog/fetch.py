@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from transforms import storage
 from transforms.errors import FmaError
 from transforms.runtime.console import Progress, human_bytes, human_seconds, log, progress
+from transforms.storage.local import open_own
 
 if TYPE_CHECKING:
     from requests import Response
@@ -90,7 +91,8 @@ class BucketPart(Part):
     """A part in a bucket: a folder of pieces, joined at the end, so that this machine holds one piece at most."""
 
     def __init__(self, path: str):
-        self._pieces = sorted(piece for piece, _ in storage.list_files(path) if piece.rpartition("/")[2].isdecimal())
+        own = re.compile(re.escape(storage.join(path, "")) + r"\d{6,}")
+        self._pieces = sorted(piece for piece, _ in storage.list_files(path) if own.fullmatch(piece))
         self._staged = storage.staging_path(path)
         super().__init__(path, storage.join(path, "etag"), open(self._staged, "wb"))  # noqa: SIM115 - see close
         for piece in self._pieces:
@@ -127,7 +129,9 @@ class BucketPart(Part):
 
     def remove(self) -> None:
         self._held = 0
-        storage.remove_tree(self.path)
+        folder, name = storage.parent(self.path), self.path.rpartition("/")[2]
+        pieces = [piece.rpartition("/")[2] for piece in self._pieces]
+        storage.remove_listed(folder, [f"{name}/{one}" for one in ("etag", *pieces)])
 
     def close(self) -> None:
         """Upload what is held, for the next run."""
@@ -146,7 +150,7 @@ def open_part(path: str) -> Iterator[Part]:
         with storage.locked(path, busy), contextlib.closing(BucketPart(path)) as part:
             yield part
         return
-    with open(path, "ab") as file:
+    with open_own(path) as file:
         _lock(file, busy)
         local = LocalPart(path, file)
         try:

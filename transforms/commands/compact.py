@@ -3,7 +3,8 @@
 import argparse
 
 from transforms.dataset.compact import compact
-from transforms.dataset.growth import jobs_elsewhere, locked, remove_orphans
+from transforms.dataset.growth import locked
+from transforms.dataset.leftovers import jobs_elsewhere, remove_leftovers
 from transforms.dataset.manifest import load
 from transforms.runtime import console
 
@@ -26,11 +27,11 @@ def run(args: argparse.Namespace) -> int:
         manifest = load(args.dataset)
         before = len(manifest.generations)
         elsewhere = jobs_elsewhere(args.dataset)
-        remove_orphans(args.dataset, manifest, elsewhere)
+        remove_leftovers(args.dataset, manifest, elsewhere)
         if before > 1:
             manifest = compact(args.dataset, manifest)
         if args.remove_old:
-            remove_orphans(args.dataset, manifest, elsewhere)
+            remove_leftovers(args.dataset, manifest, elsewhere)
     generations, files = console.counted(before, "generation"), console.counted(len(manifest.files()), "file")
     console.say(f"before: {generations}; now: {len(manifest.generations):,}, in {files}")
     console.say(f"digest {manifest.digest}")

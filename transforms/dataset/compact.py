@@ -10,6 +10,7 @@ from itertools import groupby
 
 from transforms import storage
 from transforms.dataset.ledger import IngestedTrack, LedgerTrack, parse_line, read_lines
+from transforms.dataset.leftovers import announce, planned_files, settle
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile, ShardResult, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import read_framed, recount
@@ -45,6 +46,8 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     tracks, failures = _read_ledgers(dataset, manifest, TRACKS), _read_ledgers(dataset, manifest, FAILURES)
     plans = make_plan((_planned(track) for track, _ in tracks.values()), manifest.config)
     name = generation_name(len(manifest.generations) + 1, plans, [], manifest.labels, manifest.config)
+    written = planned_files(name, [*plans, *_failure_plans(failures)], kinds)
+    announce(dataset, name, written, replaced=[file.path for file in manifest.files()])
     shards = [shard for kind in kinds for shard in manifest.shards(kind)]
     slices: dict[tuple[str, int], TrackSlice] = {}
     with console.progress("compact", 2 * len(shards) + len(plans), "steps") as progress:
@@ -57,8 +60,8 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
             of_kinds = {kind: [slices[kind, track_id] for track_id in ids] for kind in kinds}
             jobs.append(ShardJob(plan, of_kinds, [tracks[track_id][1] for track_id in ids]))
         files: list[ShardFile] = []
-        for written in in_processes(partial(write_shard, dataset, name), jobs):
-            files += written
+        for of_shard in in_processes(partial(write_shard, dataset, name), jobs):
+            files += of_shard
             progress.advance(1)
     files += _write_failures(dataset, name, failures)
     last = manifest.generations[-1]
@@ -68,6 +71,7 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     if compacted.digest != manifest.digest:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
+    settle(dataset, name)
     return compacted
 
 
@@ -120,10 +124,14 @@ def _write_ledger(
     return writer.publish()
 
 
+def _failure_plans(failures: dict[int, tuple[LedgerTrack, bytes]]) -> list[ShardPlan]:
+    return [ShardPlan(split, 0, 1, ()) for split in sorted({track.split for track, _ in failures.values()})]
+
+
 def _write_failures(dataset: str, generation: str, failures: dict[int, tuple[LedgerTrack, bytes]]) -> list[ShardFile]:
     """Write the ledgers of tracks that failed, one for each split."""
     files = []
-    for split in sorted({track.split for track, _ in failures.values()}):
-        lines = [line for _, (track, line) in sorted(failures.items()) if track.split == split]
-        files.append(_write_ledger(dataset, generation, FAILURES, ShardPlan(split, 0, 1, ()), lines))
+    for plan in _failure_plans(failures):
+        lines = [line for _, (track, line) in sorted(failures.items()) if track.split == plan.split]
+        files.append(_write_ledger(dataset, generation, FAILURES, plan, lines))
     return [file for file in files if file]

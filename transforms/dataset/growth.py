@@ -1,26 +1,19 @@
-"""Growth of a dataset: what is new, what changed or vanished, which files are orphans, and who may write."""
+"""Growth of a dataset: what is new, what changed or vanished, and who may write."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from transforms import storage
-from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.ledger import read_failures, read_tracks
-from transforms.dataset.manifest import LEDGERS, Manifest, is_dataset, load
-from transforms.dataset.plan import GENERATION_NAME
+from transforms.dataset.leftovers import find_foreign
+from transforms.dataset.manifest import Manifest, is_dataset, load
 from transforms.errors import UsageError
 from transforms.tracks import Track
 
-WRITTEN = (*LEDGERS, "plan")
-"""Folders of a dataset that hold a folder for each generation, beside those of the feature kinds."""
-
 State = tuple[str, str, int | None, int | None]
 """What counts as a change of a track: genre, split, bytes and crc32 of its file."""
-
-ELSEWHERE = "elsewhere"
-"""A file beside a generation's plan: its job runs on a cluster, where it outlives the command that started it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +61,9 @@ def _refuse_foreign(dataset: str) -> None:
         return
     if not storage.is_dir(dataset):
         raise UsageError(f"--out {dataset} is a file; give a folder")
-    prefix = storage.join(dataset, "")
-    for path, _ in storage.list_files(dataset):
-        name = path.removeprefix(prefix)
-        kind, *below = name.split("/")
-        ingested = kind in (*KINDS, *WRITTEN) and len(below) > 1 and GENERATION_NAME.fullmatch(below[0])
-        if not ingested and not kind.startswith("."):  # hidden files are ignored
-            raise UsageError(
-                f"--out {dataset} is not empty and holds no dataset (it holds {name}); give another folder"
-            )
+    foreign = find_foreign(dataset)
+    if foreign is not None:
+        raise UsageError(f"--out {dataset} is not empty and holds no dataset (it holds {foreign}); give another folder")
 
 
 def plan_growth(
@@ -135,32 +122,6 @@ def _has_changed(track: Track, before: State | None) -> bool:
 def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
     """Return the labels followed by new genres in the order of their names, so that no id shifts."""
     return labels + sorted({track.genre for track in tracks}.difference(labels))
-
-
-def jobs_elsewhere(dataset: str) -> frozenset[str]:
-    """Return the generations whose job may still be running on a cluster, or waits to be resumed."""
-    plans = storage.join(dataset, "plan")
-    return frozenset(
-        name for name in storage.list_folders(plans) if storage.exists(storage.join(plans, name, ELSEWHERE))
-    )
-
-
-def remove_orphans(dataset: str, manifest: Manifest, keep: frozenset[str] = frozenset()) -> int:
-    """Remove files that the manifest does not list, left by a killed run or replaced by another; return how many.
-
-    Files in folders that are not named as generations stay: ingestion did not write them. So do those of `keep`.
-    """
-    known = {storage.join(dataset, file.path) for file in manifest.files()}
-    removed = 0
-    for kind in (*manifest.config.features, *WRITTEN):
-        folder = storage.join(dataset, kind)
-        for name in storage.list_folders(folder):
-            if name not in keep and GENERATION_NAME.fullmatch(name):
-                orphans = [path for path, _ in storage.list_files(storage.join(folder, name)) if path not in known]
-                storage.remove_all(orphans)
-                removed += len(orphans)
-        storage.remove_empty_folders(folder)
-    return removed
 
 
 def locked(dataset: str) -> AbstractContextManager[None]:

@@ -113,10 +113,14 @@ class Generation:
             raise ValueError(f"the facts of generation {found.name!r} cannot be right")
         return found
 
+    def files(self) -> list[ShardFile]:
+        """Return the files of its records, then its ledgers."""
+        return [*self.shards, *self.ledgers]
+
     def check_sums(self, features: Iterable[str]) -> None:
         """Raise ValueError where counts contradict each other, or files are of other kinds than the dataset's."""
         tracks, records = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-        for file in (*self.shards, *self.ledgers):
+        for file in self.files():
             tracks[file.kind, file.split] += file.tracks
             records[file.kind, file.split] += file.records
         kinds = {file.kind for file in self.shards}, {file.kind for file in self.ledgers}
@@ -200,7 +204,7 @@ class Manifest:
 
     def files(self) -> list[ShardFile]:
         """Return every file that the dataset consists of."""
-        return [file for generation in self.generations for file in (*generation.shards, *generation.ledgers)]
+        return [file for generation in self.generations for file in generation.files()]
 
     @property
     def totals(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ MIN_SHARDS = 8  # shards of a split that has enough tracks: what a laptop's work
 TRACKS_FOR_MIN_SHARDS = 4  # a shard has at least about this many tracks before MIN_SHARDS is reached
 TYPICAL_SECONDS = 30.0  # assumed for a track whose metadata declares no length
 GENERATION_NAME = re.compile(r"\d{4,}-[0-9a-f]{8}")
-"""The form of `generation_name`, which a folder of other origin is unlikely to have."""
+"""The form of `generation_name`."""
 
 
 @dataclass(frozen=True, slots=True)

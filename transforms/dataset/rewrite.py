@@ -10,6 +10,7 @@ from itertools import groupby
 
 from transforms import storage
 from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledger_file, read_lines
+from transforms.dataset.leftovers import announce
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
@@ -47,6 +48,9 @@ class _Rewriter:
         }
         if not touched:
             return generation
+        files = generation.files()
+        new = [self._path(file, generation.name) for file in files]
+        announce(self._dataset, self._folder, new, replaced=[file.path for file in files])
         ledgers = [self._ledger(ledger, generation.name, touched) for ledger in generation.ledgers]
         shards = [self._shard(shard, generation.name, touched) for shard in generation.shards]
         kept = replace(generation, ledgers=[file for file in ledgers if file], shards=[file for file in shards if file])
@@ -75,8 +79,10 @@ class _Rewriter:
         return self._publish(writer)
 
     def _writer(self, file: ShardFile, generation: str) -> ShardFileWriter:
-        path = storage.join(file.kind, self._folder, f"{generation}-{file.path.rpartition('/')[2]}")
-        return ShardFileWriter(self._dataset, path, file.kind, file.split)
+        return ShardFileWriter(self._dataset, self._path(file, generation), file.kind, file.split)
+
+    def _path(self, file: ShardFile, generation: str) -> str:
+        return storage.join(file.kind, self._folder, f"{generation}-{file.path.rpartition('/')[2]}")
 
     def _publish(self, writer: ShardFileWriter) -> ShardFile | None:
         facts = writer.publish()

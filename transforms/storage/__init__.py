@@ -4,14 +4,14 @@ A path is local, with or without file://, or an address gs://bucket/name. Both k
 `local` and in `gcs`, which is imported when the first address is met.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import BinaryIO
 
 from transforms.errors import UsageError
 from transforms.storage import local
-from transforms.storage.local import NotAFileError, is_missing, is_refused, name_key, nearest_name
+from transforms.storage.local import NotAFileError, is_missing, is_refused, name_key, nearest_name, unstaged
 from transforms.storage.ranged import Slice, read_ahead
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "is_refused",
     "name_key",
     "nearest_name",
+    "unstaged",
 ]  # and all that is defined here
 
 
@@ -123,6 +124,11 @@ def list_files(path: str) -> Iterator[tuple[str, int]]:
     return _files(path).list_files(path)
 
 
+def is_link(path: str) -> bool:
+    """Return whether there is a symbolic link at `path`."""
+    return _files(path).is_link(path)
+
+
 def list_folders(path: str) -> list[str]:
     """Return the names of the folders directly below `path`, in order; [] where it is absent."""
     return _files(path).list_folders(path)
@@ -181,11 +187,15 @@ def remove_all(paths: Sequence[str]) -> None:
         files.remove_all([path for path in paths if _files(path) is files])
 
 
-def remove_empty_folders(path: str) -> None:
-    """Remove `path` and the folders below it, as far as they hold no files."""
-    _files(path).remove_empty_folders(path)
+def remove_listed(root: str, paths: Collection[str]) -> int:
+    """Remove files below a folder, by their paths relative to it, and what is staged for them; return how many.
+
+    Files that are not there are no error. Links stay, and so does what lies behind a link below the folder. Folders
+    that are empty then are removed, too.
+    """
+    return _files(root).remove_listed(root, paths)
 
 
-def remove_tree(path: str) -> None:
-    """Remove a folder and all in it, if it is there."""
-    _files(path).remove_tree(path)
+def remove_scratch(root: str, folder: str) -> None:
+    """Remove a folder with all in it, by its path relative to `root`: one that was made new for a library's files."""
+    _files(root).remove_scratch(root, folder)

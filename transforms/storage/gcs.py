@@ -3,7 +3,7 @@
 import base64
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO, cast
 
 from transforms.errors import StorageError
@@ -81,9 +81,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
     def look(folder: str) -> dict[str, int]:
         wanted = by_folder[folder]
         if len(wanted) >= LIST_FROM:
-            with translate_gcs_errors(folder):
-                held = list_below(folder, "items(name,size)", delimiter="/")
-                found = {f"gs://{split(folder)[0]}/{blob.name}": blob.size for blob in held}
+            found = dict(_list_folder(folder))
             return {path: found[path] for path in wanted if path in found}
         there = {}
         for path in wanted:
@@ -128,6 +126,13 @@ def list_files(path: str) -> Iterator[tuple[str, int]]:
         for blob in list_below(path, "items(name,size)"):
             if not blob.name.endswith("/"):
                 yield f"gs://{bucket}/{blob.name}", blob.size
+
+
+def _list_folder(path: str) -> list[tuple[str, int]]:
+    """List (path, bytes) of the objects directly below a folder."""
+    with translate_gcs_errors(path):
+        held = list_below(path, "items(name,size)", delimiter="/")
+        return [(f"gs://{split(path)[0]}/{blob.name}", blob.size) for blob in held if not blob.name.endswith("/")]
 
 
 def list_folders(path: str) -> list[str]:
@@ -185,20 +190,18 @@ def remove_all(paths: Sequence[str]) -> None:
         pass
 
 
-def remove_tree(path: str) -> None:
-    bucket, _ = split(path)
-    with translate_gcs_errors(path):
-        names = [blob.name for blob in list_below(path, "items(name)")]
-    # Not remove(): a name that stands for a folder ends with a slash.
-    for _ in read_ahead(lambda name: delete(bucket, name), names):
-        pass
+def remove_listed(root: str, paths: Collection[str]) -> int:
+    folders = {path.rpartition("/")[0] for path in paths}
+    wanted = {f"{root.rstrip('/')}/{path}" for path in paths}
+    found = [path for folder in sorted(folders) for path, _ in _list_folder(f"{root.rstrip('/')}/{folder}")]
+    victims = [path for path in found if path in wanted]
+    remove_all(victims)
+    return len(victims)
 
 
-def remove_empty_folders(path: str) -> None:
-    bucket, _ = split(path)
-    with translate_gcs_errors(path):
-        names = sorted(blob.name for blob in list_below(path, "items(name)"))
-    files = [name for name in names if not name.endswith("/")]
-    empty = [name for name in names if name.endswith("/") and not any(file.startswith(name) for file in files)]
-    for _ in read_ahead(lambda name: delete(bucket, name), empty):
-        pass
+def remove_scratch(root: str, folder: str) -> None:
+    remove_all([path for path, _ in list_files(f"{root.rstrip('/')}/{folder}")])
+
+
+def is_link(path: str) -> bool:
+    return False

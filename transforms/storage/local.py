@@ -6,13 +6,14 @@ import fcntl
 import functools
 import io
 import os
+import re
 import shutil
 import socket
 import stat
 import tempfile
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -23,6 +24,7 @@ ABANDONED_AFTER = 3600.0  # seconds without a write after which the file of a pr
 LOCK = ".lock"
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 _REFUSED = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.EAGAIN}
+_STAGED = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp")
 _KINDS = (
     (stat.S_ISLNK, "a link"),
     (stat.S_ISDIR, "a folder"),
@@ -207,6 +209,18 @@ def _check_regular(mode: int, path: str) -> None:
         raise NotAFileError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, f"{what}, not a file", path)
 
 
+def open_own(path: str) -> BinaryIO:
+    """Open a file of a fixed name for writing at its end, and make it where it is absent.
+
+    Raises:
+      FmaError: there is a link or anything else than a regular file: what it leads to is not this program's.
+    """
+    try:
+        return open(path, "ab", opener=lambda name, flags: open_regular(name, flags | os.O_NOFOLLOW))
+    except NotAFileError as error:
+        raise FmaError(f"{path}: {error.strerror}: remove it") from error
+
+
 def open_read(path: str) -> BinaryIO:
     file = _RegularFile(_local(path), "rb", opener=lambda name, _: open_regular(name, os.O_RDONLY))
     return io.BufferedReader(file)
@@ -241,6 +255,10 @@ def list_files(path: str) -> Iterator[tuple[str, int]]:
             yield below, entry.stat().st_size
 
 
+def is_link(path: str) -> bool:
+    return os.path.islink(_local(path))
+
+
 def list_folders(path: str) -> list[str]:
     try:
         with os.scandir(_local(path)) as found:
@@ -257,6 +275,13 @@ def staging_path(path: str) -> str:
     folder, name = os.path.split(_local(path))
     make_folder(folder or ".")
     return os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+
+
+def unstaged(path: str) -> str:
+    """Return the path that a path of `staging_path` was made for, or the path itself where it was not made so."""
+    folder, separator, name = path.rpartition("/")
+    found = _STAGED.fullmatch(name)
+    return f"{folder}{separator}{found[1]}" if found else path
 
 
 def publish(staged: str, path: str) -> None:
@@ -289,7 +314,7 @@ def replace(path: str, data: bytes, version: int) -> int:
 def locked(folder: str, busy: str) -> Iterator[None]:
     make_folder(folder)
     # The file stays: to unlink it would let two later writers lock two files of the same name.
-    with open(os.path.join(_local(folder), LOCK), "wb") as file:
+    with open_own(os.path.join(_local(folder), LOCK)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -306,12 +331,65 @@ def remove_all(paths: Sequence[str]) -> None:
         remove(path)
 
 
-def remove_empty_folders(path: str) -> None:
-    for folder, _, _ in os.walk(_local(path), topdown=False):
-        if not os.listdir(folder):
-            os.rmdir(folder)
+def remove_listed(root: str, paths: Collection[str]) -> int:
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        names.setdefault(folder, set()).add(name)
+    removed = 0
+    for folder, wanted in names.items():
+        with _open_folder(root, folder) as opened:
+            for entry in list(os.scandir(opened)) if opened is not None else ():
+                if unstaged(entry.name) in wanted and entry.is_file(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=opened)
+                    removed += 1
+    _remove_empty_folders(root, names)
+    return removed
 
 
-def remove_tree(path: str) -> None:
-    if os.path.isdir(_local(path)):
-        shutil.rmtree(_local(path))
+def _remove_empty_folders(root: str, folders: Iterable[str]) -> None:
+    """Remove folders below root, given relative to it, and those above them, as far as they are empty."""
+    parts = [folder.split("/") for folder in folders if folder]
+    above = {"/".join(names[:count]) for names in parts for count in range(1, len(names) + 1)}
+    for folder in sorted(above, key=len, reverse=True):
+        parent, _, name = folder.rpartition("/")
+        with _open_folder(root, parent) as opened:
+            if opened is not None:
+                try:
+                    os.rmdir(name, dir_fd=opened)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
+                        raise
+
+
+def remove_scratch(root: str, folder: str) -> None:
+    parent, _, name = folder.rpartition("/")
+    with _open_folder(root, parent) as opened:
+        if opened is not None and name in os.listdir(opened) and not is_link(f"{root}/{folder}"):
+            shutil.rmtree(name, dir_fd=opened)
+    _remove_empty_folders(root, [parent])
+
+
+@contextmanager
+def _open_folder(root: str, folder: str) -> Iterator[int | None]:
+    """Yield a descriptor of a folder below root; None where it is absent, or a link leads to it from root."""
+    names = folder.split("/") if folder else []
+    if {"", ".", ".."} & {*names}:
+        raise ValueError(f"{folder} is no path below a folder")
+    descriptor = None
+    try:
+        descriptor = os.open(_local(root), os.O_RDONLY | os.O_DIRECTORY)
+        for name in names:
+            above, descriptor = descriptor, None
+            try:
+                descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            finally:
+                os.close(above)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -199,6 +199,27 @@ def test_a_compacted_dataset_equals_one_that_was_made_at_once_file_by_file(music
     }
 
 
+def test_files_that_are_not_the_datasets_outlive_updates_and_compaction(music):
+    manifest = manifests.load(str(music / "out"))
+    folder = music / "out" / "mel" / manifest.generations[0].name
+    (folder / "notes.txt").write_text("dear to somebody")
+    (folder / "training-00099-of-00100.tfrecord").write_text("a shard of another dataset")
+    (music / "out" / "mel" / "0009-0123abcd").symlink_to(music)
+    old = {file.path for file in manifest.files()}
+    songs = {path.name for path in music.iterdir()}
+    soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
+    assert ingest(music, "out", "--update") == 0
+    assert fma.main(["compact", str(music / "out"), "--remove-old"]) == 0
+    assert not any((music / "out" / path).exists() for path in old)
+    listed = {file.path for file in manifests.load(str(music / "out")).files()}
+    theirs = {
+        str((folder / name).relative_to(music / "out")) for name in ("notes.txt", "training-00099-of-00100.tfrecord")
+    }
+    assert set(files_of(music / "out")) == listed | theirs
+    assert {path.name for path in music.iterdir()} == songs
+    assert is_sound(music / "out")
+
+
 def test_the_result_as_json_counts_what_was_done(music, capsys):
     soundfile.write(music / "0.wav", tone(4, seed=99), 22_050)
     capsys.readouterr()

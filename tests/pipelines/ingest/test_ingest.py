@@ -305,14 +305,20 @@ def test_a_dataset_whose_path_begins_with_file_grows_like_any_other(tmp_path, ca
     assert "nothing new, 0 new, 4 kept" in capsys.readouterr().out
 
 
-def test_an_orphan_generation_is_removed_by_the_next_run(tmp_path, capsys):
-    make_music(tmp_path, 4)
-    orphan = tmp_path / "out" / "mel" / "0001-deadbeef"
-    orphan.mkdir(parents=True)
-    (orphan / "training-00000-of-00001.tfrecord").write_bytes(b"half a rec")
-    assert ingest(tmp_path) == 0
-    assert "removed 1 file that an interrupted" in capsys.readouterr().err
-    assert not orphan.exists()
+def test_what_a_run_left_that_was_refused_is_removed_by_the_next_one_and_other_files_stay(tmp_path, capsys):
+    make_music(tmp_path)
+    break_some(tmp_path)
+    assert ingest(tmp_path) == 1
+    (ledger,) = {path.parent for path in (tmp_path / "out" / "failures").rglob("*.jsonl")}
+    (ledger / "notes.txt").write_text("why they failed")
+    assert ingest(tmp_path, "out", "--max-failures", "30", "--shards", "1") == 2
+    assert "is not empty and holds no dataset (it holds failures/" in capsys.readouterr().err
+    (ledger / "notes.txt").rename(tmp_path / "notes.txt")
+    assert ingest(tmp_path, "out", "--max-failures", "30", "--shards", "1") == 0
+    assert "files that an interrupted or earlier run had left behind" in capsys.readouterr().err
+    manifest = manifests.load(str(tmp_path / "out"))
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {file.path for file in manifest.files()} | {"dataset.json", ".lock"}
 
 
 def test_ingest_runs_as_a_module_too(tmp_path):

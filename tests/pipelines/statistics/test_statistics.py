@@ -133,7 +133,7 @@ def test_the_manifest_says_what_was_analysed_and_keeps_its_digest(analysed):
     assert have.records == manifest.records_digest(("mel", "stats"), "training")
     assert have.path.startswith("transform_fn/0001-")
     assert not (analysed / have.path / "raw").exists()
-    assert not any((analysed / "plan").iterdir())
+    assert not (analysed / "plan").exists()
     assert fma.main(["verify", str(analysed)]) == 0
 
 
@@ -200,7 +200,9 @@ def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analy
     shutil.copytree(analysed, dataset)
     old = manifests.load(str(dataset)).transform_fn.path
     grow(dataset, make(tmp_path / "more", tracks={"training": 3, "test": 1}, seed=1))
-    (dataset / "transform_fn" / "0007-dead" / "mel").mkdir(parents=True)
+    theirs = dataset / "transform_fn" / "0007-0123abcd" / "notes.txt"
+    theirs.parent.mkdir()
+    theirs.write_text("dear to somebody")
     capsys.readouterr()
     assert analyse(dataset) == 0
     assert (
@@ -212,7 +214,10 @@ def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analy
     assert new.records == manifest.records_digest(("mel", "stats"), "training")
     assert new.path.startswith("transform_fn/0002-")
     assert new.path != old
+    theirs.unlink()
+    theirs.parent.rmdir()
     assert [path.name for path in (dataset / "transform_fn").iterdir()] == [Path(new.path).name]
+    assert not (dataset / "plan").exists()
     values = np.delete(records(dataset, "stats").astype(np.float64), CONSTANT_COLUMN, axis=1)
     assert len(values) == 15
     found = np.delete(apply(dataset, "stats", records(dataset, "stats"))["stats"], CONSTANT_COLUMN, axis=1)

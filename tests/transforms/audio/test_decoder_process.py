@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.conftest import tone
+from tests.trainers.serving.bad_songs import write_ten_hours
 from transforms.audio import decoder_process
 from transforms.config import DatasetConfig
 from transforms.tracks import Track
@@ -54,7 +55,7 @@ sys.stdin.read()
 
 def test_a_decoder_that_hangs_does_not_outlive_a_parent_that_was_killed(tmp_path):
     endless = tmp_path / "endless.wav"
-    os.mkfifo(endless)  # whoever opens it waits for a writer
+    write_ten_hours(endless)
     parent = subprocess.Popen(
         [sys.executable, "-c", ABANDONS, str(endless)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

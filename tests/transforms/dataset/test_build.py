@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.conftest import tone
+from tests.trainers.serving.bad_songs import write_ten_hours
 from transforms import storage
 from transforms.audio.decoder_process import Limits, TrackProcess
 from transforms.config import DatasetConfig
@@ -136,8 +137,8 @@ def test_an_unexpected_exception_while_decoding_is_raised_with_track_and_traceba
 
 def test_a_track_that_hangs_is_a_timeout_and_the_others_go_on(tmp_path):
     tracks = make_tracks(tmp_path)
-    os.mkfifo(tmp_path / "hangs.wav")  # opening it waits for a writer that never comes
-    hangs = replace(tracks[1], path=str(tmp_path / "hangs.wav"))
+    write_ten_hours(tmp_path / "long.wav")
+    hangs = replace(tracks[1], path=str(tmp_path / "long.wav"), duration=None)
     with_hang = build(tmp_path / "a", [tracks[0], hangs, tracks[2]], limits=Limits(seconds=4))
     assert with_hang.failures == {"timeout": 1}
     without = build(tmp_path / "b", [tracks[0], tracks[2]])

@@ -1,8 +1,10 @@
 import pytest
 
+from transforms import storage
 from transforms.config import DatasetConfig
-from transforms.dataset.growth import append_labels, locked, open_or_create, plan_growth, remove_orphans
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
+from transforms.dataset.growth import append_labels, locked, open_or_create, plan_growth
+from transforms.dataset.leftovers import announce
+from transforms.dataset.manifest import Manifest, commit
 from transforms.errors import FmaError, UsageError
 from transforms.tracks import Track
 
@@ -36,36 +38,21 @@ def test_a_dataset_with_other_settings_is_refused(tmp_path):
         open_or_create(str(tmp_path), DatasetConfig())
 
 
-def test_only_files_that_the_manifest_does_not_list_are_removed(tmp_path):
-    listed = ShardFile("mel/0001-c0ffee00/test-00000-of-00001.tfrecord", "mel", "test")
-    manifest = Manifest(DatasetConfig(), [], [Generation("0001-c0ffee00", "small", shards=[listed])])
-    others = ("notes/c", "mel/holiday/song.mp3", "tracks/readme.txt")
-    for path in (
-        listed.path,
-        "mel/0001-c0ffee00/old.tfrecord",
-        "tracks/0002-deadbeef/a.jsonl",
-        "plan/0003-deadbeef/b",
-        *others,
-    ):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("x")
-    assert remove_orphans(str(tmp_path), manifest) == 3
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {listed.path, *others}
-    assert not (tmp_path / "plan").exists()
-
-
-@pytest.mark.parametrize("theirs", ["song.mp3", "raw/take1.wav", "tracks/0001/song.mp3", "mel/0001-c0ffee00"])
+@pytest.mark.parametrize(
+    "theirs", ["song.mp3", "raw/take1.wav", "tracks/0001/song.mp3", "mel/0001-c0ffee00/thesis.doc", "plan/notes.txt"]
+)
 def test_a_folder_that_holds_something_else_is_refused(tmp_path, theirs):
     (tmp_path / theirs).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / theirs).write_text("dear to somebody")
     with pytest.raises(UsageError, match=f"is not empty and holds no dataset .it holds {theirs}."):
         open_or_create(str(tmp_path), DatasetConfig())
+    assert (tmp_path / theirs).read_text() == "dear to somebody"
 
 
 def test_what_a_run_left_that_never_came_to_commit_is_no_obstacle(tmp_path):
-    for path in (".lock", "mel/0001-c0ffee00/.test.tmp", "plan/0001-c0ffee00/plan.jsonl"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    announce(str(tmp_path), "0001-c0ffee00", ["mel/0001-c0ffee00/test-00000-of-00001.tfrecord"])
+    staged = storage.staging_path(f"{tmp_path}/mel/0001-c0ffee00/test-00000-of-00001.tfrecord")
+    for path in (".lock", "plan/0001-c0ffee00/plan.jsonl", staged):
         (tmp_path / path).touch()
     assert open_or_create(str(tmp_path), DatasetConfig()).generations == []
 
@@ -75,3 +62,15 @@ def test_a_second_writer_is_told_of_the_first(tmp_path):
         pass
     with locked(str(tmp_path)):
         pass
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "thesis.doc").write_text("dear to somebody")
+    (tmp_path / "data").mkdir()
+    for target in ("../thesis.doc", "../absent"):
+        (tmp_path / "data" / ".lock").unlink(missing_ok=True)
+        (tmp_path / "data" / ".lock").symlink_to(target)
+        with pytest.raises(FmaError, match=r"/data/\.lock: a link, not a file: remove it"), locked(f"{tmp_path}/data"):
+            pass
+    assert (tmp_path / "thesis.doc").read_text() == "dear to somebody"
+    assert not (tmp_path / "absent").exists()
