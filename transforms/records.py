@@ -103,7 +103,7 @@ def deserialize(data: bytes) -> Record:
     except DecodeError as error:
         raise ValueError(f"not a tf.train.Example: {error}") from error
     if set(feature) != {*NUMBERS, PAYLOAD}:
-        raise ValueError(f"a record with the keys {', '.join(sorted(feature))}")
+        raise ValueError(f"a record with the keys {', '.join(sorted(feature)) or '(none)'}")
     try:
         numbers = {key: feature[key].int64_list.value[0] for key in NUMBERS}
         return Record(**numbers, payload=feature[PAYLOAD].bytes_list.value[0])
