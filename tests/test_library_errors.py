@@ -3,11 +3,14 @@
 A library that changes its words fails here, and not in front of a user.
 """
 
+import ast
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +68,18 @@ def offline(monkeypatch, tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_machine_without_a_folder_for_temporary_files_is_known(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        text = message(tempfile.gettempdir)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    tried = library_errors.NO_TEMPORARY_FOLDER.search(text)
+    assert tried and "/tmp" in ast.literal_eval(tried[1])
+
+
 def test_a_local_worker_that_is_killed_is_noticed():
     assert message(lambda: run(kill_worker, *WORKER_PROCESS)) == library_errors.WORKER_DIED.meaning
 
@@ -163,6 +178,7 @@ def test_another_number_of_records_than_was_promised_is_known(tmp_path):
 
 
 PROVOKED = {
+    library_errors.NO_TEMPORARY_FOLDER.pattern,
     "Worker subprocess exited",
     r"\[Errno (\d+)\]",
     "Unable to fetch remote prism binary",

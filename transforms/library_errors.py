@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 BEAM, PRISM, FLINK, DATAFLOW, GOOGLE, TENSORFLOW = "Beam", "Prism", "Flink", "Dataflow", "google-api-core", "TensorFlow"
+PYTHON = "Python"
 DOCS = "see docs/runners.md"
 
 
@@ -28,6 +29,7 @@ class LibraryError:
         return re.sub(self.pattern, "", text, flags=re.DOTALL)
 
 
+NO_TEMPORARY_FOLDER = LibraryError(PYTHON, r"No usable temporary directory found in (\[.*?['\"]\])")  # folders it tried
 WORKER_DIED = LibraryError(
     BEAM, "Worker subprocess exited", "a worker process died (out of memory?); run the command again, it carries on"
 )
@@ -48,6 +50,7 @@ _OTHER_VERSIONS = (
     "begin the job from the image with submit.sh ingest"
 )
 ROWS = (
+    NO_TEMPORARY_FOLDER,
     WORKER_DIED,
     OS_ERROR,
     JOB_ID,

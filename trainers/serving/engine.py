@@ -244,7 +244,10 @@ class Engine:
         noise = 0.1 * np.random.default_rng(0).standard_normal(2 * config.window_samples, np.float32)
         count = len(self._decoders)
         with tempfile.NamedTemporaryFile(prefix="fma-", suffix=".wav") as file, ThreadPoolExecutor(count) as pool:
-            soundfile.write(file.name, noise, config.sample_rate)
+            sound = io.BytesIO()  # libsndfile's error of a full disk would not say so
+            soundfile.write(sound, noise, config.sample_rate, format="WAV")
+            file.write(sound.getvalue())
+            file.flush()
             try:
                 list(pool.map(self.predict, [file.name] * count, [WARM_UP_SECONDS] * count))
             except TrackError as error:

@@ -114,7 +114,12 @@ def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> byt
     }
     # A file, not a BytesIO: LAME's many small writes then need not wait for Python's lock.
     with tempfile.TemporaryFile() as file:
-        soundfile.write(file.fileno(), samples, sample_rate, closefd=False, **options)
+        try:
+            soundfile.write(file.fileno(), samples, sample_rate, closefd=False, **options)
+        except soundfile.LibsndfileError:
+            file.write(bytes(1 << 16))  # a full disk is a "System error." of libsndfile's, and an OSError here
+            file.flush()
+            raise
         file.seek(0)
         return file.read()
 

@@ -15,7 +15,7 @@ from transforms.dataset.plan import ShardPlan
 from transforms.dataset.shard_io import ShardFileWriter
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.records import add_digests
-from transforms.runtime.console import os_message
+from transforms.runtime.os_errors import os_message
 from transforms.tracks import Track, TrackFacts
 
 OnTrack = Callable[[str], None]  # called after each track with its failure reason, or "" for one that was ingested

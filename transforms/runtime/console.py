@@ -4,7 +4,6 @@ All of it may hold names that somebody else chose, so everything passes through 
 """
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from numbers import Integral, Real
 from typing import Any, TextIO
 
 from transforms.errors import FmaError
+from transforms.runtime.os_errors import ADVICE, annotate_os_errors, os_message
 from transforms.runtime.stderr import debugging
 from transforms.runtime.text import printable
 
@@ -26,14 +26,6 @@ LINE_INTERVAL = 30.0  # seconds between two plain lines
 BAR_INTERVAL = 0.1  # seconds between two redraws of the bar
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 READER_LEFT = 141  # 128 + SIGPIPE
-ADVICE = {  # for user-fixable errors, by number
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space or write elsewhere"),
-    errno.EFBIG: "this file system takes no file of that size: write elsewhere",
-    errno.EROFS: "write elsewhere",
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the permissions"),
-    errno.EEXIST: "remove it or choose another path",
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "check the path"),
-}
 _QUANTITY = re.compile(r"[-+]?\d[\d,]*(\.\d+)?( ?%| [A-Za-z/]+( \d+ [a-z]+)?)?")
 
 
@@ -277,26 +269,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], str
 def log_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table to standard error, as a remark."""
     table(title, columns, rows, sys.stderr)
-
-
-@contextlib.contextmanager
-def annotate_os_errors(path: str) -> Iterator[None]:
-    """Add `path` to an OSError that names no file, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = path
-        raise
-
-
-def os_message(error: OSError) -> str:
-    """Return a line such as `data/small: no space left on device: free some space or write elsewhere`."""
-    number, path = error.errno or 0, error.filename
-    if number not in ADVICE:
-        return str(error)
-    where = [] if path is None else [os.fsdecode(path) if isinstance(path, (str, bytes)) else str(path)]
-    return ": ".join([*where, os.strerror(number).lower(), ADVICE[number]])
 
 
 def main_guard(run: Callable[..., int], *args: Any) -> int:

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import resource
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import keras
@@ -101,6 +103,17 @@ def test_the_warm_up_does_not_count_against_a_songs_limit(run_of):
         engine.warm_up()
     finally:
         engine.close()
+
+
+def test_a_full_folder_for_temporary_files_is_one_line_of_the_warm_up(run_of):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(Engine(open_scorer(str(run_of("baselines")), device="cpu"), Limits(), 1)) as engine:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                engine.warm_up()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_warm_up_that_fails_is_one_line_and_leaves_no_decoder(run_of, monkeypatch, capsys):
