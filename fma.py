@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
+from transforms.errors import UsageError
 from transforms.runtime.text import printable
 
 COMMANDS = {
@@ -104,6 +105,19 @@ def _expand_home(word: str) -> str:
     return option + equals + os.path.expanduser(value)
 
 
+def refuse_other_encodings(arguments: Iterable[str]) -> None:
+    """Refuse the path that is not UTF-8, which Beam, TensorFlow and JSON cannot write.
+
+    Raises:
+      UsageError: an argument has such bytes, as `os.fsdecode` puts them into text.
+    """
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{word} is not UTF-8: rename the file or folder") from None
+
+
 def module_name(command: str) -> str:
     """Return where a command lives: `fma X` is `<package>/commands/X.py`."""
     return f"{COMMANDS[command][0]}.commands.{command.replace('-', '_')}"
@@ -122,6 +136,10 @@ def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argpars
     if arguments and not arguments[0].startswith("-"):
         arguments = [*getattr(module, "FIRST_WORD_IS", []), *arguments]
     arguments = parser.check(arguments)
+    if not getattr(module, "TAKES_ANY_NAME", False):
+        refuse_other_encodings(arguments)
+    if getattr(module, "TAKES_BEAM_OPTIONS", False) and sys.flags.optimize > 1:
+        raise UsageError("Apache Beam needs the docstrings that python -OO removes: leave it out (or PYTHONOPTIMIZE=2)")
     if not getattr(module, "TAKES_BEAM_OPTIONS", False):
         return module, parser.parse_args(arguments)
     args, rest = parser.parse_known_args(arguments)

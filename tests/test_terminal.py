@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,29 @@ def test_a_reader_that_has_left_ends_the_command_without_a_word(work, arguments)
     ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=BUFFERED, check=False)
     os.close(writer)
     assert (ran.returncode, ran.stderr) == (141, "")
+
+
+def run(*arguments: str | bytes, python: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    command = [sys.executable, *python, "-m", "fma", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ingest", "--audio", "{}", "--metadata", "m.csv", "--out"], ["show"], ["sample", "--out"], ["report", "--out"]],
+)
+def test_a_path_that_is_not_utf_8_is_refused_in_one_line_before_any_work(tmp_path, command):
+    ran = run(*command, os.fsencode(tmp_path) + b"/x\xe9y")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"fma: error: {tmp_path}/x\\xe9y is not UTF-8: rename the file or folder\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_python_without_docstrings_and_assertions_shows_help_and_datasets_and_refuses_beam(work):
+    for arguments in (["--help"], ["sample", "--help"], ["show", str(work / "dataset")]):
+        ran = run(*arguments, python=["-OO"])
+        assert (ran.returncode, ran.stderr) == (0, ""), arguments
+        assert ran.stdout
+    ran = run("ingest", "--audio", "a", "--metadata", "b", "--out", "c", python=["-OO"])
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("fma: error: Apache Beam needs the docstrings that python -OO removes")

@@ -16,6 +16,7 @@ from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, cores
 
 Predicted = tuple[Song, Answer | TrackError]
+TAKES_ANY_NAME = True  # also of songs whose names are not UTF-8
 SHOWN = 3
 
 
