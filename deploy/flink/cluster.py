@@ -70,6 +70,8 @@ def fetch(home: Path) -> None:
     if (home / "job-server.jar").exists():
         print(f"{home} has everything already")
         return
+    if home.exists() and {path.name for path in home.iterdir()} - {"lib", "job-server.jar.new"}:
+        sys.exit(f"{home} is not empty and holds no cluster: give a new folder as --home")
     if not shutil.which("mvn"):
         sys.exit("Maven (mvn) is not installed")
     command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]

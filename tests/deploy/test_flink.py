@@ -1,5 +1,6 @@
 """Which processes of a Flink cluster count as alive; the cluster itself is what `make test-runners` runs."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -49,3 +50,11 @@ def test_a_cluster_that_does_not_come_up_says_which_process_has_ended_and_its_la
     with pytest.raises(SystemExit) as error:
         cluster.wait_for_slots(tmp_path, 1, 4, seconds=30)
     assert str(error.value) == f"pool has ended (see {tmp_path / 'log' / 'pool.log'}): port 50000 is taken"
+
+
+def test_a_home_that_holds_something_else_is_refused_before_anything_is_removed_there(cluster, tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "notes.txt").write_text("dear to somebody")
+    with pytest.raises(SystemExit, match="is not empty and holds no cluster: give a new folder as --home"):
+        cluster.start(argparse.Namespace(home=tmp_path))
+    assert (tmp_path / "log" / "notes.txt").exists()

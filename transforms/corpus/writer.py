@@ -24,6 +24,7 @@ from transforms.corpus.sound import SAMPLE_RATE, synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
+from transforms.storage.local import open_own
 
 DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
 README = b"""A synthetic corpus in the form of FMA, a dataset for music analysis (https://arxiv.org/abs/1612.01840).
@@ -277,5 +278,5 @@ def _write_clips(summary: CorpusSummary, jobs: int) -> Iterator[None]:
 
 
 def _write_file(path: str, content: bytes) -> None:
-    with console.annotate_os_errors(path), open(path, "wb") as file:
+    with console.annotate_os_errors(path), open_own(path, "wb") as file:
         file.write(content)

@@ -170,6 +170,8 @@ class TransformFn:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TransformFn":
         """Build it from dataset.json's values; those that older versions left out do not fit any records."""
+        if not re.fullmatch(rf"{TRANSFORM_FN}/[\w-]+", values["path"], re.ASCII):
+            raise ValueError(f"{values['path']!r} is no path for statistics")
         return cls(values["path"], list(values["kinds"]), values.get("records", ""), values.get("graph_version", 0))
 
 

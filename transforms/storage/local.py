@@ -15,7 +15,7 @@ import time
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from transforms.errors import FmaError
 from transforms.storage.ranged import Slice
@@ -209,14 +209,14 @@ def _check_regular(mode: int, path: str) -> None:
         raise NotAFileError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, f"{what}, not a file", path)
 
 
-def open_own(path: str) -> BinaryIO:
-    """Open a file of a fixed name for writing at its end, and make it where it is absent.
+def open_own(path: str, mode: Literal["ab", "wb"] = "ab") -> BinaryIO:
+    """Open a file of a fixed name for writing, as `open` does, and make it where it is absent.
 
     Raises:
       FmaError: there is a link or anything else than a regular file: what it leads to is not this program's.
     """
     try:
-        return open(path, "ab", opener=lambda name, flags: open_regular(name, flags | os.O_NOFOLLOW))
+        return open(path, mode, opener=lambda name, flags: open_regular(name, flags | os.O_NOFOLLOW))
     except NotAFileError as error:
         raise FmaError(f"{path}: {error.strerror}: remove it") from error
 

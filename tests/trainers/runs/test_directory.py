@@ -219,3 +219,18 @@ def test_a_run_on_a_tpu_vm_says_which_tensorflow_it_had(monkeypatch):
 
     monkeypatch.setattr(metadata, "version", version)
     assert versions()["tensorflow"] == "2.20.0"
+
+
+def test_of_what_training_leaves_only_its_own_files_are_removed(tmp_path):
+    run = str(tmp_path / "run")
+    create_run(run, CONFIG)
+    own = ("backup/epoch-0001/state.npz", "backup/epoch-0002/best.keras", "features/train-training.npz")
+    theirs = ("backup/epoch-0001/notes.txt", "backup/songs/state.npz", "features/mine.npz", "thesis.doc")
+    for path in (*own, *theirs):
+        (tmp_path / "run" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / path).write_text("dear to somebody")
+    assert directory.has_leftovers(run)
+    directory.remove_leftovers(run)
+    assert not directory.has_leftovers(run)
+    found = {str(path.relative_to(run)) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert found == {"config.json", *theirs}

@@ -158,6 +158,7 @@ EDITS = {
     "a shard less": (("generations", 0, "shards"), []),
     "shards that are no list": (("generations", 0, "shards"), 5),
     "genres that are no counts": (("generations", 0, "genres"), ["Rock"]),
+    "statistics outside": (("transform_fn",), {"path": "transform_fn/../../mine", "kinds": ["mel"]}),
     "a generation named as a path": (("generations", 0, "name"), "../g"),
 }
 """What may not stand in a dataset.json: where, and the value."""
