@@ -25,7 +25,8 @@ def number_of(track_id: str) -> int:
     """
     if is_number(track_id):
         return int(track_id)
-    digest = hashlib.sha256(f"track_id:{track_id}".encode()).digest()
+    # A path may have bytes that are not UTF-8, as `os.fsdecode` puts them into text.
+    digest = hashlib.sha256(f"track_id:{track_id}".encode(errors="surrogateescape")).digest()
     return 1 << 62 | int.from_bytes(digest[:8], "big") >> 2
 
 

@@ -11,6 +11,7 @@ from transforms.errors import FmaError
 from transforms.runtime import console
 from transforms.tracks import number_of
 
+TAKES_ANY_NAME = True  # a track's id may be a path that is not UTF-8
 HIDDEN = ("track_id", "reason", "message", "digest")
 """Fields of a ledger line that are shown elsewhere, or mean nothing to a person."""
 

@@ -1,5 +1,6 @@
 """A folder of genres in the place of metadata."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -71,3 +72,11 @@ def test_a_place_without_folders_of_audio_is_one_line(tmp_path, made):
         read_folders(str(tmp_path / (made or "missing")))
     assert "\n" not in str(caught.value)
     assert made in str(caught.value)
+
+
+def test_a_song_whose_name_is_not_utf_8_is_a_track_like_others(tmp_path):
+    write_song(tmp_path / "rock" / "a.wav")
+    os.rename(tmp_path / "rock" / "a.wav", os.fsencode(tmp_path) + b"/rock/\xe9.wav")
+    (track,) = read_folders(str(tmp_path)).tracks
+    assert (track.genre, os.fsencode(track.path)) == ("rock", b"rock/\xe9.wav")
+    assert track.track_id >> 62 == 1
