@@ -1,4 +1,4 @@
-"""Random edits of a dataset's and of runs' files: each is refused in one line or changes nothing, never other numbers.
+"""Random edits of a dataset's and of runs' files: each is refused in one line, or changes no number.
 
     python -m tests.faults.edits --edits 2000 --seed 1
     python -m tests.faults.edits --seed 1 --only 17     # one of them, with all that it printed
@@ -30,8 +30,8 @@ LIMIT = 180.0
 """Seconds for a command, which takes up to 10 on an idle machine."""
 
 MOST_MEGABYTES = 2000
-REFUSED, SAME = "refused", "same"
-HELD = (REFUSED, SAME)
+REFUSED, NAMED, SAME = HELD = ("refused", "named", "same")
+"""Ends in one line; goes on without the file, and says so in its result; ends as if nothing had been edited."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ def judge(edit: Edit, folder: Path, ended: Ended, expected: str) -> str:
         last = (ended.stderr.strip().splitlines() or [""])[-1]
         found = last.startswith("fma: error: ") or (edit.command == "verify" and "problem: " in ended.stdout)
         return REFUSED if found else "NO MESSAGE"
-    if normalised(ended.stdout, folder) not in (expected, ""):
-        return "OTHER RESULT"
-    return "UNNOTICED" if edit.command == "verify" and ended.stdout else SAME
+    if normalised(ended.stdout, folder) in (expected, ""):
+        return "UNNOTICED" if edit.command == "verify" and ended.stdout else SAME
+    return NAMED if str(folder / edit.target.path) in ended.stdout else "OTHER RESULT"
 
 
 def normalised(text: str, folder: Path) -> str:

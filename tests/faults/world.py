@@ -1,7 +1,10 @@
 """Datasets and runs to damage, with every kind of file that they hold, and the commands that read each kind."""
 
+import contextlib
+import io
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ import soundfile
 
 from tests.conftest import tone
 from tests.faults.children import Child, wait_for
+from transforms.runtime import console
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,raw,stats", "--shards", "2"]
 TINY = ["--device", "cpu", "--epochs", "2", "--batch-size", "8"]
@@ -41,10 +45,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "baselines": [["baselines", "--data", "{w}/data", "--run", "{w}/new", "--models", "gnb,knn", "--jobs", "1"]],
     "report": [["report", "{w}/run", "{w}/classical", "--data", "{w}/data", "--out", "{w}/new.html"]],
     "compact": [["compact", "{w}/data"], ["verify", "{w}/data"]],
-    "statistics": [
-        ["statistics", "{w}/grown", "--workers", "1"],
-        ["train", "tiny", "--data", "{w}/grown", "--run", "{w}/new", *TINY],
-    ],
+    "statistics": [["silent statistics", "{w}/grown"], ["compare statistics", "{w}/grown", "{w}/../world/data"]],
     "neighbours": [["neighbours", "{w}/run", "{w}/data"]],
 }
 """By name: the words after `fma`, one list after the other; {w} is the folder."""
@@ -151,8 +152,6 @@ def make_world(world: Path) -> None:
 
 def run_until(words: list[str], world: Path, name: str, times: int) -> None:
     """Run a command that ends at once, as if killed, just before a file of that name is replaced for the nth time."""
-    import sys
-
     seen = 0
 
     def on_event(event: str, args: tuple) -> None:
@@ -177,24 +176,42 @@ def call(words: list[str], world: Path) -> int:
     import fma
 
     words = [word.format(w=world) for word in words]
-    return PSEUDO[words[0]](*words[1:]) if words[0] in PSEUDO else fma.main(words)
+    return console.main_guard(OTHERS[words[0]], *words[1:]) if words[0] in OTHERS else fma.main(words)
+
+
+def update_statistics(dataset: str) -> int:
+    """Run `fma statistics`, whose result tells how much it could take from its cache."""
+    import fma
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return fma.main(["statistics", dataset, "--workers", "1"])
+
+
+def compare_statistics(dataset: str, other: str) -> int:
+    """Print whether two datasets have the same statistics, within 1e-6."""
+    from trainers.runs.normalization import load_normalization
+    from transforms.dataset.manifest import load
+
+    for kind in ("mel", "stats"):
+        one, two = (load_normalization(path, load(path).config, kind) for path in (dataset, other))
+        same = [np.allclose(getattr(one, name), getattr(two, name), 1e-6, 1e-6) for name in ("mean", "deviation")]
+        print(kind, same)
+    return 0
 
 
 def show_neighbours(run: str, dataset: str) -> int:
     """Print what `fma serve --data` would show beside a song."""
-    from transforms.runtime.console import main_guard
-
-    return main_guard(_show_neighbours, run, dataset)
-
-
-def _show_neighbours(run: str, dataset: str) -> int:
     from trainers.serving.neighbours import open_neighbours
     from trainers.serving.scorers import open_scorer
 
-    scorer = open_scorer(run)
-    neighbours = open_neighbours(run, scorer, dataset)
+    neighbours = open_neighbours(run, open_scorer(run), dataset)
     print(neighbours.nearest(np.ones(len(neighbours.shift), np.float32), 5))
     return 0
 
 
-PSEUDO: dict[str, Callable[..., int]] = {"neighbours": show_neighbours}
+OTHERS: dict[str, Callable[..., int]] = {
+    "neighbours": show_neighbours,
+    "silent statistics": update_statistics,
+    "compare statistics": compare_statistics,
+}
+"""What is read elsewhere than by a command that ends, or needs another look."""
