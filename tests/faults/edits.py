@@ -3,7 +3,7 @@
     python -m tests.faults.edits --edits 2000 --seed 1
     python -m tests.faults.edits --seed 1 --only 17     # one of them, with all that it printed
 
-prints how many edits of each kind of file ended how, then those that broke a promise, and exits with 1 if any did.
+prints each edit that broke a promise, then how many of each kind of file ended how; exits with 1 if any was broken.
 """
 
 import argparse
@@ -204,7 +204,7 @@ def undisturbed(source: Path, names: list[str], jobs: int) -> dict[str, str]:
 
 
 def drill(
-    folder: Path, seed: int, numbers: list[int], jobs: int, on_outcome: Callable[[Outcome], object] = id
+    folder: Path, seed: int, numbers: list[int], jobs: int, on_outcome: Callable[[Outcome], object]
 ) -> list[Outcome]:
     """Make the world below an empty folder and run a command on each of its edits."""
     source = folder / "world"
@@ -228,7 +228,7 @@ def drill(
 
 
 def report(outcomes: list[Outcome]) -> None:
-    """Print a row for each kind of file and a column for each outcome, then each broken promise."""
+    """Print a row for each kind of file, one for each kind of edit, and a column for each outcome."""
     counts = Counter((outcome.edit.target.kind, outcome.word) for outcome in outcomes)
     words = [*HELD, *sorted({outcome.word for outcome in outcomes if not outcome.held})]
     kinds = [name for name, _, _ in world.KINDS]
@@ -237,13 +237,16 @@ def report(outcomes: list[Outcome]) -> None:
     console.table("", ("file", *words), [*rows, ("all", *(totals[word] for word in words))])
     names = Counter((outcome.edit.name, outcome.word) for outcome in outcomes)
     console.table("", ("edit", *words), [(name, *(names[name, word] for word in words)) for name in EDITS])
-    for outcome in outcomes:
-        if not outcome.held:
-            console.say(f"{outcome.word}: {outcome.edit}")
 
 
-def show(outcome: Outcome) -> None:
-    """Print all that a command printed."""
+def show_broken(outcome: Outcome) -> None:
+    """Print an edit that broke a promise."""
+    if not outcome.held:
+        console.say(f"{outcome.word}: {outcome.edit}")
+
+
+def show_all(outcome: Outcome) -> None:
+    """Print an edit, and all that the command printed."""
     console.say(f"{outcome.word}: {outcome.edit}: exit code {outcome.ended.code}, {outcome.ended.seconds:.1f} s")
     console.say(f"{outcome.ended.stdout}\n{outcome.ended.stderr}")
 
@@ -259,7 +262,7 @@ def main() -> int:
     numbers = args.only or list(range(args.first, args.first + args.edits))
     warm_up()
     with tempfile.TemporaryDirectory(prefix="fma-edits-") as folder:
-        outcomes = drill(Path(folder), args.seed, numbers, args.jobs, show if args.only else id)
+        outcomes = drill(Path(folder), args.seed, numbers, args.jobs, show_all if args.only else show_broken)
     report(outcomes)
     held = sum(outcome.held for outcome in outcomes)
     console.say(f"{held:,} of {len(outcomes):,} edits held")
