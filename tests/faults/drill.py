@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.processes import Command
-from tests.faults.scenes import Moment, Scene, dataset_result, make_scenes, problems_of, succeed
+from tests.faults.scenes import PROCESSES, Moment, Scene, dataset_result, make_scenes, problems_of, succeed
 from transforms.dataset import manifest as manifests
 
 GONE_WITHIN = 5.0  # seconds after a strike
@@ -98,12 +98,14 @@ def disturb(scene: Scene, moment: Moment, seed: int, folder: Path, expected: str
 def strike(command: Command, chance: random.Random, work: Path, draw: int, outcome: Outcome) -> bool:
     """Wait for the moment and send the signal; return whether the command was still running."""
     started, moment = time.monotonic(), outcome.moment
-    before = set(work.glob(moment.after)) if moment.after else set()
-    if moment.after and not command.wait_until(lambda: bool(set(work.glob(moment.after)) - before), LONGEST):
+    if moment.after == PROCESSES or moment.victim == "child":
+        begun = command.wait_until(lambda: len(command.family()) > 1, LONGEST)
+    else:
+        before = set(work.glob(moment.after)) if moment.after else set()
+        begun = not moment.after or command.wait_until(lambda: bool(set(work.glob(moment.after)) - before), LONGEST)
+    if not begun:
         return False
     time.sleep(chance.uniform(0, moment.within) / 2**draw)
-    if moment.victim == "child" and not command.wait_until(lambda: len(command.family()) > 1, LONGEST):
-        return False
     below = sorted(set(command.family()) - {command.process.pid})
     if command.process.poll() is not None:
         return False
@@ -195,7 +197,7 @@ def fma_scene(audio: str, metadata: str, moments: int) -> Scene:
     """FMA's small, then medium, on real audio."""
     common = ["ingest", "--audio", audio, "--metadata", metadata, "--features", "mel,stats", "--max-failures", "20"]
     common += ["--out", "{w}/dataset", "--workers", "2"]
-    times = [Moment("dataset/.lock", 30, victim=("command", "child")[i % 2]) for i in range(moments)]
+    times = [Moment(PROCESSES, 20, victim=("command", "child")[i % 2]) for i in range(moments)]
     small = [*common, "--subset", "small"]
     return Scene(
         "small to medium",

@@ -19,6 +19,8 @@ SMALL_FMA = (sys.executable, "-m", "tests.faults.small_fma")
 INGEST = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,raw,stats", "--max-failures", "50"]
 TRAIN = ["--device", "cpu", "--batch-size", "8", "--data", "{w}/dataset", "--run", "{w}/run"]
 TRACKS = 16
+PROCESSES = "processes"
+"""As the begin of a moment: the command has started another process."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Moment:
     """When and how to disturb a command.
 
     Attributes:
-      after: a pattern of files below the scene's folder; the moment counts from when one is there that was not before.
+      after: a pattern of files below the scene's folder, or `PROCESSES`; the moment counts from when there is one that
+        was not there before. Always `PROCESSES` for a child.
       within: up to how many seconds later, drawn by the seed.
       signal: its name.
       victim: `command`, `group` (as a terminal does that is closed, and Ctrl-C) or `child`.
@@ -206,13 +209,13 @@ def ingest_scenes(stage: Stage) -> list[Scene]:
     new_moments = [
         Moment("", 2),
         Moment("dataset/.lock", 2, "TERM"),
-        Moment("dataset/.lock", 4, "KILL", "child"),
+        Moment(PROCESSES, 4, "KILL", "child"),
         Moment(STAGED, 0.3),
         Moment(SHARD, 0.2, "HUP", "group"),
         Moment("dataset/dataset.json", 0.1),
     ]
     growth_moments = [
-        Moment(STAGED, 0.1, "KILL", "child"),
+        Moment(PROCESSES, 6, "KILL", "child"),
         Moment(SHARD, 0.2),
         Moment(SHARD, 1, "TERM"),
         Moment(SHARD, 3, "INT", "group"),
@@ -235,11 +238,11 @@ def dataset_scenes(stage: Stage) -> list[Scene]:
         Moment(STAGED, 0.2),
         Moment(STAGED, 0.4, "TERM"),
         Moment(SHARD, 0.3, "HUP", "group"),
-        Moment(STAGED, 0.3, "KILL", "child"),
+        Moment(PROCESSES, 1, "KILL", "child"),
     ]
     statistics_moments = [
-        Moment("dataset/.lock", 8),
-        Moment("dataset/.lock", 8, "TERM"),
+        Moment(PROCESSES, 2),
+        Moment(PROCESSES, 5, "TERM"),
         Moment("dataset/transform_fn/*/*", 0.5),
     ]
     return [
@@ -254,7 +257,7 @@ def run_scene(stage: Stage) -> Scene:
     words += ["--out", "{w}", "--workers", "2", "--models", "mel_cnn,baselines"]
     words += ["--options", "mel_cnn=--epochs 2 --batch-size 8", "--options", "baselines=--models gnb --jobs 1"]
     moments = [
-        Moment("dataset/.lock", 4),
+        Moment(PROCESSES, 4),
         Moment("dataset/dataset.json", 6, "TERM"),
         Moment("runs/*/config.json", 2),
         Moment("runs/baselines-*/config.json", 1, "HUP", "group"),
