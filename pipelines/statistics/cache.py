@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from transforms import storage
-from transforms.dataset.manifest import Generation, Manifest, ShardFile
-from transforms.errors import FmaError
+from transforms.dataset.manifest import CHECKSUM, Generation, Manifest, ShardFile, checksum
 from transforms.records import add_digests, frame, read_records
 from transforms.runtime import console
 
@@ -49,17 +48,24 @@ def load_parts(dataset: str, manifest: Manifest) -> list[Part]:
         return []
     path = storage.join(dataset, manifest.transform_fn.path, FILE)
     try:
-        parts = [Part(**fields) for fields in json.loads(storage.read_bytes(path))]
-        for part in parts:
-            for entries in part.entries.values():
-                for entry in entries.values():
-                    list(read_entry(storage.join(dataset, entry)))
+        values = json.loads(storage.read_bytes(path))
+        if not isinstance(values, dict):  # version 0.1.0 wrote a list, without checksums
+            raise ValueError("it was made by an older version")
+        if values.pop(CHECKSUM, None) != checksum(values):
+            raise ValueError("its checksum is not that of its content")
+        for name, expected in values["files"].items():
+            if _hash_file(dataset, name) != expected:
+                raise ValueError(f"{name} is not what was written (checksum)")
     except FileNotFoundError:
         return []
-    except (FmaError, ValueError, TypeError) as error:
+    except ValueError as error:
         console.log(f"{path} cannot be used ({error}): all records are analysed")
         return []
-    return parts
+    return [Part(**fields) for fields in values["parts"]]
+
+
+def _hash_file(dataset: str, name: str) -> str:
+    return hashlib.sha256(storage.read_bytes(storage.join(dataset, name))).hexdigest()
 
 
 def reusable(
@@ -111,13 +117,15 @@ def entry_path(folder: str, part: Part, kind: str, key: str) -> str:
 
 
 def save_parts(dataset: str, folder: str, parts: Sequence[Part]) -> None:
-    """Write cache.json."""
-    data = json.dumps([asdict(part) for part in parts], indent=1) + "\n"
-    storage.write_bytes(storage.join(dataset, folder, FILE), data.encode())
+    """Write cache.json, with a checksum of each file of the parts and of its own content."""
+    names = sorted(path for part in parts for entries in part.entries.values() for path in entries.values())
+    values = {"parts": [asdict(part) for part in parts], "files": {name: _hash_file(dataset, name) for name in names}}
+    text = json.dumps(values | {CHECKSUM: checksum(values)}, indent=1) + "\n"
+    storage.write_bytes(storage.join(dataset, folder, FILE), text.encode())
 
 
 def write_entry(values: Iterable[bytes], path: str) -> None:
-    """Write a file of sums, with checksums."""
+    """Write a file of sums."""
     storage.write_bytes(path, b"".join(map(frame, sorted(values))))
 
 

@@ -147,12 +147,23 @@ def flip_a_bit(path: Path) -> None:
     entry.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
 
 
+def change_text(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def swap(one: Path, other: Path) -> None:
+    data = one.read_bytes()
+    assert data != other.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+
+
 def test_damaged_sums_are_not_used_and_everything_is_read_again(music, dataset, capsys):
     flip_a_bit(dataset / manifests.load(str(dataset)).transform_fn.path)
     ingest_csv(music, "copy", "all.csv")
     line, remarks = statistics(dataset, capsys)
     assert "kept the sums" not in line
-    assert "is damaged (checksum)): all records are analysed" in remarks
+    assert "is not what was written (checksum)): all records are analysed" in remarks
     assert_as_at_once(dataset, music / "all")
 
 
@@ -160,7 +171,12 @@ def test_damaged_sums_are_not_used_and_everything_is_read_again(music, dataset, 
     ("damage", "remark"),
     [
         (lambda path: (path / "cache.json").write_text((path / "cache.json").read_text()[:-30]), "cannot be used"),
-        (lambda path: (path / "cache.json").write_text('[{"digest": ""}]'), "cannot be used"),
+        (lambda path: (path / "cache.json").write_text('[{"digest": ""}]'), "made by an older version"),
+        (
+            lambda path: change_text(path / "cache.json", '"records"', '"recorgs"'),
+            "its checksum is not that of its content",
+        ),
+        (lambda path: swap(*sorted((path / "cache").rglob("mel-*"))[:2]), "is not what was written (checksum)"),
         (lambda path: (path / "cache.json").unlink(), ""),
         (lambda path: next((path / "cache").rglob("mel-*")).unlink(), ""),
     ],
