@@ -19,6 +19,9 @@ REASONS = {
     "out_of_memory": "more memory than the limit for a track",
     "decoder_crashed": "the decoder's process died, twice",
 }
+CONVERT = "convert it with ffmpeg -i IN OUT.flac"
+"""The remedy for a file that plays elsewhere."""
+
 SKIPPED = {
     "no_genre": "the metadata gives the track no genre",
     "not_in_subset": "the track belongs to a larger subset",

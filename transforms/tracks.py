@@ -6,6 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 SPLITS = ("training", "validation", "test")
+FLAGS = {
+    "silent": "digital silence",
+    "zeroed": "stretches of exact zeros inside, as lost frames leave them (zeroed_share in a track's ledger line)",
+    "truncated": "the end is missing (seconds and declared_seconds in a track's ledger line)",
+    "antiphase": "channels that cancel each other, so that the louder one was taken alone",
+    "ffmpeg": "decoded by FFmpeg, since libsndfile does not read all of them",
+}
+"""What is counted of ingested tracks, and what it says of them; see `TrackFacts.flags`."""
 
 
 def artist_key(artist: str) -> str:
@@ -75,3 +83,13 @@ class TrackFacts:
     audio_sha256: str  # of the decoded audio (mono int16 at the dataset's rate): equal for equal sound under any name
     # of the track, in stretches of exact zeros inside it (see `transforms.audio.decode`), 0 to 1
     zeroed_share: float = 0.0
+    decoder: str = ""  # `sndfile` or `ffmpeg`, or "" where an older version did not note it
+    declared_seconds: float | None = None  # length by the file's own header, or None where it states none
+    truncated: bool = False  # whether the file's end is missing, or less was decoded than its header declares
+    antiphase: bool = False  # whether its channels cancel each other, so that the louder one was decoded alone
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        """Which of `FLAGS` the track has: zeroed where it has stretches of zeros, ffmpeg where that decoded it."""
+        found = (self.silent, self.zeroed_share > 0, self.truncated, self.antiphase, self.decoder == "ffmpeg")
+        return dict(zip(FLAGS, found, strict=True))

@@ -5,6 +5,7 @@ import hashlib
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -211,4 +212,5 @@ def describe_job(options: PipelineOptions) -> dict[str, str]:
         "soxr": soxr.__version__,
         "soundfile": soundfile.__version__,
         "libsndfile": soundfile.__libsndfile_version__,
+        "av": version("av"),
     }

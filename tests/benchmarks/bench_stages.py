@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from tests.benchmarks import clips
 from tests.benchmarks.bench_front_end import CONFIG
 from tests.benchmarks.harness import Row, allocate_as_decoders_do, cpu_ms, interleave, spread
-from transforms.audio.decode import BLOCK_VALUES, AudioFacts, DropoutDetector, find_peak, mix_to_mono, resample
+from transforms.audio.decode import BLOCK_VALUES, AudioFacts, find_peak, mix_to_mono, resample
+from transforms.audio.dropouts import DropoutDetector
 from transforms.audio.features import KINDS, Feature, to_pcm16
 from transforms.records import Record, frame, serialize
 

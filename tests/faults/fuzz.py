@@ -1,6 +1,7 @@
 """Damaged audio through the real decoder process: nothing may crash or hang, each file ends as records or as a reason.
 
     python -m tests.faults.fuzz --inputs 10000 --seed 1
+    python -m tests.faults.fuzz --inputs 1500 --family containers     (m4a, ogg, wma)
 
 prints how many files of each mutation ended how, and exits with 1 if a promise was broken.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from tests.faults.mutations import damaged_file
+from tests.faults.mutations import FAMILIES, damaged_file
 from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
@@ -55,7 +56,7 @@ class Findings:
         return found
 
 
-def fuzz(folder: Path, inputs: int, seed: int) -> Findings:
+def fuzz(folder: Path, inputs: int, seed: int, family: str = "mp3") -> Findings:
     """Build shards of damaged files; AssertionError where one is not accounted for."""
     findings = Findings()
     times: list[float] = []
@@ -71,7 +72,7 @@ def fuzz(folder: Path, inputs: int, seed: int) -> Findings:
         with console.progress("fuzz", inputs, "files") as progress:
             for start in range(0, inputs, SHARD):
                 indices = range(start, min(start + SHARD, inputs))
-                names, tracks = write_inputs(folder, seed, indices)
+                names, tracks = write_inputs(folder, seed, indices, family)
                 times[:] = [time.monotonic()]
                 result = builder.build(ShardPlan("training", start // SHARD, inputs, tuple(tracks)))
                 ended = outcomes_of(folder / "out", result, findings)
@@ -85,12 +86,12 @@ def fuzz(folder: Path, inputs: int, seed: int) -> Findings:
     return findings
 
 
-def write_inputs(folder: Path, seed: int, indices: range) -> tuple[dict[int, str], list[Track]]:
+def write_inputs(folder: Path, seed: int, indices: range, family: str) -> tuple[dict[int, str], list[Track]]:
     """Write a shard's files; return the mutations' names and the tracks."""
     names, tracks = {}, []
     for index in indices:
         path = folder / f"{index % SHARD}.mp3"
-        names[index], data = damaged_file(seed, index)
+        names[index], data = damaged_file(seed, index, family)
         path.write_bytes(data)
         tracks.append(Track(index, "Rock", "training", str(path), size=len(data)))
     return names, tracks
@@ -136,9 +137,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--family", choices=FAMILIES, default="mp3")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fma-fuzz-") as folder:
-        findings = fuzz(Path(folder), args.inputs, args.seed)
+        findings = fuzz(Path(folder), args.inputs, args.seed, args.family)
     report(findings)
     bad = sum(findings.by_outcome()[reason] for reason in ("timeout", "decoder_crashed", "out_of_memory"))
     console.say(f"{args.inputs:,} files, {bad} of them only ended by the limits")

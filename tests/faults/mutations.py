@@ -6,6 +6,7 @@ from functools import cache
 
 from tests.conftest import encoded, tone
 from tests.faults.mp3 import after_id3, frames_of
+from tests.transforms.audio.odd_files import by_ffmpeg
 from transforms.corpus.sound import synthesise
 from transforms.corpus.writer import encode_mp3
 
@@ -39,6 +40,14 @@ def sound_mp3s() -> list[bytes]:
 def sound_others() -> list[bytes]:
     """The same length in the other formats that libsndfile recognises by content."""
     return [encoded(tone(SECONDS, 22_050, 2), 22_050, name, subtype).getvalue() for name, subtype in OTHER_FORMATS]
+
+
+@cache
+def sound_containers() -> list[bytes]:
+    """The same length as people's own files have it: m4a with AAC and ALAC, ogg (chained, too) and wma."""
+    kinds = (("aac", "mp4"), ("alac", "mp4"), ("wmav2", "asf"))
+    ogg = encoded(tone(SECONDS, 22_050, 2), 22_050, "OGG").getvalue()
+    return [*(by_ffmpeg(codec, kind, 22_050, seconds=SECONDS) for codec, kind in kinds), ogg, ogg + ogg]
 
 
 def flip_bits(chance: random.Random, sound: list[bytes]) -> bytes:
@@ -138,6 +147,24 @@ def flip_head(chance: random.Random, sound: list[bytes]) -> bytes:
     return bytes(data)
 
 
+def swap_pieces(chance: random.Random, sound: list[bytes]) -> bytes:
+    """Two pieces change places, so that each part is sound where it no longer belongs."""
+    data = chance.choice(sound)
+    a, b, c = sorted(chance.randrange(len(data)) for _ in range(3))
+    return data[:a] + data[b:c] + data[a:b] + data[c:]
+
+
+def overwrite_numbers(chance: random.Random, sound: list[bytes]) -> bytes:
+    """Sizes, counts and offsets: 2, 4 or 8 bytes of a header become a number that is hardly right."""
+    data = bytearray(chance.choice(sound))
+    for _ in range(chance.randint(1, 6)):
+        size = chance.choice((2, 4, 8))
+        at = chance.choice((chance.randrange(600), chance.randrange(len(data) - 600), len(data) - 600))
+        value = chance.choice((0, 1, (1 << 8 * size) - 1, 1 << 8 * size - 1, chance.getrandbits(8 * size)))
+        data[at : at + size] = value.to_bytes(size, chance.choice(("big", "little")))
+    return bytes(data)
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     flip_bits,
     flip_bits_of_headers,
@@ -152,8 +179,22 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-def damaged_file(seed: int, index: int) -> tuple[str, bytes]:
+CONTAINER_MUTATIONS: tuple[Mutation, ...] = (
+    flip_bits,
+    flip_head,
+    truncate,
+    overwrite_a_piece,
+    overwrite_numbers,
+    insert_a_piece,
+    swap_pieces,
+)
+FAMILIES = {"mp3": (MUTATIONS, sound_mp3s), "containers": (CONTAINER_MUTATIONS, sound_containers)}
+"""What is damaged, by name: (mutations, what makes the sound files)."""
+
+
+def damaged_file(seed: int, index: int, family: str = "mp3") -> tuple[str, bytes]:
     """(name of the mutation, bytes) of an input; the same on every machine."""
     chance = random.Random(f"{seed}/{index}")
-    mutation = MUTATIONS[index % len(MUTATIONS)]
-    return mutation.__name__, mutation(chance, sound_mp3s())
+    mutations, sound = FAMILIES[family]
+    mutation = mutations[index % len(mutations)]
+    return mutation.__name__, mutation(chance, sound())

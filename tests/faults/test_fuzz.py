@@ -13,6 +13,14 @@ def test_damaged_files_end_as_records_or_as_a_reason_and_take_nothing_down(tmp_p
     assert findings.flagged
 
 
+def test_damaged_m4a_ogg_and_wma_files_do_neither(tmp_path):
+    findings = fuzz(tmp_path, 50, seed=1, family="containers")
+    by_outcome = findings.by_outcome()
+    assert sum(by_outcome.values()) == 50
+    assert set(by_outcome) <= {"ingested", "corrupt_audio", "truncated_audio", "empty_audio", "too_short"}
+    assert by_outcome["ingested"] and by_outcome["corrupt_audio"]
+
+
 def test_a_seed_gives_the_same_files_every_time():
     first, again, other = ([damaged_file(seed, i) for i in range(20)] for seed in (1, 1, 2))
     assert first == again != other

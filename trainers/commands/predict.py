@@ -23,8 +23,8 @@ SHOWN = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Predicts the genre of songs, with a calibrated probability. Any file that libsndfile reads, of any length. A "
-        "file that has no answer gets its reason, the others their answer, and the exit code is then 1."
+        "Predicts the genre of songs, in any common format and of any length, with a calibrated probability. A file "
+        "that has no answer gets its reason, the others their answer, and the exit code is then 1."
     )
     parser.epilog = "example: fma predict runs/mel_cnn song.mp3 album/ --timeline genres.png"
     add_model(parser)

@@ -215,7 +215,7 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
         spectrogram: Annotated[bool, Query(description="with a picture of the song")] = False,
         nearest: Annotated[int, Query(ge=0, le=MOST_NEIGHBOURS, description="with this many training tracks")] = 0,
     ) -> dict[str, Any]:
-        """Predict a song's genre. The body is the file itself, in any format of libsndfile (mp3, wav, flac, ogg)."""
+        """Predict a song's genre. The body is the file itself, such as mp3, m4a, wav, flac, ogg or wma."""
         if not threads:
             threads.append(CapacityLimiter(service.decoders))
         start, address = time.monotonic(), client_address(request.client)

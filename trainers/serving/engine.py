@@ -120,12 +120,12 @@ class Decoder:
         self._check_open()
         seconds = seconds or self._limits.seconds
         try:
-            return self._attempt(path, start(), seconds)
+            return self._attempt(path, start, seconds)
         except ProcessDiedError:
             if self._closed:
                 raise
             # The process may have died of a signal from outside; a song that kills two processes is to blame.
-            return self._attempt(path, start(), seconds)
+            return self._attempt(path, start, seconds)
 
     def close(self) -> None:
         """End the process; a song that is being decoded fails."""
@@ -136,10 +136,11 @@ class Decoder:
         if self._closed:
             raise TrackError("decoder_crashed", "the decoders are closed")
 
-    def _attempt(self, path: str, on_payload: OnPayload, seconds: float) -> TrackFacts:
+    def _attempt(self, path: str, start: Callable[[], OnPayload], seconds: float) -> TrackFacts:
         if not self._process.running:
             self._start()
         deadline = time.monotonic() + seconds
+        on_payload = start()
         model_errors: list[FmaError] = []
 
         def write(kind: str, framed: bytes, _: int) -> None:
@@ -154,8 +155,12 @@ class Decoder:
                     model_errors.append(error)
                     raise
 
+        def restart() -> None:
+            nonlocal on_payload
+            on_payload = start()
+
         try:
-            facts, _ = self._process.extract(Track(0, "", "test", path), 0, write, seconds)
+            facts, _ = self._process.extract(Track(0, "", "test", path), 0, write, restart=restart, seconds=seconds)
         except FmaError as error:
             if error in model_errors:
                 raise
@@ -165,7 +170,8 @@ class Decoder:
     def _start(self) -> None:
         """Start a process and let it decode an empty file, so that it has imported everything."""
         try:
-            self._process.extract(Track(0, "", "test", os.devnull), 0, lambda *_: None, START_SECONDS)
+            empty = Track(0, "", "test", os.devnull)
+            self._process.extract(empty, 0, lambda *_: None, restart=lambda: None, seconds=START_SECONDS)
         except ProcessDiedError:
             raise
         except TrackError as error:

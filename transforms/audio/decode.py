@@ -1,18 +1,26 @@
-"""Decoding: from a file's bytes to a stream of mono samples at the dataset's rate."""
+"""Decoding: from a file's bytes to a stream of mono samples at the dataset's rate.
+
+libsndfile decodes what it reads to the end, FFmpeg everything else.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
-from transforms.errors import TrackError
+from transforms.audio.contents import SLACK, Contents, examine
+from transforms.audio.dropouts import DropoutDetector
+from transforms.audio.mp3_frames import after_id3
+from transforms.audio.sndfile import GaveUpError, SndfileReading
+from transforms.errors import CONVERT, TrackError
 from transforms.runtime.console import human_seconds
 
-SHORTEST_SECONDS = 0.02
-"""Shorter stretches of zeros do not count: a frame of mp3 has 24 ms or more, and a zero crossing may hit zero."""
+if TYPE_CHECKING:
+    from transforms.audio.ffmpeg import FfmpegReading
 
 BLOCK_VALUES = 1 << 19
 """Samples times channels read at once: a block stays in the caches of a core while it is processed."""
@@ -21,57 +29,26 @@ PIECE = 1 << 16  # samples that are resampled at once: soxr copies its input, wh
 TRUNCATED_BELOW = 0.9  # a track that decodes to less than this share of its declared length counts as truncated
 HIGHEST_RATE = 1_000_000  # Hz. A header with more is damaged: the song would seem to last no time, and be too short
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a file whose header declares none: no file has as many
+ANTIPHASE = 0.01  # power of the mean of the channels, as a share of the louder one's, up to which they cancel: -20 dB
 SILENCE = 1 / 32768  # a track whose peak stays below this, one step of 16-bit audio, counts as digital silence
-
-
-class DropoutDetector:
-    """A counter of samples in stretches of exact zeros inside a track, as lost frames leave them.
-
-    Attributes:
-      samples: counted so far; a stretch counts once the sound after it has begun.
-    """
-
-    def __init__(self, sample_rate: int):
-        self.samples = 0
-        self._shortest = max(2, round(SHORTEST_SECONDS * sample_rate))
-        self._heard = False
-        self._open = 0  # length of the stretch that the last block ended in
-
-    def push(self, block: np.ndarray) -> None:
-        """Add the next block of the signal, [n] with n > 0; the count does not depend on how it is cut."""
-        lengths = self._ended_in(block)
-        self.samples += int(lengths[lengths >= self._shortest].sum())
-
-    def _ended_in(self, block: np.ndarray) -> np.ndarray:
-        """Return the lengths of the stretches that end in the block; short ones inside it may be left out."""
-        lengths = np.array([self._open])
-        if not self._heard:
-            sounds = block != 0
-            self._heard = bool(sounds.any())
-            block = block[sounds.argmax() :] if self._heard else block[:0]
-        # A stretch that counts covers one of these samples, or an end of the block.
-        if not len(block) or (block[0] and block[-1] and block[:: self._shortest].all()):
-            self._open = 0
-            return lengths
-        zero = block == 0
-        edges = np.flatnonzero(np.diff(zero, prepend=False, append=False))
-        lengths = np.concatenate((lengths, edges[1::2] - edges[::2]))
-        if zero[0]:  # the open stretch goes on
-            lengths[1] += lengths[0]
-            lengths[0] = 0
-        self._open = int(lengths[-1]) if zero[-1] else 0
-        return lengths[:-1] if zero[-1] else lengths
+GIT_LFS = b"version https://git-lfs"
+MOST_CHANNELS = 1024  # libsndfile and FFmpeg have fewer
 
 
 @dataclass(slots=True)
 class AudioFacts:
-    """What decoding finds out about a track; complete when its blocks have been read."""
+    """What decoding finds out about a track; complete when its blocks have been read.
 
-    sample_rate: int = 0  # Hz, of the file
-    channels: int = 0  # of the file
-    frames: int = 0  # decoded, at the file's rate
-    declared_frames: int = 0  # what the file's own header promises
+    What the file declares is known with the first one.
+    """
+
+    sample_rate: int = 0  # Hz, of the file's first samples
+    channels: int = 0  # of them
+    frames: int = 0  # decoded, at that rate
+    decoder: str = ""  # `sndfile` or `ffmpeg`
+    declared_seconds: float | None = None  # length by the file's own header, where it has one: never a guess
+    truncated: bool = False  # whether the file's end is missing, or less was decoded than its header declares
+    antiphase: bool = False  # whether the channels cancel each other, so that the louder one was decoded alone
     peak: float = 0.0  # largest absolute sample after mixing to mono
     zeroed: int = 0  # samples in stretches of exact zeros inside the track, as lost frames leave them
 
@@ -91,39 +68,131 @@ class AudioFacts:
         return self.zeroed / self.frames if self.frames else 0.0
 
 
-def read_mono(file: BinaryIO, facts: AudioFacts) -> Iterator[np.ndarray]:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to decode a file."""
+
+    sndfile: bool = True  # whether libsndfile may do it
+    channel: int | None = None  # the one to decode alone; None for the mean of all
+
+
+class StartOverError(Exception):
+    """A file has to be read again, in another way: what was read of it does not count."""
+
+    def __init__(self, way: Way):
+        super().__init__(way)
+        self.way = way
+
+
+def read_mono(file: BinaryIO, facts: AudioFacts, way: Way = Way()) -> Iterator[np.ndarray]:
     """Decode a file and mix it to mono.
 
     Args:
-      file: seekable, in any format that libsndfile reads.
+      file: seekable, in any format that libsndfile or FFmpeg reads.
       facts: filled in while the blocks are read.
+      way: the default, or that of a `StartOverError`.
 
     Yields:
-      float32 [n] at the file's own sample rate.
+      float32 [n] at the sample rate of the file's first samples.
 
     Raises:
       TrackError: empty_audio or corrupt_audio.
+      StartOverError: see there.
     """
-    with _open(file) as sound:
-        facts.sample_rate, facts.channels = sound.samplerate, sound.channels
-        if sound.samplerate > HIGHEST_RATE:
-            raise TrackError("corrupt_audio", f"its header says {sound.samplerate:,} samples a second")
-        facts.declared_frames = sound.frames
-        block_frames = max(1, BLOCK_VALUES // sound.channels)
-        stretches = DropoutDetector(sound.samplerate)
-        while True:
-            block = _read(sound, block_frames)
-            if len(block):
-                mono = mix_to_mono(block)
-                facts.peak = max(facts.peak, find_peak(mono, facts))
-                facts.frames += len(mono)
-                stretches.push(mono)
-                facts.zeroed = stretches.samples
-                yield mono
-            if len(block) < block_frames:
-                break
+    contents = examine(file)
+    reading = _open(file, contents, way)
+    facts.decoder = reading.decoder
+    mixer = _Mixer(way.channel)
+    stretches = None
+    try:
+        for mono in _at_one_rate(mixer, _watched(reading, facts)):
+            stretches = stretches or DropoutDetector(facts.sample_rate)
+            facts.peak = max(facts.peak, find_peak(mono, facts))
+            facts.frames += len(mono)
+            stretches.push(mono)
+            facts.zeroed = stretches.samples
+            yield mono
+    except GaveUpError:
+        raise StartOverError(Way(sndfile=False, channel=way.channel)) from None
     if not facts.frames:
-        raise TrackError("empty_audio", "the file decodes to no samples")
+        raise TrackError("empty_audio", "the file decodes to no samples: get it again")
+    if mixer.may_cancel:
+        channel = _find_channel(_open(file, contents, way))
+        if channel is not None:
+            raise StartOverError(Way(way.sndfile, channel))
+    facts.antiphase = way.channel is not None
+    facts.truncated = reading.cut_off or facts.seconds < (facts.declared_seconds or 0.0) - 2 * SLACK
+
+
+def _open(file: BinaryIO, contents: Contents, way: Way) -> "SndfileReading | FfmpegReading":
+    file.seek(0)
+    if way.sndfile:
+        try:
+            return SndfileReading(file, contents)
+        except GaveUpError:
+            _refuse_no_audio(file)
+            file.seek(0)
+    from transforms.audio.ffmpeg import FfmpegReading
+
+    return FfmpegReading(file, contents)
+
+
+def _watched(reading: "SndfileReading | FfmpegReading", facts: AudioFacts) -> Iterator[tuple[np.ndarray, int]]:
+    """Read blocks and their rate; the first one's facts are noted."""
+    for block, rate in reading.blocks(BLOCK_VALUES):
+        if not facts.sample_rate:
+            facts.sample_rate, facts.channels = rate, block.shape[1]
+            facts.declared_seconds = reading.declared_seconds
+        if rate > HIGHEST_RATE:
+            raise TrackError("corrupt_audio", f"its header says {rate:,} samples a second: get the file again")
+        yield block, rate
+
+
+def _at_one_rate(mixer: "_Mixer", blocks: Iterator[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
+    """Mix blocks to mono, at the rate of the first one: it may change where files were joined."""
+    first = 0
+    for rate, group in groupby(blocks, key=itemgetter(1)):
+        first = first or rate
+        pieces = resample((mixer(block) for block, _ in group), AudioFacts(sample_rate=rate), first, "HQ")
+        yield from (piece for piece in pieces if len(piece))
+
+
+class _Mixer:
+    """Mixes blocks to mono, and compares the power of the mean with that of the channels."""
+
+    def __init__(self, channel: int | None):
+        self._channel = channel
+        self._mean = self._all = 0.0  # sums of squares
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        """Return float32 [n] for float32 [n, channels]."""
+        channels = block.shape[1]
+        if self._channel is not None:
+            return np.ascontiguousarray(block[:, min(self._channel, channels - 1)])
+        mono = mix_to_mono(block)
+        if channels > 1:
+            self._mean += float(np.dot(mono, mono))
+            self._all += float(np.vdot(block, block))
+        return mono
+
+    @property
+    def may_cancel(self) -> bool:
+        """Whether the mean is 20 dB below all channels together: only then can it be that far below one of them."""
+        return self._mean < ANTIPHASE * self._all
+
+
+def _find_channel(reading: "SndfileReading | FfmpegReading") -> int | None:
+    """Return the loudest channel if the mean of all is 20 dB below it and it is no silence; else None."""
+    powers = np.zeros(MOST_CHANNELS)
+    peaks = np.zeros(MOST_CHANNELS)
+    mean = 0.0
+    for block, _ in reading.blocks(BLOCK_VALUES):
+        values, channels = block.astype(np.float64), block.shape[1]
+        mean += float((values.mean(axis=1) ** 2).sum())
+        powers[:channels] += (values**2).sum(axis=0)
+        peaks[:channels] = np.maximum(peaks[:channels], np.abs(values).max(axis=0))
+    loudest = int(powers.argmax())
+    return loudest if mean <= ANTIPHASE * powers[loudest] and peaks[loudest] >= SILENCE else None
 
 
 def mix_to_mono(block: np.ndarray) -> np.ndarray:
@@ -164,42 +233,18 @@ def resample(blocks: Iterator[np.ndarray], facts: AudioFacts, sample_rate: int, 
 
 def check_length(facts: AudioFacts, declared_seconds: float | None) -> None:
     """Raise TrackError truncated_audio where much less was decoded than the metadata, or else the header, declares."""
-    declared = declared_seconds or facts.declared_frames / facts.sample_rate
+    declared = declared_seconds or facts.declared_seconds or 0.0
     if facts.seconds < TRUNCATED_BELOW * declared:
-        raise TrackError("truncated_audio", f"{facts.seconds:.1f} s decoded where {declared:.1f} s are declared")
+        remedy = "correct the length in the metadata" if declared_seconds else f"to take what there is, {CONVERT}"
+        found = f"{facts.seconds:.1f} s decoded where {declared:.1f} s are declared"
+        raise TrackError("truncated_audio", f"{found}: get the whole file, or {remedy}")
 
 
 def check_longest(facts: AudioFacts, longest: float | None) -> None:
     """Raise TrackError too_long where the header declares more seconds, or more were decoded; None allows any."""
-    if longest is None:
-        return
-    declared = facts.declared_frames if facts.declared_frames < UNKNOWN_FRAMES else 0
-    seconds = max(declared, facts.frames) / facts.sample_rate
-    if seconds > longest:
+    seconds = max(facts.declared_seconds or 0.0, facts.seconds)
+    if longest is not None and seconds > longest:
         raise TrackError("too_long", f"{human_seconds(seconds)} or more, and the limit is {human_seconds(longest)}")
-
-
-class _Stream(soundfile.SoundFile):
-    """A sound file that is read once, from its beginning to its end."""
-
-    def seekable(self) -> bool:
-        """Return False: else soundfile seeks to its own position after each read, libmpg123 decodes some frames again
-        and rounds what follows differently, and samples depend on the size of the blocks."""
-        return False
-
-
-def _open(file: BinaryIO) -> soundfile.SoundFile:
-    try:
-        return _Stream(file)
-    except soundfile.LibsndfileError as error:
-        raise _not_audio(file, error) from error
-
-
-def _read(sound: soundfile.SoundFile, frames: int) -> np.ndarray:
-    try:
-        return sound.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise TrackError("corrupt_audio", f"the decoder gives up: {error.error_string}") from error
 
 
 def find_peak(mono: np.ndarray, facts: AudioFacts) -> float:
@@ -210,26 +255,20 @@ def find_peak(mono: np.ndarray, facts: AudioFacts) -> float:
     """
     peak = max(float(mono.max()), -float(mono.min()))
     if not peak * peak * len(mono) < FLOAT32_MAX:  # also true where the peak is not a number
-        raise TrackError("corrupt_audio", f"a sample after {facts.seconds:.1f} s is infinite or not a number")
+        raise TrackError(
+            "corrupt_audio", f"a sample after {facts.seconds:.1f} s is infinite or not a number: get the file again"
+        )
     return peak
 
 
-def _not_audio(file: BinaryIO, error: soundfile.LibsndfileError) -> TrackError:
-    """Return the error for a file that libsndfile does not recognise, which says what it is."""
+def _refuse_no_audio(file: BinaryIO) -> None:
+    """Raise TrackError with the reason for files that are known to hold no audio."""
+    size = file.seek(0, 2)
+    tags = after_id3(file)
     file.seek(0)
-    head = file.read(1 << 16)
-    if not head:
-        return TrackError("empty_audio", "the file has 0 bytes")
-    if head.startswith(b"version https://git-lfs"):
-        return TrackError("corrupt_audio", "a git-lfs pointer, not the file itself: run git lfs pull")
-    if head.startswith(b"ID3") and len(head) >= 10 and _after_id3(file, head) == 0:
-        return TrackError("empty_audio", "an ID3 tag without audio behind it")
-    return TrackError("corrupt_audio", f"not audio that libsndfile reads: {error.error_string}")
-
-
-def _after_id3(file: BinaryIO, head: bytes) -> int:
-    """Return the bytes after an ID3v2 tag, whose size is four bytes of 7 bits each (id3.org, ID3v2.3, section 3.1)."""
-    size = 0
-    for byte in head[6:10]:
-        size = size << 7 | byte & 0x7F
-    return max(0, file.seek(0, 2) - 10 - size)
+    if not size:
+        raise TrackError("empty_audio", "the file has 0 bytes: get it again")
+    if file.read(len(GIT_LFS)) == GIT_LFS:
+        raise TrackError("corrupt_audio", "a git-lfs pointer, not the file itself: run git lfs pull")
+    if tags >= size:
+        raise TrackError("empty_audio", "an ID3 tag without audio behind it: get the file again")

@@ -59,10 +59,16 @@ def _serve_track(
             held.clear()
             size = 0
 
+    def restart() -> None:
+        nonlocal size
+        held.clear()
+        size = 0
+        send("restart")
+
     try:
         with open_track(track) as file:
             crc32 = checksum(file)
-            facts = extract(track, file, label, config, write, longest=longest)
+            facts = extract(track, file, label, config, write, restart=restart, longest=longest)
         send("done", held, facts, crc32)
     except TrackError as error:
         send("failed", error.reason, error.message)

@@ -68,10 +68,13 @@ class TrackProcess:
         """Whether there is a child."""
         return self._process is not None and self._process.poll() is None
 
-    def extract(self, track: Track, label: int, write: WriteFramed, seconds: float = 0) -> tuple[TrackFacts, int]:
+    def extract(
+        self, track: Track, label: int, write: WriteFramed, *, restart: Callable[[], None], seconds: float = 0
+    ) -> tuple[TrackFacts, int]:
         """Pass every record of the track to `write`; return its facts and the crc32 of its file.
 
-        `seconds` is what it may take, instead of the limit.
+        `restart` is called where the track begins again: what was written of it does not count. `seconds` is what it
+        may take, instead of the limit.
 
         Raises:
           TrackError: with its reason; also timeout, out_of_memory and decoder_crashed.
@@ -81,14 +84,16 @@ class TrackProcess:
         with self._guard:
             self._user, self._ended = threading.get_ident(), False
         try:
-            return self._extract(track, label, write, seconds or self._limits.seconds)
+            return self._extract(track, label, write, restart=restart, seconds=seconds or self._limits.seconds)
         finally:
             with self._guard:
                 self._user = None
             if self._ended:
                 self.close()
 
-    def _extract(self, track: Track, label: int, write: WriteFramed, seconds: float) -> tuple[TrackFacts, int]:
+    def _extract(
+        self, track: Track, label: int, write: WriteFramed, *, restart: Callable[[], None], seconds: float
+    ) -> tuple[TrackFacts, int]:
         try:
             if not self.running:
                 self._start()
@@ -102,6 +107,9 @@ class TrackProcess:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                     raise TrackError("timeout", f"not done within {seconds:g} s")
                 what, *rest = pickle.loads(self._connection.recv_bytes())
+                if what == "restart":
+                    restart()
+                    continue
                 if what not in ("records", "done"):
                     raise _failure(track, what, *rest)
                 for record in rest[0]:

@@ -4,7 +4,15 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
-from transforms.audio.decode import AudioFacts, check_length, check_longest, read_mono, resample
+from transforms.audio.decode import (
+    AudioFacts,
+    StartOverError,
+    Way,
+    check_length,
+    check_longest,
+    read_mono,
+    resample,
+)
 from transforms.audio.features import KINDS, Feature, to_pcm16
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
@@ -15,7 +23,14 @@ Write = Callable[[str, Record], None]
 
 
 def extract(
-    track: Track, file: BinaryIO, label: int, config: DatasetConfig, write: Write, *, longest: float | None = None
+    track: Track,
+    file: BinaryIO,
+    label: int,
+    config: DatasetConfig,
+    write: Write,
+    *,
+    restart: Callable[[], None],
+    longest: float | None = None,
 ) -> TrackFacts:
     """Compute every feature of a track and write each record, in window order for each kind.
 
@@ -25,11 +40,25 @@ def extract(
       file: the bytes of the track, seekable.
       label: its class id.
       write: called as write(kind, record).
+      restart: called where the track begins again, since another way to decode it is needed: what was written of it
+        does not count.
       longest: seconds of audio that a track may have or declare; None: any.
 
     Raises:
       TrackError: with its reason.
     """
+    way = Way()
+    while True:
+        try:
+            return _attempt(track, file, label, config, way=way, write=write, longest=longest)
+        except StartOverError as error:
+            way = error.way
+            restart()
+
+
+def _attempt(
+    track: Track, file: BinaryIO, label: int, config: DatasetConfig, *, way: Way, write: Write, longest: float | None
+) -> TrackFacts:
     facts = AudioFacts()
     extractors = {name: KINDS[name].extractor(config) for name in config.features}
     hashed = hashlib.sha256()
@@ -39,7 +68,7 @@ def extract(
         for feature in features:
             write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload))
 
-    for block in resample(read_mono(file, facts), facts, config.sample_rate, config.resampler):
+    for block in resample(read_mono(file, facts, way), facts, config.sample_rate, config.resampler):
         check_longest(facts, longest)
         hashed.update(to_pcm16(block).data)
         samples += len(block)
@@ -51,5 +80,15 @@ def extract(
         raise TrackError("too_short", f"{facts.seconds:.2f} s, and a window has {config.window_seconds:.2f} s")
     for kind, extractor in extractors.items():
         write_all(kind, extractor.finish())
-    share = round(facts.zeroed_share, 6)
-    return TrackFacts(round(facts.seconds, 3), windows, facts.silent, hashed.hexdigest(), share)
+    declared = facts.declared_seconds
+    return TrackFacts(
+        seconds=round(facts.seconds, 3),
+        windows=windows,
+        silent=facts.silent,
+        audio_sha256=hashed.hexdigest(),
+        zeroed_share=round(facts.zeroed_share, 6),
+        decoder=facts.decoder,
+        declared_seconds=None if declared is None else round(declared, 3),
+        truncated=facts.truncated,
+        antiphase=facts.antiphase,
+    )

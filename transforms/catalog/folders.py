@@ -13,9 +13,9 @@ from transforms.tracks import Track, number_of
 
 ENDINGS = (
     *("mp3", "wav", "flac", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),
-    *("m4a", "m4b", "mp4", "aac", "wma", "ape", "wv", "mpc", "mp2", "3gp", "amr"),
+    *("m4a", "m4b", "mp4", "aac", "wma", "ape", "wv", "mpc", "mp2", "3gp", "amr", "tta", "dsf", "mka", "webm", "ac3"),
 )
-"""Names of files that are tried as audio. Not all of them can be decoded: these get a reason and are not ignored."""
+"""Names of files that are tried as audio."""
 
 
 def read_folders(audio: str) -> Catalog:

@@ -5,6 +5,7 @@ import argparse
 from transforms.dataset.contact_sheet import write_contact_sheet
 from transforms.dataset.manifest import Manifest, load
 from transforms.runtime import console
+from transforms.tracks import FLAGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +57,7 @@ def summarize(manifest: Manifest) -> None:
     for split, tracks in totals["by_split"].items():
         if not tracks:
             console.say(f"note: there are no {split} tracks")
-    if totals["silent"]:
-        console.say(f"note: digital silence: {console.counted(totals['silent'], 'track')}")
-    if totals["zeroed"]:
-        console.say(
-            f"note: stretches of exact zeros inside, as lost frames leave them: "
-            f"{console.counted(totals['zeroed'], 'track')} (zeroed_share in their lines below tracks/)"
-        )
+    for flag, meaning in FLAGS.items():
+        if totals[flag]:
+            console.say(f"note: {meaning}: {console.counted(totals[flag], 'track')}")
     console.say(f"digest {manifest.digest}")

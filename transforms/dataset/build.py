@@ -89,20 +89,23 @@ class ShardBuilder:
         writers[TRACKS].write(ingested_line(track, facts, crc32, track_digest))
         writers[TRACKS].commit_track()
         result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
-        result.silent += facts.silent
-        result.zeroed += facts.zeroed_share > 0
+        for flag, present in facts.flags.items():
+            setattr(result, flag, getattr(result, flag) + present)
         self._on_track("")
 
     def _write_records(self, track: Track, writers: dict[str, ShardFileWriter]) -> tuple[TrackFacts, int]:
         def write(kind: str, framed: bytes, content_digest: int) -> None:
             writers[kind].write(framed, content_digest)
 
+        def rollback() -> None:
+            for writer in writers.values():
+                writer.rollback_track()
+
         def attempt() -> tuple[TrackFacts, int]:
             try:
-                return self._process.extract(track, self._labels[track.genre], write)
+                return self._process.extract(track, self._labels[track.genre], write, restart=rollback)
             except TrackError:
-                for writer in writers.values():
-                    writer.rollback_track()
+                rollback()
                 raise
 
         try:

@@ -29,7 +29,16 @@ class IngestedTrack(Track):
     silent: bool = False
     audio_sha256: str = ""
     zeroed_share: float = 0.0
+    decoder: str = ""
+    declared_seconds: float | None = None
+    truncated: bool = False
+    antiphase: bool = False
     digest: str = ""
+
+    @property
+    def facts(self) -> TrackFacts:
+        """What ingestion found out about it."""
+        return TrackFacts(**{name: getattr(self, name) for name in TrackFacts.__dataclass_fields__})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
 from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.records import add_digests
-from transforms.tracks import SPLITS
+from transforms.tracks import FLAGS, SPLITS
 
 FORMAT_VERSION = 2
 """Version 1 had no checksum, and no `ShardFile.crc32c`."""
@@ -71,8 +71,11 @@ class ShardResult:
     files: list[ShardFile] = field(default_factory=list)
     genres: dict[str, int] = field(default_factory=dict)  # tracks by genre
     failures: dict[str, int] = field(default_factory=dict)  # tracks by reason
-    silent: int = 0  # tracks that are digital silence
-    zeroed: int = 0  # tracks with stretches of exact zeros inside, as lost frames leave them
+    silent: int = 0  # tracks by flag, as in `Generation`
+    zeroed: int = 0
+    truncated: int = 0
+    antiphase: int = 0
+    ffmpeg: int = 0
     error: str = ""  # why the shard could not be built, where that is user-fixable (a full disk, say)
 
     def to_line(self) -> str:
@@ -101,13 +104,16 @@ class Generation:
     skipped: dict[str, int] = field(default_factory=dict)  # tracks of the metadata that the run left out, by reason
     silent: int = 0  # ingested tracks that are digital silence
     zeroed: int = 0  # ingested tracks with stretches of exact zeros inside, as lost frames leave them
+    truncated: int = 0  # ingested tracks whose file's end is missing
+    antiphase: int = 0  # ingested tracks whose channels cancel each other: the louder one was decoded
+    ffmpeg: int = 0  # ingested tracks that FFmpeg decoded, since libsndfile does not read all of them
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Generation":
         """Build it from dataset.json's values; KeyError, TypeError or ValueError where they are damaged."""
         files = {key: [ShardFile.from_json(file) for file in values[key]] for key in ("shards", "ledgers")}
         found = cls(**values | files)
-        counts = [*found.genres.values(), *found.failures.values(), *found.skipped.values(), found.silent, found.zeroed]
+        counts = [*found.genres.values(), *found.failures.values(), *found.skipped.values(), *found.flags]
         texts = all(isinstance(text, str) for text in (found.subset, *found.job.values()))
         if not re.fullmatch(r"[\w-]+", found.name) or not texts or not _are_counts(*counts):
             raise ValueError(f"the facts of generation {found.name!r} cannot be right")
@@ -116,6 +122,11 @@ class Generation:
     def files(self) -> list[ShardFile]:
         """Return the files of its records, then its ledgers."""
         return [*self.shards, *self.ledgers]
+
+    @property
+    def flags(self) -> tuple[int, ...]:
+        """Counts of ingested tracks by `transforms.tracks.FLAGS`."""
+        return tuple(getattr(self, flag) for flag in FLAGS)
 
     def check_sums(self, features: Iterable[str]) -> None:
         """Raise ValueError where counts contradict each other, or files are of other kinds than the dataset's."""
@@ -131,7 +142,7 @@ class Generation:
             and kinds[1] <= set(LEDGERS)
             and ingested == sum(self.genres.values())
             and failed == sum(self.failures.values())
-            and max(self.silent, self.zeroed) <= ingested
+            and max(self.flags) <= ingested
             and all(tracks[kind, split] == tracks[TRACKS, split] for kind in features for split in SPLITS)
             and all(records[kind, split] == records[windows[0], split] for kind in windows for split in SPLITS)
         )
@@ -153,8 +164,7 @@ class Generation:
             genres=_add_counts(result.genres for result in results),
             failures=_add_counts(result.failures for result in results),
             skipped=dict(sorted(skipped.items())),
-            silent=sum(result.silent for result in results),
-            zeroed=sum(result.zeroed for result in results),
+            **{flag: sum(getattr(result, flag) for result in results) for flag in FLAGS},
         )
 
 
@@ -223,9 +233,7 @@ class Manifest:
             "by_genre": _add_counts(generation.genres for generation in self.generations),
             "failures": _add_counts(generation.failures for generation in self.generations),
             "skipped": self.generations[-1].skipped if self.generations else {},
-            "silent": sum(generation.silent for generation in self.generations),
-            "zeroed": sum(generation.zeroed for generation in self.generations),
-        }
+        } | {flag: sum(getattr(generation, flag) for generation in self.generations) for flag in FLAGS}
 
     @property
     def digest(self) -> str:
@@ -269,7 +277,8 @@ class Manifest:
                 raise ValueError(f"generation {generation.name} has a genre that is not among the labels")
         if manifest.digest != values["digest"] or manifest.config.digest != values["config_digest"]:
             raise ValueError("its digest does not match its shard list")
-        if manifest.totals != values["totals"]:
+        totals = manifest.totals
+        if {key: totals[key] for key in values["totals"]} != values["totals"]:  # version 1 has fewer
             raise ValueError("its totals are not the sums of its generations")
         return manifest
 

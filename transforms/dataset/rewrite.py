@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from transforms import storage
 from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledger_file, read_lines
@@ -15,6 +16,7 @@ from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, 
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
 from transforms.records import add_digests, digest, frame
+from transforms.tracks import FLAGS
 
 
 def without_tracks(
@@ -110,10 +112,10 @@ def recount(dataset: str, generation: Generation) -> Generation:
     """Return the generation with its counts taken from its ledgers."""
     lines = [line for ledger in generation.ledgers for line in read_ledger_file(dataset, ledger)]
     tracks = [line for line in lines if isinstance(line, IngestedTrack)]
+    flags: dict[str, Any] = {flag: sum(track.facts.flags[flag] for track in tracks) for flag in FLAGS}
     return replace(
         generation,
         genres=dict(sorted(Counter(track.genre for track in tracks).items())),
         failures=dict(sorted(Counter(line.reason for line in lines if isinstance(line, FailedTrack)).items())),
-        silent=sum(track.silent for track in tracks),
-        zeroed=sum(track.zeroed_share > 0 for track in tracks),
+        **flags,
     )

@@ -211,7 +211,7 @@ def test_frames_that_lost_their_content_are_counted_and_shown_with_the_tracks_sh
         mp3[frame.start + 4 : frame.stop] = bytes(len(frame) - 4)
     (tmp_path / "3.mp3").write_bytes(mp3)
     assert ingest(tmp_path) == 0
-    assert "stretches of exact zeros inside, as lost frames leave them: 1 track (" in capsys.readouterr().out
+    assert "as lost frames leave them (zeroed_share in a track's ledger line): 1 track\n" in capsys.readouterr().out
     manifest = manifests.load(str(tmp_path / "out"))
     assert manifest.totals["zeroed"] == 1
     shares = {track.track_id: track.zeroed_share for track in read_tracks(str(tmp_path / "out"), manifest)}
@@ -282,7 +282,7 @@ def test_two_ingests_at_once_do_not_mix(music, capsys):
 
 def test_an_unexpected_exception_fails_the_job_with_the_track_named(tmp_path, monkeypatch):
     make_music(tmp_path, 4)
-    monkeypatch.setattr("transforms.audio.decoder_process.TrackProcess.extract", lambda *args: 1 / 0)
+    monkeypatch.setattr("transforms.audio.decoder_process.TrackProcess.extract", lambda *args, **options: 1 / 0)
     with pytest.raises(Exception, match=r"track \d \(.*\): ZeroDivisionError"):
         ingest(tmp_path)
     assert not (tmp_path / "out" / "dataset.json").exists()

@@ -25,7 +25,7 @@ def build(folder, retried: bool) -> ShardResult:
 
 @pytest.fixture(autouse=True)
 def silence(monkeypatch):
-    def extract(*_):
+    def extract(*_, **__):
         raise UnreachableError("gs://music/1.mp3: did not answer for 120 s")
 
     monkeypatch.setattr("transforms.audio.decoder_process.TrackProcess.extract", extract)

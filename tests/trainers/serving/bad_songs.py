@@ -23,7 +23,7 @@ def write_bad_songs(folder: Path) -> dict[str, str]:
         "text.mp3": (b"These are words.\n" * 500, "corrupt_audio"),
         "noise.mp3": (np.random.default_rng(0).bytes(50_000), "corrupt_audio"),
         "tag.mp3": (b"ID3\x03\x00\x00\x00\x00\x00\x0a" + bytes(10), "empty_audio"),
-        "cut.flac": (flac[: len(flac) // 3], "corrupt_audio"),
+        "cut.flac": (flac[: len(flac) // 3], "truncated_audio"),
         "cut.mp3": (encoded(song, RATE).getvalue()[:9_000], "truncated_audio"),
         "short.wav": (encoded(tone(0.5, RATE), RATE, "WAV").getvalue(), "too_short"),
         "nan.wav": (encoded(broken, RATE, "WAV", "FLOAT").getvalue(), "corrupt_audio"),

@@ -7,7 +7,8 @@ import soundfile
 
 from tests.conftest import encoded, tone
 from tests.faults.mp3 import frames_of
-from transforms.audio.decode import AudioFacts, DropoutDetector, read_mono
+from transforms.audio.decode import AudioFacts, read_mono
+from transforms.audio.dropouts import DropoutDetector
 
 RATE = 44_100
 FRAME = 1152

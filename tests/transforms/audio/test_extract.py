@@ -19,7 +19,11 @@ def extract_all(file, config=None, duration=None, label=1, longest=None) -> tupl
     config = config or DatasetConfig()
     found: dict[str, list[Record]] = {kind: [] for kind in config.features}
     track = Track(7, "Rock", "training", duration=duration)
-    facts = extract(track, file, label, config, lambda kind, record: found[kind].append(record), longest=longest)
+
+    def write(kind: str, record: Record) -> None:
+        found[kind].append(record)
+
+    facts = extract(track, file, label, config, write, restart=lambda: None, longest=longest)
     return found, facts
 
 
@@ -99,7 +103,7 @@ def peak_memory(path, config) -> int:
 
     tracemalloc.start()
     with open(path, "rb") as file:
-        facts = extract(Track(1, "Rock", "training"), file, 0, config, count)
+        facts = extract(Track(1, "Rock", "training"), file, 0, config, count, restart=lambda: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert counts == {"mel": facts.windows, "raw": facts.windows}

@@ -160,13 +160,13 @@ def test_a_decoder_process_that_is_killed_once_costs_nothing(tmp_path):
     builder = ShardBuilder(str(tmp_path / "b"), "0001-test", ["Pop", "Rock"], CONFIG)
     written = TrackProcess.extract
 
-    def kill_after_the_first_record(self, track, label, write):
+    def kill_after_the_first_record(self, track, label, write, **options):
         def kill_then_write(*record):
             TrackProcess.extract = written
             os.kill(self._process.pid, signal.SIGKILL)
             write(*record)
 
-        return written(self, track, label, kill_then_write)
+        return written(self, track, label, kill_then_write, **options)
 
     try:
         TrackProcess.extract = kill_after_the_first_record

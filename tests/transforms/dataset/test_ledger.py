@@ -7,15 +7,19 @@ SONG = Track(7, "Rock", "test", "7.mp3", artist="Ann", size=12)
 
 
 def test_a_line_comes_back_as_the_track_with_what_was_found_out_about_it():
-    facts = TrackFacts(seconds=30.0, windows=5, silent=False, audio_sha256="f00")
+    facts = TrackFacts(30.0, 5, False, "f00", decoder="sndfile", declared_seconds=31.5, truncated=True)
     line = ingested_line(SONG, facts, crc32=9, digest=255)
     assert line == (
         b'{"track_id": 7, "genre": "Rock", "split": "test", "path": "7.mp3", "artist": "Ann", "size": 12, '
-        b'"seconds": 30.0, "windows": 5, "silent": false, "audio_sha256": "f00", "zeroed_share": 0.0, "crc32": 9, '
+        b'"seconds": 30.0, "windows": 5, "silent": false, "audio_sha256": "f00", "zeroed_share": 0.0, '
+        b'"decoder": "sndfile", "declared_seconds": 31.5, "truncated": true, "antiphase": false, "crc32": 9, '
         b'"digest": "' + b"0" * 62 + b'ff"}\n'
     )
-    known = {"seconds": 30.0, "windows": 5, "audio_sha256": "f00", "crc32": 9, "digest": f"{255:064x}"}
-    assert parse_line(TRACKS, line) == IngestedTrack(7, "Rock", "test", "7.mp3", artist="Ann", size=12, **known)
+    parsed = parse_line(TRACKS, line)
+    assert isinstance(parsed, IngestedTrack)
+    assert (parsed.track_id, parsed.artist, parsed.crc32, parsed.digest) == (7, "Ann", 9, f"{255:064x}")
+    assert parsed.facts == facts
+    assert [flag for flag, present in parsed.facts.flags.items() if present] == ["truncated"]
 
 
 def test_a_failure_comes_back_with_its_reason():

@@ -23,6 +23,8 @@ def shard_result(name: str, tracks: int, digest: int, genre: str = "Rock") -> Sh
         {"too_short": 1},
         silent=1,
         zeroed=tracks // 4,
+        truncated=tracks // 2,
+        ffmpeg=tracks,
     )
 
 
@@ -46,6 +48,9 @@ def test_totals_count_tracks_records_failures_and_skipped():
         "skipped": {"no_genre": 3},
         "silent": 2,
         "zeroed": 1,
+        "truncated": 3,
+        "antiphase": 0,
+        "ffmpeg": 6,
     }
 
 

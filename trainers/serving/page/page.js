@@ -8,13 +8,6 @@ const $ = selector => document.querySelector(selector);
 const percent = share => share > 0.995 && share < 1 ? ">99%" : share < 0.005 && share > 0 ? "<1%" : `${Math.round(100 * share)}%`;
 let model = null;
 
-class Refused extends Error {
-  constructor(problem) {
-    super(problem.message);
-    this.reason = problem.error;
-  }
-}
-
 const SILENT = "the server does not answer";
 const pause = seconds => new Promise(resolve => setTimeout(resolve, 1000 * seconds));
 
@@ -27,23 +20,13 @@ async function ask(body, again = true) {
   }
   // A proxy that stands in for a server that is gone answers with a page of its own.
   const found = await answer.json().catch(() => { throw new TypeError(SILENT); });
-  if (!answer.ok) throw new Refused(found);
+  if (!answer.ok) throw new Error(found.message);
   return found;
 }
 
-// The browser knows some formats that the server does not (m4a, webm): such a file is sent again as WAV.
 async function predict(song) {
-  const most = model.most_bytes, limit = `a song may have up to ${Math.round(most / 2 ** 20)} MiB`;
-  if (song.size > most) throw new Error(limit);
-  try {
-    return await ask(song);
-  } catch (error) {
-    if (!(error instanceof Refused) || error.reason !== "corrupt_audio") throw error;
-    const wav = await toWav(song, model.sample_rate).catch(() => null);
-    if (!wav) throw error;
-    if (wav.size > most) throw new Error(`only this browser can decode it, and as wav it has ${Math.ceil(wav.size / 2 ** 20)} MiB: ${limit}`);
-    return ask(wav);
-  }
+  if (song.size > model.most_bytes) throw new Error(`a song may have up to ${Math.round(model.most_bytes / 2 ** 20)} MiB`);
+  return ask(song);
 }
 
 function element(name, text, className) {

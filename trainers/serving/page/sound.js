@@ -1,9 +1,8 @@
-// Sound in the browser: the microphone, and files that only the browser can decode, as WAV.
+// The microphone, recorded and turned into WAV.
 
 const MOST_SECONDS = 60;
 
-// Decodes what the browser knows (its own recordings, m4a, webm) to a mono 16-bit WAV file, at the rate that the model
-// hears: more would only be sent for nothing.
+// Decodes a recording to a mono 16-bit WAV file, at the rate that the model hears: more would only be sent for nothing.
 export async function toWav(blob, rate) {
   const buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(await blob.arrayBuffer());
   const channels = Array.from({length: buffer.numberOfChannels}, (_, i) => buffer.getChannelData(i));
