@@ -1,11 +1,29 @@
 """The entry point: `fma COMMAND`. Parse, then import the command's module, so that --help answers at once."""
 
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def leave_current_folder() -> None:
+    """Import nothing from the current folder, where anybody's music may lie, unless the program lies there."""
+    try:
+        current = os.getcwd()
+    except FileNotFoundError:
+        return
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [entry for entry in sys.path if os.path.abspath(entry) != current or (entry in given and entry)]
+    sys.path[:] = sys.path if current == HERE else kept
+
+
+if __name__ == "__main__":  # python -m fma
+    leave_current_folder()
+
 import argparse
 import difflib
 import importlib
 import importlib.metadata
-import os
-import sys
 import types
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
@@ -44,7 +62,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for bad arguments, 1 for a failure."""
-    from transforms.runtime.console import main_guard
+    if arguments is None:
+        leave_current_folder()
+    from transforms.runtime.guard import main_guard
 
     return main_guard(_run, sys.argv[1:] if arguments is None else arguments)
 

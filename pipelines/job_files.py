@@ -5,7 +5,6 @@ client of cloud storage, with other credentials, retries and errors.
 """
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 import apache_beam as beam
 
 from transforms import storage
-from transforms.runtime import console
+from transforms.runtime import console, temporary
 
 POLL_SECONDS = 0.5
 
@@ -80,7 +79,10 @@ def read_progress(folder: str) -> tuple[int, int]:
 @contextmanager
 def watch_progress(label: str, total: int, unit: str) -> Iterator[str]:
     """Show progress, counted in `unit` (a plural), while the body runs; yield a folder for `count_progress`."""
-    with tempfile.TemporaryDirectory(prefix="fma-ticks-") as folder, console.progress(label, total, unit) as progress:
+    with (
+        temporary.new_folder() as folder,
+        console.progress(label, total, unit) as progress,
+    ):
         stop = threading.Event()
 
         def show() -> None:

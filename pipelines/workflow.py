@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,7 +15,7 @@ from pipelines.statistics.update import reason_to_skip
 from transforms import storage
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, check_format_version
-from transforms.runtime import console
+from transforms.runtime import children, console
 
 INGEST, STATISTICS, BASELINES, REPORT = "ingest", "statistics", "baselines", "report"
 FILE_NAME, FORMAT_VERSION = "run.json", 1
@@ -157,7 +155,7 @@ class Workflow:
         command = shlex.join(["fma", *words])
         console.log(f"{what}: {why}\n      {command}")
         started = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", "fma", *words], check=False).returncode
+        code = children.run("import fma, sys; sys.exit(fma.main())", *words)
         took = console.human_seconds(time.monotonic() - started)
         if code:
             return Ended(Result.FAILED, f"exit code {code} after {took}", command)

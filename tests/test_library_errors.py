@@ -20,6 +20,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import runners
+from pipelines.runners import local
 from pipelines.runners.options import make_pipeline, quiet_beam
 from transforms import library_errors
 from transforms.errors import FmaError
@@ -67,7 +68,6 @@ def offline(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(JavaJarServer, "JAR_CACHE", str(tmp_path))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_machine_without_a_folder_for_temporary_files_is_known(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -81,7 +81,7 @@ def test_a_machine_without_a_folder_for_temporary_files_is_known(monkeypatch):
 
 
 def test_a_local_worker_that_is_killed_is_noticed():
-    assert message(lambda: run(kill_worker, *WORKER_PROCESS)) == library_errors.WORKER_DIED.meaning
+    assert message(lambda: run(kill_worker, *WORKER_PROCESS)) == local.DIED
 
 
 def test_a_full_disk_of_a_local_worker_is_one_of_this_process():
@@ -179,7 +179,6 @@ def test_another_number_of_records_than_was_promised_is_known(tmp_path):
 
 PROVOKED = {
     library_errors.NO_TEMPORARY_FOLDER.pattern,
-    "Worker subprocess exited",
     r"\[Errno (\d+)\]",
     "Unable to fetch remote prism binary",
     "Unable to fetch remote job server jar",

@@ -101,7 +101,7 @@ def test_a_drawn_table_and_bar_hold_no_escape_but_their_own(work):
 def test_a_traceback_and_the_notes_of_libraries_are_escaped():
     code = (
         "import os, sys\n"
-        "from transforms.runtime.console import main_guard\n"
+        "from transforms.runtime.guard import main_guard\n"
         "from transforms.runtime.stderr import capture_native_stderr\n"
         "def run():\n"
         "    with capture_native_stderr():\n"

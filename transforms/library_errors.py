@@ -30,9 +30,6 @@ class LibraryError:
 
 
 NO_TEMPORARY_FOLDER = LibraryError(PYTHON, r"No usable temporary directory found in (\[.*?['\"]\])")  # folders it tried
-WORKER_DIED = LibraryError(
-    BEAM, "Worker subprocess exited", "a worker process died (out of memory?); run the command again, it carries on"
-)
 OS_ERROR = LibraryError(BEAM, r"\[Errno (\d+)\]")  # a worker's OSError, as text in the launcher's RuntimeError
 JOB_ID = LibraryError(BEAM, r"^Job (\S+) is in state ")  # what Beam logs of a Dataflow job
 CANCELLED = LibraryError(DATAFLOW, "State: CANCELLED", "was cancelled; the same command starts it again")
@@ -51,7 +48,6 @@ _OTHER_VERSIONS = (
 )
 ROWS = (
     NO_TEMPORARY_FOLDER,
-    WORKER_DIED,
     OS_ERROR,
     JOB_ID,
     LibraryError(

@@ -8,7 +8,6 @@ TaskManager counts from 1, so the first of two TaskManagers that finishes would 
 """
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,9 @@ import grpc
 from apache_beam.portability.api import beam_fn_api_pb2 as api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as api_grpc
 
-PROGRAM = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this copy of the program, which its workers run, too
+from transforms.runtime import children
+
 WORKER = (
     "import sys; from apache_beam.runners.worker.sdk_worker import SdkHarness; "
     "SdkHarness(sys.argv[1], worker_id=sys.argv[2]).run()"
@@ -40,9 +41,10 @@ class WorkerPool(api_grpc.BeamFnExternalWorkerPoolServicer):
     def StartWorker(  # noqa: N802
         self, request: api.StartWorkerRequest, context: grpc.ServicerContext
     ) -> api.StartWorkerResponse:
-        command = [sys.executable, "-c", WORKER, request.control_endpoint.url, request.worker_id]
+        command = children.command(WORKER, request.control_endpoint.url, request.worker_id)
+        variables = dict.fromkeys(THREAD_VARIABLES, "1") | children.environment()
         with self._lock:
-            self._workers[context.peer(), request.worker_id] = subprocess.Popen(command, env=worker_environment())
+            self._workers[context.peer(), request.worker_id] = subprocess.Popen(command, env=variables)
         return api.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802
@@ -62,12 +64,6 @@ class WorkerPool(api_grpc.BeamFnExternalWorkerPoolServicer):
             worker.terminate()
         for worker in workers:
             end(worker)
-
-
-def worker_environment() -> dict[str, str]:
-    """Return this process's environment, with this copy of the program first and one BLAS thread for each worker."""
-    path = os.pathsep.join(filter(None, [str(PROGRAM), os.environ.get("PYTHONPATH", "")]))
-    return {**dict.fromkeys(THREAD_VARIABLES, "1"), **os.environ, "PYTHONPATH": path}
 
 
 def end(worker: subprocess.Popen) -> None:

@@ -1,7 +1,6 @@
 """`fma ingest --estimate`: what an ingestion would cost, from a sample of its tracks that is really ingested."""
 
 import resource
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan, shard_of
 from transforms.errors import FmaError
-from transforms.runtime import console, cores
+from transforms.runtime import console, cores, temporary
 from transforms.runtime.console import human_bytes, human_seconds
 from transforms.tracks import Track
 
@@ -61,7 +60,7 @@ def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits:
     sample = choose_sample(tracks, count)
     starters = sample[: min(STARTERS, len(sample) // 2)]
     with (
-        tempfile.TemporaryDirectory(prefix="fma-estimate-") as folder,
+        temporary.new_folder() as folder,
         console.progress("estimate", len(starters) + len(sample), "tracks") as progress,
     ):
         labels = sorted({track.genre for track in sample})

@@ -12,7 +12,9 @@ from pipelines.job_files import watch_progress
 from pipelines.runners import dataflow, portable
 from pipelines.runners.local import watch_workers
 from pipelines.runners.options import LOCAL_RUNNERS, parse_beam_options, quiet_beam, runner_name
+from pipelines.runners.threads import quiet_threads
 from transforms.library_errors import OS_ERROR
+from transforms.runtime import temporary
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 """Errors that are the disk's. Others, such as a file that is not there, may be a mistake in the program."""
@@ -44,13 +46,14 @@ def prepare_options(
 
 @contextmanager
 def translate_runner_errors(options: PipelineOptions, dataset: str) -> Iterator[None]:
-    """Turn what a runner says of its own end, a dead worker or a full disk into one line.
+    """Turn what a runner says of its own end, a dead worker or a full disk into one line; leave no file or process.
 
     Raises:
       FmaError: the runner refused, lost or failed the job.
       OSError: one of `DISK_ERRORS`, of a worker that writes to the dataset.
     """
-    with dataflow.translate_runner_errors(options), portable.translate_runner_errors(options), watch_workers():
+    translate = dataflow.translate_runner_errors(options), portable.translate_runner_errors(options)
+    with translate[0], translate[1], quiet_threads(), watch_workers(), temporary.for_libraries():
         try:
             yield
         except RuntimeError as error:  # runners pass on a worker's OSError as text, with its traceback

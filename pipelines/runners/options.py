@@ -7,7 +7,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from transforms.errors import UsageError
-from transforms.runtime import cores
+from transforms.runtime import cores, temporary
 
 LOCAL_RUNNER = "FnApiRunner"
 
@@ -50,7 +50,8 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
       UsageError: Beam, or the runner, refuses an option's value.
     """
     try:
-        return beam.Pipeline(options=options)
+        with temporary.for_libraries():
+            return beam.Pipeline(options=options)
     except ValueError as error:
         raise UsageError(" ".join(str(error).split())) from error
 

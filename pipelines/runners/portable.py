@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,9 +29,6 @@ IDLE_WORKER_MILLIS = 30_000
 """How long Flink keeps a Python worker that has nothing to do; by default it starts a new one for each step."""
 
 CONNECT_SECONDS = 5.0
-RUNNER_THREADS = ("wait_until_finish_read", "read_grpc_client_inputs", "run_worker_")
-"""Beginnings of the names of Beam's threads that talk to a runner."""
-
 RUNNING = {"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING"}
 """States of a Flink job that has not ended."""
 
@@ -147,8 +143,7 @@ def translate_runner_errors(options: PipelineOptions) -> Iterator[None]:
         yield
         return
     try:
-        with _quiet_runner_threads():
-            yield
+        yield
     except grpc.RpcError as error:
         who = "Prism" if name in PRISMS else "the job server"
         raise FmaError(f"{who} went away; run the command again, it carries on") from error
@@ -168,27 +163,6 @@ def wait(running: PipelineResult, options: PipelineOptions) -> None:
             console.log("ending the job on the cluster")
             _cancel(running, options)
         raise
-
-
-@contextlib.contextmanager
-def _quiet_runner_threads() -> Iterator[None]:
-    """Keep Beam's threads quiet that lose their runner: each would print a traceback."""
-    hook = threading.excepthook
-
-    def show(failed: threading.ExceptHookArgs) -> None:
-        if not isinstance(failed.exc_value, grpc.RpcError):
-            hook(failed)
-
-    threading.excepthook = show
-    try:
-        yield
-    except BaseException:
-        for thread in threading.enumerate():
-            if thread.name.startswith(RUNNER_THREADS):
-                thread.join(CONNECT_SECONDS)
-        raise
-    finally:
-        threading.excepthook = hook
 
 
 def _cancel(running: PipelineResult, options: PipelineOptions) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from pipelines.runners.local import descendants
+from tests.processes import descendants
 from transforms.audio.decoder_process import BLAS_THREADS, HEAP_KEPT, SAME_KERNELS
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h

@@ -14,7 +14,7 @@ import soundfile
 
 from tests.conftest import tone
 from tests.faults.children import Child, wait_for
-from transforms.runtime import console
+from transforms.runtime import guard
 
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,raw,stats", "--shards", "2"]
 TINY = ["--device", "cpu", "--epochs", "2", "--batch-size", "8"]
@@ -176,7 +176,7 @@ def call(words: list[str], world: Path) -> int:
     import fma
 
     words = [word.format(w=world) for word in words]
-    return console.main_guard(OTHERS[words[0]], *words[1:]) if words[0] in OTHERS else fma.main(words)
+    return guard.main_guard(OTHERS[words[0]], *words[1:]) if words[0] in OTHERS else fma.main(words)
 
 
 def update_statistics(dataset: str) -> int:

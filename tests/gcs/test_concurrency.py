@@ -15,7 +15,8 @@ from transforms.dataset import manifest as manifests
 from transforms.dataset.growth import locked
 from transforms.dataset.manifest import Manifest, commit, load
 from transforms.errors import FmaError
-from transforms.storage import lease, local
+from transforms.runtime import processes
+from transforms.storage import lease
 
 
 def wait_for(cloud: Cloud, path: str, method: str = "POST") -> None:
@@ -107,7 +108,7 @@ def quick(monkeypatch) -> None:
 
 def hold(folder: str, **others: object) -> bytes:
     """A hold of some other process' on the folder."""
-    data = json.dumps(local.identity() | {"key": "other"} | others).encode()
+    data = json.dumps(processes.identity() | {"key": "other"} | others).encode()
     storage.write_bytes(f"{folder}/.lock", data)
     return data
 

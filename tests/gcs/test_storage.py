@@ -1,15 +1,12 @@
 """The functions of `transforms.storage` do the same in a folder of this machine and in a bucket."""
 
 import os
-import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from transforms import storage
 from transforms.errors import FmaError, UsageError
-from transforms.storage import local
 from transforms.storage.ranged import FIRST
 
 PLACES = ("here", "bucket")
@@ -177,22 +174,6 @@ def test_an_upload_is_in_pieces_with_a_checksum(folder, cloud):
     storage.publish(staged, f"{folder}/large")
     assert [one["bytes"] for one in cloud.requests("PUT")] == [16 << 20, 16 << 20, 8 << 20]
     assert storage.read_bytes(f"{folder}/large") == data
-
-
-def test_what_killed_processes_left_staged_is_removed_after_a_while(cloud, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    local._remove_abandoned.cache_clear()
-    folder = os.path.dirname(local.new_path("any"))
-    old, gone = time.time() - 7200, 2**22 + 1
-    for name, age in ((f"{gone}-1-old", old), (f"{gone}-2-new", None), (f"{os.getpid()}-3-mine", old), ("other", old)):
-        path = os.path.join(folder, name)
-        with open(path, "wb"):
-            pass
-        if age:
-            os.utime(path, (age, age))
-    local._remove_abandoned.cache_clear()
-    storage.staging_path("gs://music/any")
-    assert sorted(os.listdir(folder)) == sorted([f"{gone}-2-new", f"{os.getpid()}-3-mine", "other"])
 
 
 def _size_in_a_child(path: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2 as api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as api_grpc
 
-from pipelines.runners.local import descendants
+from tests.processes import descendants
 from tests.runners import tools
 
 NO_NETWORK = {"https_proxy": "http://localhost:9", "no_proxy": "localhost"}

@@ -1,5 +1,6 @@
 """Hyper-parameters by grid search on validation rows, over processes; then the final fit, scored on test once."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from trainers.classical.table import Table, group_columns
 from trainers.data.pipeline import available_memory
 from trainers.evaluation.calibration import class_scores, fit_score_temperature, log_loss
 from transforms.errors import UsageError
-from transforms.runtime import console
+from transforms.runtime import children, console
 from transforms.tracks import artist_key
 
 if TYPE_CHECKING:
@@ -295,7 +296,12 @@ def _start_processes(workers: int) -> Iterator[Pool]:
     """Start processes of one BLAS thread each; arrays are shared with them as memory-mapped files."""
     from joblib import Parallel, parallel_config
 
-    with parallel_config("loky", inner_max_num_threads=1), Parallel(workers, return_as="generator") as pool:
+    attaching = {"initializer": children.attach, "initargs": (os.getpid(),)}
+    with (
+        children.safe_environment(),
+        parallel_config("loky", inner_max_num_threads=1, **attaching),
+        Parallel(workers, return_as="generator") as pool,
+    ):
         yield pool
 
 

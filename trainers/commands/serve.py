@@ -1,7 +1,6 @@
 """`fma serve`: a web page and an HTTP API that predict a song's genre."""
 
 import argparse
-import signal
 from contextlib import ExitStack, closing
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
@@ -92,8 +91,5 @@ def run(args: argparse.Namespace) -> int:
             console.say(f"metrics at {address}:{port}/metrics")
         if args.host not in LOOPBACK:
             console.log("note: anyone who reaches this address may use it; put passwords and encryption before it")
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            # uvicorn ends, then raises the signal again: what is open here has to be closed first, as after Ctrl-C.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         server.run(sockets=listeners)
     return 0

@@ -3,7 +3,6 @@
 import http.client
 import os
 import shutil
-import tempfile
 import urllib.request
 import warnings
 import zipfile
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from transforms import storage
 from transforms.errors import UsageError
-from transforms.runtime import console
+from transforms.runtime import console, temporary
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +33,7 @@ def local_copy(path: str) -> Iterator[str]:
     Raises:
       UsageError: there is no such file.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.new_folder() as folder:
         copy = os.path.join(folder, os.path.basename(path))
         try:
             with storage.open_read(path) as source, open(copy, "wb") as target:

@@ -3,7 +3,6 @@
 import io
 import os
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError
 from transforms.records import decode_payload, deserialize, read_records
+from transforms.runtime import temporary
 from transforms.tracks import Track, TrackFacts
 
 Rows = tuple[np.ndarray, ...]
@@ -249,13 +249,14 @@ class Engine:
         config = self.scorer.config
         noise = 0.1 * np.random.default_rng(0).standard_normal(2 * config.window_samples, np.float32)
         count = len(self._decoders)
-        with tempfile.NamedTemporaryFile(prefix="fma-", suffix=".wav") as file, ThreadPoolExecutor(count) as pool:
+        with temporary.new_folder() as folder, ThreadPoolExecutor(count) as pool:
             sound = io.BytesIO()  # libsndfile's error of a full disk would not say so
             soundfile.write(sound, noise, config.sample_rate, format="WAV")
-            file.write(sound.getvalue())
-            file.flush()
+            path = os.path.join(folder, "noise.wav")
+            with open(path, "wb") as file:
+                file.write(sound.getvalue())
             try:
-                list(pool.map(self.predict, [file.name] * count, [WARM_UP_SECONDS] * count))
+                list(pool.map(self.predict, [path] * count, [WARM_UP_SECONDS] * count))
             except TrackError as error:
                 raise FmaError(f"no song can be predicted on this machine, not even noise: {error}") from error
 

@@ -14,7 +14,7 @@ from typing import IO
 from transforms import storage
 from transforms.catalog.folders import ENDINGS, files_below, is_audio
 from transforms.errors import TrackError, UsageError
-from transforms.runtime import console
+from transforms.runtime import console, temporary
 
 STANDARD_INPUT = "-"
 
@@ -72,7 +72,7 @@ def on_disk(songs: Sequence[Song], seconds: float) -> Iterator[list[Song]]:
 def _on_disk(song: Song, seconds: float, files: ExitStack) -> Song:
     if song.path != STANDARD_INPUT and not _is_stream(song.path):
         return song
-    target = files.enter_context(tempfile.NamedTemporaryFile(prefix="fma-"))  # noqa: SIM115
+    target = files.enter_context(tempfile.NamedTemporaryFile(dir=temporary.folder()))  # noqa: SIM115
     try:
         if song.path == STANDARD_INPUT:
             _copy_standard_input(target)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import warnings
 from typing import Any
 
@@ -18,6 +17,7 @@ from transforms.audio.features import KINDS
 from transforms.audio.mel import AMIN, mel_filters
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
+from transforms.runtime import temporary
 from transforms.runtime.stderr import capture_native_stderr
 from transforms.runtime.text import printable
 
@@ -45,7 +45,7 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
     Raises:
       FmaError: the result does not agree with the pipeline.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.new_folder() as folder:
         labels = os.path.join(folder, LABELS)
         with open(labels, "w", encoding="utf-8") as file:
             file.write("".join(f"{printable(genre)}\n" for genre in scorer.labels))  # a line each, whatever its name

@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 
 from trainers.serving.problems import RefusedError
 from trainers.serving.shares import Shares
-from transforms.runtime import console
+from transforms.runtime import console, temporary
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)  # buckets of the time from a song's first byte to its answer
@@ -82,7 +82,7 @@ async def received(request: Request, limits: UploadLimits, disk: Shares, address
     if declared.isdecimal() and int(declared) > limits.most_bytes:
         raise _too_large(limits)
     with _refuse_on_full_disk():
-        file = tempfile.NamedTemporaryFile(prefix="fma-", buffering=0)  # noqa: SIM115 - closed below
+        file = tempfile.NamedTemporaryFile(dir=temporary.folder(), buffering=0)  # noqa: SIM115 - closed below
     size = 0
 
     def count(more: int) -> int:

@@ -7,7 +7,6 @@ does not matter when a run is killed.
 
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import numpy as np
 from trainers.runs.directory import ARRAYS, BACKUP, BEST, MODEL, RunState, backup_files
 from transforms import storage
 from transforms.errors import FmaError
+from transforms.runtime import temporary
 
 if TYPE_CHECKING:
     import keras
@@ -94,7 +94,7 @@ def load_model(run: str) -> "keras.Model":
 @contextmanager
 def _local_copy(run: str) -> Iterator[str]:
     """Keras reads files of this machine only."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.new_folder() as folder:
         path = os.path.join(folder, MODEL)
         with open(path, "wb") as file:
             file.write(storage.read_bytes(storage.join(run, MODEL)))
@@ -103,7 +103,7 @@ def _local_copy(run: str) -> Iterator[str]:
 
 def model_bytes(model: "keras.Model") -> bytes:
     """Return the model as a .keras file."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.new_folder() as folder:
         path = os.path.join(folder, MODEL)
         model.save(path)
         with open(path, "rb") as file:

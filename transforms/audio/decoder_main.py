@@ -3,7 +3,6 @@
 import os
 import pickle
 import resource
-import signal
 import sys
 import traceback
 import zipfile
@@ -15,6 +14,7 @@ from transforms.catalog.locate import checksum, open_track
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError, UnreachableError
 from transforms.records import Record, digest, frame, serialize
+from transforms.runtime import children
 from transforms.tracks import Track
 
 TOGETHER = 1 << 20  # bytes of records in a message, about: waking the parent costs more than copying a record
@@ -22,22 +22,18 @@ TOGETHER = 1 << 20  # bytes of records in a message, about: waking the parent co
 
 def serve() -> None:
     """Extract the records of tracks, until the parent is gone."""
-    connection = Connection(int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    connection = children.connection()
     config, longest = connection.recv()
     _limit_memory(int(sys.argv[2]))
     while True:
         try:
-            track, label, seconds = connection.recv()
+            track, label = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        # The parent kills this process if a track takes too long; this alarm does where the parent is gone.
-        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             _serve_track(connection, track, label, config, longest)
         except (BrokenPipeError, ConnectionResetError):
             return
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _serve_track(

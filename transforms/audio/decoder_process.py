@@ -5,22 +5,20 @@ sends a track, the child returns its records; a child that exceeds its time or m
 serves a worker for any number of tracks.
 """
 
-import os
 import pickle
 import platform
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, TrackError, UnreachableError
+from transforms.runtime import children
 from transforms.runtime.stderr import debugging
 from transforms.tracks import Track, TrackFacts
 
@@ -33,8 +31,6 @@ These run on every x86-64 CPU that TensorFlow runs on."""
 _MEGABYTES = {"MMAP_THRESHOLD": 32, "TRIM_THRESHOLD": 256, "TOP_PAD": 16}
 HEAP_KEPT = {f"MALLOC_{name}_": str(size << 20) for name, size in _MEGABYTES.items()}
 """For glibc, which by default returns each block's memory to the system: fresh pages cost a tenth of a track's time."""
-
-GRACE = 60.0  # seconds beyond the limit of a track after which its process ends by itself
 
 WriteFramed = Callable[[str, bytes, int], None]
 """Called with (kind, the record as it stands in a TFRecord file, its content digest)."""
@@ -102,7 +98,7 @@ class TrackProcess:
             self._stderr.truncate()
             if self._ended:  # closed before there was a child to kill
                 raise EOFError
-            self._connection.send((track, label, seconds + GRACE))
+            self._connection.send((track, label))
             while True:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                     raise TrackError("timeout", f"not done within {seconds:g} s")
@@ -141,19 +137,14 @@ class TrackProcess:
 
     def _start(self) -> None:
         self.close()
-        ours, theirs = _socket_pair()
-        code = "from transforms.audio.decoder_main import serve; serve()"
-        arguments = [sys.executable, "-c", code, str(theirs), str(self._limits.megabytes)]
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        environment = os.environ | BLAS_THREADS | SAME_KERNELS | HEAP_KEPT | {"PYTHONPATH": path}
         # libmpg123 reports every damaged frame: the reports are kept in case the process dies of one.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        stderr = None if debugging() else self._stderr
-        self._process = subprocess.Popen(
-            arguments, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, stderr=stderr
+        self._process, self._connection = children.start(
+            "from transforms.audio.decoder_main import serve; serve()",
+            str(self._limits.megabytes),
+            variables=BLAS_THREADS | SAME_KERNELS | HEAP_KEPT,
+            stderr=None if debugging() else self._stderr,
         )
-        os.close(theirs)
-        self._connection = Connection(ours)
         self._connection.send((self._config, self._limits.audio_seconds))
 
     def _death_error(self) -> ProcessDiedError:
@@ -181,13 +172,3 @@ def _failure(track: Track, what: str, *facts: Any) -> Exception:
         message = message if track.path in message else f"{track.locator}: {message}"
         return UnreachableError(message) if may_pass else FmaError(message)
     return RuntimeError(facts[0])
-
-
-def _socket_pair() -> tuple[int, int]:
-    import socket
-
-    ours, theirs = socket.socketpair()
-    for end in (ours, theirs):
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            end.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
-    return ours.detach(), theirs.detach()

@@ -23,7 +23,7 @@ from transforms.corpus.plan import BREAKAGES, Song, broken_bytes, plan_songs
 from transforms.corpus.sound import SAMPLE_RATE, synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
 from transforms.errors import FmaError, UsageError
-from transforms.runtime import console
+from transforms.runtime import console, temporary
 from transforms.storage.local import open_own
 
 DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
@@ -208,7 +208,7 @@ def write_corpus(
     if summary.written and storage.is_local(out):
         _write(summary, jobs, progress)
     elif summary.written:
-        with tempfile.TemporaryDirectory(prefix="fma-sample-") as folder:
+        with temporary.new_folder() as folder:
             _write(replace(summary, out=folder), jobs, progress)
             _upload(folder, summary)
     return summary

@@ -14,9 +14,9 @@ from transforms.dataset.leftovers import announce, planned_files, settle
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile, ShardResult, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import read_framed, recount
-from transforms.dataset.shard_io import ShardFileWriter
+from transforms.dataset.shard_io import ShardFileWriter, map_for
 from transforms.records import add_digests
-from transforms.runtime import console, in_processes
+from transforms.runtime import console
 from transforms.tracks import Track
 
 
@@ -50,8 +50,8 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     announce(dataset, name, written, replaced=[file.path for file in manifest.files()])
     shards = [shard for kind in kinds for shard in manifest.shards(kind)]
     slices: dict[tuple[str, int], TrackSlice] = {}
-    with console.progress("compact", 2 * len(shards) + len(plans), "steps") as progress:
-        for shard, found in zip(shards, in_processes(partial(find_slices, dataset, manifest), shards), strict=True):
+    with map_for(shards) as run, console.progress("compact", 2 * len(shards) + len(plans), "steps") as progress:
+        for shard, found in zip(shards, run(partial(find_slices, dataset, manifest), shards), strict=True):
             slices |= {(shard.kind, track_id): slice_ for track_id, slice_ in found}
             progress.advance(2)
         jobs = []
@@ -60,7 +60,7 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
             of_kinds = {kind: [slices[kind, track_id] for track_id in ids] for kind in kinds}
             jobs.append(ShardJob(plan, of_kinds, [tracks[track_id][1] for track_id in ids]))
         files: list[ShardFile] = []
-        for of_shard in in_processes(partial(write_shard, dataset, name), jobs):
+        for of_shard in run(partial(write_shard, dataset, name), jobs):
             files += of_shard
             progress.advance(1)
     files += _write_failures(dataset, name, failures)

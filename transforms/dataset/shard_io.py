@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, TypeVar, cast
 
 import google_crc32c
 
@@ -13,9 +13,9 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
 from transforms.records import KINDS, Record, add_digests, deserialize, read_records
-from transforms.runtime import in_processes
 
 Result = TypeVar("Result")
+Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
 
 IN_PROCESS_UP_TO = 64 << 20  # bytes below which starting processes costs more than they save
 
@@ -138,9 +138,19 @@ class ShardFileWriter:
             os.unlink(self._staged)
 
 
-def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:
-    """Return `function` of each file, in order; in several processes where there is much to read (picklable then)."""
+@contextlib.contextmanager
+def map_for(files: Iterable[ShardFile]) -> Iterator[Map]:
+    """Yield `map`, or where there is much to read, one that computes in several processes (on what is picklable)."""
     if sum(file.bytes for file in files) <= IN_PROCESS_UP_TO:
-        yield from map(function, files)
+        yield map
         return
-    yield from in_processes(function, files)
+    from transforms.runtime.pool import process_pool  # slow to import
+
+    with process_pool() as in_processes:
+        yield in_processes
+
+
+def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:
+    """Return `function` of each file, in order, computed by `map_for`."""
+    with map_for(files) as run:
+        yield from run(function, files)

@@ -1,19 +1,6 @@
-"""The process that runs: its terminal, its standard error, the cores that it may use."""
+"""The process that runs: its terminal, its standard error, its children, the cores that it may use."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_processes(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield `function` of each item, in order, computed on all cores; both must be picklable."""
-    from concurrent.futures import ProcessPoolExecutor  # half of the start-up of commands that need none
-
-    with ProcessPoolExecutor(cores()) as pool:
-        yield from pool.map(function, items)
 
 
 def cores() -> int:

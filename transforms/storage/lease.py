@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 
 from transforms.errors import FmaError
-from transforms.runtime import console
-from transforms.storage import gcs_client, local
+from transforms.runtime import console, processes
+from transforms.storage import gcs_client
+from transforms.storage.local import PATIENCE
 
 NAME = ".lock"
 RENEW_EVERY = 15.0  # seconds
@@ -29,7 +30,7 @@ class Lease:
     def __init__(self, folder: str, busy: str):
         self._folder, self._busy = folder, busy
         self._path = f"{folder}/{NAME}"
-        self._data = json.dumps(local.identity() | {"key": os.urandom(8).hex()}).encode()
+        self._data = json.dumps(processes.identity() | {"key": os.urandom(8).hex()}).encode()
         self._lock = threading.Lock()
         self._version = self._take()
         self._over = threading.Event()
@@ -51,7 +52,7 @@ class Lease:
     def _wait_until_lapsed(self) -> int | None:
         """Return the version of a lease whose holder is gone, None if the lease is too; FmaError if it is alive."""
         first, announced = None, False
-        until = time.monotonic() + LAPSES_AFTER
+        start = time.monotonic()
         while True:
             try:
                 data, version = gcs_client.read_version(self._path)
@@ -60,15 +61,18 @@ class Lease:
             holder = _holder(data)
             if not holder:
                 return version  # the lock file of a local dataset that was copied to the bucket
-            if local.is_here(holder):
-                if local.is_alive(holder):
+            if processes.is_here(holder):
+                if not processes.is_alive(holder):
+                    return version
+                if time.monotonic() - start >= PATIENCE:
                     raise FmaError(self._busy)
-                return version
+                time.sleep(PATIENCE / 10)
+                continue
             if first is None:
                 first = version
             if version != first:
                 raise FmaError(self._busy)
-            if time.monotonic() >= until:
+            if time.monotonic() - start >= LAPSES_AFTER:
                 return version
             if not announced:
                 who = holder.get("host", "an unknown machine")

@@ -1,16 +1,13 @@
-"""Local files, and the identity of processes. `transforms.storage` documents the functions on paths."""
+"""Local files. `transforms.storage` documents the functions on paths."""
 
 import contextlib
 import errno
 import fcntl
-import functools
 import io
 import os
 import re
 import shutil
-import socket
 import stat
-import tempfile
 import time
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -18,10 +15,11 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal
 
 from transforms.errors import FmaError
+from transforms.runtime import temporary
 from transforms.storage.ranged import Slice
 
-ABANDONED_AFTER = 3600.0  # seconds without a write after which the file of a process that is gone counts as abandoned
 LOCK = ".lock"
+PATIENCE = 5.0  # seconds in which a holder whose parent was killed ends, too
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 _REFUSED = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.EAGAIN}
 _STAGED = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp")
@@ -39,67 +37,9 @@ class NotAFileError(OSError):
     """There is something at a path, but no regular file; `strerror` says what."""
 
 
-def identity() -> dict[str, Any]:
-    """Return what identifies this process among all others, at any time and on any machine."""
-    return _place() | {"pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def is_here(other: dict[str, Any]) -> bool:
-    """Return whether an identity is of a process of this machine (or container), running or not."""
-    return {key: other.get(key) for key in _place()} == _place()
-
-
-def is_alive(other: dict[str, Any]) -> bool:
-    """Return whether the process of an identity that `is_here` is running."""
-    pid = other.get("pid")
-    return isinstance(pid, int) and is_running(pid) and other.get("started") == _started(pid)
-
-
-def is_running(pid: int) -> bool:
-    """Return whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _place() -> dict[str, str]:
-    space = boot = ""
-    with contextlib.suppress(OSError):  # only Linux has name spaces, and there containers may share a host name
-        space = os.readlink("/proc/self/ns/pid")
-    # Machines made from one image may share their name and the number of their first name space.
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read().strip()
-    return {"host": socket.gethostname(), "space": space, "boot": boot}
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, in ticks since boot: process numbers are reused."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
-    return 0
-
-
 def new_path(name: str) -> str:
-    """Return a path for a new file in this user's folder below the system's folder for temporary files."""
-    folder = os.path.join(tempfile.gettempdir(), f"fma-uploads-{os.getuid()}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    _remove_abandoned(folder)
-    return os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}-{name}")
-
-
-@functools.cache
-def _remove_abandoned(folder: str) -> None:
-    """Remove the files that killed processes have left, once in each process."""
-    for entry in os.scandir(folder):
-        with contextlib.suppress(FileNotFoundError):  # another process has removed it
-            process = entry.name.partition("-")[0]
-            idle = time.time() - entry.stat().st_mtime
-            if idle > ABANDONED_AFTER and process.isdecimal() and not is_running(int(process)):
-                os.unlink(entry.path)
+    """Return a path for a new file in this process's folder for temporary files."""
+    return os.path.join(temporary.folder(), f"{os.urandom(4).hex()}-{name}")
 
 
 def is_refused(error: OSError, path: str) -> bool:
@@ -315,10 +255,15 @@ def locked(folder: str, busy: str) -> Iterator[None]:
     make_folder(folder)
     # The file stays: to unlink it would let two later writers lock two files of the same name.
     with open_own(os.path.join(_local(folder), LOCK)) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FmaError(busy) from error
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise FmaError(busy) from error
+            time.sleep(0.1)
         yield
 
 

@@ -19,7 +19,7 @@ from tests.transforms.catalog.archive_server import (
 from transforms.catalog.download import ARCHIVES, Archive, choose_archives, download
 from transforms.commands import download as command
 from transforms.errors import FmaError, UsageError
-from transforms.runtime.console import main_guard
+from transforms.runtime.guard import main_guard
 
 
 def test_a_part_that_is_complete_needs_no_server(tmp_path):

@@ -18,11 +18,11 @@ from transforms.runtime.console import (
     human_bytes,
     human_seconds,
     log,
-    main_guard,
     progress,
     say,
     table,
 )
+from transforms.runtime.guard import main_guard
 
 END = "<the end>"
 ROOT = Path(__file__).resolve().parents[3]
@@ -248,7 +248,7 @@ def python(code, **options):
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_a_reader_that_leaves_ends_the_command_quietly(size, unbuffered):
     write = f"lambda: sys.stdout.write('x' * {size})"
-    code = f"import sys; from transforms.runtime.console import *; sys.exit(main_guard({write}))"
+    code = f"import sys; from transforms.runtime.guard import main_guard; sys.exit(main_guard({write}))"
     reader, writer = os.pipe()
     os.close(reader)
     process = python(code, stdout=writer, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})

@@ -41,7 +41,7 @@ def test_a_full_disk_names_the_folder_and_that_for_temporary_files_where_it_is_a
 def test_no_folder_for_temporary_files_names_each_with_its_reason():
     code = (
         "import resource, sys, tempfile\n"
-        "from transforms.runtime.console import main_guard\n"
+        "from transforms.runtime.guard import main_guard\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "sys.exit(main_guard(tempfile.gettempdir))"
     )

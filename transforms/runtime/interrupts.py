@@ -1,0 +1,86 @@
+"""The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POKE = signal.SIGURG  # which does nothing
+POKES = (0.0, 0.1, 1.0)  # seconds before each
+
+
+class InterruptedBySignal(KeyboardInterrupt):
+    """A signal asks this process to end; whatever cleans up after Ctrl-C does so after any of them."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that a shell reports for the signal."""
+        return 128 + self.number
+
+
+def ignore(number: int, frame: Any) -> None:
+    """Handle a signal by doing nothing; Python complains of one that comes while its handler becomes SIG_IGN."""
+
+
+@contextlib.contextmanager
+def raise_on_signals() -> Iterator[list[InterruptedBySignal]]:
+    """Raise InterruptedBySignal in the body for `SIGNALS`, but for those that are ignored or handled already.
+
+    Yield a list of what was raised so far. Other threads than the main one get no signals: for them this does nothing.
+    """
+    raised: list[InterruptedBySignal] = []
+    before = {}
+
+    def stop(number: int, frame: Any) -> None:
+        for again in (signal.SIGTERM, signal.SIGHUP):  # shells and init systems send several: the first one counts
+            signal.signal(again, ignore)
+        raised.append(InterruptedBySignal(number))
+        raise raised[-1]
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+    defaults = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: handler for number, handler in before.items() if handler in defaults}
+    with _wake_main_thread() if before else contextlib.nullcontext():
+        try:
+            for number in before:
+                signal.signal(number, stop)
+            yield raised
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _wake_main_thread() -> Iterator[None]:
+    """Interrupt what the main thread waits for whenever a signal has come.
+
+    The system may deliver a signal to any thread, and Python handles it in the main one, which would not notice.
+    """
+    main = threading.get_ident()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def poke() -> None:
+        while number := os.read(reader, 1):
+            for seconds in POKES if number[0] != POKE else ():
+                time.sleep(seconds)
+                signal.pthread_kill(main, POKE)
+        os.close(reader)
+
+    signal.signal(POKE, ignore)  # and stays: the last one may come late
+    earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=poke, name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(earlier)
+        os.close(writer)
