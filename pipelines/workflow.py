@@ -72,7 +72,8 @@ class Workflow:
         if step == REPORT:
             return {"dataset": manifest.digest, "runs": self._runs(), "version": version("fma-genres")}
         statistics = asdict(manifest.transform_fn) if manifest.transform_fn and step != BASELINES else {}
-        statistics.pop("path", None)  # what they are of, not where they lie
+        for name in ("path", "arrays"):  # what they are of, not where and how they lie
+            statistics.pop(name, None)
         own = {"statistics": statistics, "settings": self.models[step]}
         return {"dataset": manifest.digest, **own, "version": version("fma-genres")}
 
@@ -102,7 +103,7 @@ class Workflow:
             return self._check_ingest()
         if step == STATISTICS:
             reason = reason_to_skip(self.dataset, load(self.dataset))
-            return not reason, reason or "the training split is not analysed yet"
+            return not reason, reason or "the training split is not analysed yet, or by an older version"
         now, output = self.inputs(step), self.output(step)
         why = describe_change(self._done.get(step), now) or ("" if storage.exists(output) else f"{output} is gone")
         return bool(why), why or f"{', '.join(now)}: as when {output} was made"

@@ -123,7 +123,7 @@ def test_older_runs_stand_in_one_report_and_explain_a_track(expected, said):
     assert all(run in explained for run in runs.values())
 
 
-def test_the_same_commands_find_that_older_runs_are_done(expected, said):
+def test_the_same_commands_find_that_older_runs_are_done_and_that_the_statistics_lack_their_arrays(expected, said):
     before = contents(".")
     for words in expected["finished"].values():
         said(*words)
@@ -131,9 +131,19 @@ def test_the_same_commands_find_that_older_runs_are_done(expected, said):
     why = {line.split()[0]: line.rpartition("  ")[2] for line in steps}
     assert contents(".") == before
     assert why["ingest"] == "nothing new, 22 tracks kept"
-    assert why["statistics"].startswith("the statistics of work/dataset are up to date")
-    for model in expected["finished"]:
-        assert why[model].endswith("was made") or why[model] == "version changed"
+    assert why["statistics"] == "the training split is not analysed yet, or by an older version"
+    for model in ("mel_cnn", "waveform_cnn"):
+        assert why[model] == "after statistics"
+
+
+def test_a_new_run_on_older_statistics_says_what_to_do_and_that_helps(expected, capsys):
+    words = [word.replace("broken_off", "new") for word in expected["broken_off"]]
+    assert fma.main(words) == 2
+    advice = "the statistics of work/dataset were made by an older version: run fma statistics work/dataset first"
+    assert advice in capsys.readouterr().err
+    assert fma.main(["statistics", "work/dataset"]) == 0
+    assert fma.main(words) == 0
+    assert not Path("work/runs/new/transform_fn").exists()
 
 
 def test_a_run_that_an_older_version_began_is_carried_on(expected, capsys):

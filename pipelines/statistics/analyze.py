@@ -22,7 +22,7 @@ from pipelines.runners import translate_runner_errors
 from pipelines.runners.options import make_pipeline
 from pipelines.runners.portable import wait
 from pipelines.statistics.cache import Keys, Part, entry_path, read_entry, save_parts, with_entries, write_entry
-from pipelines.statistics.preprocess import NORMALIZERS
+from pipelines.statistics.preprocess import NORMALIZERS, count_axes
 from pipelines.statistics.tft_import import DatasetCache, DatasetKey, get_analysis_cache_entry_keys, tft_beam
 from transforms import storage
 from transforms.audio.features import KINDS
@@ -30,7 +30,9 @@ from transforms.config import DatasetConfig
 from transforms.dataset.leftovers import ERRORS as ERRORS_FILE
 from transforms.dataset.leftovers import PLAN, announce
 from transforms.dataset.manifest import TRANSFORM_FN, ShardFile
+from transforms.dataset.normalization import write_arrays
 from transforms.dataset.shard_io import read_shard
+from transforms.dataset.tft_graph import read_graph
 from transforms.errors import FmaError
 from transforms.records import decode_payload
 
@@ -181,10 +183,15 @@ def cache_keys(config: DatasetConfig, kinds: Iterable[str]) -> Keys:
     return found
 
 
-def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Keys, options: PipelineOptions) -> None:
+def run_analysis(
+    job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Keys, options: PipelineOptions
+) -> dict[str, str]:
     """Analyse each kind and write `transform_fn/<name>/` into the dataset.
 
     `shards` are those of `job.new` by kind, [] for a kind without new ones; `keys` is from `cache_keys`.
+
+    Returns:
+      by kind, the sha256 of its normalization.npz.
 
     Raises:
       FmaError: a shard is missing or damaged.
@@ -204,6 +211,7 @@ def run_analysis(job: AnalysisJob, shards: dict[str, list[ShardFile]], keys: Key
         _publish_graph(job, kind)
     new = with_entries(job.new, job.statistics, keys)
     save_parts(job.dataset, job.statistics, [*job.earlier, *([new] if new.entries else [])])
+    return {kind: _write_arrays(job, kind) for kind in shards}
 
 
 def _publish_graph(job: AnalysisJob, kind: str) -> None:
@@ -213,3 +221,9 @@ def _publish_graph(job: AnalysisJob, kind: str) -> None:
     announce(job.dataset, job.name, [f"{place}/{name}" for name in names])
     for name in names:
         storage.write_bytes(storage.join(job.dataset, place, name), storage.read_bytes(f"{graph}/{name}"))
+
+
+def _write_arrays(job: AnalysisJob, kind: str) -> str:
+    """Write the numbers of the graph that this job has written as arrays, which trainers read without executing it."""
+    graph = storage.read_bytes(storage.join(job.dataset, job.statistics, kind, TRANSFORM_FN, "saved_model.pb"))
+    return write_arrays(job.dataset, job.statistics, read_graph(kind, graph, count_axes(job.records(kind))))

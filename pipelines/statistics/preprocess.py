@@ -148,6 +148,11 @@ Preprocess = Callable[[Features], Features]
 PCA_DIMENSIONS = 64  # principal components of the statistics; fewer where there are fewer training tracks
 
 
+def count_axes(records: int) -> int:
+    """Return how many principal components training records have: n of them span n - 1 dimensions; at least 1."""
+    return max(1, min(PCA_DIMENSIONS, records - 1))
+
+
 def normalize_mel(config: DatasetConfig, records: int) -> Preprocess:
     """Return a preprocessing_fn: dB values to z-scores, with the mean and deviation of each band.
 
@@ -168,9 +173,9 @@ def normalize_stats(config: DatasetConfig, records: int) -> Preprocess:
     """Return a preprocessing_fn: columns to z-scores, and their first principal components.
 
     It takes {"stats": float32 [batch, 518]} and gives {"stats": float32 [batch, 518], "stats_pca": float32 [batch, k]}
-    with k = min(PCA_DIMENSIONS, records - 1), at least 1: n training records span n - 1 dimensions.
+    with k of `count_axes`.
     """
-    dimensions = max(1, min(PCA_DIMENSIONS, records - 1))
+    dimensions = count_axes(records)
 
     def preprocess(inputs: Features) -> Features:
         values = tf.cast(inputs["stats"], tf.float64)

@@ -4,13 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from transforms import storage
 from transforms.dataset.growth import locked
 from transforms.dataset.leftovers import announce, remove_list, scratch_folder
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
+from transforms.dataset.normalization import FILE as NORMALIZATION
+from transforms.dataset.normalization import read_arrays
+from transforms.errors import FmaError
 from transforms.runtime import console
 from transforms.runtime.stderr import capture_native_stderr
 
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
     from pipelines.statistics.cache import Part
 
 KINDS_WITH_STATISTICS = ("mel", "stats")
-GRAPH_VERSION = 2
-"""Goes up when the same records would give another graph: statistics of another version are made again."""
+GRAPH_VERSION = 3
+"""Goes up when the same records would give other files: statistics of another version are made again."""
 
 GRAPH_FILES = (
     f"{TRANSFORM_FN}/saved_model.pb",
@@ -27,8 +30,9 @@ GRAPH_FILES = (
     f"{TRANSFORM_FN}/variables/variables.index",
     f"{TRANSFORM_FN}/variables/variables.data-00000-of-00001",
     "transformed_metadata/schema.pbtxt",
+    NORMALIZATION,
 )
-"""What TFT writes for a kind."""
+"""What there is for a kind: TFT's graph, and its numbers as arrays."""
 
 BYTES_PER_TRACK = 32 << 20
 """Reading this much takes about as long as ingesting a track; the size of a job is given in tracks."""
@@ -54,8 +58,8 @@ def update_statistics(dataset: str, workers: int | None, beam_options: list[str]
         manifest = load(dataset)  # again: a writer may have ended before this one got the lock
         name = _folder_name(manifest)
         with capture_native_stderr():
-            earlier, new = _analyse(dataset, manifest, name, workers, beam_options)
-        _commit(dataset, manifest, name)
+            earlier, new, arrays = _analyse(dataset, manifest, name, workers, beam_options)
+        _commit(dataset, manifest, name, arrays)
     kept = f", kept the sums of {_counts(earlier)}" if any(earlier.values()) else ""
     return f"analysed {_counts(new)} records of the training split{kept}: {TRANSFORM_FN}/{name}"
 
@@ -68,9 +72,14 @@ def reason_to_skip(dataset: str, manifest: Manifest) -> str:
     if not shards:
         return f"{dataset} holds {', '.join(manifest.config.features)} only, which needs no statistics"
     have = manifest.transform_fn
-    if have is None or have != describe(manifest, have.path):
+    if have is None or replace(have, arrays={}) != describe(manifest, have.path):
         return ""
     graphs = [storage.join(dataset, have.path, kind, TRANSFORM_FN, "saved_model.pb") for kind in have.kinds]
+    try:
+        for kind in have.kinds:
+            read_arrays(dataset, manifest.config, have, kind)
+    except FmaError:
+        return ""  # damaged ones are made again, like those that are gone
     return f"the statistics of {dataset} are up to date: {have.path}" if all(map(storage.exists, graphs)) else ""
 
 
@@ -81,7 +90,7 @@ def training_shards(manifest: Manifest) -> dict[str, list[ShardFile]]:
 
 
 def describe(manifest: Manifest, path: str) -> TransformFn:
-    """Return what dataset.json says about the statistics that lie at `path`."""
+    """Return what dataset.json says about the statistics that lie at `path`, except for `arrays`."""
     kinds = list(training_shards(manifest))
     return TransformFn(path, kinds, manifest.records_digest(kinds, "training"), GRAPH_VERSION)
 
@@ -94,8 +103,8 @@ def _folder_name(manifest: Manifest) -> str:
 
 def _analyse(
     dataset: str, manifest: Manifest, name: str, workers: int | None, beam_options: list[str]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Write the graphs; return the records by kind whose sums were there, and those that were read."""
+) -> tuple[dict[str, int], dict[str, int], dict[str, str]]:
+    """Write graphs and arrays; return the records by kind whose sums were there and that were read, and the hashes."""
     # These hold in this process and its workers from TensorFlow's import on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not for the user
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share a GPU, which it would reserve whole
@@ -125,8 +134,8 @@ def _analyse(
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, place)
         job = AnalysisJob(dataset, name, manifest.config, len(manifest.labels), tuple(earlier), new, scratch, ticks)
-        run_analysis(job, shards, keys, options)
-    return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records
+        arrays = run_analysis(job, shards, keys, options)
+    return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records, arrays
 
 
 def _files_of(statistics: TransformFn, parts: "Sequence[Part]") -> list[str]:
@@ -137,8 +146,8 @@ def _files_of(statistics: TransformFn, parts: "Sequence[Part]") -> list[str]:
     return [*graphs, *own, f"{statistics.path}/cache.json"]
 
 
-def _commit(dataset: str, manifest: Manifest, name: str) -> None:
-    manifest.transform_fn = describe(manifest, f"{TRANSFORM_FN}/{name}")
+def _commit(dataset: str, manifest: Manifest, name: str, arrays: dict[str, str]) -> None:
+    manifest.transform_fn = replace(describe(manifest, f"{TRANSFORM_FN}/{name}"), arrays=arrays)
     commit(dataset, manifest)
     remove_list(dataset, name, manifest)  # not before the commit: until then, readers use the old files
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainers.runs.normalization import Transform
-from transforms.config import DatasetConfig
-
 QUANTILES = 4096
 """Of the beta distribution: one of them is drawn instead of a value, since XLA cannot draw from a beta distribution."""
 
@@ -26,8 +23,8 @@ class Augmentation:
     gain_db: float = 6.0  # each record becomes louder or softer by up to so many dB; 0 switches it off
     mixup: float = 0.2  # alpha of the beta distribution that two records' shares are drawn from; 0 switches it off
     spec_augment: bool = True  # whether bands and frames of log-mel are masked; raw is left alone
-    # normalised units of 1 dB in each band of log-mel, one number for all of them or one for each (see
-    # `units_per_db`); 1/15 stands for a standard deviation of 15 dB
+    # normalised units of 1 dB in each band of log-mel, one number for all of them or one for each; 1/15 stands for a
+    # standard deviation of 15 dB
     units_per_db: float | tuple[float, ...] = 1 / 15
 
     def augment(self, features: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -122,11 +119,3 @@ def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
 def seed_stream(seed: int) -> tf.data.Dataset:
     """Return endless seeds for `augment`, int64 [2], other ones in every epoch; zip it with the batches."""
     return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
-
-
-def units_per_db(normalize: Transform, config: DatasetConfig) -> tuple[float, ...]:
-    """Return the normalised units of 1 dB in each band of log-mel: 1 / the band's standard deviation."""
-    steps = np.zeros((2, config.n_mels, config.window_frames), np.uint8)
-    steps[1] = 255
-    low, high = np.asarray(normalize({"mel": tf.constant(steps)})["mel"])[:, :, 0]
-    return tuple(float(unit) for unit in (high - low) / (255 * config.db_step))

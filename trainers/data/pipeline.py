@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from trainers.runs.normalization import load_transform
+from trainers.runs.normalization import load_normalization, normalizer
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
@@ -300,13 +300,13 @@ def open_inputs(dataset: str, manifest: Manifest, kind: str, run: str) -> Inputs
     """Return a dataset's records as a run's model gets them.
 
     Raises:
-      UsageError, FmaError: the run's normalisation graph is missing or damaged.
+      UsageError, FmaError: the run's normalisation is missing or damaged.
     """
     import tensorflow as tf
 
     if kind == "raw":
         return Inputs(dataset, manifest, kind, lambda batch: tf.cast(batch["raw"], tf.float32) / 32768)
-    from trainers.data.augment import units_per_db
-
-    graph = load_transform(run, kind)
-    return Inputs(dataset, manifest, kind, lambda batch: graph(batch)[kind], units_per_db(graph, manifest.config))
+    found = load_normalization(run, manifest.config, kind)
+    normalize = normalizer(found, manifest.config)
+    units_per_db = tuple((1 / found.deviation).tolist())
+    return Inputs(dataset, manifest, kind, lambda batch: normalize(batch[kind])[kind], units_per_db)

@@ -2,7 +2,7 @@
 
 A built model maps one batch of records to logits:
 
-    mel models  float32 [batch, n_mels, frames], normalised by the dataset's transform graph -> float32 [batch, classes]
+    mel models  float32 [batch, n_mels, frames], normalised by the dataset's statistics -> float32 [batch, classes]
     raw models  float32 [batch, samples] in [-1, 1), which is int16 / 32768                  -> float32 [batch, classes]
 
 Everything between (channels, resizing, crops, resampling) happens inside, so the saved model is what serving needs.

@@ -7,7 +7,7 @@
 | history.csv | a row for each finished epoch |
 | backup/ | what the next epoch starts from: weights, optimizer and random state |
 | model.keras | the model with the weights of the best epoch |
-| transform_fn/ | the graph of the full-pass statistics that it was trained with |
+| normalization.npz | how its mel records are normalised: the statistics that it was trained with (`transforms.dataset.normalization`) |
 | features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |
 | predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |
@@ -28,7 +28,7 @@ from typing import Any, TypedDict
 
 from trainers.models.spec import Phase
 from transforms import storage
-from transforms.dataset.manifest import TRANSFORM_FN
+from transforms.dataset.normalization import FILE as NORMALIZATION
 from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.runtime import console
 from transforms.tracks import SPLITS
@@ -43,7 +43,7 @@ ARRAYS, BEST = BACKUP_FILES = "state.npz", "best.keras"
 """Files of a folder below `backup/`: what the next epoch starts from, and the model where it is the best so far."""
 BACKUP_NAME = re.compile(r"epoch-\d{4,}")
 """The form of the names of these folders."""
-BEFORE_CONFIG = {TRANSFORM_FN, LOCK}
+BEFORE_CONFIG = {NORMALIZATION, LOCK}
 """What may be left by a run that was killed before its config.json was written; other files are not ours."""
 
 HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")

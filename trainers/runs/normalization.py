@@ -1,107 +1,102 @@
-"""Normalisation graphs: found in a dataset, copied into a run, loaded for training and serving.
-
-`fma statistics` writes the graphs with tensorflow_transform; here they are SavedModels like any other.
-"""
+"""How a run's records are normalised: arrays of `fma statistics`, found in a dataset, carried by a run, applied in TF."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from transforms import storage
+from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, is_dataset, load
+from transforms.dataset.normalization import FILE, Normalization, read_arrays
 from transforms.errors import FmaError, UsageError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SAVED_MODEL = "saved_model.pb"
+GRAPH = f"{TRANSFORM_FN}/{{kind}}/{TRANSFORM_FN}/saved_model.pb"
+"""What runs of version 0.1.0 carry instead of `FILE`."""
 
-Transform = Callable[[dict[str, "tf.Tensor"]], dict[str, "tf.Tensor"]]
 
-
-def find_transform(dataset: str, manifest: Manifest, kind: str) -> str:
-    """Return the path of the SavedModel that normalises a kind's values, in a dataset.
+def find_normalization(dataset: str, manifest: Manifest, kind: str) -> Normalization:
+    """Return what `fma statistics` found in a dataset for a kind.
 
     Raises:
-      UsageError: the dataset has none, or it was made before the dataset grew.
+      UsageError: the dataset has no such statistics, or they were made by an older version or before it grew.
+      FmaError: their file is missing or damaged.
     """
-    have = manifest.transform_fn
+    have, advice = manifest.transform_fn, f"run fma statistics {dataset} first"
     if not any(shard.split == "training" for shard in manifest.shards(kind)):
         raise UsageError(f"{dataset} has no training records of kind {kind}, so nothing to normalise them by")
     if have is None or kind not in have.kinds:
-        raise UsageError(f"{dataset} has no statistics of kind {kind}: run fma statistics {dataset} first")
+        raise UsageError(f"{dataset} has no statistics of kind {kind}: {advice}")
     if have.records != manifest.records_digest(have.kinds, "training"):
-        raise UsageError(f"{dataset} has grown since its statistics were made: run fma statistics {dataset} first")
-    path = _graph(storage.join(dataset, have.path), kind)
-    if not storage.exists(storage.join(path, SAVED_MODEL)):
-        raise UsageError(f"{path} is missing: run fma statistics {dataset} first")
-    return path
+        raise UsageError(f"{dataset} has grown since its statistics were made: {advice}")
+    if kind not in have.arrays:
+        raise UsageError(f"the statistics of {dataset} were made by an older version: {advice}")
+    return read_arrays(dataset, manifest.config, have, kind)
 
 
-def copy_transform(dataset: str, manifest: Manifest, kind: str, run: str) -> str:
-    """Copy the graph of a dataset into a run, unless the run has one already; return the path in the run.
-
-    Raises:
-      UsageError: see `find_transform`.
-    """
-    target = _graph(storage.join(run, TRANSFORM_FN), kind)
-    if storage.exists(storage.join(target, SAVED_MODEL)):
-        return target
-    source = find_transform(dataset, manifest, kind)
-    names = [path.removeprefix(source).lstrip("/") for path, _ in storage.list_files(source)]
-    # saved_model.pb last: an interrupted copy has none, and is made again.
-    for name in sorted(names, key=lambda name: name == SAVED_MODEL):
-        storage.write_bytes(storage.join(target, name), storage.read_bytes(storage.join(source, name)))
-    return target
+def copy_normalization(dataset: str, manifest: Manifest, kind: str, run: str) -> None:
+    """Copy a dataset's normalisation into a run; see `find_normalization`."""
+    storage.write_bytes(storage.join(run, FILE), find_normalization(dataset, manifest, kind).to_bytes())
 
 
-def load_transform(folder: str, kind: str) -> Transform:
-    """Load the graph that normalises a kind's values, for eager code, tf.data and exported models.
+def load_normalization(folder: str, config: DatasetConfig, kind: str) -> Normalization:
+    """Read how a run normalises its records, or a dataset its own.
 
     Args:
-      folder: a run that `copy_transform` gave its graph to, or a dataset.
-      kind: `mel` ({"mel": uint8 [b, n_mels, frames]} to {"mel": float32, same shape}) or `stats` ({"stats": float32
-        [b, 518]} to {"stats": float32 [b, 518], "stats_pca": float32 [b, k]}).
-
-    Returns:
-      a tf.Module, which is exported along with what holds it; other features in a batch are left out. Shapes are
-      static in a graph where those of the inputs are.
+      folder: of the run or the dataset.
+      config: of the dataset whose records are to be normalised.
+      kind: mel or stats.
 
     Raises:
-      UsageError: there is no such graph, or a dataset's is out of date.
-      FmaError: the graph is damaged.
+      UsageError: there is none, or a dataset's is out of date.
+      FmaError: the file is damaged.
     """
     if is_dataset(folder):
-        path = find_transform(folder, load(folder), kind)
-        advice = f"remove it and run fma statistics {folder}"
-    else:
-        path = _graph(storage.join(folder, TRANSFORM_FN), kind)
-        advice = "train the run again"
-        if not storage.exists(storage.join(path, SAVED_MODEL)):
-            raise UsageError(f"{folder} has no normalisation graph of kind {kind} ({path})")
-    import tensorflow as tf
-
+        return find_normalization(folder, load(folder), kind)
+    path, graph = storage.join(folder, FILE), storage.join(folder, GRAPH.format(kind=kind))
     try:
-        return _as_module(tf.saved_model.load(path))
-    except (OSError, tf.errors.OpError) as error:
-        raise FmaError(f"{path} cannot be loaded ({' '.join(str(error).split())}): {advice}") from error
+        if storage.exists(path):
+            return Normalization.from_bytes(kind, config, storage.read_bytes(path))
+        path = graph
+        if storage.exists(path):
+            return _read_graph(kind, config, storage.read_bytes(path))
+    except ValueError as error:
+        raise FmaError(f"{path} is damaged ({error}): train the run again") from error
+    raise UsageError(f"{folder} has no normalisation of kind {kind} ({storage.join(folder, FILE)})")
 
 
-def _as_module(saved_model: "tf.Module") -> Transform:
+def _read_graph(kind: str, config: DatasetConfig, data: bytes) -> Normalization:
+    from transforms.dataset.tft_graph import read_graph
+
+    found = read_graph(kind, data)
+    found.check(config)
+    return found
+
+
+def normalizer(found: Normalization, config: DatasetConfig) -> Callable[["tf.Tensor"], dict[str, "tf.Tensor"]]:
+    """Return the function that normalises a kind's values, for eager code, tf.data and graphs.
+
+    It computes what the graph of `fma statistics` does, in the same steps:
+
+    | kind | from | to |
+    |---|---|---|
+    | mel | uint8 [b, n_mels, frames] | {"mel": float32, same shape} |
+    | stats | float32 [b, 518] | {"stats": float32 [b, 518], "stats_pca": float32 [b, k]} |
+    """
     import tensorflow as tf
 
-    class TransformGraph(tf.Module):
-        def __init__(self) -> None:
-            super().__init__(name="transform")
-            self._saved_model = saved_model  # kept: the statistics are captured by the function
-            self._function = saved_model.transform_fn
-            (inputs,), _ = self._function.structured_input_signature
-            self._names = list(inputs)
+    # As tensors that a graph takes as inputs: a division by a constant would become a product, with another last bit.
+    with tf.device("CPU:0"):
+        mean, deviation = tf.constant(found.mean), tf.constant(found.deviation)
+        axes = None if found.axes is None else tf.constant(found.axes)
 
-        def __call__(self, features):  # no types: AutoGraph would look them up at the module's level
-            return dict(self._function({name: features[name] for name in self._names}))
+    def normalize_mel(steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        decibels = tf.cast(steps, tf.float32) * config.db_step + config.db_min
+        return {"mel": (decibels - mean[:, None]) / deviation[:, None]}
 
-    return TransformGraph()
+    def normalize_stats(values: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = (tf.cast(values, tf.float64) - mean) / deviation
+        return {"stats": tf.cast(scores, tf.float32), "stats_pca": tf.cast(scores @ axes, tf.float32)}
 
-
-def _graph(folder: str, kind: str) -> str:
-    return storage.join(folder, kind, TRANSFORM_FN)
+    return normalize_mel if found.kind == "mel" else normalize_stats

@@ -25,7 +25,7 @@ from trainers.runs.directory import (
     write_history,
     write_metrics,
 )
-from trainers.runs.normalization import copy_transform
+from trainers.runs.normalization import copy_normalization
 from trainers.runs.predictions import write_predictions
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
@@ -72,7 +72,7 @@ def train_run(plan: Plan) -> RunState:
         state = open_run(options.run, plan.config)  # again: another process may have ended before we got the lock
         if state is None:
             if spec.kind == "mel":
-                copy_transform(options.data, manifest, spec.kind, options.run)
+                copy_normalization(options.data, manifest, spec.kind, options.run)
             state = create_run(options.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
         else:
             check_device(options.run, device)

@@ -176,13 +176,15 @@ class TransformFn:
     kinds: list[str]  # feature kinds that have a graph there
     records: str = ""  # `Manifest.records_digest` of what was analysed
     graph_version: int = 0  # of the program's graphs when they were made; see `fma statistics`
+    arrays: dict[str, str] = field(default_factory=dict)  # by kind, the sha256 of its normalization.npz
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TransformFn":
         """Build it from dataset.json's values; those that older versions left out do not fit any records."""
         if not re.fullmatch(rf"{TRANSFORM_FN}/[\w-]+", values["path"], re.ASCII):
             raise ValueError(f"{values['path']!r} is no path for statistics")
-        return cls(values["path"], list(values["kinds"]), values.get("records", ""), values.get("graph_version", 0))
+        later = {name: values[name] for name in ("records", "graph_version", "arrays") if name in values}
+        return cls(values["path"], list(values["kinds"]), **later)
 
 
 @dataclass(slots=True)

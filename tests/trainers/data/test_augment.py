@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from tests.trainers.synthetic import CONFIG
 from trainers.data import augment
-from trainers.data.augment import Augmentation, seed_stream, units_per_db
+from trainers.data.augment import Augmentation, seed_stream
 
 OFF = {"gain_db": 0.0, "mixup": 0.0, "spec_augment": False}
 BATCH, BANDS, FRAMES = 64, 20, 30
@@ -137,14 +136,3 @@ def test_seeds_repeat_for_a_run_and_are_new_every_epoch():
 
     assert two_epochs(1) == two_epochs(1) != two_epochs(2)
     assert len({pair for epoch in two_epochs(1) for pair in epoch}) == 6
-
-
-def test_the_units_of_a_decibel_come_from_the_graph_that_normalises():
-    import tensorflow as tf
-
-    deviations = np.linspace(5, 20, CONFIG.n_mels, dtype=np.float32)[:, None]
-
-    def normalize(features):
-        return {"mel": (CONFIG.db_min + CONFIG.db_step * tf.cast(features["mel"], tf.float32) + 30) / deviations}
-
-    np.testing.assert_allclose(units_per_db(normalize, CONFIG), 1 / deviations[:, 0], rtol=1e-5)

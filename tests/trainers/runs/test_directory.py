@@ -112,8 +112,7 @@ def test_names_that_a_run_would_use_are_somebody_elses_where_there_is_no_run(tmp
 
 def test_what_a_run_killed_at_its_start_has_left_is_no_obstacle(tmp_path):
     (tmp_path / ".lock").touch()
-    (tmp_path / "transform_fn" / "mel").mkdir(parents=True)
-    (tmp_path / "transform_fn" / "mel" / "saved_model.pb").touch()
+    (tmp_path / "normalization.npz").touch()
     assert open_run(str(tmp_path), CONFIG) is None
 
 

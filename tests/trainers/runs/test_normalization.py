@@ -1,6 +1,6 @@
-"""Loading and carrying the graphs that real tensorflow_transform wrote."""
+"""Normalisation: the arrays of `fma statistics` give what tensorflow_transform's graph gives, and no graph is executed."""
 
-import errno
+import io
 import shutil
 import subprocess
 import sys
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import fma
-from tests.trainers.synthetic import write_dataset
-from trainers.runs.normalization import copy_transform, find_transform, load_transform
-from transforms import storage
+from tests.trainers.synthetic import CONFIG, write_dataset
+from trainers.runs.normalization import GRAPH, copy_normalization, find_normalization, load_normalization, normalizer
 from transforms.dataset import manifest as manifests
 from transforms.dataset.manifest import Manifest
+from transforms.dataset.normalization import FILE, Normalization
+from transforms.dataset.tft_graph import read_graph
 from transforms.errors import FmaError, UsageError
 
 
@@ -38,90 +39,108 @@ def load(dataset: Path) -> Manifest:
     return manifests.load(str(dataset))
 
 
-def some_mels(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 32, 32)).astype(np.uint8)
+def graph_of(dataset: Path, kind: str) -> Path:
+    return dataset / load(dataset).transform_fn.path / kind / "transform_fn"
 
 
-def test_a_graph_normalises_batches_in_tf_data_with_static_shapes(dataset):
+def arrays_of(dataset: Path, kind: str) -> Path:
+    return dataset / load(dataset).transform_fn.path / kind / FILE
+
+
+def older_run(dataset: Path, run: Path) -> Path:
+    """A run that carries the graph; returns the path of its saved_model.pb."""
+    path = run / GRAPH.format(kind="mel")
+    shutil.copytree(graph_of(dataset, "mel"), path.parent)
+    return path
+
+
+def values_of(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    if kind == "mel":
+        return rng.integers(0, 256, (64, 32, 32)).astype(np.uint8)
+    return (rng.standard_normal((64, 518)) * 10.0 ** rng.integers(-3, 4, 518)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["mel", "stats"])
+def test_the_arrays_give_exactly_what_the_graph_gives(dataset, kind):
     import tensorflow as tf
 
-    transform = load_transform(str(dataset), "mel")
-    values = some_mels(8)
-    records = tf.data.Dataset.from_tensor_slices({"mel": values, "label": np.arange(8)})
-    batches = records.batch(4, drop_remainder=True).map(lambda features: features | transform(features))
-    assert batches.element_spec["mel"] == tf.TensorSpec([4, 32, 32], tf.float32)
-    assert batches.element_spec["label"].shape == [4]
-    found = np.concatenate([batch["mel"].numpy() for batch in batches])
-    np.testing.assert_array_equal(found, transform({"mel": tf.constant(values)})["mel"])
-    open_ended = records.batch(3).map(transform)
-    assert open_ended.element_spec["mel"].shape.as_list() == [None, 32, 32]
-    assert [len(batch["mel"]) for batch in open_ended] == [3, 3, 2]
+    values = tf.constant(values_of(kind))
+    expected = tf.saved_model.load(str(graph_of(dataset, kind))).transform_fn({kind: values})
+    found = normalizer(find_normalization(str(dataset), load(dataset), kind), CONFIG)
+    for normalize in (found, tf.function(found)):
+        answer = normalize(values)
+        assert list(answer) == list(expected)
+        for name, of_graph in expected.items():
+            np.testing.assert_array_equal(answer[name], of_graph)
 
 
-def test_the_graph_of_the_statistics_gives_scores_and_components(dataset):
+def test_the_units_of_a_decibel_are_those_of_the_normalised_record(dataset):
+    from trainers.data.pipeline import open_inputs
+
+    inputs = open_inputs(str(dataset), load(dataset), "mel", str(dataset))
+    low, high = inputs.normalize({"mel": np.stack([np.zeros((32, 32), np.uint8), np.full((32, 32), 2, np.uint8)])})
+    np.testing.assert_allclose((high - low)[:, 0], inputs.units_per_db, rtol=1e-5)  # steps of 0.5 dB
+
+
+def test_batches_in_tf_data_keep_static_shapes(dataset):
     import tensorflow as tf
 
-    transform = load_transform(str(dataset), "stats")
-    batches = tf.data.Dataset.from_tensors({"stats": tf.zeros([5, 518])}).map(transform)
-    expected = {"stats": tf.TensorSpec([5, 518], tf.float32), "stats_pca": tf.TensorSpec([5, 11], tf.float32)}
-    assert batches.element_spec == expected
-    (found,) = batches
-    assert {name: value.shape.as_list() for name, value in found.items()} == {"stats": [5, 518], "stats_pca": [5, 11]}
+    normalize = normalizer(load_normalization(str(dataset), CONFIG, "mel"), CONFIG)
+    records = tf.data.Dataset.from_tensor_slices(values_of("mel")[:8])
+    assert records.batch(4, drop_remainder=True).map(normalize).element_spec["mel"] == tf.TensorSpec([4, 32, 32])
+    assert [len(batch["mel"]) for batch in records.batch(3).map(normalize)] == [3, 3, 2]
 
 
-def test_a_graph_is_exported_with_the_model_that_holds_it(copied, tmp_path):
-    import tensorflow as tf
-
-    transform = load_transform(str(copied), "mel")
-
-    class Model(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.transform = transform
-
-        @tf.function(input_signature=[tf.TensorSpec([None, 32, 32], tf.uint8)])
-        def serve(self, mel):
-            return {"score": tf.reduce_mean(self.transform({"mel": mel})["mel"], [1, 2])}
-
-    model = Model()
-    tf.saved_model.save(model, str(tmp_path / "exported"), signatures={"serving_default": model.serve})
-    shutil.rmtree(copied)
-    values = some_mels(3)
-    served = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"](mel=tf.constant(values))
-    expected = transform({"mel": tf.constant(values)})["mel"].numpy().mean((1, 2))
-    np.testing.assert_allclose(served["score"], expected, rtol=0, atol=1e-6)
-
-
-def test_a_run_carries_its_graph_and_keeps_it(copied, tmp_path):
-    import tensorflow as tf
-
+def test_a_run_carries_the_arrays_of_its_dataset(copied, tmp_path):
     run = str(tmp_path / "run")
-    path = copy_transform(str(copied), load(copied), "mel", run)
-    assert path == f"{run}/transform_fn/mel/transform_fn"
-    values = tf.constant(some_mels(2))
-    expected = load_transform(str(copied), "mel")({"mel": values})["mel"]
+    copy_normalization(str(copied), load(copied), "mel", run)
+    expected = load_normalization(str(copied), CONFIG, "mel")
     shutil.rmtree(copied / "transform_fn")
-    assert copy_transform(str(copied), load(copied), "mel", run) == path
-    np.testing.assert_array_equal(load_transform(run, "mel")({"mel": values})["mel"], expected)
+    found = load_normalization(run, CONFIG, "mel")
+    assert found.mean.dtype == np.float32
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.deviation, expected.deviation)
 
 
-def test_an_interrupted_copy_is_made_again(dataset, tmp_path, monkeypatch):
-    run = str(tmp_path / "run")
-    write = storage.write_bytes
+def test_the_graph_of_an_older_run_is_read_and_not_executed(dataset, tmp_path, monkeypatch):
+    import tensorflow as tf
 
-    def full_disk(path: str, data: bytes) -> None:
-        if "variables" in path:
-            raise OSError(errno.ENOSPC, "no space left on device")
-        write(path, data)
+    older_run(dataset, tmp_path)
+    monkeypatch.setattr(tf.saved_model, "load", None)
+    found, expected = (load_normalization(str(place), CONFIG, "mel") for place in (tmp_path, dataset))
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.deviation, expected.deviation)
 
-    monkeypatch.setattr(storage, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        copy_transform(str(dataset), load(dataset), "mel", run)
-    monkeypatch.undo()
-    with pytest.raises(UsageError, match="has no normalisation graph"):
-        load_transform(run, "mel")
-    copy_transform(str(dataset), load(dataset), "mel", run)
-    assert load_transform(run, "mel")({"mel": some_mels(2)})["mel"].shape == [2, 32, 32]
+
+def test_a_graph_that_writes_a_file_writes_none(tmp_path):
+    import tensorflow as tf
+
+    class Evil(tf.Module):
+        @tf.function(input_signature=[{"mel": tf.TensorSpec([None, 32, 32], tf.uint8)}])
+        def transform_fn(self, inputs):
+            tf.io.write_file(str(tmp_path / "written"), "by a stranger")
+            return {"mel": tf.cast(inputs["mel"], tf.float32)}
+
+    path = tmp_path / GRAPH.format(kind="mel")
+    tf.saved_model.save(Evil(), str(path.parent))
+    with pytest.raises(FmaError, match=r"saved_model\.pb is damaged \(it is not a graph of fma statistics, "):
+        load_normalization(str(tmp_path), CONFIG, "mel")
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_graph_with_flipped_bits_is_one_line_or_reads_as_numbers_of_the_right_shape(dataset, tmp_path):
+    """Graphs carry no checksum; that is why runs carry arrays now."""
+    data = older_run(dataset, tmp_path).read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    for position in rng.integers(0, len(data), 300):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << rng.integers(8)
+        try:
+            assert read_graph("mel", bytes(flipped)).mean.dtype == np.float32
+        except ValueError:
+            refused += 1
+    assert refused > 50
 
 
 def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):
@@ -129,54 +148,96 @@ def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):
     manifest.transform_fn = None
     manifests.commit(str(copied), manifest)
     for ask in (
-        lambda: find_transform(str(copied), manifest, "mel"),
-        lambda: copy_transform(str(copied), manifest, "mel", str(tmp_path / "run")),
-        lambda: load_transform(str(copied), "mel"),
+        lambda: find_normalization(str(copied), manifest, "mel"),
+        lambda: copy_normalization(str(copied), manifest, "mel", str(tmp_path / "run")),
+        lambda: load_normalization(str(copied), CONFIG, "mel"),
     ):
         with pytest.raises(UsageError, match=f"no statistics of kind mel: run fma statistics {copied} first"):
             ask()
     assert not (tmp_path / "run").exists()
 
 
-def test_statistics_from_before_the_dataset_grew_are_refused(copied):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"records": "of fewer records"}, "has grown since"),
+        ({"arrays": {}}, "were made by an older version"),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused(copied, changes, message):
     manifest = load(copied)
-    manifest.transform_fn = replace(manifest.transform_fn, records="of fewer records")
-    with pytest.raises(UsageError, match=f"has grown since .*: run fma statistics {copied} first"):
-        find_transform(str(copied), manifest, "mel")
+    manifest.transform_fn = replace(manifest.transform_fn, **changes)
+    with pytest.raises(UsageError, match=f"{message}.*: run fma statistics {copied} first"):
+        find_normalization(str(copied), manifest, "mel")
 
 
-def test_a_graph_that_is_listed_but_missing_is_said_so(copied):
-    shutil.rmtree(copied / load(copied).transform_fn.path / "stats")
-    with pytest.raises(UsageError, match=f"stats/transform_fn is missing: run fma statistics {copied} first"):
-        load_transform(str(copied), "stats")
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "of another kind"])
+def test_arrays_that_are_not_those_that_were_written_are_refused_and_made_again(copied, damage):
+    path = arrays_of(copied, "stats")
+    data = path.read_bytes()
+    changed = {
+        "cut": data[:-1],
+        "flipped": data[:1000] + bytes([data[1000] ^ 1]) + data[1001:],
+        "of another kind": arrays_of(copied, "mel").read_bytes(),
+    }
+    path.unlink()
+    if damage in changed:
+        path.write_bytes(changed[damage])
+    with pytest.raises(FmaError, match=rf"stats/normalization\.npz is .*: run fma statistics {copied}"):
+        find_normalization(str(copied), load(copied), "stats")
+    assert fma.main(["statistics", str(copied)]) == 0
+    assert path.read_bytes() == data
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+ONES = np.ones(32, np.float32)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no zip",
+        npz(mean=ONES),
+        npz(mean=ONES, deviation=np.ones(32)),
+        npz(mean=ONES, deviation=np.ones(31, np.float32)),
+        npz(mean=ONES, deviation=np.ones((32, 1), np.float32)),
+        npz(mean=ONES, deviation=0 * ONES),
+        npz(mean=ONES, deviation=np.nan * ONES),
+        npz(mean=np.inf * ONES, deviation=ONES),
+        npz(mean=ONES, deviation=np.array([print] * 32, object)),
+    ],
+)
+def test_arrays_that_cannot_normalise_are_refused(data):
+    with pytest.raises(ValueError, match="."):
+        Normalization.from_bytes("mel", CONFIG, data)
+    found = Normalization.from_bytes("mel", CONFIG, npz(mean=ONES, deviation=ONES))
+    np.testing.assert_array_equal(found.mean, ONES)
 
 
 def test_a_dataset_without_training_records_has_nothing_to_normalise_by(tmp_path):
     manifest = write_dataset(tmp_path, ("mel",), tracks={"test": 2})
     with pytest.raises(UsageError, match="no training records of kind mel"):
-        find_transform(str(tmp_path), manifest, "mel")
+        find_normalization(str(tmp_path), manifest, "mel")
 
 
-def test_a_run_without_a_graph_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="has no normalisation graph of kind mel"):
-        load_transform(str(tmp_path), "mel")
+def test_a_run_without_normalisation_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="has no normalisation of kind mel"):
+        load_normalization(str(tmp_path), CONFIG, "mel")
 
 
-@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
-def test_a_damaged_graph_is_one_line(dataset, tmp_path, name):
-    path = Path(copy_transform(str(dataset), load(dataset), "mel", str(tmp_path / "run")))
-    (path / name).write_bytes(b"damaged" * 40)
-    with pytest.raises(FmaError, match=r"cannot be loaded .*: train the run again") as raised:
-        load_transform(str(tmp_path / "run"), "mel")
-    assert "\n" not in str(raised.value)
-
-
-def test_a_graph_works_in_a_process_that_never_saw_tensorflow_transform(dataset):
+def test_no_tensorflow_transform_is_needed(dataset):
     script = (
         "import sys, tensorflow as tf\n"
-        "from trainers.runs.normalization import load_transform\n"
-        "transform = load_transform(sys.argv[1], 'mel')\n"
-        "print(transform({'mel': tf.zeros([2, 32, 32], tf.uint8)})['mel'].shape)\n"
+        "from trainers.data.pipeline import open_inputs\n"
+        "from transforms.dataset.manifest import load\n"
+        "inputs = open_inputs(sys.argv[1], load(sys.argv[1]), 'mel', sys.argv[1])\n"
+        "print(inputs.normalize({'mel': tf.zeros([2, 32, 32], tf.uint8)}).shape)\n"
         "assert not {'tensorflow_transform', 'tf_keras', 'apache_beam'} & set(sys.modules)\n"
     )
     ran = subprocess.run([sys.executable, "-c", script, str(dataset)], capture_output=True, text=True, check=False)

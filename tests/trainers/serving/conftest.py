@@ -47,7 +47,6 @@ def music(tmp_path_factory) -> Music:
 def run_of(music, dataset, tiny_models, tmp_path_factory) -> Callable[[str], Path]:
     """The run of a model, made once: `run_of("mel_cnn")`, `run_of("baselines")`."""
     made: dict[str, Path] = {}
-    graphs = next(dataset.glob("transform_fn/*/mel/transform_fn"))
 
     def run(model: str) -> Path:
         if model not in made:
@@ -56,7 +55,7 @@ def run_of(music, dataset, tiny_models, tmp_path_factory) -> Callable[[str], Pat
                 command = ["baselines", "--data", str(music.dataset), "--run", str(folder), "--models", "logreg,gnb"]
                 assert fma.main([*command, "--jobs", "1"]) == 0
             else:
-                songs.write_run(folder, model, music.dataset, graphs)
+                songs.write_run(folder, model, music.dataset, dataset)
                 songs.evaluate(folder, music.dataset)
             made[model] = folder
         return made[model]

@@ -1,6 +1,5 @@
 """Songs, a dataset ingested from them, and runs whose weights are random: a model need not be good to be served."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,12 @@ from trainers.data.pipeline import Inputs, open_inputs
 from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
 from trainers.runs.directory import MODEL, RunConfig, RunState, create_run, save_state
+from trainers.runs.normalization import copy_normalization
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
 from transforms import storage
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.manifest import TRANSFORM_FN, Generation, Manifest, commit, load
+from transforms.dataset.manifest import Generation, Manifest, commit, load
 from transforms.dataset.plan import make_plan
 from transforms.tracks import Track
 
@@ -59,8 +59,8 @@ def ingest(dataset: Path, tracks: list[Track]) -> Manifest:
     return manifest
 
 
-def write_run(run: Path, model: str, dataset: Path, graphs: Path, labels: Sequence[str] = GENRES) -> Path:
-    """A finished run of a small model with random weights; `graphs` has the normalisation of the same settings."""
+def write_run(run: Path, model: str, dataset: Path, analysed: Path, labels: Sequence[str] = GENRES) -> Path:
+    """A finished run of a small model with random weights, normalised by the statistics of `analysed`."""
     spec, manifest, labels = find_model(model), load(str(dataset)), list(labels)
     weights = {"yamnet": str(run.parent / "yamnet.keras"), "mobilenet_v2": "none"}.get(model, "")
     if model == "yamnet":
@@ -70,7 +70,7 @@ def write_run(run: Path, model: str, dataset: Path, graphs: Path, labels: Sequen
     known = {"path": str(dataset), "digest": manifest.digest, "config": SETTINGS.to_json()}
     create_run(str(run), RunConfig(model, {}, 0, known, labels, [], {}))
     if spec.kind == "mel":
-        shutil.copytree(graphs, run / TRANSFORM_FN / "mel" / TRANSFORM_FN)
+        copy_normalization(str(analysed), load(str(analysed)), "mel", str(run))
     decide(spec, network, open_inputs(str(dataset), manifest, spec.kind, str(run)))
     storage.write_bytes(storage.join(str(run), MODEL), checkpoint.model_bytes(network))
     save_state(str(run), RunState(epoch=1, best_epoch=1, phase_done=True, finished="for tests"))

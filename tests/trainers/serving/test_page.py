@@ -33,8 +33,7 @@ OVERFLOWING = """
 @pytest.fixture(scope="module")
 def address(music, dataset, tiny_models, tmp_path_factory):
     """A server with a model of fifteen genres."""
-    graphs = next(dataset.glob("transform_fn/*/mel/transform_fn"))
-    run = songs.write_run(tmp_path_factory.mktemp("many") / "tiny", "tiny", music.dataset, graphs, LABELS)
+    run = songs.write_run(tmp_path_factory.mktemp("many") / "tiny", "tiny", music.dataset, dataset, LABELS)
     engine = Engine(open_scorer(str(run), device="cpu"), Limits(), 1, spectrograms=True)
     neighbours = open_neighbours(str(run), engine.scorer, str(music.dataset))
     with listening(create_app(Service(engine, neighbours, "tiny", 0.0, UploadLimits(8 << 20), Limits(), 1))) as port:

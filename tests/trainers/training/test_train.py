@@ -41,7 +41,7 @@ def test_a_run_leaves_all_that_it_promises(dataset, finished):
     assert (state.epoch, state.finished) == (2, "all epochs done")
     assert state.best == pytest.approx(min(row["val_loss"] for row in rows), rel=1e-6)
     assert rows[state.best_epoch - 1]["val_loss"] == pytest.approx(state.best, rel=1e-6)
-    assert (finished / "transform_fn" / "mel" / "transform_fn" / "saved_model.pb").is_file()
+    assert (finished / "normalization.npz").is_file()
     assert list((finished / "logs" / "train").glob("events*"))
     assert list((finished / "logs" / "validation").glob("events*"))
     assert not (finished / "backup").exists()
