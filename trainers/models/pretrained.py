@@ -5,11 +5,11 @@ import os
 import shutil
 import urllib.request
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console, temporary
@@ -22,8 +22,6 @@ IMAGENET_URL = (
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 )
 TIMEOUT_S = 30
-UNREADABLE = (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile)
-"""Errors that Keras raises for a file that is none of its own, or of another network."""
 
 
 @contextmanager
@@ -89,7 +87,7 @@ def load_into(network: "keras.Model", path: str, what: str) -> None:
         warnings.simplefilter("always")
         try:
             network.load_weights(copy)
-        except UNREADABLE as error:
+        except KERAS_ERRORS as error:
             raise UsageError(f"{problem}: {first_line(error)}") from error
     missing = [warning.message for warning in warned if warning.category is UserWarning]
     if missing:
@@ -100,14 +98,12 @@ def load_network(path: str, what: str) -> "keras.Model":
     """Load a whole saved network (.keras).
 
     Raises:
-      UsageError: the file is missing, or is no saved network.
+      UsageError: the file is missing, is no saved network, or names what none of our models has.
     """
-    import keras
-
     with local_copy(path) as copy:
         try:
-            return keras.saving.load_model(copy, compile=False)
-        except UNREADABLE as error:
+            return load_keras_file(copy)
+        except KERAS_ERRORS as error:
             raise UsageError(f"--weights {path} is not {what} as a .keras file: {first_line(error)}") from error
 
 
