@@ -6,6 +6,7 @@ from typing import Any
 from trainers.commands.arguments import add_device
 from trainers.evaluation.evaluate import evaluate_run
 from transforms.commands.arguments import number
+from transforms.errors import FmaError
 from transforms.runtime import console
 from transforms.tracks import SPLITS
 
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma evaluate --help`."""
-    metrics, path = evaluate_run(args.run, args.data, args.split, batch_size=args.batch_size, device=args.device)
+    found = evaluate_run(args.run, args.data, args.split, batch_size=args.batch_size, device=args.device)
+    metrics = found.metrics
     if args.json:
         console.say_json(metrics)
     elif "models" in metrics:
@@ -35,7 +37,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_metrics({args.split: metrics})
         _print_genres(metrics)
-    console.log(f"written to {path}")
+    try:
+        with console.annotate_os_errors(args.run):
+            console.log(f"written to {found.store()}")
+    except OSError as error:  # the numbers are out already
+        raise FmaError(f"the metrics above are not stored in the run: {console.os_message(error)}") from error
     return 0
 
 

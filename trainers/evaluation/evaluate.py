@@ -19,10 +19,12 @@ from trainers.runs.directory import (
     write_evaluation,
     write_metrics,
 )
+from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
 from trainers.training.devices import import_tensorflow, open_device
 from trainers.training.front_features import Embeddings, infer_split, inference_function
+from transforms import storage
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
@@ -40,18 +42,36 @@ IRRELEVANT = {
 HEAD_BATCH = 4096
 
 
-def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device: str) -> tuple[dict[str, Any], str]:
-    """Evaluate a run on a split of a dataset, its own or another one, and store metrics and predictions in the run.
+@dataclass(frozen=True)
+class Evaluation:
+    """A run's model on a split of a dataset."""
+
+    run: str  # path of the run
+    split: str
+    digest: str  # of the dataset
+    is_own: bool  # whether that is the dataset of the run
+    metrics: dict[str, Any]  # of `evaluate_split`, or of `evaluate_baselines`
+    predictions: RunPredictions
+
+    def store(self) -> str:
+        """Store metrics and predictions in the run; return the path of the metrics."""
+        is_baselines = "models" in self.metrics
+        if self.is_own:
+            write_predictions(self.run, self.split, self.predictions)
+        if self.is_own and not is_baselines:  # the metrics.json of baselines stays as fma baselines wrote it
+            return write_metrics(self.run, read_metrics(self.run) | {self.split: self.metrics})
+        where = {} if is_baselines else {"dataset": self.digest}
+        return write_evaluation(self.run, self.digest, self.split, self.metrics | where)
+
+
+def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device: str) -> Evaluation:
+    """Evaluate a run on a split of a dataset, its own or another one.
 
     Args:
       batch_size: records at a time, for each replica.
       device: one of `trainers.training.devices.DEVICES`.
-
-    Returns:
-      the metrics of `evaluate_split` (for a baselines run, of `evaluate_baselines`), and the path of their file.
     """
     config, manifest = load_config(run), load(dataset)
-    own = manifest.digest == config.dataset["digest"]
     if config.model == BASELINES:
         from trainers.classical.baselines import evaluate_baselines
 
@@ -64,13 +84,8 @@ def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device:
             model = load_model(run)
         inputs = open_inputs(dataset, manifest, spec.kind, run)
         found, predictions = evaluate_split(Predictor(spec, model, strategy), inputs, split, config.labels, batch_size)
-    if own:
-        write_predictions(run, split, predictions)
-    if config.model == BASELINES:  # its metrics.json stays as fma baselines wrote it
-        return found, write_evaluation(run, manifest.digest, split, found)
-    if own:
-        return found, write_metrics(run, read_metrics(run) | {split: found})
-    return found, write_evaluation(run, manifest.digest, split, found | {"dataset": manifest.digest})
+    is_own = manifest.digest == config.dataset["digest"]
+    return Evaluation(run, split, manifest.digest, is_own, found, predictions)
 
 
 def check_fits(run: str, config: RunConfig, dataset: str, manifest: Manifest, split: str) -> None:
@@ -83,7 +98,9 @@ def check_fits(run: str, config: RunConfig, dataset: str, manifest: Manifest, sp
     check_trained(run)
     kind = find_model(config.model).kind
     find_shards(dataset, manifest, kind, split)
-    different = record_differences(DatasetConfig.from_json(config.dataset["config"]), manifest.config, kind)
+    with report_damage(storage.join(run, CONFIG)):
+        trained_on = DatasetConfig.from_json(config.dataset["config"])
+    different = record_differences(trained_on, manifest.config, kind)
     if different:
         raise UsageError(
             f"{dataset} has other {kind} records than {run} was trained on: {'; '.join(different)}. "

@@ -1,5 +1,6 @@
 """`fma evaluate`: on the run's own dataset and on others."""
 
+import errno
 import json
 import math
 import shutil
@@ -17,6 +18,7 @@ from trainers import models
 from trainers.evaluation.evaluate import Predictions, record_differences
 from trainers.evaluation.metrics import log_softmax
 from trainers.runs.directory import create_run, load_config, read_metrics
+from transforms import storage
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
 
@@ -111,11 +113,24 @@ def test_a_run_without_a_model_is_refused(run, dataset, tmp_path, capsys):
     assert "has no model yet" in capsys.readouterr().err
 
 
-def test_a_damaged_model_is_one_line(run, dataset, tmp_path, capsys):
-    create_run(str(tmp_path), load_config(str(run)))
-    (tmp_path / "model.keras").write_bytes(b"damaged")
-    assert evaluate(tmp_path, dataset) == 1
-    assert "model.keras cannot be loaded" in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize(("number", "options"), [(errno.EROFS, ()), (errno.ENOSPC, ("--json",))])
+def test_numbers_are_printed_even_if_they_cannot_be_stored(run, dataset, capsys, *, monkeypatch, number, options):
+    def refuse(staged, path):
+        raise OSError(number, "No", path)
+
+    before = {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()}
+    monkeypatch.setattr(storage, "publish", refuse)
+    assert evaluate(run, dataset, *options) == 1
+    out, err = capsys.readouterr()
+    assert "per_track" in json.loads(out) if options else "by track" in out
+    assert err.splitlines()[-1].startswith("fma: error: the metrics above are not stored in the run: ")
+    assert {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_model_is_one_line(run, dataset, capsys):
+    (run / "model.keras").write_bytes(b"damaged")
+    assert evaluate(run, dataset) == 1
+    assert "model.keras is damaged, or not the file that was written here" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_all_layers_of_the_models_are_known_when_a_model_is_loaded(tmp_path):
@@ -125,7 +140,7 @@ def test_all_layers_of_the_models_are_known_when_a_model_is_loaded(tmp_path):
     assert own == ["layers"]
     (tmp_path / "model.keras").write_bytes(b"damaged")
     script = (
-        "import sys, keras\nfrom trainers.training.checkpoint import load_model\ntry: load_model(sys.argv[1])\n"
+        "import sys, keras\nfrom trainers.models.keras_file import load_keras_file\ntry: load_keras_file(sys.argv[1])\n"
         "except Exception: print(*keras.saving.get_custom_objects())"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
