@@ -55,8 +55,6 @@ COSTS = {name: SLOW.get(name, 1) for name in COMMANDS}
 """About how many seconds each takes."""
 
 DATASET = ["show", "train", "train raw", "evaluate", "baselines", "report", "explain", "compact", "verify", "resume"]
-GRAPH = ["train", "verify"]
-RUN_GRAPH = ["evaluate", "predict", "export"]
 CONFIG = ["evaluate", "predict", "report", "export", "finished", "explain"]
 KINDS: list[tuple[str, str, list[str]]] = [
     ("dataset.json", r"data/dataset\.json", DATASET),
@@ -66,14 +64,14 @@ KINDS: list[tuple[str, str, list[str]]] = [
     ("ledger of tracks", r"data/tracks/.*", ["explain", "report", "verify", "compact", "evaluate", "train"]),
     ("ledger of failures", r"data/failures/.*", ["explain failed", "report", "verify", "compact"]),
     ("statistics' cache", r"grown/transform_fn/.*/cache(\.json|/.*)", ["statistics"]),
-    ("statistics", r"data/transform_fn/(?!.*(/cache(\.json|/.*)|fingerprint\.pb|schema\.pbtxt)$).*", GRAPH),
+    ("statistics", r"data/transform_fn/.*/normalization\.npz", ["train", "verify"]),
     ("config.json", r"run/config\.json", CONFIG),
     ("state.json", r"run/state\.json", ["evaluate", "predict", "finished", "report"]),
     ("history.csv", r"run/history\.csv", ["report"]),
     ("metrics.json", r"run/metrics\.json", ["finished", "report"]),
     ("model.keras", r"run/model\.keras", ["evaluate", "predict", "export"]),
     ("predictions", r"run/predictions/.*", ["report", "explain"]),
-    ("a run's normalisation", r"run/(transform_fn|normalization).*(?<!fingerprint\.pb)", RUN_GRAPH),
+    ("a run's normalisation", r"run/normalization\.npz", ["evaluate", "predict", "export"]),
     ("neighbours", r"run/neighbours/.*", ["neighbours"]),
     ("config.json, half done", r"half/config\.json", ["resume"]),
     ("state.json, half done", r"half/state\.json", ["resume"]),
@@ -81,7 +79,7 @@ KINDS: list[tuple[str, str, list[str]]] = [
     ("model.keras, half done", r"half/model\.keras", ["resume"]),
     ("backup", r"half/backup/.*", ["resume"]),
     ("features of a frozen front", r"half/features/.*", ["resume"]),
-    ("normalisation, half done", r"half/(transform_fn|normalization).*(?<!fingerprint\.pb)", ["resume"]),
+    ("normalisation, half done", r"half/normalization\.npz", ["resume"]),
     ("config.json of baselines", r"classical/config\.json", ["predict classical", "report", "export classical"]),
     ("classical model", r"classical/models/.*", ["predict classical", "export classical"]),
     ("metrics.json of baselines", r"classical/metrics\.json", ["report", "predict classical", "export classical"]),
@@ -92,7 +90,7 @@ KINDS: list[tuple[str, str, list[str]]] = [
 """Kinds of files: name, their paths, and the commands that read them."""
 
 UNREAD = re.compile(
-    r".*(/\.lock|\.tmp|/logs/.*|/fingerprint\.pb|/schema\.pbtxt|\.wav)|grown/.*|data/transform_fn/.*/cache.*"
+    r".*(/\.lock|\.tmp|/logs/.*|\.wav)|grown/.*|data/transform_fn/.*(/cache.*|/transform_fn/.*|/schema\.pbtxt)"
 )
 """Files that no command reads back, or whose kind stands in another folder already."""
 

@@ -1,10 +1,12 @@
 """Runs as they lie on disk when they are finished, without any training: for tests of what reads them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from trainers.runs.directory import RunConfig, RunState, create_run, save_state, write_history
+from trainers.runs.directory import RunConfig, RunState, create_run, history_row, save_state, write_history
+from trainers.runs.files import BUNDLE, CONFIG, read_identity, read_json, write_identity, write_json
 from trainers.runs.predictions import RunPredictions, write_predictions
 
 GENRES = ("Folk", "Jazz", "Rock")
@@ -15,6 +17,15 @@ def guesses(label: np.ndarray, classes: int, skill: float, seed: int) -> np.ndar
     scores = np.random.default_rng(seed).standard_normal((len(label), classes))
     scores[np.arange(len(label)), label] += skill
     return (scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def change(file: Path, **values) -> None:
+    """Changes values of a JSON file of a run or a bundle, as a program with another idea of them would write them."""
+    folder, name = str(file.parent), file.name
+    if name in (CONFIG, BUNDLE):
+        write_identity(folder, name, read_identity(folder, name) | values)
+    else:
+        write_json(folder, name, read_json(folder, name) | values)
 
 
 def write_run(
@@ -56,18 +67,20 @@ def write_run(
     if len(models) == 1:
         best = epochs // 2
         rows = [
-            {
-                "epoch": i,
-                "phase": "train",
-                "learning_rate": 0.001,
-                "loss": 2 * 0.8**i,
-                "accuracy": 1 - 0.6 * 0.8**i,
-                "val_loss": 1 + 0.05 * abs(i - best),
-                "val_accuracy": 0.6,
-            }
+            history_row(
+                {
+                    "epoch": i,
+                    "phase": "train",
+                    "learning_rate": 0.001,
+                    "loss": 2 * 0.8**i,
+                    "accuracy": 1 - 0.6 * 0.8**i,
+                    "val_loss": 1 + 0.05 * abs(i - best),
+                    "val_accuracy": 0.6,
+                }
+            )
             for i in range(1, epochs + 1)
         ]
         write_history(run, rows)
-        state = RunState(epoch=epochs, phase_epoch=epochs, best_epoch=best, finished="all epochs done")
+        state = RunState(epoch=epochs, phase_epoch=epochs, best_epoch=best, finished="all epochs done", history=rows)
         save_state(run, state)
     return run

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +31,11 @@ from trainers.runs.directory import (
     versions,
     write_metrics,
 )
+from trainers.runs.files import open_zip, write_zip
 from trainers.runs.predictions import RunPredictions, write_predictions
 from transforms import storage
 from transforms.dataset.manifest import load
+from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 
@@ -216,7 +217,7 @@ def save_model(folder: str, path: str, pipeline: "Pipeline") -> None:
     """Write a fitted pipeline."""
     import skops.io
 
-    storage.write_bytes(storage.join(folder, path), skops.io.dumps(pipeline))
+    write_zip(folder, path, lambda file: file.write(skops.io.dumps(pipeline)))
 
 
 def load_model(folder: str, path: str) -> "Pipeline":
@@ -228,18 +229,19 @@ def load_model(folder: str, path: str) -> "Pipeline":
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
+    advice = "run fma baselines again with another --run"
+    with open_zip(folder, path, advice) as file:
+        data = file.read()
     path = storage.join(folder, path)
     try:
         with warnings.catch_warnings():
             # `warn_about_versions` warns once for a run, in one line.
             warnings.filterwarnings("ignore", message="Trying to unpickle|.*version")
-            return skops.io.loads(storage.read_bytes(path))
-    except FileNotFoundError as error:
-        raise FmaError(f"{path} is missing: run fma baselines again with another --run") from error
+            return skops.io.loads(data)
     except UntrustedTypesFoundException as error:
         raise FmaError(f"{path} is not one of our models, and is not loaded: {error}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise FmaError(f"{path} is damaged ({error}): run fma baselines again with another --run") from error
+    except (*UNREADABLE, TypeError, AttributeError, IndexError) as error:
+        raise FmaError(f"{path} is damaged ({error}): {advice}") from error
 
 
 def warn_about_versions(run: str, made_with: dict[str, Any]) -> None:

@@ -7,11 +7,21 @@ from trainers.commands.arguments import add_device
 from trainers.commands.evaluate import print_metrics
 from trainers.models import MODELS, find_model
 from trainers.models.spec import CLASS_WEIGHTS
-from trainers.runs.directory import MODEL, RunState, has_leftovers, locked, open_run, read_metrics, remove_leftovers
+from trainers.runs.directory import (
+    METRICS,
+    MODEL,
+    RunState,
+    has_leftovers,
+    locked,
+    open_run,
+    read_metrics,
+    remove_leftovers,
+)
 from trainers.training.devices import import_tensorflow
-from trainers.training.plan import TrainOptions, check_dataset, make_plan
+from trainers.training.plan import HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.commands.arguments import number, numbers
+from transforms.errors import FmaError
 from transforms.runtime import console
 
 
@@ -77,14 +87,19 @@ def run(args: argparse.Namespace) -> int:
         from trainers.training.loop import train_run
 
         state = train_run(plan)
-    _print_result(args.run, state)
+    _print_result(plan, state)
     return 0
 
 
-def _print_result(run: str, state: RunState) -> None:
+def _print_result(plan: Plan, state: RunState) -> None:
+    run, data = plan.options.run, plan.options.data
     metrics = read_metrics(run)
+    evaluated = [split for split in HELD_OUT if plan.manifest.shards(plan.spec.kind, split)]
     if metrics:
         print_metrics(metrics)
+    elif evaluated:
+        command = f"fma evaluate {run} --data {data} --split {evaluated[-1]}"
+        raise FmaError(f"{storage.join(run, METRICS)} is missing: run {command}")
     else:
         console.say("not evaluated: the dataset has neither a validation nor a test split")
     console.say(f"model: {storage.join(run, MODEL)}, from epoch {state.best_epoch} of {state.epoch} ({state.finished})")

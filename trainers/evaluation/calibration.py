@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.evaluation.metrics import log_softmax
-from trainers.runs.directory import report_damage
+from trainers.runs.files import report_damage
 from trainers.runs.predictions import predictions_path, read_run_predictions
 from transforms import storage
 

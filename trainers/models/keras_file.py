@@ -42,7 +42,7 @@ CLASSES = {
 }
 """By module, the classes of Keras that a file may name."""
 
-OURS, OUR_MODULE = "fma>", "trainers.models.layers"  # where our layers are registered, and where they are defined
+OURS = "fma>"  # what the registered names of our layers begin with
 TENSOR = {"module": None, "class_name": "__keras_tensor__", "registered_name": None}
 
 KERAS_ERRORS = (
@@ -119,8 +119,8 @@ def _is_known(values: dict[str, Any], registered: set[str]) -> bool:
     module, name, known_as = (values.get(key) for key in TENSOR)
     if not all(isinstance(value, str | None) for value in (module, name, known_as)):
         return False
-    if known_as is not None and known_as.startswith(OURS):
-        return module == OUR_MODULE and known_as == f"{OURS}{name}" and known_as in registered
+    if known_as is not None and known_as.startswith(OURS):  # Keras then overlooks the module, which may have moved
+        return known_as == f"{OURS}{name}" and known_as in registered
     if module is None:
         return name == TENSOR["class_name"] and known_as is None
     return name in CLASSES.get(module, ()) and known_as in (None, name)

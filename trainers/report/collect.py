@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.metrics import LOWEST, describe
-from trainers.runs.directory import RunConfig, RunState, load_config, load_state, read_history
+from trainers.runs.directory import RunConfig, RunState, load_config, load_state
 from trainers.runs.predictions import TrackPredictions, read_run_predictions
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -23,7 +23,6 @@ class Run:
     path: str  # as given
     config: RunConfig  # its config.json
     state: RunState  # its state.json; at the start for a run that has no epochs
-    history: list[dict[str, Any]]  # its history.csv, [] where there are no epochs
     predictions: dict[str, TrackPredictions]  # by model, on all test tracks that the run has
 
     @property
@@ -87,7 +86,7 @@ def read_runs(paths: Sequence[str]) -> list[Run]:
       FmaError: one is damaged or has no test predictions yet.
     """
     return [
-        Run(path, load_config(path), load_state(path), read_history(path), read_run_predictions(path, SPLIT))
+        Run(path, load_config(path), load_state(path), read_run_predictions(path, SPLIT))
         for path in dict.fromkeys(path.rstrip("/") or path for path in paths)
     ]
 

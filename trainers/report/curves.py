@@ -109,7 +109,7 @@ def _gap_sentence(kept: dict[str, Any], gap: float, unit: str) -> str:
 
 
 def _assess_run(run: Run) -> Verdict:
-    return assess(run.history, run.state.best_epoch, _unit(run))
+    return assess(run.state.history, run.state.best_epoch, _unit(run))
 
 
 def _unit(run: Run) -> str:
@@ -120,7 +120,7 @@ def _unit(run: Run) -> str:
 
 def remark(comparison: Comparison) -> str | None:
     """Return a sentence for the summary; None where no run has epochs, as classical models have none."""
-    by_run = {run.path: _assess_run(run) for run in comparison.runs if run.history}
+    by_run = {run.path: _assess_run(run) for run in comparison.runs if run.state.history}
     if not by_run:
         return None
     verdicts = {model.name: by_run[model.run.path] for model in comparison.models if model.run.path in by_run}
@@ -136,8 +136,8 @@ def remark(comparison: Comparison) -> str | None:
 
 def curves(comparison: Comparison) -> Html:
     """Return the section."""
-    runs = [run for run in comparison.runs if run.history]
-    without = [name for run in comparison.runs if not run.history for name in run.predictions]
+    runs = [run for run in comparison.runs if run.state.history]
+    without = [name for run in comparison.runs if not run.state.history for name in run.predictions]
     keys = {"training": "training", "validation": "validation", "kept": "the epoch that was kept"}
     return section(
         "curves",
@@ -161,7 +161,7 @@ def _curves_of(run: Run) -> Html:
 
 def _panel(run: Run, column: str, title: str, *, shares: bool) -> Html:
     """Draw a column of history.csv over the epochs; `shares`: on a scale from 0 to 100%."""
-    rows = run.history
+    rows = run.state.history
     last = rows[-1]["epoch"]
     training = [(row["epoch"], row[column]) for row in rows]
     validation = [(row["epoch"], row[f"val_{column}"]) for row in rows if row[f"val_{column}"] is not None]

@@ -114,7 +114,7 @@ def _run(run: Run) -> Html:
         "made with": _pairs(config.made_with),
         "dataset": f"{config.dataset['path']}, digest {config.dataset['digest'][:12]}",
     }
-    if not run.history:
+    if not run.state.history:
         del facts["epoch kept"]
     terms = [definition(name, text) for name, text in facts.items()]
     title = element("h3", f"{config.model} ", element("span", run.path, class_="path"))

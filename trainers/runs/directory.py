@@ -2,39 +2,48 @@
 
 | file | what |
 |---|---|
-| config.json | model, options, seed, dataset (path, digest, config), labels, phases, device, versions; written once |
-| state.json | how far training has come; replaced after every epoch, the run's only commit point |
-| history.csv | a row for each finished epoch |
+| config.json | id, model, options, seed, dataset (path, digest, config), labels, phases, versions; written once |
+| state.json | how far training has come, and its history; replaced after every epoch, the run's only commit point |
+| history.csv | a row for each finished epoch, for people and for other programs |
 | backup/ | what the next epoch starts from: weights, optimizer and random state |
 | model.keras | the model with the weights of the best epoch |
-| normalization.npz | how its mel records are normalised: the statistics that it was trained with (`transforms.dataset.normalization`) |
+| normalization.npz | the statistics that its mel records are normalised by (`transforms.dataset.normalization`) |
 | features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |
 | predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |
 | neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
+
+All but history.csv and logs/ carry a checksum (`trainers.runs.files`).
 """
 
 import csv
 import io
-import json
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from typing import Any, TypedDict
 
 from trainers.models.spec import Phase
+from trainers.runs.files import (
+    CONFIG,
+    ID,
+    RESTORE,
+    make_id,
+    read_identity,
+    read_json,
+    report_damage,
+    write_identity,
+    write_json,
+)
 from transforms import storage
-from transforms.dataset.normalization import FILE as NORMALIZATION
-from transforms.errors import FmaError, UsageError, check_format_version
+from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.tracks import SPLITS
 
-FORMAT_VERSION = 1
-CONFIG, STATE, HISTORY, MODEL = "config.json", "state.json", "history.csv", "model.keras"
+STATE, HISTORY, MODEL = "state.json", "history.csv", "model.keras"
 METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
 BACKUP, FEATURES, LOGS, LOCK = "backup", "features", "logs", ".lock"
 
@@ -43,7 +52,7 @@ ARRAYS, BEST = BACKUP_FILES = "state.npz", "best.keras"
 """Files of a folder below `backup/`: what the next epoch starts from, and the model where it is the best so far."""
 BACKUP_NAME = re.compile(r"epoch-\d{4,}")
 """The form of the names of these folders."""
-BEFORE_CONFIG = {NORMALIZATION, LOCK}
+BEFORE_CONFIG = {LOCK}
 """What may be left by a run that was killed before its config.json was written; other files are not ours."""
 
 HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
@@ -73,6 +82,8 @@ class RunConfig:
     labels: list[str]  # genre names in the order of the model's outputs
     phases: list[dict[str, Any]]  # settings of each phase of training, in order
     made_with: dict[str, Any]  # device, replicas, precision and versions; not compared
+    # of the run, part of its files' checksums: equal for equal configs, wherever the dataset lies; "" in version 0.1.0
+    id: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
@@ -89,6 +100,7 @@ class RunState:
     best_epoch: int = 0  # the epoch of the weights in model.keras, counted from 1; 0 before the first one ends
     backup: str = ""  # folder below `backup/` that the next epoch starts from, or "" at the start
     finished: str = ""  # why training ended, or "" while it goes on
+    history: list[dict[str, Any]] = field(default_factory=list)  # the row of history.csv of each finished epoch
 
 
 def versions(*libraries: str) -> dict[str, str]:
@@ -134,7 +146,9 @@ def _check_is_free(run: str) -> None:
 
 def create_run(run: str, config: RunConfig) -> RunState:
     """Write config.json, which makes the folder a run; return the state at its start."""
-    write_json(storage.join(run, CONFIG), {"format_version": FORMAT_VERSION} | asdict(config))
+    values = asdict(config)
+    facts = values | {ID: "", "dataset": values["dataset"] | {"path": ""}}  # it may lie elsewhere the next time
+    write_identity(run, CONFIG, values | {ID: make_id(facts)})
     return RunState()
 
 
@@ -187,14 +201,26 @@ def load_config(run: str) -> RunConfig:
     path = storage.join(run, CONFIG)
     if not storage.exists(path):
         raise UsageError(f"{run} is not a run: it has no {CONFIG} (make one with fma train)")
-    values = read_json(path)
-    with report_damage(path):
-        check_format_version(path, values, FORMAT_VERSION)
+    values = read_identity(run, CONFIG)
     del values["format_version"]
-    missing = {field.name for field in fields(RunConfig)} ^ set(values)
+    config = {ID: ""} | values
+    missing = {field.name for field in fields(RunConfig)} ^ set(config)
     if missing:
         raise FmaError(f"{path} is damaged: {', '.join(sorted(missing))}")
-    return RunConfig(**values)
+    with report_damage(path):
+        _check_types(config)
+    return RunConfig(**config)
+
+
+def _check_types(config: dict[str, Any]) -> None:
+    """Raise a TypeError where a value cannot have been written: config.json of version 0.1.0 has no checksum."""
+    kinds = {"model": str, "options": dict, "seed": int, "dataset": dict, "labels": list, "phases": list}
+    wrong = [name for name, kind in kinds.items() if not isinstance(config[name], kind)]
+    wrong += [name for name in ("path", "digest") if not isinstance(config["dataset"].get(name), str)]
+    wrong += ["labels"] * any(not isinstance(label, str) for label in config["labels"])
+    wrong += ["phases"] * any(not isinstance(phase, dict) or "name" not in phase for phase in config["phases"])
+    if wrong:
+        raise TypeError(f"its {wrong[0]} cannot be right")
 
 
 def find_runs(given: list[str] | None, dataset: str) -> list[str]:
@@ -223,9 +249,10 @@ def check_trained(run: str) -> None:
     Raises:
       UsageError: it has no model yet.
     """
-    if not storage.exists(storage.join(run, MODEL)):
+    state = load_state(run)
+    if not state.best_epoch:
         raise UsageError(f"{run} has no model yet: none of its epochs is finished; run fma train again")
-    if not load_state(run).finished:
+    if not state.finished:
         console.log(f"note: {run} is not finished; this is its best model so far")
 
 
@@ -288,34 +315,35 @@ def load_state(run: str) -> RunState:
     """Read state.json; the state at the start where there is none yet.
 
     Raises:
-      FmaError: it is damaged.
+      FmaError: it is damaged, or missing although an epoch has ended.
     """
     path = storage.join(run, STATE)
-    if not storage.exists(path):
+    if not storage.exists(path) and not storage.exists(storage.join(run, MODEL)):
         return RunState()
-    values = read_json(path)
-    if set(values) != {field.name for field in fields(RunState)}:
-        raise FmaError(f"{path} is damaged; remove {run} and train again")
-    return RunState(**values)
+    values = read_json(run, STATE)
+    names = {field.name for field in fields(RunState)}
+    if set(values) not in (names, names - {"history"}):
+        raise FmaError(f"{path} is damaged: {RESTORE}")
+    state = RunState(**values)
+    if "history" not in values:  # written by version 0.1.0
+        with report_damage(path):
+            state.history = _read_history(run, state.epoch)
+    return state
 
 
 def save_state(run: str, state: RunState) -> None:
     """Commit how far the run has come."""
-    write_json(storage.join(run, STATE), asdict(state))
+    write_json(run, STATE, asdict(state))
 
 
-def read_history(run: str) -> list[dict[str, Any]]:
-    """Read history.csv: epoch as int, phase as text, all else as float, None where there is no value."""
-    path = storage.join(run, HISTORY)
-    if not storage.exists(path):
-        return []
-    rows = csv.DictReader(io.StringIO(storage.read_bytes(path).decode()))
-    kinds: dict[str, type] = {"phase": str, "epoch": int}
-    return [{name: kinds.get(name, float)(text) if text else None for name, text in row.items()} for row in rows]
+def history_row(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an epoch's values as a row of history.csv has them: of every column, numbers with seven digits."""
+    found = {name: values.get(name) for name in HISTORY_COLUMNS}
+    return {name: float(f"{value:.7g}") if isinstance(value, float) else value for name, value in found.items()}
 
 
 def write_history(run: str, rows: list[dict[str, Any]]) -> None:
-    """Replace history.csv by these rows, atomically."""
+    """Replace history.csv by these rows, atomically; state.json has them, too."""
     text = io.StringIO()
     writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -323,47 +351,44 @@ def write_history(run: str, rows: list[dict[str, Any]]) -> None:
     storage.write_bytes(storage.join(run, HISTORY), text.getvalue().encode())
 
 
+def _read_history(run: str, epochs: int) -> list[dict[str, Any]]:
+    """Read history.csv of a run of version 0.1.0, whose state.json has no rows.
+
+    Raises:
+      FmaError: it is missing or damaged.
+    """
+    path = storage.join(run, HISTORY)
+    try:
+        text = io.StringIO(storage.read_bytes(path).decode())
+        with report_damage(path):
+            rows = [_parse_row(row) for row in csv.DictReader(text, strict=True)][:epochs]
+            if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
+                raise ValueError(f"it does not have the {epochs} epochs of state.json")
+    except (FileNotFoundError, csv.Error) as error:
+        raise FmaError(f"{path} is missing or damaged ({error}): {RESTORE}") from error
+    return rows
+
+
+def _parse_row(row: dict[str, str]) -> dict[str, Any]:
+    kinds: dict[str, type] = {"phase": str, "epoch": int}
+    return {name: kinds.get(name, float)(row[name]) if row[name] else None for name in HISTORY_COLUMNS}
+
+
 def read_metrics(run: str) -> dict[str, Any]:
-    """Read metrics.json: metrics by split of the run's own dataset; {} before there are any."""
-    path = storage.join(run, METRICS)
-    return read_json(path) if storage.exists(path) else {}
+    """Read metrics.json: metrics by split of the run's own dataset; {} before there are any.
+
+    Raises:
+      FmaError: it is damaged.
+    """
+    advice = "remove it and run fma evaluate, or fma baselines, again"
+    return read_json(run, METRICS, advice) if storage.exists(storage.join(run, METRICS)) else {}
 
 
 def write_metrics(run: str, metrics: dict[str, Any]) -> str:
     """Replace metrics.json; return its path."""
-    return write_json(storage.join(run, METRICS), metrics)
+    return write_json(run, METRICS, metrics)
 
 
 def write_evaluation(run: str, digest: str, split: str, metrics: dict[str, Any]) -> str:
     """Write metrics on the dataset with that digest below `evaluations/`; return the path."""
-    return write_json(storage.join(run, EVALUATIONS, f"{digest[:12]}-{split}.json"), metrics)
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """Read a JSON object; FmaError where the file holds anything else."""
-    try:
-        values = json.loads(storage.read_bytes(path))
-    except ValueError as error:
-        raise FmaError(f"{path} is damaged: {error}") from error
-    if not isinstance(values, dict):
-        raise FmaError(f"{path} is damaged: it is not a JSON object")
-    return values
-
-
-def write_json(path: str, values: dict[str, Any]) -> str:
-    """Write a JSON object, atomically; return the path."""
-    storage.write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
-    return path
-
-
-@contextmanager
-def report_damage(path: str) -> Iterator[None]:
-    """Wrap code that takes a file's values apart.
-
-    Raises:
-      FmaError: they are not what they should be.
-    """
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise FmaError(f"{path} is damaged: {type(error).__name__} {error}") from error
+    return write_json(run, f"{EVALUATIONS}/{digest[:12]}-{split}.json", metrics)

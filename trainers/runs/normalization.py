@@ -1,8 +1,9 @@
-"""How a run's records are normalised: arrays of `fma statistics`, found in a dataset, carried by a run, applied in TF."""
+"""How records are normalised: arrays of `fma statistics`, found in a dataset, carried by a run, applied in TF."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from trainers.runs.files import RESTORE, open_zip, read_id, write_zip
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, is_dataset, load
@@ -36,8 +37,11 @@ def find_normalization(dataset: str, manifest: Manifest, kind: str) -> Normaliza
 
 
 def copy_normalization(dataset: str, manifest: Manifest, kind: str, run: str) -> None:
-    """Copy a dataset's normalisation into a run; see `find_normalization`."""
-    storage.write_bytes(storage.join(run, FILE), find_normalization(dataset, manifest, kind).to_bytes())
+    """Copy the normalisation of a run's dataset into it, unless it has one; see `find_normalization`."""
+    graph = storage.join(run, GRAPH.format(kind=kind))
+    if not any(storage.exists(path) for path in (storage.join(run, FILE), graph)):
+        data = find_normalization(dataset, manifest, kind).to_bytes()
+        write_zip(run, FILE, lambda file: file.write(data))
 
 
 def load_normalization(folder: str, config: DatasetConfig, kind: str) -> Normalization:
@@ -49,28 +53,26 @@ def load_normalization(folder: str, config: DatasetConfig, kind: str) -> Normali
       kind: mel or stats.
 
     Raises:
-      UsageError: there is none, or a dataset's is out of date.
-      FmaError: the file is damaged.
+      UsageError: a dataset has none, or one that is out of date.
+      FmaError: the file is missing or damaged.
     """
     if is_dataset(folder):
         return find_normalization(folder, load(folder), kind)
-    path, graph = storage.join(folder, FILE), storage.join(folder, GRAPH.format(kind=kind))
-    try:
-        if storage.exists(path):
-            return Normalization.from_bytes(kind, config, storage.read_bytes(path))
-        path = graph
-        if storage.exists(path):
-            return _read_graph(kind, config, storage.read_bytes(path))
-    except ValueError as error:
-        raise FmaError(f"{path} is damaged ({error}): train the run again") from error
-    raise UsageError(f"{folder} has no normalisation of kind {kind} ({storage.join(folder, FILE)})")
-
-
-def _read_graph(kind: str, config: DatasetConfig, data: bytes) -> Normalization:
+    graph = storage.join(folder, GRAPH.format(kind=kind))
+    if read_id(folder) or not storage.exists(graph):
+        with open_zip(folder, FILE) as file:
+            return _checked(storage.join(folder, FILE), lambda: Normalization.from_bytes(kind, file.read()), config)
     from transforms.dataset.tft_graph import read_graph
 
-    found = read_graph(kind, data)
-    found.check(config)
+    return _checked(graph, lambda: read_graph(kind, storage.read_bytes(graph)), config)
+
+
+def _checked(path: str, read: Callable[[], Normalization], config: DatasetConfig) -> Normalization:
+    try:
+        found = read()
+        found.check(config)
+    except ValueError as error:
+        raise FmaError(f"{path} is damaged ({error}): {RESTORE}") from error
     return found
 
 

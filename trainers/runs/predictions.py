@@ -1,17 +1,16 @@
 """Predictions of a run's models for each track of a split of its own dataset; one form for Keras and classical runs.
 
-A file `predictions/SPLIT.npz` of the run holds a `RunPredictions`; equal predictions give equal bytes.
+A file `predictions/SPLIT.npz` of the run holds a `RunPredictions`; in a run, equal predictions give equal bytes.
 """
 
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from trainers.runs.directory import PREDICTIONS, load_config
+from trainers.runs.files import open_zip, write_zip
 from transforms import storage
+from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError
 
 _KEY = "log_probabilities/"
@@ -105,30 +104,34 @@ def single_model_predictions(
 
 def predictions_path(run: str, split: str) -> str:
     """Return where a run keeps its predictions for a split."""
-    return storage.join(run, PREDICTIONS, f"{split}.npz")
+    return storage.join(run, _name(split))
+
+
+def _name(split: str) -> str:
+    return f"{PREDICTIONS}/{split}.npz"
 
 
 def write_predictions(run: str, split: str, predictions: RunPredictions) -> None:
     """Replace a run's predictions for a split."""
-    file = io.BytesIO()
     arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
     arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
-    np.savez_compressed(file, genres=np.array(predictions.genres), **arrays)
-    storage.write_bytes(predictions_path(run, split), file.getvalue())
+    genres = np.array(predictions.genres)
+    write_zip(run, _name(split), lambda file: np.savez_compressed(file, genres=genres, **arrays))
 
 
 def read_predictions(run: str, split: str) -> RunPredictions:
     """Read all that a run's file holds; see `read_run_predictions` for the errors."""
-    path = predictions_path(run, split)
+    path, advice = predictions_path(run, split), f"remove it and run fma evaluate {run} again"
     if not storage.exists(path):
         raise _none_yet(run, split)
-    try:
-        with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
-            numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
-            models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
-            return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
-        raise FmaError(f"{path} is damaged ({error}): remove it and run fma evaluate {run} again") from error
+    with open_zip(run, _name(split), advice) as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
+                models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
+                return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
+        except UNREADABLE as error:
+            raise FmaError(f"{path} is damaged ({error}): {advice}") from error
 
 
 def _none_yet(run: str, split: str) -> FmaError:

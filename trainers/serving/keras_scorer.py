@@ -15,8 +15,9 @@ from trainers.evaluation.metrics import log_softmax
 from trainers.models import find_model
 from trainers.models.layers import MultiCrop
 from trainers.models.spec import ModelSpec, front_of, head_of
-from trainers.runs.directory import CONFIG, MODEL, RunConfig, report_damage
-from trainers.training.checkpoint import load_model
+from trainers.runs.directory import RunConfig, load_state
+from trainers.runs.files import CONFIG, report_damage
+from trainers.training.checkpoint import best_model, load_model
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
@@ -90,7 +91,7 @@ class KerasScorer:
         self.calibration = calibrate(run, spec.name)
         # Without a dataset: they normalise records that serving has computed.
         self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)
-        self.weights = storage.join(run, MODEL)
+        self.weights = storage.join(run, best_model(run, load_state(run)))
         self.network = Network(spec, load_model(run))
         count, outputs = len(self.labels), self.network.classes
         if count != outputs:

@@ -1,8 +1,6 @@
 """The training tracks that are most similar to a song: by the angle between a model's features of them."""
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,10 +10,12 @@ import numpy as np
 
 from trainers.classical.table import read_stats
 from trainers.evaluation.evaluate import record_differences
+from trainers.runs.files import open_zip, write_zip
 from trainers.serving.scorers import ClassicalScorer, Scorer
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
+from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 
@@ -59,12 +59,12 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
       FmaError: a file is damaged.
     """
     manifest = load(dataset)
-    path = storage.join(run, FOLDER, f"{manifest.digest[:12]}-{scorer.name}.npz")
+    name = f"{FOLDER}/{manifest.digest[:12]}-{scorer.name}.npz"
     weights = hashlib.sha256(storage.read_bytes(scorer.weights)).hexdigest()
-    arrays = _read(path) if storage.exists(path) else {}
+    arrays = _read(run, name) if storage.exists(storage.join(run, name)) else {}
     if str(arrays.pop("weights", "")) != weights:  # the run was trained on since, or again
         arrays = _compute(scorer, dataset, manifest)
-        _write(path, arrays | {"weights": np.array(weights)})
+        _write(run, name, arrays | {"weights": np.array(weights)})
     known = {track.track_id: track for track in read_tracks(dataset, manifest)}
     tracks = []
     for track_id in arrays.pop("track_id").tolist():
@@ -114,23 +114,22 @@ def _network_features(scorer: "KerasScorer", dataset: str, manifest: Manifest) -
     return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
 
 
-def _write(path: str, arrays: dict[str, np.ndarray]) -> None:
-    file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+def _write(run: str, name: str, arrays: dict[str, np.ndarray]) -> None:
     try:
-        storage.write_bytes(path, file.getvalue())
+        write_zip(run, name, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
     except OSError as error:  # a disk that is full or read-only is no reason not to serve
-        why = (error.strerror or str(error)).lower()
+        why, path = (error.strerror or str(error)).lower(), storage.join(run, name)
         console.log(f"note: {path} cannot be written ({why}); the neighbours are computed again the next time")
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("vectors", "track_id", "shift", "scale")}
-            return found | {name: arrays[name] for name in ("weights",) if name in arrays}
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise FmaError(f"{path} is damaged ({error}): remove it") from error
+def _read(run: str, name: str) -> dict[str, np.ndarray]:
+    with open_zip(run, name, "remove it") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                found = {key: arrays[key] for key in ("vectors", "track_id", "shift", "scale")}
+                return found | {key: arrays[key] for key in ("weights",) if key in arrays}
+        except UNREADABLE as error:
+            raise FmaError(f"{storage.join(run, name)} is damaged ({error}): remove it") from error
 
 
 def _direction(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from trainers.evaluation import metrics
-from trainers.runs.directory import RunConfig, versions, write_json
+from trainers.runs.directory import RunConfig, versions
+from trainers.runs.files import write_json
 from trainers.serving.keras_scorer import KerasScorer, Network
 from transforms import storage
 from transforms.audio.features import KINDS
@@ -63,7 +64,7 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
             agreement = _compare(scorer, saved, tolerances)
         facts = _describe(scorer, config) | {"agreement": agreement, "tflite": note}
         sizes = _publish(saved, out)
-        write_json(storage.join(out, FACTS), facts)
+        write_json(out, FACTS, facts)
     return facts | {"bytes": sizes}
 
 

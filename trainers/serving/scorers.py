@@ -8,29 +8,19 @@ from trainers.classical.baselines import load_finished, load_model, save_model, 
 from trainers.classical.models import MODELS
 from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import Calibration, class_scores, log_probabilities
-from trainers.runs.directory import (
-    BASELINES,
-    CONFIG,
-    METRICS,
-    RunConfig,
-    check_trained,
-    load_config,
-    read_json,
-    report_damage,
-    write_json,
-)
+from trainers.runs.directory import BASELINES, METRICS, RunConfig, check_trained, load_config
+from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
-from transforms.errors import UsageError, check_format_version
+from transforms.errors import UsageError
 from transforms.fma_statistics import COLUMNS
 from transforms.runtime import console
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-BUNDLE, BUNDLE_MODEL = "bundle.json", "model.skops"
-FORMAT_VERSION = 1
+BUNDLE_MODEL = "model.skops"
 
 
 class Scorer(Protocol):
@@ -185,18 +175,17 @@ def is_bundle(folder: str) -> bool:
 
 def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -> None:
     """Write a model to an empty folder."""
-    save_model(out, BUNDLE_MODEL, scorer.pipeline)
     entry = scorer.entry | {"fits": [scorer.entry["fits"][0] | {"file": BUNDLE_MODEL}]}
-    facts: dict[str, Any] = {"format_version": FORMAT_VERSION, "name": scorer.name, "labels": scorer.labels}
-    settings = scorer.config.to_json()
-    write_json(storage.join(out, BUNDLE), facts | {"config": settings, "entry": entry, "made_with": made_with})
+    facts = {"name": scorer.name, "labels": scorer.labels, "config": scorer.config.to_json(), "entry": entry}
+    facts |= {"made_with": made_with}
+    write_identity(out, BUNDLE, facts | {ID: make_id(facts)})
+    save_model(out, BUNDLE_MODEL, scorer.pipeline)
 
 
 def _open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     path = storage.join(folder, BUNDLE)
-    values = read_json(path)
+    values = read_identity(folder, BUNDLE)
     with report_damage(path):
-        check_format_version(path, values, FORMAT_VERSION)
         name, labels, entry = values["name"], values["labels"], values["entry"]
         config, made_with = DatasetConfig.from_json(values["config"]), dict(values["made_with"])
     if model not in (None, name):

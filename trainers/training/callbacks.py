@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.models.spec import Phase
-from trainers.runs.directory import HISTORY_COLUMNS, RunState, advance, read_history, save_state, write_history
+from trainers.runs.directory import HISTORY_COLUMNS, RunState, advance, history_row, save_state, write_history
 from trainers.training import checkpoint
 from transforms import storage
 from transforms.errors import FmaError
@@ -71,7 +72,6 @@ class Checkpointer(keras.callbacks.Callback):
         super().__init__()
         self._run, self.state, self._whole, self._phase, self._validated = run, state, model, phase, validated
         self._check_data = check_data
-        self._rows = read_history(run)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
@@ -79,24 +79,21 @@ class Checkpointer(keras.callbacks.Callback):
         values = [logs["loss"], logs["val_loss"]] if self._validated else [logs["loss"]]
         if not all(map(math.isfinite, values)) or not checkpoint.is_finite(self._whole):
             raise divergence_error(self._run, epoch, f"the end of epoch {epoch + 1}")
-        self.state = advance(self.state, self._phase, logs["val_loss"] if self._validated else None)
-        improved = self.state.best_epoch == self.state.epoch
-        checkpoint.write(self._run, self.state.backup, self._whole, self.model.optimizer, improved)
-        self._rows.append(self._row(logs))
-        write_history(self._run, self._rows)
+        state = advance(self.state, self._phase, logs["val_loss"] if self._validated else None)
+        self.state = replace(state, history=[*state.history, self._row(state.epoch, logs)])
+        improved = state.best_epoch == state.epoch
+        checkpoint.write(self._run, state.backup, self._whole, self.model.optimizer, epoch=state.epoch, best=improved)
         save_state(self._run, self.state)
+        write_history(self._run, self.state.history)
         checkpoint.promote_best(self._run, self.state)
         self.model.stop_training = self.state.phase_done
 
-    def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, epoch: int, logs: dict[str, Any]) -> dict[str, Any]:
         numbers = {name: float(logs[name]) for name in HISTORY_COLUMNS if name in logs}
         optimizer = self.model.optimizer
         rate = getattr(optimizer, "inner_optimizer", optimizer).learning_rate  # float16 wraps it in a loss scale
-        return {
-            "epoch": self.state.epoch,
-            "phase": self._phase.name,
-            "learning_rate": float(np.asarray(rate)),
-        } | numbers
+        known = {"epoch": epoch, "phase": self._phase.name, "learning_rate": float(np.asarray(rate))}
+        return history_row(known | numbers)
 
 
 class EpochTensorBoard(keras.callbacks.Callback):

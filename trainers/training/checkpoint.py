@@ -5,16 +5,19 @@ folder; `promote_best` then copies the best model to model.keras and removes the
 does not matter when a run is killed.
 """
 
-import io
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.runs.directory import ARRAYS, BACKUP, BEST, MODEL, RunState, backup_files
+from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
+from trainers.runs.directory import ARRAYS, BACKUP, BEST, MODEL, RunState, backup_files, load_state
+from trainers.runs.files import RESTORE, open_zip, write_zip
 from transforms import storage
+from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError
 from transforms.runtime import temporary
 
@@ -22,22 +25,28 @@ if TYPE_CHECKING:
     import keras
 
 
-def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer", best: bool) -> None:
+def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer", *, epoch: int, best: bool) -> None:
     """Write the state after an epoch to `backup/<name>`; it counts once state.json names it.
 
     Args:
+      epoch: its number, counted from 1.
       model: the whole model; the state of its random generators is among its variables.
       optimizer: after the epoch's last step.
       best: whether to save the model itself, too.
     """
-    folder = storage.join(run, BACKUP, name)
-    path = storage.join(folder, ARRAYS)
-    staged = storage.staging_path(path)
-    with open(staged, "wb") as file:
-        np.savez(file, *(np.asarray(variable) for variable in [*model.variables, *optimizer.variables]))
-    storage.publish(staged, path)
+    values = (np.asarray(variable) for variable in [*model.variables, *optimizer.variables])
+    write_zip(run, f"{BACKUP}/{name}/{ARRAYS}", lambda file: np.savez(file, *values))
     if best:
-        storage.write_bytes(storage.join(folder, BEST), model_bytes(model))
+        write_model(run, f"{BACKUP}/{name}/{BEST}", model, epoch)
+
+
+def write_model(run: str, name: str, model: "keras.Model", epoch: int) -> None:
+    """Write the model after an epoch to a file of the run; its checksum holds under the name model.keras, too."""
+    write_zip(run, name, lambda file: file.write(model_bytes(model)), _label(epoch))
+
+
+def _label(epoch: int) -> str:
+    return f"{MODEL} of epoch {epoch}"
 
 
 def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.Optimizer") -> None:
@@ -46,30 +55,43 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
     Raises:
       FmaError: the backup is missing or damaged.
     """
-    path = storage.join(run, BACKUP, state.backup, ARRAYS)
+    name, advice = f"{BACKUP}/{state.backup}/{ARRAYS}", f"remove {run} and train again"
     variables = [*model.variables, *optimizer.variables]
-    try:
-        with np.load(io.BytesIO(storage.read_bytes(path))) as arrays:
-            values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-    except (FileNotFoundError, ValueError, OSError) as error:
-        raise FmaError(f"{path} cannot be read ({error}): remove {run} and train again") from error
+    with open_zip(run, name, advice) as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+        except UNREADABLE as error:
+            raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-        raise FmaError(f"{path} is not of this model: remove {run} and train again")
+        raise FmaError(f"{storage.join(run, name)} is not of this model: {advice}")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 def promote_best(run: str, state: RunState) -> None:
     """Copy a committed best model to model.keras, and remove backups that are not committed or out of date."""
-    best = storage.join(run, BACKUP, state.backup, BEST)
-    if state.backup and storage.exists(best):
-        storage.write_bytes(storage.join(run, MODEL), storage.read_bytes(best))
+    name = best_model(run, state)
+    if name != MODEL:
+        with open_zip(run, name, label=_label(state.best_epoch)) as file:
+            storage.write_bytes(storage.join(run, MODEL), file.read())
     storage.remove_listed(run, backup_files(run, keep=state.backup))
 
 
+def best_model(run: str, state: RunState) -> str:
+    """Return the name of the file in the run that has the best model: not model.keras yet, right after its epoch."""
+    name = f"{BACKUP}/{state.backup}/{BEST}"
+    is_new = state.backup and state.best_epoch == state.epoch and storage.exists(storage.join(run, name))
+    return name if is_new else MODEL
+
+
 def load_best(run: str, model: "keras.Model") -> None:
-    """Give a model of the same shape the weights of the best epoch so far."""
-    with _local_copy(run) as path:
+    """Give a model of the same shape the weights of the best epoch so far.
+
+    Raises:
+      FmaError: their file is missing or damaged, or has weights of other shapes.
+    """
+    with _local_copy(run) as path, _translate_load_errors(run):
         model.load_weights(path)
 
 
@@ -77,28 +99,30 @@ def load_model(run: str) -> "keras.Model":
     """Load the model of the best epoch.
 
     Raises:
-      FmaError: model.keras is damaged.
+      FmaError: its file is missing or damaged, or holds what none of our models does.
     """
-    import keras
-
-    import trainers.models.layers  # noqa: F401 - registers the layers that Keras looks for
-
-    with _local_copy(run) as path:
-        try:
-            return keras.saving.load_model(path, compile=False)
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise FmaError(f"{storage.join(run, MODEL)} cannot be loaded ({reason}): train the run again") from error
+    with _local_copy(run) as path, _translate_load_errors(run):
+        return load_keras_file(path)
 
 
 @contextmanager
 def _local_copy(run: str) -> Iterator[str]:
     """Keras reads files of this machine only."""
+    state = load_state(run)
     with temporary.new_folder() as folder:
         path = os.path.join(folder, MODEL)
-        with open(path, "wb") as file:
-            file.write(storage.read_bytes(storage.join(run, MODEL)))
+        with open_zip(run, best_model(run, state), label=_label(state.best_epoch)) as source, open(path, "wb") as file:
+            shutil.copyfileobj(source, file)
         yield path
+
+
+@contextmanager
+def _translate_load_errors(run: str) -> Iterator[None]:
+    try:
+        yield
+    except KERAS_ERRORS as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise FmaError(f"{storage.join(run, MODEL)} cannot be loaded ({reason}): {RESTORE}") from error
 
 
 def model_bytes(model: "keras.Model") -> bytes:

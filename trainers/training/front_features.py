@@ -9,7 +9,10 @@ import numpy as np
 from trainers.data.pipeline import Inputs, count_records
 from trainers.data.shard_check import check_shards
 from trainers.runs.directory import FEATURES
+from trainers.runs.files import open_zip, write_zip
 from transforms import storage
+from transforms.dataset.normalization import UNREADABLE
+from transforms.errors import FmaError
 from transforms.runtime import console
 
 if TYPE_CHECKING:
@@ -53,16 +56,23 @@ def embed_split(
     """
     if not count_records(inputs.manifest, inputs.kind, split):
         return None
-    path = storage.join(run, FEATURES, f"{phase}-{split}.npz")
-    if storage.exists(path):
-        with storage.open_read(path) as file, np.load(file) as arrays:
-            return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], len(inputs.manifest.labels))
-    embeddings = infer_split(front, inputs, split, batch_size, f"features of {split}")
-    staged = storage.staging_path(path)
-    with open(staged, "wb") as file:
-        np.savez(file, features=embeddings.features, label=embeddings.label, track_id=embeddings.track_id)
-    storage.publish(staged, path)
-    return embeddings
+    name = f"{FEATURES}/{phase}-{split}.npz"
+    if storage.exists(storage.join(run, name)):
+        return _read(run, name, len(inputs.manifest.labels))
+    found = infer_split(front, inputs, split, batch_size, f"features of {split}")
+    arrays = {"features": found.features, "label": found.label, "track_id": found.track_id}
+    write_zip(run, name, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    return found
+
+
+def _read(run: str, name: str, classes: int) -> Embeddings:
+    advice = "remove it, and they are computed again"
+    with open_zip(run, name, advice, large=True) as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], classes)
+        except UNREADABLE as error:
+            raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
 
 
 def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embeddings:

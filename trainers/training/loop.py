@@ -19,7 +19,6 @@ from trainers.runs.directory import (
     locked,
     next_phase,
     open_run,
-    read_history,
     remove_leftovers,
     save_state,
     write_history,
@@ -32,12 +31,10 @@ from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFinit
 from trainers.training.devices import Device, open_device
 from trainers.training.front_features import embed_split, inference_function
 from trainers.training.objective import count_by_label, trainable_view
-from trainers.training.plan import Plan
+from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
-
-HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -71,12 +68,12 @@ def train_run(plan: Plan) -> RunState:
     with locked(options.run), console.annotate_os_errors(options.run):
         state = open_run(options.run, plan.config)  # again: another process may have ended before we got the lock
         if state is None:
-            if spec.kind == "mel":
-                copy_normalization(options.data, manifest, spec.kind, options.run)
             state = create_run(options.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
         else:
             check_device(options.run, device)
             console.log(f"carrying on after epoch {state.epoch}")
+        if spec.kind == "mel":
+            copy_normalization(options.data, manifest, spec.kind, options.run)
         inputs = open_inputs(options.data, manifest, spec.kind, options.run)
         counts = count_by_label(options.data, manifest, spec.kind)
         where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
@@ -111,7 +108,7 @@ def check_device(run: str, device: Device) -> None:
 def train(job: Job, state: RunState) -> RunState:
     """Train to the end of the last phase; return the state there."""
     checkpoint.promote_best(job.run, state)
-    write_history(job.run, [row for row in read_history(job.run) if row["epoch"] <= state.epoch])
+    write_history(job.run, state.history)
     while not state.phase_done or state.phase + 1 < len(job.plan.phases):
         if state.phase_done:
             state = next_phase(state)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainers.training.objective import Jit
 
 MIXUP_ALPHA = 0.2
+HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

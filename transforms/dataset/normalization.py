@@ -26,16 +26,7 @@ FILE = "normalization.npz"
 NAMES = {"mel": ("mean", "deviation"), "stats": ("mean", "deviation", "axes")}
 DTYPES = {"mel": np.dtype(np.float32), "stats": np.dtype(np.float64)}
 
-UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    KeyError,
-    ValueError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-)
+UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError)
 """What NumPy and zipfile raise for the bytes of an .npz that are not what they were."""
 
 
@@ -55,19 +46,13 @@ class Normalization:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, kind: str, config: DatasetConfig, data: bytes) -> "Normalization":
-        """Parse what `to_bytes` returned, for the records of a dataset with these settings.
-
-        Raises:
-          ValueError: it is damaged, or of records of another shape.
-        """
+    def from_bytes(cls, kind: str, data: bytes) -> "Normalization":
+        """Parse what `to_bytes` returned; ValueError where it is damaged."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                found = cls(kind, **{name: arrays[name] for name in NAMES[kind]})
+                return cls(kind, **{name: arrays[name] for name in NAMES[kind]})
         except UNREADABLE as error:
             raise ValueError(str(error) or type(error).__name__) from error
-        found.check(config)
-        return found
 
     def check(self, config: DatasetConfig) -> None:
         """Raise a ValueError unless the arrays can normalise the records of a dataset with these settings."""
@@ -109,6 +94,8 @@ def read_arrays(dataset: str, config: DatasetConfig, statistics: TransformFn, ki
     if hashlib.sha256(data).hexdigest() != statistics.arrays.get(kind):
         raise FmaError(f"{path} is not what was written (checksum): {advice}")
     try:
-        return Normalization.from_bytes(kind, config, data)
+        found = Normalization.from_bytes(kind, data)
+        found.check(config)
     except ValueError as error:
         raise FmaError(f"{path} is damaged ({error}): {advice}") from error
+    return found

@@ -1,4 +1,4 @@
-"""Constants of a normalisation graph that tensorflow_transform wrote, read from its bytes: nothing of it is executed."""
+"""The constants of a graph that tensorflow_transform wrote, read from its bytes: nothing of it is executed."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,7 @@
 """Verification: every file of a dataset is read again and compared with what dataset.json says of it."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, cast
@@ -9,6 +10,7 @@ from transforms import storage
 from transforms.dataset.leaks import Leak, audit
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile
+from transforms.dataset.normalization import read_arrays
 from transforms.dataset.shard_io import HashedFile, find_mismatch, map_files
 from transforms.errors import FmaError
 from transforms.records import KINDS, add_digests, deserialize, digest, read_records
@@ -38,9 +40,21 @@ def verify(dataset: str, manifest: Manifest) -> Verdict:
             progress.advance(file.bytes, console.counted(len(problems), "problem") if problems else "")
     total = add_digests(*(digests[shard.path] for kind in manifest.config.features for shard in manifest.shards(kind)))
     read = hashlib.sha256(f"{manifest.config.digest} {total:064x}".encode()).hexdigest()
+    problems += _check_statistics(dataset, manifest)
     if problems:
         return Verdict(read, problems)
     return Verdict(read, _check_tracks(dataset, manifest), audit(dataset, manifest))
+
+
+def _check_statistics(dataset: str, manifest: Manifest) -> Iterator[str]:
+    have = manifest.transform_fn
+    if have is None:
+        return
+    for kind in have.arrays:
+        try:
+            read_arrays(dataset, manifest.config, have, kind)
+        except FmaError as error:
+            yield str(error)
 
 
 def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:

@@ -83,7 +83,6 @@ def test_a_compiled_network_is_loaded(yamnet_file, tmp_path):
         {"registered_name": "Custom>Dense"},
         {"registered_name": "fma>Dense"},
         {"registered_name": "fma>OverCrops"},
-        {"module": "evil", "class_name": "OverCrops", "registered_name": "fma>OverCrops"},
         {"module": ["keras.layers"]},
     ],
 )

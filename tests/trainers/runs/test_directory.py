@@ -13,12 +13,12 @@ from trainers.runs.directory import (
     RunState,
     advance,
     create_run,
+    history_row,
     load_config,
     load_state,
     locked,
     next_phase,
     open_run,
-    read_history,
     save_state,
     versions,
     write_history,
@@ -112,7 +112,6 @@ def test_names_that_a_run_would_use_are_somebody_elses_where_there_is_no_run(tmp
 
 def test_what_a_run_killed_at_its_start_has_left_is_no_obstacle(tmp_path):
     (tmp_path / ".lock").touch()
-    (tmp_path / "normalization.npz").touch()
     assert open_run(str(tmp_path), CONFIG) is None
 
 
@@ -125,6 +124,11 @@ def test_a_damaged_config_is_one_line(tmp_path):
     path.write_text(json.dumps({"format_version": 1, "model": "mel_cnn"}))
     with pytest.raises(FmaError, match=r"damaged: .*labels"):
         load_config(str(tmp_path))
+    older = {name: getattr(CONFIG, name) for name in ("model", "options", "seed", "dataset", "labels", "phases")}
+    for wrong in ({"labels": [1]}, {"dataset": {}}, {"dataset": []}, {"phases": ["train"]}, {"options": None}):
+        path.write_text(json.dumps({"format_version": 1, "made_with": {}} | older | wrong))
+        with pytest.raises(FmaError, match=f"damaged: TypeError its {'|'.join(wrong)}|damaged: .*path|damaged: "):
+            load_config(str(tmp_path))
     path.write_text(json.dumps({"format_version": 99}))
     with pytest.raises(FmaError, match="update fma-genres"):
         load_config(str(tmp_path))
@@ -136,6 +140,7 @@ def test_a_damaged_config_is_one_line(tmp_path):
 
 
 def test_a_damaged_state_is_one_line(tmp_path):
+    create_run(str(tmp_path), CONFIG)
     (tmp_path / "state.json").write_text('{"epoch": 1}')
     with pytest.raises(FmaError, match=r"state\.json is damaged"):
         load_state(str(tmp_path))
@@ -154,9 +159,9 @@ def test_history_keeps_its_numbers(tmp_path):
         {"epoch": 1, "phase": "head", "learning_rate": 0.001, "loss": 1.25, "accuracy": 0.5, "val_loss": 1.5},
         {"epoch": 2, "phase": "head", "learning_rate": 0.0005, "loss": 1.0, "accuracy": 0.75, "val_loss": 1.25},
     ]
-    assert read_history(str(tmp_path)) == []
+    rows = [history_row(row) for row in rows]
+    assert [row["val_accuracy"] for row in rows] == [None, None]
     write_history(str(tmp_path), rows)
-    assert read_history(str(tmp_path)) == [row | {"val_accuracy": None} for row in rows]
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert lines[:2] == ["epoch,phase,learning_rate,loss,accuracy,val_loss,val_accuracy", "1,head,0.001,1.25,0.5,1.5,"]
 

@@ -1,9 +1,7 @@
-"""Normalisation: the arrays of `fma statistics` give what tensorflow_transform's graph gives, and no graph is executed."""
+"""Normalisation: the arrays of `fma statistics` give what the graph beside them gives; no graph is executed."""
 
 import io
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +68,7 @@ def test_the_arrays_give_exactly_what_the_graph_gives(dataset, kind):
     found = normalizer(find_normalization(str(dataset), load(dataset), kind), CONFIG)
     for normalize in (found, tf.function(found)):
         answer = normalize(values)
-        assert list(answer) == list(expected)
+        assert set(answer) == set(expected)
         for name, of_graph in expected.items():
             np.testing.assert_array_equal(answer[name], of_graph)
 
@@ -172,7 +170,7 @@ def test_statistics_that_do_not_fit_are_refused(copied, changes, message):
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "of another kind"])
-def test_arrays_that_are_not_those_that_were_written_are_refused_and_made_again(copied, damage):
+def test_arrays_that_are_not_those_that_were_written_are_refused_and_made_again(copied, capsys, damage):
     path = arrays_of(copied, "stats")
     data = path.read_bytes()
     changed = {
@@ -185,8 +183,11 @@ def test_arrays_that_are_not_those_that_were_written_are_refused_and_made_again(
         path.write_bytes(changed[damage])
     with pytest.raises(FmaError, match=rf"stats/normalization\.npz is .*: run fma statistics {copied}"):
         find_normalization(str(copied), load(copied), "stats")
-    assert fma.main(["statistics", str(copied)]) == 0
-    assert path.read_bytes() == data
+    assert fma.main(["verify", str(copied)]) == 1
+    assert "stats/normalization.npz is " in capsys.readouterr().out
+    if damage == "cut":
+        assert fma.main(["statistics", str(copied)]) == 0
+        assert path.read_bytes() == data
 
 
 def npz(**arrays: np.ndarray) -> bytes:
@@ -214,9 +215,10 @@ ONES = np.ones(32, np.float32)
     ],
 )
 def test_arrays_that_cannot_normalise_are_refused(data):
-    with pytest.raises(ValueError, match="."):
-        Normalization.from_bytes("mel", CONFIG, data)
-    found = Normalization.from_bytes("mel", CONFIG, npz(mean=ONES, deviation=ONES))
+    with pytest.raises(ValueError, match=r"\w"):
+        Normalization.from_bytes("mel", data).check(CONFIG)
+    found = Normalization.from_bytes("mel", npz(mean=ONES, deviation=ONES))
+    found.check(CONFIG)
     np.testing.assert_array_equal(found.mean, ONES)
 
 
@@ -226,20 +228,6 @@ def test_a_dataset_without_training_records_has_nothing_to_normalise_by(tmp_path
         find_normalization(str(tmp_path), manifest, "mel")
 
 
-def test_a_run_without_normalisation_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="has no normalisation of kind mel"):
+def test_a_run_that_lost_its_normalisation_is_one_line(tmp_path):
+    with pytest.raises(FmaError, match=r"normalization\.npz is missing"):
         load_normalization(str(tmp_path), CONFIG, "mel")
-
-
-def test_no_tensorflow_transform_is_needed(dataset):
-    script = (
-        "import sys, tensorflow as tf\n"
-        "from trainers.data.pipeline import open_inputs\n"
-        "from transforms.dataset.manifest import load\n"
-        "inputs = open_inputs(sys.argv[1], load(sys.argv[1]), 'mel', sys.argv[1])\n"
-        "print(inputs.normalize({'mel': tf.zeros([2, 32, 32], tf.uint8)}).shape)\n"
-        "assert not {'tensorflow_transform', 'tf_keras', 'apache_beam'} & set(sys.modules)\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", script, str(dataset)], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == "(2, 32, 32)"

@@ -19,7 +19,6 @@ from trainers.runs.directory import MODEL, RunConfig, RunState, create_run, save
 from trainers.runs.normalization import copy_normalization
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
-from transforms import storage
 from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import Generation, Manifest, commit, load
 from transforms.dataset.plan import make_plan
@@ -72,7 +71,7 @@ def write_run(run: Path, model: str, dataset: Path, analysed: Path, labels: Sequ
     if spec.kind == "mel":
         copy_normalization(str(analysed), load(str(analysed)), "mel", str(run))
     decide(spec, network, open_inputs(str(dataset), manifest, spec.kind, str(run)))
-    storage.write_bytes(storage.join(str(run), MODEL), checkpoint.model_bytes(network))
+    checkpoint.write_model(str(run), MODEL, network, epoch=1)
     save_state(str(run), RunState(epoch=1, best_epoch=1, phase_done=True, finished="for tests"))
     return run
 

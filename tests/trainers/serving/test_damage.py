@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 
 import fma
+from tests.trainers.finished_runs import change
 from trainers.runs.directory import MODEL
 from trainers.runs.predictions import RunPredictions, read_predictions, write_predictions
 from trainers.serving import neighbours
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours
 from trainers.serving.scorers import open_scorer
+from trainers.training import checkpoint
 from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.errors import FmaError
-
-
-def change(file: Path, **values) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def without_settings(run: Path) -> None:
@@ -78,7 +76,7 @@ def test_neighbours_are_computed_again_when_the_weights_have_changed(run_of, mus
     before = open_neighbours(str(run), open_scorer(str(run), device="cpu"), str(music.dataset))
     network = keras.saving.load_model(run / MODEL, compile=False)
     network.set_weights([weight * np.float32(1.5) + np.float32(0.01) for weight in network.get_weights()])
-    network.save(run / MODEL)
+    checkpoint.write_model(str(run), MODEL, network, epoch=1)
     after = open_neighbours(str(run), open_scorer(str(run), device="cpu"), str(music.dataset))
     assert not np.allclose(before.vectors, after.vectors, atol=1e-3)
     assert len(list((run / "neighbours").iterdir())) == 1
@@ -88,10 +86,10 @@ def test_neighbours_are_computed_again_when_the_weights_have_changed(run_of, mus
 def test_neighbours_that_cannot_be_kept_are_a_note(run_of, music, tmp_path, capsys, *, monkeypatch, number):
     run = Path(shutil.copytree(run_of("baselines"), tmp_path / "run", ignore=shutil.ignore_patterns("neighbours")))
 
-    def refuse(path, data):
+    def refuse(staged, path):
         raise OSError(number, "No")
 
-    monkeypatch.setattr(storage, "write_bytes", refuse)
+    monkeypatch.setattr(storage, "publish", refuse)
     found = open_neighbours(str(run), open_scorer(str(run)), str(music.dataset))
     assert len(found.tracks) == len(music.of("training"))
     assert "cannot be written (no); the neighbours are computed again the next time" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import fma
 from tests.conftest import tone
+from tests.trainers.finished_runs import change
 from tests.trainers.serving.songs import SETTINGS, write_run
 from trainers.serving.saved_model import FACTS, TFLITE, WINDOWS, convert, pipeline_probabilities, run_tflite
 from trainers.serving.scorers import open_scorer
@@ -220,9 +221,9 @@ def test_a_run_of_before_the_settings_were_kept_asks_its_dataset(run_of, music, 
     values = json.loads((run / "config.json").read_text())
     assert values["dataset"]["config"]["n_mels"] == SETTINGS.n_mels
     values["dataset"]["config"] = {}
-    (run / "config.json").write_text(json.dumps(values))
+    change(run / "config.json", dataset=values["dataset"])
     assert fma.main(["predict", str(run), music.tracks[0].path]) == 0
     values["dataset"]["path"] = str(tmp_path / "gone")
-    (run / "config.json").write_text(json.dumps(values))
+    change(run / "config.json", dataset=values["dataset"])
     assert fma.main(["predict", str(run), music.tracks[0].path]) == 2
     assert "does not say how its statistics were computed" in capsys.readouterr().err

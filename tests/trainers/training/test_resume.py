@@ -16,7 +16,7 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.runs.directory import load_state, read_history, read_metrics
+from trainers.runs.directory import load_state, read_metrics
 from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,15 +50,17 @@ def kill_at(monkeypatch, place: str, call: int, train_it: Callable[[], int]) -> 
 
 
 def epochs(run: Path) -> list[int]:
-    return [row["epoch"] for row in read_history(str(run))]
+    return [row["epoch"] for row in load_state(str(run)).history]
 
 
 @pytest.mark.parametrize(
     "kill",  # where, at which call, epochs that are committed then
     [
+        ("trainers.training.loop.copy_normalization", 1, 0),  # config.json is all there is
         ("trainers.training.callbacks.advance", 2, 1),  # in an epoch
         ("trainers.training.checkpoint.model_bytes", 1, 0),  # while the first epoch's files are written
-        ("trainers.training.callbacks.save_state", 2, 1),  # the history has a row too many
+        ("trainers.training.callbacks.save_state", 2, 1),  # the epoch's files are there, and do not count
+        ("trainers.training.callbacks.write_history", 2, 2),  # history.csv lacks a row
         ("trainers.training.checkpoint.promote_best", 3, 2),  # 1 at the start; committed, but model.keras is old
         ("trainers.training.loop.save_state", 1, 3),
         ("trainers.training.loop.remove_leftovers", 1, 3),  # finished, but not tidied up
@@ -75,14 +77,29 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
     state = load_state(str(run))
     assert epochs(run) == [1, 2, 3]
     schedule = cosine_schedule(tiny.phase(epochs=3), 4)  # it goes by the optimizer's own count of steps
-    rates = [row["learning_rate"] for row in read_history(str(run))]
+    rates = [row["learning_rate"] for row in load_state(str(run)).history]
     assert rates == pytest.approx([float(schedule(4 * epoch)) for epoch in (1, 2, 3)], abs=1e-8)
     assert (state.epoch, state.finished) == (3, "all epochs done")
-    losses = [row["val_loss"] for row in read_history(str(run))]
+    losses = [row["val_loss"] for row in load_state(str(run)).history]
     assert losses[state.best_epoch - 1] == min(losses) == pytest.approx(state.best, rel=1e-6)
     assert validation_loss(dataset, run) == pytest.approx(state.best, abs=1e-5)
     assert set(read_metrics(str(run))) == {"validation", "test"}
     assert not (run / "backup").exists()
+
+
+def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset, tmp_path, monkeypatch, capsys):
+    run, options = tmp_path / "run", ("--epochs", "3")
+    # Its second call is after the first epoch: state.json is written, and the model still in the backup.
+    kill_at(monkeypatch, "trainers.training.checkpoint.promote_best", 2, lambda: train(dataset, run, *options))
+    assert not (run / "model.keras").exists()
+    evaluate = ["evaluate", str(run), "--data", str(dataset), "--device", "cpu"]
+    assert fma.main(evaluate) == 0
+    first = (run / "backup" / "epoch-0001" / "best.keras").read_bytes()
+    assert train(dataset, run, *options) == 0
+    assert load_state(str(run)).best_epoch > 1
+    (run / "model.keras").write_bytes(first)
+    assert fma.main(evaluate) == 1
+    assert "model.keras is damaged, or not the file that was written here" in capsys.readouterr().err
 
 
 def validation_loss(dataset: Path, run: Path) -> float:
@@ -110,7 +127,7 @@ def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
     state = load_state(str(broken))
     assert (state.wait, state.best_epoch) == (2, best)
     assert train(dataset, broken, *options) == 0
-    after = read_history(str(broken))[best + 2]["val_loss"]
+    after = load_state(str(broken)).history[best + 2]["val_loss"]
     assert (load_state(str(broken)).epoch == best + 3) == (after >= state.best)
     assert load_state(str(broken)).best <= state.best
 
@@ -122,11 +139,11 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
     written: dict[str, list] = {}
     original = checkpoint.write
 
-    def spy(run, name, model, optimizer, best):
+    def spy(run, name, model, optimizer, **more):
         written[name] = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
         seeds = [v for v in model.variables if "seed_generator_state" in v.path]
         assert len(seeds) == 1
-        original(run, name, model, optimizer, best)
+        original(run, name, model, optimizer, **more)
 
     run = tmp_path / "run"
     monkeypatch.setattr(callbacks.checkpoint, "write", spy)
@@ -145,7 +162,7 @@ def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path,
     state = load_state(str(run))
     assert (state.epoch, state.phase, state.phase_epoch) == (3, 1, 1)
     assert train(dataset, run, model="two_phases") == 0
-    assert [(row["epoch"], row["phase"]) for row in read_history(str(run))] == [
+    assert [(row["epoch"], row["phase"]) for row in load_state(str(run)).history] == [
         (1, "top"), (2, "top"), (3, "all"), (4, "all"), (5, "all"),
     ]  # fmt: skip
 
@@ -155,7 +172,7 @@ def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, mo
     kill_at(monkeypatch, "trainers.training.loop.train_phase", 2, lambda: train(dataset, run, model="two_phases"))
     assert load_state(str(run)).phase_done
     assert train(dataset, run, model="two_phases") == 0
-    assert [row["phase"] for row in read_history(str(run))] == ["top", "top", "all", "all", "all"]
+    assert [row["phase"] for row in load_state(str(run)).history] == ["top", "top", "all", "all", "all"]
 
 
 def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path, monkeypatch, capsys):
@@ -164,7 +181,7 @@ def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path
     capsys.readouterr()
     assert train(dataset, run, model="tiny_transfer") == 0
     assert "features of training" not in capsys.readouterr().err
-    assert [row["phase"] for row in read_history(str(run))] == ["head"] * 3 + ["fine"] * 2
+    assert [row["phase"] for row in load_state(str(run)).history] == ["head"] * 3 + ["fine"] * 2
 
 
 def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
@@ -204,7 +221,7 @@ def test_kill_9_in_the_middle_of_an_epoch_and_the_same_command_again(tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     before = load_state(str(run)).epoch
-    rows = read_history(str(run))[:before]
+    rows = load_state(str(run)).history[:before]
     assert process.returncode == -signal.SIGKILL
     assert 1 <= before < 4
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -212,5 +229,5 @@ def test_kill_9_in_the_middle_of_an_epoch_and_the_same_command_again(tmp_path):
     assert f"carrying on after epoch {before}" in again.stderr
     assert "oneDNN" not in again.stderr  # TensorFlow's own notes are not the user's
     assert epochs(run) == [1, 2, 3, 4]
-    assert read_history(str(run))[:before] == rows
+    assert load_state(str(run)).history[:before] == rows
     assert load_state(str(run)).finished

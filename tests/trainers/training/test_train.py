@@ -10,7 +10,7 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.runs.directory import load_config, load_state, read_history, read_metrics
+from trainers.runs.directory import load_config, load_state, read_metrics
 from transforms.dataset.manifest import commit, load
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
@@ -34,7 +34,7 @@ def test_a_run_leaves_all_that_it_promises(dataset, finished):
     assert config.options["width"] == 1.0
     assert [(phase["epochs"], phase["batch_size"]) for phase in config.phases] == [(2, 8)]
     assert {"keras", "tensorflow", "python", "device", "replicas", "precision"} <= set(config.made_with)
-    rows = read_history(str(finished))
+    rows = load_state(str(finished)).history
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(np.isfinite(row[name]) for row in rows for name in ("loss", "val_loss", "accuracy", "val_accuracy"))
     state = load_state(str(finished))
@@ -78,14 +78,14 @@ def test_a_head_is_trained_on_features_that_are_computed_once(dataset, tmp_path,
     assert train(dataset, tmp_path / "run", model="tiny_transfer") == 0
     error = capsys.readouterr().err
     assert error.count("features of training: 32 of 32 records") == 1
-    assert [row["phase"] for row in read_history(str(tmp_path / "run"))] == ["head"] * 3 + ["fine"] * 2
+    assert [row["phase"] for row in load_state(str(tmp_path / "run")).history] == ["head"] * 3 + ["fine"] * 2
     assert not (tmp_path / "run" / "features").exists()
 
 
 def test_validation_losses_of_head_and_whole_model_are_the_same_measure(dataset, tmp_path):
     """The fine-tuning starts from the best head; with a learning rate of nearly nothing it stays there."""
     assert train(dataset, tmp_path / "run", "--learning-rate", "0.05,1e-9", model="tiny_transfer") == 0
-    rows = read_history(str(tmp_path / "run"))
+    rows = load_state(str(tmp_path / "run")).history
     best = min(row["val_loss"] for row in rows[:3])
     assert [row["val_loss"] for row in rows[3:]] == pytest.approx([best, best], rel=1e-4)
 
@@ -130,7 +130,7 @@ def test_a_dataset_without_validation_trains_to_the_end_and_says_so(tmp_path, ca
     assert fma.main(["statistics", str(tmp_path / "dataset")]) == 0
     assert train(tmp_path / "dataset", tmp_path / "run") == 0
     assert "no validation split: no early stopping" in capsys.readouterr().err
-    assert [row["val_loss"] for row in read_history(str(tmp_path / "run"))] == [None, None]
+    assert [row["val_loss"] for row in load_state(str(tmp_path / "run")).history] == [None, None]
     assert load_state(str(tmp_path / "run")).best_epoch == 2
     assert set(read_metrics(str(tmp_path / "run"))) == {"test"}
 
@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_model(da
     assert "the model up to epoch 1 is kept" in error
     assert "--learning-rate" in error
     assert load_state(str(tmp_path / "run")).epoch == 1
-    assert [row["epoch"] for row in read_history(str(tmp_path / "run"))] == [1]
+    assert [row["epoch"] for row in load_state(str(tmp_path / "run")).history] == [1]
     assert all(np.isfinite(value).all() for value in weights(tmp_path / "run"))
 
 
