@@ -1,6 +1,7 @@
 """The entry point: `fma COMMAND`. Parse, then import the command's module, so that --help answers at once."""
 
 import os
+import shutil
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -117,6 +118,12 @@ def did_you_mean(given: str, known: Iterable[str], alike: float) -> str:
     """Return ` (did you mean X?)` with the known name most like the given one, "" where none is alike, 0 to 1."""
     near = difflib.get_close_matches(given, known, 1, alike)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def called_as() -> str:
+    """Return what to type for this program: `fma`, or the path that it was called by where that is not on the PATH."""
+    path = sys.argv[0]
+    return path if os.path.basename(path) == "fma" and shutil.which("fma") != path else "fma"
 
 
 def _expand_home(word: str) -> str:

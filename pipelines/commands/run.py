@@ -118,3 +118,6 @@ def _print_results(workflow: Workflow, ended: dict[str, Ended]) -> None:
         console.say("nothing to do: no input of any step has changed")
     if ended[REPORT].result in (Result.DONE, Result.SKIPPED):
         console.say(f"report: {workflow.output(REPORT)}")
+        program, folder = fma.called_as(), shlex.quote(workflow.folder)
+        console.say(f"next: {program} predict {folder} SONG")
+        console.say(f"      {program} serve {folder}")

@@ -9,7 +9,11 @@ from transforms.commands.arguments import number
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add RUN and --model: which model."""
-    parser.add_argument("run", metavar="RUN", help="of fma train or fma baselines, or a bundle of fma export")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="of fma train or fma baselines, a bundle of fma export, or the folder of fma run: its best on validation",
+    )
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
 
 

@@ -5,6 +5,7 @@ from typing import cast
 
 from trainers.commands.arguments import add_model
 from trainers.runs.directory import load_config
+from trainers.runs.predictions import choose_run
 from trainers.serving.scorers import ClassicalScorer, is_bundle, open_scorer, write_bundle
 from transforms import storage
 from transforms.errors import UsageError
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--out {args.out} is not empty; give another folder")
     if is_bundle(args.run):
         raise UsageError(f"{args.run} is a bundle already: copy it")
-    scorer, config = open_scorer(args.run, args.model, "cpu"), load_config(args.run)
+    run = choose_run(args.run)
+    scorer, config = open_scorer(run, args.model, "cpu"), load_config(run)
     if isinstance(scorer, ClassicalScorer):
         write_bundle(args.out, scorer, config.made_with)
         console.say(f"{scorer.name}, {len(scorer.labels)} genres: try it with  fma predict {args.out} FILE")

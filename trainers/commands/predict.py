@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
+from trainers.runs.predictions import choose_run
 from trainers.serving.answers import MOST_SONGS, Answer, check_picture, draw_timeline
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     songs = find_songs(args.files)
     if args.timeline:
         check_picture(args.timeline)
-    scorer = open_scorer(args.run, args.model, args.device)
+    scorer = open_scorer(choose_run(args.run), args.model, args.device)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
     decoders = min(len(songs), args.jobs or cores())

@@ -4,6 +4,7 @@ import argparse
 from contextlib import ExitStack, closing
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
+from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "example: fma serve runs/mel_cnn --data data/small"
     add_model(parser)
-    parser.add_argument("--data", metavar="DATASET", help="shows the most similar training tracks of this dataset")
+    parser.add_argument(
+        "--data", metavar="DATASET", help="shows similar training tracks of it; default with the folder of fma run: its"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
     parser.add_argument(
@@ -61,15 +64,17 @@ def run(args: argparse.Namespace) -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise UsageError(f"fma serve needs {error.name}: pip install 'fma-genres[serve]'") from error
+    from trainers.runs.predictions import choose_run
     from trainers.serving.access import LOOPBACK, Access, check_proxies
     from trainers.serving.app import ServeOptions, create_app, open_service
     from trainers.serving.connections import listen, make_server
 
     check_proxies(args.trust_proxy)
+    run = choose_run(args.run)
     options = ServeOptions(
-        run=args.run,
+        run=run,
         model=args.model,
-        data=args.data,
+        data=args.data if args.data or run == args.run else storage.join(args.run, "dataset"),
         limits=Limits(args.timeout, args.memory, 60 * args.max_minutes),
         most_bytes=args.max_upload << 20,
         decoders=args.concurrency,
@@ -86,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         stack.enter_context(closing(service.engine))
         server = make_server(create_app(service, access), service.decoders, args.trust_proxy)
         address = f"http://[{args.host}]" if ":" in args.host else f"http://{args.host}"
-        console.say(f"serving {args.run} at {address}:{ports[0]}/  (Ctrl-C ends it; the API is at /docs)")
+        console.say(f"serving {run} at {address}:{ports[0]}/  (Ctrl-C ends it; the API is at /docs)")
         for port in ports[1:]:
             console.say(f"metrics at {address}:{port}/metrics")
         if args.host not in LOOPBACK:

@@ -231,15 +231,16 @@ def find_runs(given: list[str] | None, dataset: str) -> list[str]:
     """
     found = []
     for path in [storage.join(storage.parent(dataset), "runs")] if given is None else given:
-        inside = [path] if _is_run(path) else [storage.join(path, name) for name in storage.list_folders(path)]
-        inside = [folder for folder in inside if _is_run(folder)]
+        inside = [path] if is_run(path) else [storage.join(path, name) for name in storage.list_folders(path)]
+        inside = [folder for folder in inside if is_run(folder)]
         if not inside and given is not None:
             raise UsageError(f"--runs {path}: neither a run nor a folder of runs")
         found += inside
     return found
 
 
-def _is_run(folder: str) -> bool:
+def is_run(folder: str) -> bool:
+    """Return whether a folder is a run."""
     return storage.exists(storage.join(folder, CONFIG))
 
 

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.runs.directory import PREDICTIONS, load_config
+from trainers.runs.directory import (
+    BASELINES,
+    METRICS,
+    PREDICTIONS,
+    RunConfig,
+    is_run,
+    load_config,
+    read_metrics,
+    report_damage,
+)
 from trainers.runs.files import open_zip, write_zip
 from transforms import storage
+from transforms.dataset.manifest import is_dataset, load
 from transforms.dataset.normalization import UNREADABLE
-from transforms.errors import FmaError
+from transforms.errors import FmaError, UsageError
+from transforms.runtime import console
 
 _KEY = "log_probabilities/"
 
@@ -81,6 +92,40 @@ def collect_predictions(runs: list[str], split: str, track_id: int) -> tuple[lis
         if not all(found):
             missing.append(f"{run} was not evaluated on this track: its dataset did not hold it")
     return predictions, missing
+
+
+def choose_run(path: str) -> str:
+    """Return the run at a path, or of a working folder of `fma run` the one that is best on validation, by track.
+
+    Of a working folder's runs, those on its dataset as it is now count. Which run it is becomes a note.
+
+    Raises:
+      FmaError: a run's predictions or the dataset are damaged.
+    """
+    folder, dataset = storage.join(path, "runs"), storage.join(path, "dataset")
+    if is_run(path) or not is_dataset(dataset):
+        return path
+    digest = load(dataset).digest
+    runs = [run for name in storage.list_folders(folder) if is_run(run := storage.join(folder, name))]
+    configs = {run: config for run in runs if (config := load_config(run)).dataset["digest"] == digest}
+    scores = {run: score for run, config in configs.items() if (score := _validation_accuracy(run, config)) is not None}
+    if not scores:
+        raise UsageError(f"{path} has no finished run on its dataset: run fma run again")
+    best = max(scores, key=lambda run: scores[run])
+    console.log(f"the best run on validation: {best} ({scores[best]:.0%} by track)")
+    return best
+
+
+def _validation_accuracy(run: str, config: RunConfig) -> float | None:
+    """Return the share of validation tracks that a run's model predicts right; None where it is not finished."""
+    if config.model == BASELINES:
+        with report_damage(storage.join(run, METRICS)):
+            fits = [entry["fits"][0]["validation"] for entry in read_metrics(run).get("models", {}).values()]
+            return min(fits, key=lambda fit: fit["log_loss"])["accuracy"] if fits else None
+    if not storage.exists(predictions_path(run, "validation")):
+        return None
+    (found,) = read_run_predictions(run, "validation").values()
+    return float((found.log_probabilities.argmax(axis=1) == found.label).mean())
 
 
 def _predict_track(run: str, model: str, found: TrackPredictions, track_id: int) -> ModelPrediction | None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import resource
 import sys
 import time
@@ -179,3 +180,17 @@ def test_the_model_of_a_baselines_run_can_be_chosen(predict, run_of, music):
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys, music):
     assert fma.main(["predict", str(tmp_path), music.tracks[0].path]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_folder_of_fma_run_stands_for_its_best_run_on_validation(run_of, music, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "dataset").symlink_to(music.dataset)
+    assert fma.main(["predict", str(tmp_path), music.tracks[0].path]) == 1
+    assert "has no finished run on its dataset: run fma run again" in capsys.readouterr().err
+    for model in ("mel_cnn", "baselines"):
+        (tmp_path / "runs" / model).symlink_to(run_of(model))
+    capsys.readouterr()
+    assert fma.main(["predict", str(tmp_path), music.tracks[0].path, "--json"]) == 0
+    found = capsys.readouterr()
+    assert re.search(r"the best run on validation: .*/runs/(mel_cnn|baselines) \(\d+% by track\)", found.err)
+    assert len(json.loads(found.out)) == 1
