@@ -185,6 +185,9 @@ VARIANTS = {
     "caf": Recipe(lambda: by_sndfile("CAF"), decoder="sndfile"),
     "alac in caf": Recipe(lambda: by_ffmpeg("alac", "caf"), decoder="ffmpeg"),
     "two flacs": Recipe(lambda: 2 * by_sndfile("FLAC"), 6, "ffmpeg"),
+    "two flacs, each of a whole block": Recipe(
+        lambda: 2 * by_sndfile("FLAC", samples=music((1 << 18) / 44_100)), (1 << 19) / 44_100, "ffmpeg"
+    ),
     "flac written as a stream": Recipe(lambda: without_total(by_sndfile("FLAC"))),
     "flac behind an ID3 tag": Recipe(lambda: id3(bytes(99)) + by_sndfile("FLAC"), decoder="sndfile"),
     "aac, 16,000 Hz": Recipe(lambda: by_ffmpeg("aac", "adts", 16_000), decoder="ffmpeg"),
