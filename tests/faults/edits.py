@@ -7,6 +7,7 @@ prints each edit that broke a promise, then how many of each kind of file ended 
 """
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -206,7 +207,7 @@ def undisturbed(source: Path, names: list[str], jobs: int) -> dict[str, str]:
 def drill(
     folder: Path, seed: int, numbers: list[int], jobs: int, on_outcome: Callable[[Outcome], object]
 ) -> list[Outcome]:
-    """Make the world below an empty folder and run a command on each of its edits."""
+    """Make the world below an empty folder and run a command on each of its edits; Ctrl-C ends it early."""
     source = folder / "world"
     source.mkdir()
     world.make_world(source)
@@ -215,8 +216,8 @@ def drill(
     expected = undisturbed(source, sorted({edit.command for edit in edits}), jobs)
     folders = [folder / f"edit-{number}" for number in numbers]
     tasks = [(partial(run_command, e.command, source, f, e), f) for e, f in zip(edits, folders, strict=True)]
-    outcomes = []
-    with console.progress("edits", len(edits), "edits") as progress:
+    outcomes: list[Outcome] = []
+    with contextlib.suppress(KeyboardInterrupt), console.progress("edits", len(edits), "edits") as progress:
         for index, ended in run_all(tasks, jobs, LIMIT):
             edit, copied = edits[index], folders[index]
             outcome = Outcome(edit, judge(edit, copied, ended, expected[edit.command]), ended)
