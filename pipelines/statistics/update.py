@@ -11,10 +11,14 @@ from transforms import storage
 from transforms.dataset.growth import locked
 from transforms.dataset.leftovers import announce, remove_list, scratch_folder
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
+<<<<<<< HEAD
 from transforms.dataset.normalization import FILE as NORMALIZATION
 from transforms.dataset.normalization import read_arrays
 from transforms.errors import FmaError
 from transforms.runtime import console
+=======
+from transforms.runtime import console, temporary
+>>>>>>> 3c269a4 (Files that TensorFlow's AutoGraph leaves lie in the process's own folder, which the next run removes; drills of dead workers and edits in the suite)
 from transforms.runtime.stderr import capture_native_stderr
 
 if TYPE_CHECKING:
@@ -114,6 +118,7 @@ def _analyse(
     from pipelines.statistics.cache import carry_over, load_parts, make_part, reusable, with_entries
 
     kinds = list(training_shards(manifest))
+    temporary.use_for_libraries()  # TensorFlow's AutoGraph writes a file for each function
     keys = cache_keys(manifest.config, kinds)
     have = load_parts(dataset, manifest)
     held, uncovered = reusable(have, manifest.generations, keys)

@@ -8,6 +8,7 @@ from glob import glob
 from typing import TYPE_CHECKING, Any
 
 from transforms.errors import FmaError, UsageError
+from transforms.runtime import temporary
 from transforms.runtime.stderr import capture_native_stderr
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def import_tensorflow() -> None:
     with capture_native_stderr():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+    temporary.use_for_libraries()  # AutoGraph writes a file for each function
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ def for_libraries() -> Iterator[None]:
         tempfile.tempdir = before
 
 
+def use_for_libraries() -> None:
+    """Let the temporary files that libraries make from now on lie in this process's folder."""
+    tempfile.tempdir = folder()
+
+
 @functools.cache
 def _folder(system: str, pid: int) -> str:
     users = os.path.join(system, f"fma-{os.getuid()}")
