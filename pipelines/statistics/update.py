@@ -11,14 +11,10 @@ from transforms import storage
 from transforms.dataset.growth import locked
 from transforms.dataset.leftovers import announce, remove_list, scratch_folder
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
-<<<<<<< HEAD
 from transforms.dataset.normalization import FILE as NORMALIZATION
 from transforms.dataset.normalization import read_arrays
 from transforms.errors import FmaError
-from transforms.runtime import console
-=======
 from transforms.runtime import console, temporary
->>>>>>> 3c269a4 (Files that TensorFlow's AutoGraph leaves lie in the process's own folder, which the next run removes; drills of dead workers and edits in the suite)
 from transforms.runtime.stderr import capture_native_stderr
 
 if TYPE_CHECKING:
