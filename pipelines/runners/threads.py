@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import grpc
 
-THREADS = ("wait_until_finish_read", "read_grpc_client_inputs", "run_worker_")
+THREADS = ("wait_until_finish_read", "read_grpc_client_inputs", "run_worker_", "beam_control_read")
 """Beginnings of their names."""
 
 END_SECONDS = 5.0

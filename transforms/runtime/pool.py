@@ -59,15 +59,14 @@ def process_pool() -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item
 def serve() -> None:
     """Compute what a parent's `process_pool` sends, until it is gone."""
     channel = children.connection()
-    while True:
-        try:
-            function, item = channel.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        answer: tuple[object, Exception | None]
-        try:
-            answer = function(item), None
-        except Exception as error:  # noqa: BLE001 - raised by the parent
-            error.add_note(f"in a process of the pool:\n{traceback.format_exc()}")
-            answer = None, error
-        channel.send(answer)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            channel.send(_compute(*channel.recv()))
+
+
+def _compute(function: Callable[[Item], Result], item: Item) -> tuple[Result | None, Exception | None]:
+    try:
+        return function(item), None
+    except Exception as error:  # noqa: BLE001 - raised by the parent
+        error.add_note(f"in a process of the pool:\n{traceback.format_exc()}")
+        return None, error

@@ -125,3 +125,11 @@ def test_a_pool_that_is_left_early_does_not_wait_for_what_it_computes():
         run(sleep, [60.0])
         raise KeyError
     assert time.monotonic() - started < 30
+
+
+def test_a_process_of_a_pool_whose_parent_is_gone_ends_without_a_word():
+    child, channel = children.start("from transforms.runtime.pool import serve; serve()", stderr=subprocess.PIPE)
+    channel.send((time.sleep, 0.5))
+    channel.close()
+    _, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (0, b"")
