@@ -185,7 +185,7 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys, music):
 def test_the_folder_of_fma_run_stands_for_its_best_run_on_validation(run_of, music, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "dataset").symlink_to(music.dataset)
-    assert fma.main(["predict", str(tmp_path), music.tracks[0].path]) == 1
+    assert fma.main(["predict", str(tmp_path), music.tracks[0].path]) == 2
     assert "has no finished run on its dataset: run fma run again" in capsys.readouterr().err
     for model in ("mel_cnn", "baselines"):
         (tmp_path / "runs" / model).symlink_to(run_of(model))
