@@ -29,6 +29,7 @@ from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import Track
 
 if TYPE_CHECKING:
+    from transforms.catalog.genres import Spellings
     from transforms.catalog.metadata import Catalog
 
 COMMIT_EVERY = 8000
@@ -120,7 +121,7 @@ def plan_ingest(options: IngestOptions) -> IngestPlan:
       UsageError: an input is wrong, or the dataset has other settings.
       FmaError: the dataset is damaged.
     """
-    manifest, catalog = _read_inputs(options)
+    manifest, catalog, _ = _read_inputs(options)
     return IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
 
 
@@ -135,7 +136,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
       TemplateWrittenError: the options ask for a template.
     """
     _validate_runner(options, ("--audio", options.audio), ("--out", options.out))
-    manifest, catalog = _read_inputs(options, report=True)
+    manifest, catalog, spellings = _read_inputs(options)
     _validate_runner(options, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
     with locked(options.out), console.annotate_os_errors(options.out):
         manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
@@ -146,6 +147,8 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
                 f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind"
             )
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
+        if plan.growth.has_work and catalog.form == "csv":
+            _report_genres(options, catalog, spellings)
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
         if elsewhere:  # a job's results that were not used by now are not needed any more
             remove_leftovers(options.out, manifest)
@@ -159,8 +162,10 @@ def _validate_runner(options: IngestOptions, *places: tuple[str, str]) -> None:
         validate_runner_options(options.beam_options, places)
 
 
-def _read_inputs(options: IngestOptions, report: bool = False) -> tuple[Manifest, "Catalog"]:
+def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog", "Spellings"]:
+    """Return the manifest, the located tracks, and the genres that are spelt in several ways."""
     from transforms.catalog.folders import read_folders
+    from transforms.catalog.genres import find_spellings, join_genres
     from transforms.catalog.locate import locate
     from transforms.catalog.metadata import read_catalog
 
@@ -173,29 +178,25 @@ def _read_inputs(options: IngestOptions, report: bool = False) -> tuple[Manifest
         catalog = read_folders(options.audio)
     if not catalog.tracks:
         raise UsageError(f"{options.metadata} names no track to ingest: {format_counts(catalog.skipped)}")
-    if catalog.form == "csv":  # FMA's genres are a list of its own
-        catalog = _check_genres(options, manifest, catalog, report)
+    # FMA's genres are a list of its own.
+    spellings = find_spellings(track.genre for track in catalog.tracks) if catalog.form == "csv" else []
+    if options.join_genres:
+        catalog = replace(catalog, tracks=join_genres(catalog.tracks, spellings, manifest.labels))
     catalog = replace(catalog, tracks=locate(catalog.tracks, options.audio, catalog.form))
     # FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over.
     subset, subsets = catalog.subset, {generation.subset for generation in manifest.generations} - {""}
     if subset and subsets and (subset == "full") != ("full" in subsets):
         have = "whole songs" if "full" in subsets else "clips of 30 s"
         raise UsageError(f"{options.out} holds {have}; give another --out for --subset {subset}")
-    return manifest, catalog
+    return manifest, catalog, spellings
 
 
-def _check_genres(options: IngestOptions, manifest: Manifest, catalog: "Catalog", report: bool) -> "Catalog":
-    """Join spellings of a genre where that is wanted; report them, and genres that are too small for a split."""
-    from transforms.catalog import genres
+def _report_genres(options: IngestOptions, catalog: "Catalog", spellings: "Spellings") -> None:
+    from transforms.catalog.genres import report_small_genres, report_spellings
 
-    spellings = genres.find_spellings(track.genre for track in catalog.tracks)
-    if report and spellings:
-        genres.report_spellings(spellings, options.join_genres)
-    if options.join_genres:
-        catalog = replace(catalog, tracks=genres.join_genres(catalog.tracks, spellings, manifest.labels))
-    if report:
-        genres.report_small_genres(catalog.tracks)
-    return catalog
+    if spellings:
+        report_spellings(spellings, options.join_genres)
+    report_small_genres(catalog.tracks)
 
 
 def choose_config(options: IngestOptions) -> DatasetConfig:
