@@ -1,11 +1,17 @@
 """Shared fixtures: the real sample where it is at hand, and audio files made on the spot."""
 
 import io
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+# nohup and scripts start programs that ignore these, and the commands that tests send signals to would inherit it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
