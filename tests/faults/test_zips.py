@@ -23,7 +23,7 @@ REASONS = {
     6: "corrupt_audio",  # unpacks to 40 MiB where it says 1000 bytes
     7: "out_of_memory",  # the same in bzip2, whose decoder hands out all at once
     8: "corrupt_audio",  # two different files of one name
-    10: "corrupt_audio",  # a link to a file outside
+    10: "not_a_file",  # a link to a file outside
     11: "corrupt_audio",  # another name in the file than in the directory
 }
 SOUND = (2, 9)
