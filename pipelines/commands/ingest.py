@@ -135,6 +135,7 @@ def _estimate(options: IngestOptions, tracks: int, price: float | None, as_one_j
 
 
 def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -> None:
+    from transforms.catalog.genres import report_small_genres
     from transforms.commands.show import summarize
 
     growth, update = plan.growth, options.update
@@ -154,6 +155,8 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
         done = "taken out" if update else "kept (--update takes them out)"
         vanished = console.counted(len(growth.vanished), "track")
         console.say(f"{vanished} not in the metadata, {done}: {_some(growth.vanished)}")
+    if plan.catalog.form == "csv":
+        report_small_genres(plan.catalog.tracks)
     rest = "" if growth.new else "nothing new, "
     rewritten = console.human_bytes(outcome.rewritten).replace(" B", " bytes")
     console.say(f"{rest}{outcome.ingested:,} new, {growth.kept:,} kept, {rewritten} rewritten")

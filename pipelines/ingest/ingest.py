@@ -135,6 +135,8 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
       FmaError: too many tracks failed, or a shard could not be built; batches before it stay committed.
       TemplateWrittenError: the options ask for a template.
     """
+    from transforms.catalog.genres import report_spellings
+
     _validate_runner(options, ("--audio", options.audio), ("--out", options.out))
     manifest, catalog, spellings = _read_inputs(options)
     _validate_runner(options, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
@@ -147,8 +149,8 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
                 f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind"
             )
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
-        if plan.growth.has_work and catalog.form == "csv":
-            _report_genres(options, catalog, spellings)
+        if plan.growth.has_work and spellings:
+            report_spellings(spellings, options.join_genres)
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
         if elsewhere:  # a job's results that were not used by now are not needed any more
             remove_leftovers(options.out, manifest)
@@ -189,14 +191,6 @@ def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog", "Spelling
         have = "whole songs" if "full" in subsets else "clips of 30 s"
         raise UsageError(f"{options.out} holds {have}; give another --out for --subset {subset}")
     return manifest, catalog, spellings
-
-
-def _report_genres(options: IngestOptions, catalog: "Catalog", spellings: "Spellings") -> None:
-    from transforms.catalog.genres import report_small_genres, report_spellings
-
-    if spellings:
-        report_spellings(spellings, options.join_genres)
-    report_small_genres(catalog.tracks)
 
 
 def choose_config(options: IngestOptions) -> DatasetConfig:

@@ -22,7 +22,11 @@ from transforms.errors import FmaError
 from transforms.runtime import children
 from transforms.runtime.interrupts import SIGNALS, ignore
 
-WORKER = "import sys; from apache_beam.runners.worker.sdk_worker_main import main; main(sys.argv)"
+WORKER = (
+    # It would note that no folder was staged for it, and Beam shows that in the launcher.
+    "import logging, sys; logging.getLogger('apache_beam.runners.worker.sdk_worker_main').setLevel('ERROR'); "
+    "from apache_beam.runners.worker.sdk_worker_main import main; main(sys.argv)"
+)
 SIGNAL_SECONDS = 0.5  # in which a signal that a terminal or a system sends to all processes has reached this one
 DIED = "a worker process died (out of memory?); run the command again, it carries on"
 
