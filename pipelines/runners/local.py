@@ -25,6 +25,7 @@ from transforms.runtime.interrupts import SIGNALS, ignore
 WORKER = (
     # It would note that no folder was staged for it, and Beam shows that in the launcher.
     "import logging, sys; logging.getLogger('apache_beam.runners.worker.sdk_worker_main').setLevel('ERROR'); "
+    "from transforms.runtime.temporary import use_for_libraries; use_for_libraries(); "
     "from apache_beam.runners.worker.sdk_worker_main import main; main(sys.argv)"
 )
 SIGNAL_SECONDS = 0.5  # in which a signal that a terminal or a system sends to all processes has reached this one
