@@ -80,7 +80,9 @@ def test_a_second_run_does_nothing_and_says_so(music, capsys):
 def test_after_adding_tracks_only_the_steps_behind_them_run_and_the_older_run_stays(music, capsys):
     make_music(music, tracks=16)
     assert run(music) == 0
-    found = outcome(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert any(line.startswith("      fma ingest --audio ") for line in printed.err.splitlines())
+    found = outcome(printed.out)
     assert found == {"ingest": "done", "statistics": "skipped", "waveform_cnn": "done", "report": "done"}
     assert len(list((music / "work" / "runs").glob("waveform_cnn-*"))) == 2
 
