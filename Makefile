@@ -12,6 +12,7 @@ install: $(STAMP)
 
 $(STAMP): setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "fma-genres needs Python 3.11, 3.12 or 3.13 (set PYTHON=...)"; exit 1; }
+	@echo "installing TensorFlow, Beam and the rest into .venv: some minutes"
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv -q --clear --python $(PYTHON) .venv && \
 		uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'; \
