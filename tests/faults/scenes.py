@@ -293,7 +293,7 @@ def training_scenes(stage: Stage) -> list[Scene]:
         transfer,
         Scene("mel_cnn", stage.copy("analysed"), cnn, train_result, cnn_moments),
         Scene("baselines", stage.copy("half"), baselines, baselines_result, baselines_moments),
-        Scene("export", stage.copy("trained"), export, export_result, [Moment("", 4)]),
+        Scene("export", stage.copy("trained"), export, export_result, [Moment("", 4)], program=SMALL_FMA),
     ]
 
 
