@@ -22,7 +22,6 @@ if __name__ == "__main__":  # python -m fma
     leave_current_folder()
 
 import argparse
-import difflib
 import importlib
 import importlib.metadata
 import types
@@ -30,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from transforms.errors import UsageError
-from transforms.runtime.text import printable
+from transforms.runtime.text import did_you_mean, printable
 
 COMMANDS = {
     "sample": ("transforms", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
@@ -82,7 +81,7 @@ def _run(arguments: list[str]) -> int:
     version = f"fma-genres {importlib.metadata.version('fma-genres')}"
     parser.add_argument("--version", action="version", version=version)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        hint = did_you_mean(arguments[0], COMMANDS, 0.6)
+        hint = did_you_mean(arguments[0], COMMANDS)
         parser.error(f"unknown command {arguments[0]}{hint}; fma --help lists them")
     command = parser.parse_args(arguments[:1]).command
     # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
@@ -112,12 +111,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with code 2; no character of an argument controls the terminal."""
         super().error(printable(message))
-
-
-def did_you_mean(given: str, known: Iterable[str], alike: float) -> str:
-    """Return ` (did you mean X?)` with the known name most like the given one, "" where none is alike, 0 to 1."""
-    near = difflib.get_close_matches(given, known, 1, alike)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def called_as() -> str:

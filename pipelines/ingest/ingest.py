@@ -25,6 +25,7 @@ from transforms.dataset.plan import generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import Track
 
@@ -140,7 +141,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
     _validate_runner(options, ("--audio", options.audio), ("--out", options.out))
     manifest, catalog, spellings = _read_inputs(options)
     _validate_runner(options, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
-    with locked(options.out), console.annotate_os_errors(options.out):
+    with locked(options.out), annotate_os_errors(options.out):
         manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
         elsewhere = jobs_elsewhere(options.out)
         removed = remove_leftovers(options.out, manifest, elsewhere)
@@ -150,7 +151,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
             )
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
         if plan.growth.has_work and spellings:
-            report_spellings(spellings, options.join_genres)
+            report_spellings(spellings, manifest.labels, options.join_genres)
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
         if elsewhere:  # a job's results that were not used by now are not needed any more
             remove_leftovers(options.out, manifest)

@@ -1,6 +1,5 @@
 """Beam's options: defaults for runners of this machine; everything else goes to Beam unchanged."""
 
-import difflib
 import logging
 
 import apache_beam as beam
@@ -8,6 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentP
 
 from transforms.errors import UsageError
 from transforms.runtime import cores, temporary
+from transforms.runtime.text import did_you_mean
 
 LOCAL_RUNNER = "FnApiRunner"
 
@@ -76,8 +76,8 @@ def reject_unknown_options(arguments: list[str]) -> None:
     if not unknown:
         return
     known = [option for action in parser._actions for option in action.option_strings]
-    near = difflib.get_close_matches(unknown[0].partition("=")[0].replace("-", "_").replace("__", "--", 1), known, 1)
-    raise UsageError(f"unknown option {unknown[0]}" + (f" (did you mean {near[0]}?)" if near else ""))
+    option = unknown[0].partition("=")[0].replace("-", "_").replace("__", "--", 1)
+    raise UsageError(f"unknown option {unknown[0]}{did_you_mean(option, known)}")
 
 
 def quiet_beam() -> None:

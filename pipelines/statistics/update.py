@@ -15,6 +15,7 @@ from transforms.dataset.normalization import FILE as NORMALIZATION
 from transforms.dataset.normalization import read_arrays
 from transforms.errors import FmaError
 from transforms.runtime import console, temporary
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.stderr import capture_native_stderr
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def update_statistics(dataset: str, workers: int | None, beam_options: list[str]
         validate_runner_options(beam_options, [("DATASET", dataset)], template=False)
     if reason := reason_to_skip(dataset, load(dataset)):
         return reason
-    with locked(dataset), console.annotate_os_errors(dataset):
+    with locked(dataset), annotate_os_errors(dataset):
         manifest = load(dataset)  # again: a writer may have ended before this one got the lock
         name = _folder_name(manifest)
         with capture_native_stderr():

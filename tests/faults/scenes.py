@@ -205,7 +205,7 @@ SHARD, STAGED = "dataset/mel/*/*.tfrecord", "dataset/mel/*/.*.tmp"
 def ingest_scenes(stage: Stage) -> list[Scene]:
     """A new dataset, growth in batches, changed tracks and failed ones."""
     grow = [*stage.ingest("all.csv"), "--commit-every", "6"]
-    update, retry = [*stage.ingest("changed.csv"), "--update"], [*stage.ingest("mended.csv"), "--retry-failed"]
+    update, retry = [*stage.ingest("changed.csv"), "--update"], [*stage.ingest("repaired.csv"), "--retry-failed"]
     new_moments = [
         Moment("", 2),
         Moment("dataset/.lock", 2, "TERM"),
@@ -298,7 +298,7 @@ def training_scenes(stage: Stage) -> list[Scene]:
 
 
 def make_tables(music: Path, tables: Path) -> None:
-    """Write the music and the tables: half and all of it, one with a broken file, which `mended` has whole, and
+    """Write the music and the tables: half and all of it, one with a broken file, which `repaired` has whole, and
     `changed`, in which one track has another file and one is gone.
     """
     from tests.pipelines.ingest.test_ingest import make_music
@@ -315,5 +315,5 @@ def make_tables(music: Path, tables: Path) -> None:
     write("half.csv", lines[: 1 + TRACKS // 2])
     (music / "broken.mp3").write_bytes(b"no music" * 500)
     write("broken.csv", [*lines[:-1], lines[-1].replace(lines[-1].split(",")[1], "broken.mp3")])
-    write("mended.csv", lines)
+    write("repaired.csv", lines)
     write("changed.csv", [lines[0], lines[1].replace(lines[1].split(",")[1], lines[9].split(",")[1]), *lines[3:-1]])

@@ -38,6 +38,7 @@ from transforms.dataset.manifest import load
 from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
+from transforms.runtime.os_errors import annotate_os_errors
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -102,7 +103,7 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
         group_columns(table.columns, group)
     config = _make_config(table, source, options, groups)
     started = open_run(run, config)
-    with locked(run), console.annotate_os_errors(run):
+    with locked(run), annotate_os_errors(run):
         found = read_metrics(run) if started else {}
         if found:
             console.log(f"{run} is done: the same settings, the same data; nothing to do")

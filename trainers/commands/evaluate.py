@@ -8,6 +8,7 @@ from trainers.evaluation.evaluate import evaluate_run
 from transforms.commands.arguments import number
 from transforms.errors import FmaError
 from transforms.runtime import console
+from transforms.runtime.os_errors import annotate_os_errors, os_message
 from transforms.tracks import SPLITS
 
 
@@ -38,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
         print_metrics({args.split: metrics})
         _print_genres(metrics)
     try:
-        with console.annotate_os_errors(args.run):
+        with annotate_os_errors(args.run):
             console.log(f"written to {found.store()}")
     except OSError as error:  # the numbers are out already
-        raise FmaError(f"the metrics above are not stored in the run: {console.os_message(error)}") from error
+        raise FmaError(f"the metrics above are not stored in the run: {os_message(error)}") from error
     return 0
 
 

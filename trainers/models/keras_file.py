@@ -99,7 +99,7 @@ def check_keras_file(path: str, registered: set[str]) -> None:
         if file.getinfo("config.json").file_size > LARGEST_CONFIG:
             raise ValueError("its config.json is too large")
         config = json.loads(file.read("config.json"))
-    config.pop("compile_config", None)  # Keras leaves it out, too, where it is told not to compile
+    config.pop("compile_config", None)  # Keras ignores it, too, when a model is loaded with compile=False
     _check(config, registered)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from transforms import storage
 from transforms.errors import UsageError
-from transforms.runtime import console
 from transforms.runtime.figures import load_pyplot
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.text import printable
 
 UNSURE = "unsure"
@@ -124,6 +124,6 @@ def draw_timeline(path: str, answers: Sequence[tuple[str, Answer]]) -> None:
         legend = figure.legend(bands, [printable(label) for label in labels], loc="outside right upper", fontsize=8)
         for text in legend.get_texts():
             text.set_parse_math(False)
-        with console.annotate_os_errors(path):
+        with annotate_os_errors(path):
             figure.savefig(path, dpi=110, format="png")
         pyplot.close(figure)

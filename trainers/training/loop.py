@@ -35,6 +35,7 @@ from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.os_errors import annotate_os_errors
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def train_run(plan: Plan) -> RunState:
     with device.strategy.scope():
         model_input = ModelInput.of(spec.kind, manifest.config)
         model = spec.build(model_input, len(manifest.labels), plan.model_options)
-    with locked(options.run), console.annotate_os_errors(options.run):
+    with locked(options.run), annotate_os_errors(options.run):
         state = open_run(options.run, plan.config)  # again: another process may have ended before we got the lock
         if state is None:
             state = create_run(options.run, replace(plan.config, made_with=plan.config.made_with | device.facts))

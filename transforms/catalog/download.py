@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from transforms import storage
 from transforms.catalog.fetch import Retry, fetch, open_part, sha1_of
 from transforms.errors import FmaError, UsageError
-from transforms.runtime.console import annotate_os_errors, human_bytes, log
+from transforms.runtime.console import human_bytes, log
+from transforms.runtime.os_errors import annotate_os_errors
 
 BASE_URL = "https://os.unil.cloud.switch.ch/fma"
 

@@ -27,20 +27,18 @@ def find_spellings(genres: Iterable[str]) -> Spellings:
 
 def join_genres(tracks: Sequence[Track], spellings: Spellings, labels: Sequence[str]) -> list[Track]:
     """Return the tracks with one spelling for each genre: one that the dataset's labels have, else the commonest."""
-    chosen: dict[str, str] = {}
-    for counts in spellings:
-        best = min(counts, key=lambda name: (name not in labels, -counts[name], name))
-        chosen |= dict.fromkeys(counts, best)
+    chosen = {spelling: _choose(counts, labels) for counts in spellings for spelling in counts}
     return [replace(track, genre=chosen.get(track.genre, track.genre)) for track in tracks]
 
 
-def report_spellings(spellings: Spellings, joined: bool) -> None:
-    """Show the genres that are spelt in several ways, on standard error."""
+def _choose(counts: Counter[str], labels: Sequence[str]) -> str:
+    return min(counts, key=lambda name: (name not in labels, -counts[name], name))
+
+
+def report_spellings(spellings: Spellings, labels: Sequence[str], joined: bool) -> None:
+    """Show the genres that are spelt in several ways, with what `join_genres` takes, on standard error."""
     rows = [
-        (spelling, count, best)
-        for counts in spellings
-        for best in [min(counts, key=lambda name: (-counts[name], name))]
-        for spelling, count in counts.most_common()
+        (spelling, count, _choose(counts, labels)) for counts in spellings for spelling, count in counts.most_common()
     ]
     title = "genres that differ in case, spaces or punctuation only"
     console.log_table(title, ("genre", "tracks", "the same as"), rows)

@@ -7,6 +7,7 @@ from transforms.dataset.growth import locked
 from transforms.dataset.leftovers import jobs_elsewhere, remove_leftovers
 from transforms.dataset.manifest import load
 from transforms.runtime import console
+from transforms.runtime.os_errors import annotate_os_errors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compact the dataset and print what it consists of now."""
     load(args.dataset)
-    with locked(args.dataset), console.annotate_os_errors(args.dataset):
+    with locked(args.dataset), annotate_os_errors(args.dataset):
         manifest = load(args.dataset)
         before = len(manifest.generations)
         elsewhere = jobs_elsewhere(args.dataset)

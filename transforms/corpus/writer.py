@@ -24,6 +24,7 @@ from transforms.corpus.sound import SAMPLE_RATE, synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console, temporary
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.storage.local import open_own
 
 DATE = (2017, 4, 1, 0, 0, 0)  # a fixed one, so that equal options give equal bytes
@@ -166,7 +167,7 @@ def _write_zip(out: str, name: str, files: dict[str, str], compression: int) -> 
     path = os.path.join(out, f"{name}.zip")
     present = {member: source for member, source in files.items() if os.path.exists(source)}
     sums = "".join(f"{_sha1(source)}  {member.partition('/')[2]}\n" for member, source in present.items())
-    with console.annotate_os_errors(path), zipfile.ZipFile(path, "w") as archive:
+    with annotate_os_errors(path), zipfile.ZipFile(path, "w") as archive:
         for member, content in ((f"{name}/README.txt", README), (f"{name}/checksums", sums.encode())):
             archive.writestr(_entry(member, compression), content)
         for member, source in present.items():
@@ -278,5 +279,5 @@ def _write_clips(summary: CorpusSummary, jobs: int) -> Iterator[None]:
 
 
 def _write_file(path: str, content: bytes) -> None:
-    with console.annotate_os_errors(path), open_own(path, "wb") as file:
+    with annotate_os_errors(path), open_own(path, "wb") as file:
         file.write(content)

@@ -8,8 +8,8 @@ from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
 from transforms.records import decode_payload
-from transforms.runtime import console
 from transforms.runtime.figures import load_pyplot
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
     pyplot.close(figure)
-    with console.annotate_os_errors(path):
+    with annotate_os_errors(path):
         storage.write_bytes(path, drawn.getvalue())
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, TextIO
 
-from transforms.runtime.os_errors import annotate_os_errors, os_message  # noqa: F401 - read as console.NAME
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.text import printable
 
 RATE_WINDOW = 60.0  # seconds that the rate and the time left are computed from

@@ -1,6 +1,8 @@
-"""Text from elsewhere (names of genres, artists, files) that a terminal, a table and a picture can show."""
+"""Text from elsewhere (names of genres, artists, files) that a terminal can show; names that were misspelt."""
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 JOINERS = "\u200c\u200d"  # of Persian, Hindi and emoji: they shape their neighbours, and move nothing
 CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories: control, format (such as bidi), surrogate, line ends
@@ -34,3 +36,9 @@ def _show(character: str) -> str:
     if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def did_you_mean(given: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """Return ` (did you mean X?)` with the known name most like the given one, "" where none is alike, 0 to 1."""
+    near = difflib.get_close_matches(given, known, 1, alike)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -35,7 +35,7 @@ def test_the_commonest_spelling_is_taken_unless_the_dataset_has_one_already():
 
 
 def test_spellings_and_small_genres_are_shown_as_tables(capsys):
-    report_spellings(spellings_of("rock", "Rock", "rock"), joined=False)
+    report_spellings(spellings_of("rock", "Rock", "rock"), [], joined=False)
     assert capsys.readouterr().err.splitlines()[3:] == [
         "rock        2  rock",
         "Rock        1  rock",
