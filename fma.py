@@ -1,7 +1,6 @@
 """The entry point: `fma COMMAND`. Parse, then import the command's module, so that --help answers at once."""
 
 import os
-import shutil
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from transforms.errors import UsageError
+from transforms.runtime.invocation import CALLED_AS, called_as
 from transforms.runtime.text import did_you_mean, printable
 
 COMMANDS = {
@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for bad arguments, 1 for a failure."""
     if arguments is None:
         leave_current_folder()
+        os.environ[CALLED_AS] = called_as()
     from transforms.runtime.guard import main_guard
 
     return main_guard(_run, sys.argv[1:] if arguments is None else arguments)
@@ -73,7 +74,7 @@ def _run(arguments: list[str]) -> int:
     parser = Parser(
         prog="fma",
         description="Music-genre classification at scale: ingest audio into TFRecord shards, train, evaluate, serve.",
-        epilog="Start with: fma sample --out corpus",
+        epilog=f"Start with: {called_as()} sample --out corpus",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, text) in COMMANDS.items():
@@ -82,7 +83,7 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=version)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         hint = did_you_mean(arguments[0], COMMANDS)
-        parser.error(f"unknown command {arguments[0]}{hint}; fma --help lists them")
+        parser.error(f"unknown command {arguments[0]}{hint}; {called_as()} --help lists them")
     command = parser.parse_args(arguments[:1]).command
     # Before numpy is imported anywhere: work is spread over processes, and BLAS threads would fight with them.
     for variable in THREAD_VARIABLES:
@@ -111,12 +112,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with code 2; no character of an argument controls the terminal."""
         super().error(printable(message))
-
-
-def called_as() -> str:
-    """Return what to type for this program: `fma`, or the path that it was called by where that is not on the PATH."""
-    path = sys.argv[0]
-    return path if os.path.basename(path) == "fma" and shutil.which("fma") != path else "fma"
 
 
 def _expand_home(word: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from transforms import storage
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, check_format_version
 from transforms.runtime import children, console
+from transforms.runtime.invocation import command_line
 
 INGEST, STATISTICS, BASELINES, REPORT = "ingest", "statistics", "baselines", "report"
 FILE_NAME, FORMAT_VERSION = "run.json", 1
@@ -153,7 +153,7 @@ class Workflow:
             console.log(f"{what}: skipped, {why}")
             return Ended(Result.SKIPPED, why)
         words = self.command(step)
-        command = shlex.join(["fma", *words])
+        command = command_line(*words)
         console.log(f"{what}: {why}")
         console.log(f"      {command}")
         started = time.monotonic()

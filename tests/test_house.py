@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("transforms", "pipelines", "trainers")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 45
+ADVISED = rf"(?:\b(?:run|with|next:|example:) +|\()fma (?:{'|'.join(fma.COMMANDS)})\b"
+BEGUN = rf"^fma (?:{'|'.join(fma.COMMANDS)})(?:$| $| [A-Z-])"
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess:
@@ -43,6 +45,16 @@ def test_only_the_console_writes_to_standard_streams():
     for path in FILES:
         if path.parent.name != "runtime":  # whose console escapes what controls a terminal
             assert not re.search(r"\bsys\.std(out|err)(?!\.isatty)", path.read_text(encoding="utf-8")), path
+
+
+def test_messages_name_commands_as_they_were_called():
+    for path in [*FILES, ROOT / "fma.py"]:
+        if path.parent.name == "report":  # a page that is stored, for readers elsewhere
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = re.search(f"{ADVISED}|{BEGUN}", node.value)
+                assert not found, f"{path}:{node.lineno}: use called_as or command_line of transforms/runtime/invocation"
 
 
 def test_reading_a_manifest_loads_no_decoder():

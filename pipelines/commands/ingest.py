@@ -10,6 +10,7 @@ from transforms.commands.arguments import number
 from transforms.config import DatasetConfig
 from transforms.errors import REASONS, TemplateWrittenError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 
 TAKES_BEAM_OPTIONS = True
 ESTIMATE_TRACKS = 200
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the dataset does not hold yet are read. Options that are not listed go to Apache Beam."
     )
     parser.epilog = (
-        "example: fma ingest --audio fma_small.zip --metadata fma_metadata.zip --subset small --out data/small"
+        f"example: {called_as()} ingest --audio fma_small.zip --metadata fma_metadata.zip --subset small "
+        "--out data/small"
     )
     _add_inputs(parser)
     parser.add_argument("--features", help=f"kinds to write (default {','.join(defaults.features)})")

@@ -11,6 +11,7 @@ from pipelines.workflow import BASELINES, REPORT, Ended, Result, Workflow
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as, command_line
 
 TAKES_BEAM_OPTIONS = True
 FIRST_WORD_IS = ["--audio"]  # fma run MUSIC; a second word without an option may be the value of one of Beam's
@@ -23,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Ingests, analyses, trains, evaluates and writes one report: ingest -> statistics -> each model -> report. "
         "Run it again after adding music: steps whose inputs have not changed are skipped. All options of fma ingest "
-        "work here, too. A folder may be given without an option: fma run ~/music."
+        "work here, too. The music may be given without --audio."
     )
-    parser.epilog = "example: fma run ~/music   (a folder for each genre: rock/song.mp3)"
+    parser.epilog = f"example: {called_as()} run ~/music   (a folder for each genre: rock/song.mp3)"
     parser.add_argument(
         "--out",
         metavar="WORK",
@@ -118,6 +119,5 @@ def _print_results(workflow: Workflow, ended: dict[str, Ended]) -> None:
         console.say("nothing to do: no input of any step has changed")
     if ended[REPORT].result in (Result.DONE, Result.SKIPPED):
         console.say(f"report: {workflow.output(REPORT)}")
-        program, folder = fma.called_as(), shlex.quote(workflow.folder)
-        console.say(f"next: {program} predict {folder} SONG")
-        console.say(f"      {program} serve {folder}")
+        console.say(f"next: {command_line('predict', workflow.folder, 'SONG')}")
+        console.say(f"      {command_line('serve', workflow.folder)}")

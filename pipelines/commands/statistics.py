@@ -6,6 +6,7 @@ import sys
 from pipelines.statistics.update import update_statistics
 from transforms.commands.arguments import number
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 
 TAKES_BEAM_OPTIONS = True
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset has grown, only new records are read; where nothing is new, nothing is done. Options that are not "
         "listed go to Apache Beam."
     )
-    parser.epilog = "example: fma statistics data/small"
+    parser.epilog = f"example: {called_as()} statistics data/small"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument(
         "--workers", type=number(int, 1), metavar="N", help="local worker processes; default: all cores"

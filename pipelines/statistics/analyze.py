@@ -35,6 +35,7 @@ from transforms.dataset.shard_io import read_shard
 from transforms.dataset.tft_graph import read_graph
 from transforms.errors import FmaError
 from transforms.records import decode_payload
+from transforms.runtime.invocation import command_line
 
 BATCH_BYTES = 16 << 20  # memory for the values of one batch as float64
 ERRORS = "errors"
@@ -65,7 +66,8 @@ class ReadBatches(beam.DoFn):
             values = decode_payload(self._kind, record.payload, self._config)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 where = f"{storage.join(self._dataset, shard.path)}: track {record.track_id}"
-                raise FmaError(f"{where} has values that are not finite numbers: run fma verify {self._dataset}")
+                advice = f"run {command_line('verify', self._dataset)}"
+                raise FmaError(f"{where} has values that are not finite numbers: {advice}")
             yield values
 
 

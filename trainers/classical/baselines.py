@@ -38,6 +38,7 @@ from transforms.dataset.manifest import load
 from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 from transforms.runtime.os_errors import annotate_os_errors
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def load_model(folder: str, path: str) -> "Pipeline":
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    advice = "run fma baselines again with another --run"
+    advice = f"run {command_line('baselines')} again with another --run"
     with open_zip(folder, path, advice) as file:
         data = file.read()
     path = storage.join(folder, path)
@@ -263,7 +264,7 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
         raise UsageError(f"{run} is a run of {config.model}, not of fma baselines")
     found = read_metrics(run)
     if not found:
-        raise UsageError(f"{run} is not finished: run fma baselines again with the same settings")
+        raise UsageError(f"{run} is not finished: run {command_line('baselines')} again with the same settings")
     if config.options.get("features_csv"):
         raise UsageError(
             f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio; "

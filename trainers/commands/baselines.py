@@ -6,6 +6,7 @@ from typing import Any
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Fits scaling, PCA and a classical classifier on one row of statistics for each track. Hyper-parameters are "
         "chosen on the validation split, by log loss; test is scored once, by track."
     )
-    parser.epilog = "example: fma baselines --data data/medium --run runs/baselines --refit train+val"
+    parser.epilog = f"example: {called_as()} baselines --data data/medium --run runs/baselines --refit train+val"
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", help="dataset with stats records")
     source.add_argument(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from trainers.training.throughput import describe_bottleneck, measure, take_sample
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import SPLITS
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and augmenting, and with --model the training step. Whole epochs over as many shards as it takes, or several "
         "over all; nothing is cached but by the operating system."
     )
-    parser.epilog = "example: fma bench-input data/small --model mel_cnn"
+    parser.epilog = f"example: {called_as()} bench-input data/small --model mel_cnn"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--kind", help="feature kind (default: the model's, or the dataset's first)")
     parser.add_argument("--split", choices=SPLITS, default="training")

@@ -8,6 +8,7 @@ from trainers.evaluation.evaluate import evaluate_run
 from transforms.commands.arguments import number
 from transforms.errors import FmaError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 from transforms.runtime.os_errors import annotate_os_errors, os_message
 from transforms.tracks import SPLITS
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Evaluates a run's best model, by window and by track. DATASET may be another one than it was trained on: "
         "genres are matched by name, tracks of genres that the model does not know are left out and counted."
     )
-    parser.epilog = "example: fma evaluate runs/mel_cnn --data data/small --split test"
+    parser.epilog = f"example: {called_as()} evaluate runs/mel_cnn --data data/small --split test"
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--data", required=True, metavar="DATASET")
     parser.add_argument("--split", default="test", choices=SPLITS, help="default test")

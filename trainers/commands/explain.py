@@ -9,6 +9,7 @@ from transforms.dataset.ledger import FailedTrack, FoundTrack, find_track
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as, command_line
 from transforms.tracks import number_of
 
 TAKES_ANY_NAME = True  # a track's id may be a path that is not UTF-8
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Shows a track: its metadata and split, where each of its records lies or why it could not be ingested, and "
         "what each run predicts for it."
     )
-    parser.epilog = "example: fma explain work/dataset 43"
+    parser.epilog = f"example: {called_as()} explain work/dataset 43"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("track_id", metavar="TRACK_ID", help="as the metadata or a report has it")
     parser.add_argument(
@@ -81,7 +82,8 @@ def _print_predictions(found: FoundTrack, predictions: list[ModelPrediction], mi
         console.table("", ("run", "model", "predicted", "confidence", f"P({genre})", ""), rows)
     elif missing and found.track.split == "training":
         missing = [
-            "a training track: runs keep predictions for validation and test (fma evaluate RUN --split training)"
+            "a training track: runs keep predictions for validation and test "
+            f"({command_line('evaluate', 'RUN', '--data', 'DATASET', '--split', 'training')})"
         ]
     for line in missing:
         console.say(line)

@@ -10,6 +10,7 @@ from trainers.serving.scorers import ClassicalScorer, is_bundle, open_scorer, wr
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
         "baselines, a bundle that fma predict takes."
     )
-    parser.epilog = "example: fma export runs/mel_cnn --out exported/mel_cnn"
+    parser.epilog = f"example: {called_as()} export runs/mel_cnn --out exported/mel_cnn"
     add_model(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--no-tflite", dest="tflite", action="store_false", help="the SavedModel only")
@@ -35,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     scorer, config = open_scorer(run, args.model, "cpu"), load_config(run)
     if isinstance(scorer, ClassicalScorer):
         write_bundle(args.out, scorer, config.made_with)
-        console.say(f"{scorer.name}, {len(scorer.labels)} genres: try it with  fma predict {args.out} FILE")
+        console.say(
+            f"{scorer.name}, {len(scorer.labels)} genres: try it with  {command_line('predict', args.out, 'FILE')}"
+        )
         return 0
     from trainers.serving.keras_scorer import KerasScorer
     from trainers.serving.saved_model import export_network

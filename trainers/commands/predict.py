@@ -15,6 +15,7 @@ from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, cores
+from transforms.runtime.invocation import called_as
 
 Predicted = tuple[Song, Answer | TrackError]
 TAKES_ANY_NAME = True  # also of songs whose names are not UTF-8
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Predicts the genre of songs, in any common format and of any length, with a calibrated probability. A file "
         "that has no answer gets its reason, the others their answer, and the exit code is then 1."
     )
-    parser.epilog = "example: fma predict runs/mel_cnn song.mp3 album/ --timeline genres.png"
+    parser.epilog = f"example: {called_as()} predict runs/mel_cnn song.mp3 album/ --timeline genres.png"
     add_model(parser)
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="audio files, folders, or - for bytes on standard input"

@@ -4,6 +4,7 @@ import argparse
 
 from transforms import storage
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "page: leaderboard with intervals and tests, genres, confusions, calibration, learning curves, mistakes, the "
         "dataset and its leaks."
     )
-    parser.epilog = "example: fma report runs/mel_cnn runs/baselines --out report.html"
+    parser.epilog = f"example: {called_as()} report runs/mel_cnn runs/baselines --out report.html"
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--out", required=True, metavar="HTML", help="the page to write")
     parser.add_argument("--data", metavar="DATASET", help="default: the dataset that the first run was trained on")

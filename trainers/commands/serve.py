@@ -9,6 +9,7 @@ from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Serves a page on which songs are dropped or recorded, and POST /predict for programs. It has no passwords and "
         "no encryption of its own: it answers this machine only, unless --host says otherwise."
     )
-    parser.epilog = "example: fma serve runs/mel_cnn --data data/small"
+    parser.epilog = f"example: {called_as()} serve runs/mel_cnn --data data/small"
     add_model(parser)
     parser.add_argument(
         "--data", metavar="DATASET", help="shows similar training tracks of it; default with the folder of fma run: its"

@@ -23,6 +23,7 @@ from transforms import storage
 from transforms.commands.arguments import number, numbers
 from transforms.errors import FmaError
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "from its last finished epoch. Settings that are not given are the model's own.\n\nmodels:\n"
         + "\n".join(f"  {name:16} {spec.summary}" for name, spec in MODELS.items())
     )
-    parser.epilog = "example: fma train mel_cnn --data data/small --run runs/mel_cnn"
+    parser.epilog = f"example: {called_as()} train mel_cnn --data data/small --run runs/mel_cnn"
     parser.add_argument("model", metavar="MODEL", type=lambda name: find_model(name).name)
     parser.add_argument("--data", required=True, metavar="DATASET")
     parser.add_argument("--run", required=True, metavar="RUN", help="folder for the model, its history and its metrics")
@@ -98,7 +99,7 @@ def _print_result(plan: Plan, state: RunState) -> None:
     if metrics:
         print_metrics(metrics)
     elif evaluated:
-        command = f"fma evaluate {run} --data {data} --split {evaluated[-1]}"
+        command = command_line("evaluate", run, "--data", data, "--split", evaluated[-1])
         raise FmaError(f"{storage.join(run, METRICS)} is missing: run {command}")
     else:
         console.say("not evaluated: the dataset has neither a validation nor a test split")

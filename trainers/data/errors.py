@@ -9,6 +9,7 @@ from transforms.errors import FmaError
 from transforms.library_errors import HTTP_ANSWER, OBJECT_READ, OPERATION, WRONG_COUNT
 from transforms.records import read_records
 from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 
 MOST_BYTES = 4 << 30
 """Size of a dataset that is read again to find out which shard is damaged; TensorFlow does not say it."""
@@ -31,12 +32,12 @@ def translate_read_errors(dataset: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.DataLossError as error:
-        raise FmaError(f"{_find_damage(dataset)}: run fma verify {dataset}") from error
+        raise FmaError(f"{_find_damage(dataset)}: run {command_line('verify', dataset)}") from error
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
         if ".tfrecord" not in error.message:
             raise  # about something else than a shard
         is_refused = isinstance(error, tf.errors.PermissionDeniedError) and not storage.is_local(dataset)
-        advice = CREDENTIALS if is_refused else f"run fma verify {dataset}"
+        advice = CREDENTIALS if is_refused else f"run {command_line('verify', dataset)}"
         raise FmaError(f"cannot read {_detail(error.message)}: {advice}") from error
     except (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
         if storage.is_local(dataset):
@@ -46,7 +47,7 @@ def translate_read_errors(dataset: str) -> Iterator[None]:
         if not WRONG_COUNT.search(error.message):
             raise
         raise FmaError(
-            f"{dataset} does not have the records that its dataset.json lists: run fma verify {dataset}"
+            f"{dataset} does not have the records that its dataset.json lists: run {command_line('verify', dataset)}"
         ) from error
 
 

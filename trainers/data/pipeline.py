@@ -11,6 +11,7 @@ from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
 from transforms.records import parse_example
+from transforms.runtime.invocation import command_line
 from transforms.tracks import SPLITS
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def _check_sizes(dataset: str, shards: list[ShardFile]) -> None:
         try:
             size = storage.size(path)
         except FileNotFoundError as error:
-            raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+            raise FmaError(f"{path} is missing: run {command_line('verify', dataset)}") from error
         if size != shard.bytes:
-            raise FmaError(f"{path} has {size:,} bytes, not {shard.bytes:,}: run fma verify {dataset}")
+            raise FmaError(f"{path} has {size:,} bytes, not {shard.bytes:,}: run {command_line('verify', dataset)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from transforms import storage
 from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
 from transforms.runtime import cores
+from transforms.runtime.invocation import command_line
 
 BLOCK = 1 << 20  # bytes that are hashed at once, without Python's lock
 
@@ -58,7 +59,7 @@ class ShardCheck:
                     if self._stopped.is_set():
                         return
         except FileNotFoundError as error:
-            raise FmaError(f"{path} is missing: run fma verify {self._dataset}") from error
+            raise FmaError(f"{path} is missing: run {command_line('verify', self._dataset)}") from error
         self._conclude(shard, hashed.hexdigest() == shard.sha256)
 
     def _compare_listed(self, shards: Sequence[ShardFile]) -> None:
@@ -69,7 +70,9 @@ class ShardCheck:
     def _conclude(self, shard: ShardFile, same: bool) -> None:
         if not same:
             path = storage.join(self._dataset, shard.path)
-            raise FmaError(f"{path} is not the file that was written (checksum): run fma verify {self._dataset}")
+            raise FmaError(
+                f"{path} is not the file that was written (checksum): run {command_line('verify', self._dataset)}"
+            )
         self._checked.add(shard.path)
 
 

@@ -1,5 +1,6 @@
 """The mistakes: which pairs of genres are confused most, on which tracks, and which tracks no model gets right."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 
@@ -45,7 +46,7 @@ def mistakes(comparison: Comparison, tracks: Tracks, dataset: str | None) -> Htm
     """Return the section; `dataset` is its path for the command that shows more about a track."""
     if not len(named_rows(comparison)):
         return section("mistakes", "Mistakes", paragraph(f"{comparison.models[0].name} makes none on these tracks."))
-    command = element("code", f"fma explain {dataset or 'DATASET'} TRACK_ID")
+    command = element("code", shlex.join(["fma", "explain", dataset or "DATASET", "TRACK_ID"]))
     return section(
         "mistakes",
         "Mistakes",

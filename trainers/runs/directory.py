@@ -41,6 +41,7 @@ from trainers.runs.files import (
 from transforms import storage
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 from transforms.tracks import SPLITS
 
 STATE, HISTORY, MODEL = "state.json", "history.csv", "model.keras"
@@ -200,7 +201,7 @@ def load_config(run: str) -> RunConfig:
     """
     path = storage.join(run, CONFIG)
     if not storage.exists(path):
-        raise UsageError(f"{run} is not a run: it has no {CONFIG} (make one with fma train)")
+        raise UsageError(f"{run} is not a run: it has no {CONFIG} (make one with {command_line('train')})")
     values = read_identity(run, CONFIG)
     del values["format_version"]
     config = {ID: ""} | values
@@ -252,7 +253,7 @@ def check_trained(run: str) -> None:
     """
     state = load_state(run)
     if not state.best_epoch:
-        raise UsageError(f"{run} has no model yet: none of its epochs is finished; run fma train again")
+        raise UsageError(f"{run} has no model yet: none of its epochs is finished; run {command_line('train')} again")
     if not state.finished:
         console.log(f"note: {run} is not finished; this is its best model so far")
 
@@ -381,7 +382,7 @@ def read_metrics(run: str) -> dict[str, Any]:
     Raises:
       FmaError: it is damaged.
     """
-    advice = "remove it and run fma evaluate, or fma baselines, again"
+    advice = f"remove it and run {command_line('evaluate')}, or baselines, again"
     return read_json(run, METRICS, advice) if storage.exists(storage.join(run, METRICS)) else {}
 
 

@@ -9,6 +9,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, is_dataset, load
 from transforms.dataset.normalization import FILE, Normalization, read_arrays
 from transforms.errors import FmaError, UsageError
+from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,7 +25,7 @@ def find_normalization(dataset: str, manifest: Manifest, kind: str) -> Normaliza
       UsageError: the dataset has no such statistics, or they were made by an older version or before it grew.
       FmaError: their file is missing or damaged.
     """
-    have, advice = manifest.transform_fn, f"run fma statistics {dataset} first"
+    have, advice = manifest.transform_fn, f"run {command_line('statistics', dataset)} first"
     if not any(shard.split == "training" for shard in manifest.shards(kind)):
         raise UsageError(f"{dataset} has no training records of kind {kind}, so nothing to normalise them by")
     if have is None or kind not in have.kinds:

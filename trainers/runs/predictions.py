@@ -23,6 +23,7 @@ from transforms.dataset.manifest import is_dataset, load
 from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 
 _KEY = "log_probabilities/"
 
@@ -110,7 +111,7 @@ def choose_run(path: str) -> str:
     configs = {run: config for run in runs if (config := load_config(run)).dataset["digest"] == digest}
     scores = {run: score for run, config in configs.items() if (score := _validation_accuracy(run, config)) is not None}
     if not scores:
-        raise UsageError(f"{path} has no finished run on its dataset: run fma run again")
+        raise UsageError(f"{path} has no finished run on its dataset: run {command_line('run')} again")
     best = max(scores, key=lambda run: scores[run])
     console.log(f"the best run on validation: {best} ({scores[best]:.0%} by track)")
     return best
@@ -166,7 +167,7 @@ def write_predictions(run: str, split: str, predictions: RunPredictions) -> None
 
 def read_predictions(run: str, split: str) -> RunPredictions:
     """Read all that a run's file holds; see `read_run_predictions` for the errors."""
-    path, advice = predictions_path(run, split), f"remove it and run fma evaluate {run} again"
+    path, advice = predictions_path(run, split), f"remove it and run {_command_for(run, split)}"
     if not storage.exists(path):
         raise _none_yet(run, split)
     with open_zip(run, _name(split), advice) as file:
@@ -180,8 +181,12 @@ def read_predictions(run: str, split: str) -> RunPredictions:
 
 
 def _none_yet(run: str, split: str) -> FmaError:
+    return FmaError(f"{run} has no {split} predictions yet: finish it, or run {_command_for(run, split)}")
+
+
+def _command_for(run: str, split: str) -> str:
+    """Return the command that writes a run's predictions for a split."""
     config = load_config(run)
-    command = f"fma evaluate {run} --data {config.dataset['path']} --split {split}"
     if config.options.get("features_csv"):
-        command = "fma baselines with the same settings"
-    return FmaError(f"{run} has no {split} predictions yet: finish it, or run {command}")
+        return f"{command_line('baselines')} with the same settings"
+    return command_line("evaluate", run, "--data", config.dataset["path"], "--split", split)

@@ -16,6 +16,7 @@ from transforms.dataset.manifest import is_dataset, load
 from transforms.errors import UsageError
 from transforms.fma_statistics import COLUMNS
 from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -163,7 +164,7 @@ def _dataset_config(run: str, config: RunConfig) -> DatasetConfig:
     if not is_dataset(path) or load(path).digest != digest:
         raise UsageError(
             f"{run} does not say how its statistics were computed, and {path} is not the dataset that it was fitted on "
-            "any more: run fma baselines again"
+            f"any more: run {command_line('baselines')} again"
         )
     return load(path).config
 

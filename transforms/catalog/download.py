@@ -10,6 +10,7 @@ from transforms import storage
 from transforms.catalog.fetch import Retry, fetch, open_part, sha1_of
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import human_bytes, log
+from transforms.runtime.invocation import command_line
 from transforms.runtime.os_errors import annotate_os_errors
 
 BASE_URL = "https://os.unil.cloud.switch.ch/fma"
@@ -40,7 +41,8 @@ def choose_archives(subset: str | None, only: str | None = None, no_metadata: bo
         return [ARCHIVES[only]]
     if not subset:
         raise UsageError(
-            "--subset is needed: small, medium, large or full; example: fma download --subset small --out data"
+            "--subset is needed: small, medium, large or full; "
+            f"example: {command_line('download', '--subset', 'small', '--out', 'data')}"
         )
     return ([] if no_metadata else [ARCHIVES["metadata"]]) + [ARCHIVES[subset]]
 

@@ -7,6 +7,7 @@ from transforms.dataset.growth import locked
 from transforms.dataset.leftovers import jobs_elsewhere, remove_leftovers
 from transforms.dataset.manifest import load
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 from transforms.runtime.os_errors import annotate_os_errors
 
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Rewrites the generations of a dataset into one; records, labels and digest stay. The old files stay until the "
         "next run that writes, for readers that have them open."
     )
-    parser.epilog = "example: fma compact data/medium"
+    parser.epilog = f"example: {called_as()} compact data/medium"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--remove-old", action="store_true", help="remove the old files at once")
 

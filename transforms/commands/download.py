@@ -5,12 +5,13 @@ import argparse
 from transforms import storage
 from transforms.catalog.download import ARCHIVES, BASE_URL, check_base_url, choose_archives, download
 from transforms.runtime.console import human_bytes, say
+from transforms.runtime.invocation import called_as, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fma download`."""
     parser.description = "Fetches FMA's official archives; resumes interrupted downloads and checks SHA-1 sums."
-    parser.epilog = "example: fma download --subset small --out data"
+    parser.epilog = f"example: {called_as()} download --subset small --out data"
     parser.add_argument(
         "--subset", choices=[name for name in ARCHIVES if name != "metadata"], help="which audio archive"
     )
@@ -32,5 +33,6 @@ def run(args: argparse.Namespace) -> int:
     for path in paths:
         say(f"{path}: {human_bytes(storage.size(path))}, SHA-1 as published")
     if len(paths) == 2:
-        say(f"next: fma ingest --audio {paths[1]} --metadata {paths[0]} --subset {args.subset} --out DATASET")
+        inputs = ("--audio", paths[1], "--metadata", paths[0], "--subset", args.subset)
+        say(f"next: {command_line('ingest', *inputs, '--out', 'DATASET')}")
     return 0

@@ -1,7 +1,6 @@
 """`fma sample`: an FMA-shaped synthetic corpus, made of real mp3 files, for a first look and for the tests."""
 
 import argparse
-import shlex
 from collections import Counter
 
 from transforms import storage
@@ -10,6 +9,7 @@ from transforms.corpus.writer import CorpusSummary, write_corpus
 from transforms.errors import UsageError
 from transforms.runtime import cores
 from transforms.runtime.console import human_bytes, say, table
+from transforms.runtime.invocation import called_as, command_line
 from transforms.tracks import SPLITS
 
 DEFAULT_MAX_FAILURES = 5.0  # percent, of fma ingest
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fma_metadata tables, artist-disjoint splits, and files broken as some of FMA's are. "
         "Equal options give equal bytes; a corpus that is there already is left as it is."
     )
-    parser.epilog = "example: fma sample --out corpus"
+    parser.epilog = f"example: {called_as()} sample --out corpus"
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     numbers = (
         ("--tracks-per-genre", defaults.tracks_per_genre, "intact tracks of each of the 8 genres in subset small"),
@@ -73,8 +73,9 @@ def _report(summary: CorpusSummary) -> None:
 
 def next_command(summary: CorpusSummary) -> str:
     """Return the ingest command for the corpus, with --max-failures where the broken rows exceed the default."""
-    out, audio, metadata = map(shlex.quote, (summary.out.rstrip("/") + "-small", summary.audio, summary.metadata))
     expected = summary.expected("small")
     share = 100 * len(expected.failures) / (len(expected.failures) + len(expected.tracks))
-    allowed = f" --max-failures {int(share) + 1}" if share > DEFAULT_MAX_FAILURES else ""
-    return f"fma ingest --audio {audio} --metadata {metadata} --subset small --out {out}{allowed}"
+    words = ["--audio", summary.audio, "--metadata", summary.metadata, "--subset", "small"]
+    words += ["--out", summary.out.rstrip("/") + "-small"]
+    words += ["--max-failures", str(int(share) + 1)] if share > DEFAULT_MAX_FAILURES else []
+    return command_line("ingest", *words)

@@ -5,13 +5,14 @@ import argparse
 from transforms.dataset.contact_sheet import write_contact_sheet
 from transforms.dataset.manifest import Manifest, load
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 from transforms.tracks import FLAGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fma show`."""
     parser.description = "Shows what a dataset holds: tracks, records, bytes, failures; and how its genres look."
-    parser.epilog = "example: fma show data/small --sheet mels.png"
+    parser.epilog = f"example: {called_as()} show data/small --sheet mels.png"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--sheet", metavar="PNG", help="write a contact sheet of mel spectrograms by genre")
     parser.add_argument("--json", action="store_true", help="print the totals as one JSON value")

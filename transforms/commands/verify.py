@@ -7,12 +7,13 @@ from transforms.dataset.leaks import undetectable_leaks
 from transforms.dataset.manifest import load
 from transforms.dataset.verify import verify
 from transforms.runtime import console
+from transforms.runtime.invocation import called_as
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fma verify`."""
     parser.description = "Re-reads every file of a dataset: sizes, checksums, records, counts, digest, split leaks."
-    parser.epilog = "example: fma verify data/small"
+    parser.epilog = f"example: {called_as()} verify data/small"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--json", action="store_true", help="print the verdict as one JSON value")
 

@@ -12,6 +12,7 @@ from transforms.dataset.manifest import FAILURES, TRACKS, Manifest, ShardFile
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, TrackError
 from transforms.records import OVERHEAD
+from transforms.runtime.invocation import command_line
 from transforms.tracks import Track, TrackFacts
 
 
@@ -100,9 +101,9 @@ def read_lines(dataset: str, ledger: ShardFile) -> list[bytes]:
     try:
         data = storage.read_bytes(path)
     except FileNotFoundError as error:
-        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+        raise FmaError(f"{path} is missing: run {command_line('verify', dataset)}") from error
     if hashlib.sha256(data).hexdigest() != ledger.sha256:
-        raise FmaError(f"{path} is damaged: run fma verify {dataset}")
+        raise FmaError(f"{path} is damaged: run {command_line('verify', dataset)}")
     return data.splitlines(keepends=True)
 
 

@@ -13,6 +13,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
 from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.records import add_digests
+from transforms.runtime.invocation import command_line
 from transforms.tracks import FLAGS, SPLITS
 
 FORMAT_VERSION = 2
@@ -331,7 +332,9 @@ def load(dataset: str) -> Manifest:
         data, file_version = storage.read_version(path)
         values = json.loads(data)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with fma ingest)") from error
+        raise UsageError(
+            f"{dataset} is not a dataset: it has no {FILE_NAME} (make one with {command_line('ingest')})"
+        ) from error
     except (RecursionError, ValueError) as error:
         raise FmaError(f"{path} is damaged: {error}; {advice}") from error
     try:

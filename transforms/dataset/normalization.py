@@ -21,6 +21,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TransformFn
 from transforms.errors import FmaError
+from transforms.runtime.invocation import command_line
 
 FILE = "normalization.npz"
 NAMES = {"mel": ("mean", "deviation"), "stats": ("mean", "deviation", "axes")}
@@ -86,7 +87,7 @@ def read_arrays(dataset: str, config: DatasetConfig, statistics: TransformFn, ki
       FmaError: its file is missing or is not the one that was written.
     """
     path = arrays_path(dataset, statistics.path, kind)
-    advice = f"run fma statistics {dataset}"
+    advice = f"run {command_line('statistics', dataset)}"
     try:
         data = storage.read_bytes(path)
     except FileNotFoundError as error:

@@ -16,6 +16,7 @@ from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, 
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
 from transforms.records import add_digests, digest, frame
+from transforms.runtime.invocation import command_line
 from transforms.tracks import FLAGS
 
 
@@ -105,7 +106,7 @@ def read_framed(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[
         yield record.track_id, frame(serialized), content
     if f"{total:064x}" != shard.digest:
         path = storage.join(dataset, shard.path)
-        raise FmaError(f"{path}: its records are not those that were written: run fma verify {dataset}")
+        raise FmaError(f"{path}: its records are not those that were written: run {command_line('verify', dataset)}")
 
 
 def recount(dataset: str, generation: Generation) -> Generation:

@@ -13,6 +13,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
 from transforms.records import KINDS, Record, add_digests, deserialize, read_records
+from transforms.runtime.invocation import command_line
 
 Result = TypeVar("Result")
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
@@ -65,11 +66,11 @@ def read_shard(dataset: str, shard: ShardFile, config: DatasetConfig, classes: i
         if hashed.hashed.hexdigest() != shard.sha256:
             raise FmaError(f"{path} is not the file that was written (checksum)")
     except FileNotFoundError as error:
-        raise FmaError(f"{path} is missing: run fma verify {dataset}") from error
+        raise FmaError(f"{path} is missing: run {command_line('verify', dataset)}") from error
     except ValueError as error:
-        raise FmaError(f"{path}: record {count} is {error}: run fma verify {dataset}") from error
+        raise FmaError(f"{path}: record {count} is {error}: run {command_line('verify', dataset)}") from error
     except FmaError as error:
-        raise FmaError(f"{error}: run fma verify {dataset}") from error
+        raise FmaError(f"{error}: run {command_line('verify', dataset)}") from error
 
 
 def find_mismatch(record: Record, kind: str, config: DatasetConfig, classes: int) -> str:
