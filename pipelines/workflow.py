@@ -9,7 +9,7 @@ from enum import Enum
 from importlib.metadata import version
 from typing import NamedTuple
 
-from pipelines.ingest.ingest import IngestOptions, plan_ingest
+from pipelines.ingest.ingest import IngestOptions, IngestPlan, plan_ingest
 from pipelines.statistics.update import reason_to_skip
 from transforms import storage
 from transforms.dataset.manifest import load
@@ -48,13 +48,21 @@ class Workflow:
       ingest: the options of `fma ingest`.
       ingest_words: the same as a command line.
       models: by model, options of `fma train`, or of `fma baselines`.
+      planned: what there is to ingest, where that is known: reading the tags of much music takes a while.
     """
 
-    def __init__(self, folder: str, ingest: IngestOptions, ingest_words: list[str], models: dict[str, list[str]]):
+    def __init__(
+        self,
+        folder: str,
+        ingest: IngestOptions,
+        ingest_words: list[str],
+        models: dict[str, list[str]],
+        planned: IngestPlan | None = None,
+    ):
         self.folder, self.models, self.dataset = folder, models, ingest.out
         analysed = [STATISTICS] if set(models) - {BASELINES} else []
         self.steps = [INGEST, *analysed, *models, REPORT]
-        self._ingest, self._ingest_words = ingest, ingest_words
+        self._ingest, self._ingest_words, self._planned = ingest, ingest_words, planned
         self._done = read_done(folder)
 
     def needs(self, step: str) -> list[str]:
@@ -109,7 +117,7 @@ class Workflow:
         return bool(why), why or f"{', '.join(now)}: as when {output} was made"
 
     def _check_ingest(self) -> Check:
-        found = plan_ingest(self._ingest)
+        found = self._planned or plan_ingest(self._ingest)
         new, gone = len(found.growth.new), len(found.growth.drop | found.growth.drop_failures)
         if found.growth.has_work:
             parts = [console.counted(new, "new track")] * bool(new) + [f"{gone:,} to take out"] * bool(gone)

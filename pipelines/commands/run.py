@@ -6,7 +6,7 @@ import shlex
 
 import fma
 from pipelines.commands.ingest import read_options
-from pipelines.ingest.ingest import IngestOptions, plan_ingest
+from pipelines.ingest.ingest import plan_ingest
 from pipelines.workflow import BASELINES, REPORT, Ended, Result, Workflow
 from transforms import storage
 from transforms.errors import UsageError
@@ -74,12 +74,13 @@ def _read_workflow(args: argparse.Namespace) -> Workflow:
         words += [option, value] if value else []
     _, ingest_args = fma.parse("ingest", words)
     ingest = read_options(ingest_args)
-    models = _choose_models(ingest) if args.models is None else _read_models(args.models)
+    planned = plan_ingest(ingest) if args.models is None else None
+    models = _choose_models(len(planned.catalog.tracks)) if planned else _read_models(args.models)
     options = _read_model_options(args.options, models)
     for model in models:
         command, *rest = [BASELINES] if model == BASELINES else ["train", model]
         fma.parse(command, [*rest, "--data", dataset, "--run", "RUN", *options[model]])
-    return Workflow(out, ingest, words, options)
+    return Workflow(out, ingest, words, options, planned)
 
 
 def _read_models(given: str) -> list[str]:
@@ -89,9 +90,8 @@ def _read_models(given: str) -> list[str]:
     return models
 
 
-def _choose_models(ingest: IngestOptions) -> list[str]:
+def _choose_models(tracks: int) -> list[str]:
     """Return the models that suit the amount of music, and say which and why."""
-    tracks = len(plan_ingest(ingest).catalog.tracks)
     models = FOR_MUCH_MUSIC if tracks >= MUCH else [BASELINES]
     console.log(f"models for {console.counted(tracks, 'track')}: {', '.join(models)} (--models chooses others)")
     return models

@@ -182,4 +182,5 @@ def test_one_word_is_enough_and_the_models_are_chosen_by_the_amount_of_music(tmp
     assert [line.split()[0] for line in text.out.splitlines()[3:]] == ["ingest", "baselines", "report"]
     assert "fma run in music-fma" in text.out
     assert "models for 3 tracks: baselines (--models chooses others)" in text.err
+    assert text.err.count("tags: 3 of 3 files") == 1  # read once for both decisions
     assert not (tmp_path / "music-fma").exists()
