@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
     with capture_native_stderr():  # TensorFlow's notes at its start
         found = measure(sample, args.seconds, args.model, args.weights)
     if args.json:
-        facts = {"dataset": args.dataset, "kind": sample.kind, "split": args.split, "batch_size": args.batch_size}
+        facts = {"dataset": args.dataset, "kind": sample.kind, "split": args.split, "batch_size": sample.batch_size}
         console.say_json(facts | {"records": sample.records} | asdict(found))
         return 0
     title = (
         f"{sample.records:,} {sample.kind} records of the {args.split} split, {len(sample.shards):,} shards, "
-        f"batches of {args.batch_size:,}"
+        f"batches of {sample.batch_size:,}"
     )
     rows = [(s.name, round(s.records_per_s), f"{s.ms:.3f}", f"{s.added_ms:.3f}") for s in found.stages]
     console.table(title, ("up to", "records/s", "ms for each", "added ms"), rows)

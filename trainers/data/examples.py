@@ -8,10 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.data.augment import Augmentation, mix, seed_stream, split_seed
-from trainers.data.pipeline import Inputs, ReadOptions, advise_batch_size, count_records, prefetch, read_split
+from trainers.data.pipeline import (
+    Inputs,
+    ReadOptions,
+    count_records,
+    fill_batch,
+    fit_batch,
+    padded_batch,
+    prefetch,
+    read_split,
+)
 from trainers.models.spec import Phase
 from trainers.training.objective import class_weights, smooth_labels
-from transforms.errors import UsageError
+from transforms.runtime import console
 
 if TYPE_CHECKING:
     from trainers.training.front_features import Embeddings
@@ -43,14 +52,16 @@ def record_examples(
     """Return examples that are records.
 
     Args:
-      batch_size: over all replicas.
+      batch_size: over all replicas; smaller where there are fewer records.
       counts: training records by label.
       seed: of order and augmentation.
       reproducible: whether the seed alone decides them, at some cost in speed.
       replicas: that share a batch.
     """
     manifest, kind, classes = inputs.manifest, inputs.kind, len(counts)
-    options = ReadOptions(batch_size, training=True, seed=seed, reproducible=reproducible, replicas=replicas)
+    records = count_records(manifest, kind, "training")
+    fitted = _fit_batch(phase, records, batch_size, replicas)
+    options = ReadOptions(fitted, training=True, seed=seed, reproducible=reproducible)
     batches = read_split(inputs.dataset, manifest, kind, "training", options)
     augmentation = Augmentation(
         gain_db=GAIN_DB if phase.gain else 0.0,
@@ -68,11 +79,23 @@ def record_examples(
     training = tf.data.Dataset.zip(batches, seed_stream(seed)).map(prepare, tf.data.AUTOTUNE, reproducible)
     validation = None
     if count := count_records(manifest, kind, "validation"):
-        scale = _padding_scale(count, batch_size)
-        validation = inputs.read("validation", batch_size, cache="auto").map(
+        padded = padded_batch(count, batch_size, replicas)
+        scale = _padding_scale(count, padded)
+        validation = inputs.read("validation", padded, cache="auto").map(
             lambda batch: (batch["input"], tf.one_hot(batch["label"], classes), batch["weight"] * scale)
         )
-    return Examples(prefetch(training), validation, count_records(manifest, kind, "training") // batch_size)
+    return Examples(prefetch(training), validation, max(1, records // fitted))
+
+
+def _fit_batch(phase: Phase, examples: int, batch_size: int, replicas: int) -> int:
+    """Return the size of a training batch, and log a note where there are too few examples for the one wanted."""
+    fitted = fit_batch(examples, batch_size, replicas)
+    if fitted < batch_size:
+        few = console.counted(examples, "training example")
+        console.log(
+            f"note: phase {phase.name} has {few}, fewer than a batch of {batch_size:,}: its batches have {fitted:,}"
+        )
+    return fitted
 
 
 def _padding_scale(count: int, batch_size: int) -> float:
@@ -94,7 +117,7 @@ def feature_examples(
 
     Args:
       training, validation: features of the two splits.
-      batch_size: over all replicas.
+      batch_size: over all replicas; smaller where there are fewer examples.
       by_track: whether an example is a track (validation then takes all of its windows) or a window.
       seed: of order, halves and mixup.
       replicas: that share a batch.
@@ -102,13 +125,12 @@ def feature_examples(
     classes = training.classes
     whole = training.by_track() if by_track else training
     examples = len(whole.label)
-    if examples < batch_size:
-        advice = advise_batch_size(examples, replicas)
-        raise UsageError(f"{examples:,} training examples are less than one batch: {advice}")
+    fitted = _fit_batch(phase, examples, batch_size, replicas)
     weights = class_weights(np.bincount(whole.label, minlength=classes), phase.class_weights)
     draw = _half_of_a_track(training) if by_track else _window(training)
     order = tf.data.Dataset.range(examples).shuffle(examples, seed=seed, reshuffle_each_iteration=True)
-    drawn = tf.data.Dataset.zip(order, seed_stream(seed + 1)).map(draw).batch(batch_size, drop_remainder=True)
+    order = fill_batch(order, examples, fitted)
+    drawn = tf.data.Dataset.zip(order, seed_stream(seed + 1)).map(draw).batch(fitted, drop_remainder=True)
 
     def prepare(batch, step_seed):
         values, label = batch
@@ -120,8 +142,10 @@ def feature_examples(
 
     batches = tf.data.Dataset.zip(drawn, seed_stream(seed + 2)).map(prepare)
     held_out = validation.by_track() if validation is not None and by_track else validation
-    in_order = None if held_out is None else _in_order(held_out, batch_size)
-    return Examples(prefetch(batches), in_order, examples // batch_size)
+    in_order = None
+    if held_out is not None:
+        in_order = _in_order(held_out, padded_batch(len(held_out.label), batch_size, replicas))
+    return Examples(prefetch(batches), in_order, max(1, examples // fitted))
 
 
 def _in_memory(*arrays: np.ndarray) -> list[tf.Tensor]:

@@ -55,7 +55,6 @@ class ReadOptions:
     # keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes
     cache: Cache = "auto"
     pad: bool = False  # fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
-    replicas: int = 1  # that share a batch; for the advice where there are too few records
 
 
 def count_records(manifest: Manifest, kind: str, split: str) -> int:
@@ -158,32 +157,46 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
       weight: float32 [batch], 1 for a record and 0 for padding. Finite, of known cardinality.
 
+    With fewer records than a batch for training, they are repeated; see `fit_batch`.
+
     Raises:
-      UsageError: no such records, or fewer than one batch for training.
+      UsageError: no such records.
       FmaError: a shard is missing or has another size than dataset.json says.
     """
     batch_size, training, seed = options.batch_size, options.training, options.seed
     shards = find_shards(dataset, manifest, kind, split)
     records, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
-    if training and records < batch_size:
-        raise UsageError(
-            f"{dataset} has {records:,} {kind} records for {split}, fewer than a batch of {batch_size:,}: "
-            f"{advise_batch_size(records, options.replicas)}"
-        )
     shuffle, ordered = training and options.shuffle, options.reproducible or not training
     budget = plan_memory(records, size, available_memory(), options.cache, shuffle)
     serialized = cache_and_shuffle(read_serialized(dataset, shards, seed, shuffle, ordered), budget, seed)
+    if training:
+        serialized = fill_batch(serialized, records, batch_size)
     batches = parse(serialized.batch(batch_size, drop_remainder=training), manifest, kind, ordered)
     if options.pad and not training:
         batches = batches.map(lambda batch: pad_batch(batch, batch_size))
     return prefetch(batches)
 
 
-def advise_batch_size(examples: int, replicas: int) -> str:
-    """Return advice for fewer examples than a batch has; the option counts those of one replica."""
-    if examples < replicas:
-        return f"use fewer than {replicas} devices"
-    return f"use --batch-size {examples // replicas} or less"
+def fit_batch(examples: int, batch_size: int, replicas: int) -> int:
+    """Return the examples in a batch for training, over all replicas: an equal share for each, and no empty one.
+
+    Where there are fewer examples than a batch, that is as many as can be shared equally; where there are fewer than
+    replicas, one for each, and `fill_batch` repeats examples.
+
+    Args:
+      batch_size: examples that are wanted in a batch, over all replicas.
+    """
+    return max(1, min(examples, batch_size) // replicas) * replicas
+
+
+def padded_batch(examples: int, batch_size: int, replicas: int) -> int:
+    """Return the size of a batch for evaluation, over all replicas: with few examples no more than they fill."""
+    return min(batch_size, -(-examples // replicas) * replicas)
+
+
+def fill_batch(examples: "tf.data.Dataset", count: int, batch_size: int) -> "tf.data.Dataset":
+    """Return an epoch with at least one full batch: fewer examples than that come several times."""
+    return examples if count >= batch_size else examples.repeat(-(-batch_size // count))
 
 
 def read_serialized(

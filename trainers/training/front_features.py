@@ -82,6 +82,7 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
       FmaError: a shard is not what was written.
     """
     records = count_records(inputs.manifest, inputs.kind, split)
+    batch_size = min(batch_size, records)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = np.zeros((records, 0), np.float32), 0
     shards = inputs.manifest.shards(inputs.kind, split)

@@ -110,13 +110,10 @@ def take_sample(
         if sum(one.records for one in shards) >= max(records, batch_size):
             break
         shards.append(shard)
-    sample = Sample(dataset, manifest, kind, shards, batch_size, records)
-    if not sample.batched_records:
-        raise UsageError(
-            f"{dataset} has {sample.records:,} {kind} records for {split}, fewer than a batch of {batch_size:,}: "
-            f"use --batch-size {sample.records} or less"
-        )
-    return sample
+    have = sum(shard.records for shard in shards)
+    if have < batch_size:
+        console.log(f"note: {dataset} has {have:,} {kind} records for {split}: measured with batches of {have:,}")
+    return Sample(dataset, manifest, kind, shards, min(batch_size, have), records)
 
 
 def measure(sample: Sample, seconds: float, model: str | None, weights: str | None) -> Throughput:

@@ -6,10 +6,9 @@ import pytest
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.data.examples import feature_examples, record_examples
-from trainers.data.pipeline import open_inputs
+from trainers.data.pipeline import fit_batch, open_inputs
 from trainers.training.front_features import COLUMNS, Embeddings, embed_split, sort_rows
 from trainers.training.objective import trainable_view
-from transforms.errors import UsageError
 
 GENRES = ("Folk", "Rock", "Jazz")
 PLAIN = tiny.phase(label_smoothing=0.0)
@@ -112,7 +111,7 @@ def test_features_of_a_track_are_the_mean_of_its_windows():
 
 
 def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
-    found = feature_examples(features(), features(2), PLAIN, batch_size=3, by_track=True, seed=0)
+    found = feature_examples(features(), features(4), PLAIN, batch_size=3, by_track=True, seed=0)
     assert found.steps == 2
     halves = {np.mean([a, b]) for a in range(4) for b in range(a)}
     seen = set()
@@ -127,10 +126,10 @@ def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
     assert seen <= halves
     assert len(seen) > 3
     assert found.validation.element_spec[0].shape == (3, 2)
-    ((values, target, weight),) = found.validation
-    np.testing.assert_array_equal(target, np.eye(3)[[0, 1, 1]])
-    np.testing.assert_array_equal(values[:2], [[0, 1.5], [10, 1.5]])
-    np.testing.assert_array_equal(weight, np.array([1.5, 1.5, 0], np.float32))
+    values, target, weight = (np.concatenate(parts) for parts in zip(*found.validation, strict=True))
+    np.testing.assert_array_equal(target, np.eye(3)[[0, 1, 2, 0, 0, 0]])
+    np.testing.assert_array_equal(values[:4], [[0, 1.5], [10, 1.5], [20, 1.5], [30, 1.5]])
+    np.testing.assert_array_equal(weight, np.array([1.5, 1.5, 1.5, 1.5, 0, 0], np.float32))
 
 
 def test_without_pooling_an_example_is_a_window():
@@ -140,18 +139,49 @@ def test_without_pooling_an_example_is_a_window():
     np.testing.assert_array_equal(rows[np.lexsort(rows.T[::-1])], features().features)
 
 
-def test_less_than_a_batch_of_tracks_is_refused():
-    with pytest.raises(UsageError, match="use --batch-size 6 or less"):
-        feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0)
+@pytest.mark.parametrize(
+    ("examples", "wanted", "replicas", "batch"),
+    [
+        (24, 8, 1, 8),
+        (6, 8, 1, 6),
+        (7, 64, 2, 6),  # an equal share for each replica
+        (20, 128, 8, 16),
+        (3, 64, 8, 8),  # one for each replica, which takes some of them twice
+        (1, 32, 1, 1),
+    ],
+)
+def test_few_examples_make_a_small_batch_that_replicas_can_share(examples, wanted, replicas, batch):
+    assert fit_batch(examples, wanted, replicas) == batch
 
 
-def test_the_advised_batch_is_that_of_one_replica(inputs):
-    with pytest.raises(UsageError, match="use --batch-size 3 or less"):
-        feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0, replicas=2)
-    with pytest.raises(UsageError, match="use --batch-size 5 or less"):
-        record_examples(inputs, PLAIN, 32, COUNTS, seed=0, reproducible=True, replicas=4)
-    with pytest.raises(UsageError, match="use fewer than 8 devices"):
-        feature_examples(features(), None, PLAIN, batch_size=8, by_track=True, seed=0, replicas=8)
+@pytest.mark.parametrize("by_track", [True, False])
+@pytest.mark.parametrize(("replicas", "batch"), [(1, 6), (4, 4), (8, 8)])
+def test_fewer_features_than_a_batch_are_a_smaller_batch_and_one_note(capsys, by_track, replicas, batch):
+    few = features(6, windows=4 if by_track else 1)
+    shared = {"batch_size": 8 * replicas, "by_track": by_track, "seed": 0, "replicas": replicas}
+    found = feature_examples(few, features(1, windows=1), PLAIN, **shared)
+    assert capsys.readouterr().err == (
+        f"note: phase train has 6 training examples, fewer than a batch of {8 * replicas}: its batches have {batch}\n"
+    )
+    assert found.steps == len(list(found.training)) == 1
+    assert found.training.element_spec[0].shape == (batch, 2)
+    assert found.validation.element_spec[0].shape == (replicas, 2)
+    ((values, _, weight),) = found.training
+    tracks = set(values[:, 0].numpy().tolist())
+    assert len(tracks) == min(6, batch) or batch > 6
+    assert (weight.numpy() > 0).all()
+
+
+def test_fewer_records_than_a_batch_are_a_smaller_batch_too(inputs, capsys):
+    for replicas, batch in ((1, 20), (8, 16), (32, 32)):
+        found = record_examples(inputs, PLAIN, 96, COUNTS, seed=0, reproducible=True, replicas=replicas)
+        assert f"20 training examples, fewer than a batch of 96: its batches have {batch}" in capsys.readouterr().err
+        ((values, _, _),) = found.training
+        assert (len(values), found.steps) == (batch, 1)
+        held_out = [weight.numpy() for _, _, weight in found.validation]
+        assert sum((weight > 0).sum() for weight in held_out) == 10
+        assert {len(weight) % replicas for weight in held_out} == {0}
+        assert max(map(len, held_out)) <= max(16, replicas)  # not padded to 96
 
 
 def test_rows_are_sorted_in_their_own_place():

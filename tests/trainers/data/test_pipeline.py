@@ -177,9 +177,11 @@ def test_an_empty_split_is_a_usage_error_that_says_where_records_are(tmp_path, t
         read_split(str(tmp_path), manifest, "mel", "training", 4, training=training)
 
 
-def test_a_training_split_smaller_than_a_batch_is_a_usage_error(dataset):
-    with pytest.raises(UsageError, match=r"24 mel records for training.*--batch-size 24"):
-        read_split(dataset, load(dataset), "mel", "training", 25, training=True)
+def test_a_training_split_smaller_than_a_batch_fills_one(dataset):
+    batches = read_split(dataset, load(dataset), "mel", "training", 25, training=True)
+    assert int(batches.cardinality()) == 1
+    found = records_of(batches)
+    assert (len(found), len(set(found))) == (25, 24)
     assert len(records_of(read_split(dataset, load(dataset), "mel", "training", 25))) == 24
 
 

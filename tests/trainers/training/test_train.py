@@ -26,6 +26,15 @@ def weights(run: Path) -> list[np.ndarray]:
     return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
 
 
+@pytest.fixture(scope="module")
+def five_tracks(tmp_path_factory) -> Path:
+    """Five tracks of two genres, of two windows each."""
+    folder = tmp_path_factory.mktemp("few") / "dataset"
+    write_dataset(folder, ("mel",), tracks={"training": 6, "validation": 2, "test": 2})
+    assert fma.main(["statistics", str(folder)]) == 0
+    return folder
+
+
 def test_a_run_leaves_all_that_it_promises(dataset, finished):
     manifest = load(str(dataset))
     config = load_config(str(finished))
@@ -242,13 +251,23 @@ def test_a_dataset_that_has_changed_is_refused(dataset, finished, tmp_path, caps
     assert "the dataset is not the one that the run began with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("model", ["tiny", "two_phases", "tiny_transfer", "tiny_pooled"])
+def test_five_tracks_of_each_genre_are_trained_and_evaluated(five_tracks, tmp_path, capsys, model):
+    assert train(five_tracks, tmp_path / "run", "--batch-size", "64", model=model) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "fewer than a batch of 64" in line]
+    assert notes[0].endswith(f"its batches have {6 if model == 'tiny_pooled' else 12}")  # tracks, or their windows
+    assert len(notes) == len({line.split()[2] for line in notes})  # one for each phase
+    metrics = read_metrics(str(tmp_path / "run"))
+    assert [metrics[split]["per_track"]["tracks"] for split in ("validation", "test")] == [2, 2]
+    assert all(np.isfinite(row["val_loss"]) for row in load_state(str(tmp_path / "run")).history)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--epochs", "0"), "at least one phase needs epochs"),
         (("--epochs", "3,4"), "2 numbers for 1 phases"),
         (("--weights", "imagenet"), "takes no --weights"),
-        (("--batch-size", "64"), "use --batch-size 32 or less"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(dataset, tmp_path, capsys, options, message):
