@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -61,13 +62,16 @@ def raise_on_signals() -> Iterator[list[InterruptedBySignal]]:
 
 @contextlib.contextmanager
 def _wake_main_thread() -> Iterator[None]:
-    """Interrupt what the main thread waits for whenever a signal has come.
+    """Interrupt what the main thread waits for whenever a signal has come, and raise again what was raised in vain.
 
-    The system may deliver a signal to any thread, and Python handles it in the main one, which would not notice.
+    The system may deliver a signal to any thread, and Python handles it in the main one, which would not notice. Where
+    it is handled during a `__del__` or another call whose exceptions Python can only print, it would be lost.
     """
     main = threading.get_ident()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    lost: list[BaseException] = []
+    earlier_hook = sys.unraisablehook
 
     def poke() -> None:
         while number := os.read(reader, 1):
@@ -76,11 +80,24 @@ def _wake_main_thread() -> Iterator[None]:
                 signal.pthread_kill(main, POKE)
         os.close(reader)
 
-    signal.signal(POKE, ignore)  # and stays: the last one may come late
+    def keep_lost(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, InterruptedBySignal):
+            earlier_hook(unraisable)
+            return
+        os.write(writer, bytes(1))
+        lost.append(unraisable.exc_value)
+
+    def raise_lost(number: int, frame: Any) -> None:
+        if lost and not (frame and frame.f_code is keep_lost.__code__):
+            raise lost.pop()
+
+    signal.signal(POKE, raise_lost)  # and stays: the last one may come late
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    sys.unraisablehook = keep_lost
     threading.Thread(target=poke, name="signals", daemon=True).start()
     try:
         yield
     finally:
+        sys.unraisablehook = earlier_hook
         signal.set_wakeup_fd(earlier)
         os.close(writer)

@@ -55,6 +55,23 @@ def test_a_signal_cleans_up_and_is_one_line_even_where_others_follow(tmp_path, n
     assert (tmp_path / "clean").exists()
 
 
+def test_a_signal_during_a_finalizer_which_may_not_raise_still_ends_the_command(tmp_path):
+    finalizer = (
+        "import os, signal, threading\n"
+        "class Closes:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        for _ in range(100_000): pass\n"
+    )
+    works = WORKS.replace("bar.update(1)", "bar.update(1); closes = Closes(); del closes")
+    command = [sys.executable, "-c", finalizer + works, str(tmp_path / "clean")]
+    ended = subprocess.run(command, capture_output=True, cwd=ROOT, text=True, timeout=20, check=False)
+    assert ended.returncode == 143, ended.stderr
+    assert ended.stderr.splitlines()[-1] == "fma: ended by SIGTERM"
+    assert "Traceback" not in ended.stderr
+    assert (tmp_path / "clean").exists()
+
+
 def test_a_signal_that_is_ignored_as_nohup_does_stays_ignored(tmp_path):
     ignores = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     process = start(tmp_path / "clean", ignores, stderr=subprocess.DEVNULL)
