@@ -54,7 +54,9 @@ def test_messages_name_commands_as_they_were_called():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found = re.search(f"{ADVISED}|{BEGUN}", node.value)
-                assert not found, f"{path}:{node.lineno}: use called_as or command_line of transforms/runtime/invocation"
+                assert not found, (
+                    f"{path}:{node.lineno}: use called_as or command_line of transforms/runtime/invocation"
+                )
 
 
 def test_reading_a_manifest_loads_no_decoder():

@@ -68,6 +68,11 @@ class Track:
         return cls(**fields)
 
     @property
+    def shown_id(self) -> int | str:
+        """The id as the metadata has it, a number or a text, for people and for JSON."""
+        return self.id_text or self.track_id
+
+    @property
     def locator(self) -> str:
         """Where the bytes are, for messages: a path, or `archive!member`."""
         return f"{self.archive}!{self.path}" if self.archive else self.path

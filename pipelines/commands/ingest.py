@@ -180,7 +180,7 @@ def _as_json(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -> dict
     }
 
 
-def _some(ids: Sequence[int]) -> str:
+def _some(ids: Sequence[int | str]) -> str:
     return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5:,} more" if len(ids) > 5 else "")
 
 

@@ -140,7 +140,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
 
     _validate_runner(options, ("--audio", options.audio), ("--out", options.out))
     manifest, catalog, spellings = _read_inputs(options)
-    _validate_runner(options, *((f"track {track.track_id}:", track.archive or track.path) for track in catalog.tracks))
+    _validate_runner(options, *((f"track {track.shown_id}:", track.archive or track.path) for track in catalog.tracks))
     with locked(options.out), annotate_os_errors(options.out):
         manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
         elsewhere = jobs_elsewhere(options.out)

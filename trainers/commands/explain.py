@@ -13,7 +13,7 @@ from transforms.runtime.invocation import called_as, command_line
 from transforms.tracks import number_of
 
 TAKES_ANY_NAME = True  # a track's id may be a path that is not UTF-8
-HIDDEN = ("track_id", "reason", "message", "digest")
+HIDDEN = ("track_id", "id_text", "reason", "message", "digest")
 """Fields of a ledger line that are shown elsewhere, or mean nothing to a person."""
 
 
@@ -57,15 +57,15 @@ def run(args: argparse.Namespace) -> int:
         }
         console.say_json(values)
     else:
-        _print_track(args.track_id, found)
+        _print_track(found)
         _print_predictions(found, predictions, missing)
     return 0
 
 
-def _print_track(track_id: str, found: FoundTrack) -> None:
+def _print_track(found: FoundTrack) -> None:
     track = found.track
     state = f"failed: {track.reason} ({track.message})" if isinstance(track, FailedTrack) else "ingested"
-    console.say(f"track {track_id}, {state}, in generation {found.generation}")
+    console.say(f"track {track.shown_id}, {state}, in generation {found.generation}")
     console.say()
     console.table("", ("metadata", ""), [(key, str(value)) for key, value in found.cells.items() if key not in HIDDEN])
     if found.records:

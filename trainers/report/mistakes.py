@@ -62,10 +62,16 @@ def _title_and_artist(track_id: int, tracks: Tracks) -> list[str]:
     return [track.title, track.artist] if track else ["", ""]
 
 
+def _shown_id(track_id: int, tracks: Tracks) -> str:
+    track = tracks.get(track_id)
+    return str(track.shown_id if track else track_id)
+
+
 def _link(track_id: int, tracks: Tracks) -> Html:
     """Link to a track by title and artist, such as `Moonrise, Yongen (348)`, as far as they are known."""
     words = [word for word in _title_and_artist(track_id, tracks) if word]
-    name = f"{', '.join(words)} ({track_id})" if words else f"track {track_id}"
+    shown = _shown_id(track_id, tracks)
+    name = f"{', '.join(words)} ({shown})" if words else f"track {shown}"
     return element("a", name, href=f"#track-{track_id}")
 
 
@@ -113,7 +119,7 @@ def _tracks_table(comparison: Comparison, tracks: Tracks) -> Html:
             )
             for model in comparison.models
         ]
-        name = element("span", str(track_id), id=f"track-{track_id}")
+        name = element("span", _shown_id(track_id, tracks), id=f"track-{track_id}")
         words = _title_and_artist(track_id, tracks)
         rows.append([name, *words, comparison.genres[comparison.label[row]], *predictions])
     columns = ("track", "title", "artist", "genre", *(model.name for model in comparison.models))

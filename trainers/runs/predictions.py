@@ -167,7 +167,8 @@ def write_predictions(run: str, split: str, predictions: RunPredictions) -> None
 
 def read_predictions(run: str, split: str) -> RunPredictions:
     """Read all that a run's file holds; see `read_run_predictions` for the errors."""
-    path, advice = predictions_path(run, split), f"remove it and run {_command_for(run, split)}"
+    path = predictions_path(run, split)
+    advice = f"remove it and run {command_line('evaluate', run, '--data', 'DATASET', '--split', split)}"
     if not storage.exists(path):
         raise _none_yet(run, split)
     with open_zip(run, _name(split), advice) as file:
@@ -181,12 +182,8 @@ def read_predictions(run: str, split: str) -> RunPredictions:
 
 
 def _none_yet(run: str, split: str) -> FmaError:
-    return FmaError(f"{run} has no {split} predictions yet: finish it, or run {_command_for(run, split)}")
-
-
-def _command_for(run: str, split: str) -> str:
-    """Return the command that writes a run's predictions for a split."""
     config = load_config(run)
+    command = command_line("evaluate", run, "--data", config.dataset["path"], "--split", split)
     if config.options.get("features_csv"):
-        return f"{command_line('baselines')} with the same settings"
-    return command_line("evaluate", run, "--data", config.dataset["path"], "--split", split)
+        command = f"{command_line('baselines')} with the same settings"
+    return FmaError(f"{run} has no {split} predictions yet: finish it, or run {command}")

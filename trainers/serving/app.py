@@ -74,7 +74,7 @@ class Window(BaseModel):
 class Neighbour(BaseModel):
     """A training track that is similar for the model."""
 
-    track_id: int
+    track_id: int | str = Field(description="as the metadata has it")
     similarity: float = Field(ge=-1, le=1, description="cosine between the model's features of both")
     genre: str = ""
     title: str = ""

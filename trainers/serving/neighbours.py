@@ -68,8 +68,10 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
     known = {track.track_id: track for track in read_tracks(dataset, manifest)}
     tracks = []
     for track_id in arrays.pop("track_id").tolist():
-        shown = {name: getattr(known.get(track_id), name, "") for name in SHOWN}
-        tracks.append({"track_id": track_id} | {name: text for name, text in shown.items() if text})
+        track = known.get(track_id)
+        shown = {name: getattr(track, name, "") for name in SHOWN}
+        shown_id = track.shown_id if track else track_id
+        tracks.append({"track_id": shown_id} | {name: text for name, text in shown.items() if text})
     return Neighbours(tracks, **arrays)
 
 

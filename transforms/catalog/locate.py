@@ -230,7 +230,7 @@ def _below(track: Track) -> str:
     """Return the track's relative path without `.` and `..`."""
     path = posixpath.normpath(track.path)
     if path == ".." or path.startswith("../"):
-        raise UsageError(f"track {track.track_id}: the path {track.path} leads out of the audio folder")
+        raise UsageError(f"track {track.shown_id}: the path {track.path} leads out of the audio folder")
     return path
 
 

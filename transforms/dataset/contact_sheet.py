@@ -4,6 +4,7 @@ import io
 from typing import TYPE_CHECKING
 
 from transforms import storage
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 COLUMNS = 6
+WIDTH = 28  # characters above an image
 
 
 def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
@@ -23,6 +25,7 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
     images = sample_mels(dataset, manifest, COLUMNS)
     if not images:
         raise FmaError(f"{dataset} has no mel records to show (it holds {', '.join(manifest.config.features)})")
+    shown = {track.track_id: str(track.shown_id) for track in read_tracks(dataset, manifest)}
     pyplot = load_pyplot()
     size = (1.6 * COLUMNS + 1.2, 1.6 * len(images) + 0.5)
     figure, axes = pyplot.subplots(len(images), COLUMNS, figsize=size, squeeze=False, layout="constrained")
@@ -36,7 +39,7 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
                 continue
             track_id, image = found[i]
             axis.imshow(image, origin="lower", aspect="auto", cmap="magma", vmin=40, vmax=230)
-            axis.set_title(str(track_id), fontsize=7, pad=2)
+            axis.set_title(_short(shown[track_id]), fontsize=7, pad=2, parse_math=False)
     seconds = f"{manifest.config.window_seconds:.1f} s"
     figure.suptitle(f"log-mel, first {seconds} of each track (by track id; low frequencies at the bottom)", fontsize=9)
     drawn = io.BytesIO()
@@ -44,6 +47,12 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
     pyplot.close(figure)
     with annotate_os_errors(path):
         storage.write_bytes(path, drawn.getvalue())
+
+
+def _short(shown_id: str) -> str:
+    """Return an id as wide as an image at most: of a path, the end tells tracks apart."""
+    text = printable(shown_id)
+    return text if len(text) <= WIDTH else f"...{text[3 - WIDTH :]}"
 
 
 def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[tuple[int, "np.ndarray"]]]:

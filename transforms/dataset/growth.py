@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 
 from transforms import storage
 from transforms.config import DatasetConfig, differences
-from transforms.dataset.ledger import read_failures, read_tracks
+from transforms.dataset.ledger import FailedTrack, read_failures, read_tracks
 from transforms.dataset.leftovers import find_foreign
 from transforms.dataset.manifest import Manifest, is_dataset, load
 from transforms.errors import UsageError
@@ -23,9 +24,9 @@ class Growth:
     new: list[Track]  # tracks to ingest, by id
     kept: int  # wanted tracks that the dataset has and that stay
     failed: int  # wanted tracks that failed before and are not tried again
-    # ids of tracks whose file, genre or split is not what it was; among `new` if they are to be updated
-    changed: list[int]
-    vanished: list[int]  # ids of tracks in the dataset that the metadata does not name any more
+    # shown ids of tracks whose file, genre or split is not what it was; among `new` if they are to be updated
+    changed: list[int | str]
+    vanished: list[int | str]  # shown ids of tracks in the dataset that the metadata does not name any more
     drop: set[int]  # ids of ingested tracks to remove
     drop_failures: set[int]  # ids of failed tracks to remove
     labels: list[str]  # the dataset's labels with the new genres appended
@@ -83,27 +84,34 @@ def plan_growth(
       update: whether changed tracks are read again, and vanished ones removed.
       retry: the reason whose failed tracks are tried again, "" for any reason, None for none.
     """
-    ingested = {track.track_id: _state(track) for track in read_tracks(dataset, manifest)}
-    failed = {track.track_id: track.reason for track in read_failures(dataset, manifest)}
-    changed = [track.track_id for track in wanted if _has_changed(track, ingested.get(track.track_id))]
+    ingested: dict[int, State] = {}
+    failed: dict[int, str] = {}
+    gone: dict[int, int | str] = {}  # shown ids by id
+    for track in chain(read_tracks(dataset, manifest), read_failures(dataset, manifest)):
+        if isinstance(track, FailedTrack):
+            failed[track.track_id] = track.reason
+        else:
+            ingested[track.track_id] = _state(track)
+        if track.track_id not in known:
+            gone[track.track_id] = track.shown_id
+    changed = [track for track in wanted if _has_changed(track, ingested.get(track.track_id))]
     retried = {track_id for track_id, reason in failed.items() if retry in ("", reason)}
-    vanished = sorted({*ingested, *failed} - known)
-    again = set(changed) if update else set()
+    again = {track.track_id for track in changed} if update else set()
     new = [
         track
         for track in wanted
         if track.track_id in again
         or (track.track_id not in ingested and (track.track_id not in failed or track.track_id in retried))
     ]
-    gone = set(vanished) if update else set()
+    out = set(gone) if update else set()
     return Growth(
         new=new,
         kept=sum(track.track_id in ingested and track.track_id not in again for track in wanted),
         failed=sum(track.track_id in failed and track.track_id not in retried for track in wanted),
-        changed=changed,
-        vanished=vanished,
-        drop=again | (gone & set(ingested)),
-        drop_failures={track.track_id for track in new if track.track_id in failed} | (gone & set(failed)),
+        changed=[track.shown_id for track in changed],
+        vanished=[gone[track_id] for track_id in sorted(gone)],
+        drop=again | (out & set(ingested)),
+        drop_failures={track.track_id for track in new if track.track_id in failed} | (out & set(failed)),
         labels=append_labels(manifest.labels, new),
     )
 

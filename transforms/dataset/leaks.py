@@ -87,7 +87,7 @@ class Leak:
     # alike, see `transforms.dataset.leaks`)
     what: str
     name: str  # the artist, the album, or a short form of what was compared
-    where: dict[str, list[int]]  # track ids by split
+    where: dict[str, list[int | str]]  # shown ids of the tracks, by split
 
     def __str__(self) -> str:
         places = ", ".join(f"{split} ({_some(ids)})" for split, ids in self.where.items())
@@ -99,7 +99,7 @@ def find_leaks(tracks: Iterable[IngestedTrack]) -> list[Leak]:
 
     Artists are compared by name, ignoring case and spacing; albums by id where the metadata has one, else by title.
     """
-    found: dict[str, dict[str, tuple[str, dict[str, list[int]]]]] = {"artist": {}, "album": {}, "audio": {}}
+    found: dict[str, dict[str, tuple[str, dict[str, list[int | str]]]]] = {"artist": {}, "album": {}, "audio": {}}
     for track in tracks:
         keys = {"artist": artist_key(track.artist), "album": track.album_id or track.album}
         names = {"artist": " ".join(track.artist.split()), "album": track.album}
@@ -109,7 +109,7 @@ def find_leaks(tracks: Iterable[IngestedTrack]) -> list[Leak]:
         for what, key in keys.items():
             if key:
                 _, places = found[what].setdefault(key, (names[what], {}))
-                places.setdefault(track.split, []).append(track.track_id)
+                places.setdefault(track.split, []).append(track.shown_id)
     return [
         Leak(what, name, {split: where[split] for split in SPLITS if split in where})
         for what, things in found.items()
@@ -118,7 +118,7 @@ def find_leaks(tracks: Iterable[IngestedTrack]) -> list[Leak]:
     ]
 
 
-def _some(ids: list[int]) -> str:
+def _some(ids: list[int | str]) -> str:
     return ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
@@ -140,8 +140,8 @@ def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
 
 def _leak(tracks: dict[int, IngestedTrack], group: list[int]) -> Leak:
     first = tracks[group[0]]
-    name = ": ".join(text for text in (first.artist, first.title) if text) or f"track {group[0]}"
-    where = {split: [i for i in group if tracks[i].split == split] for split in SPLITS}
+    name = ": ".join(text for text in (first.artist, first.title) if text) or f"track {first.shown_id}"
+    where = {split: [tracks[i].shown_id for i in group if tracks[i].split == split] for split in SPLITS}
     return Leak("recording", name, {split: ids for split, ids in where.items() if ids})
 
 

@@ -110,7 +110,7 @@ def _check_tracks(dataset: str, manifest: Manifest) -> list[str]:
     windows = 0
     for track in read_tracks(dataset, manifest):
         if track.track_id in seen:
-            problems.append(f"track {track.track_id} was ingested twice")
+            problems.append(f"track {track.shown_id} was ingested twice")
         seen.add(track.track_id)
         windows += track.windows
     totals = manifest.totals

@@ -325,9 +325,14 @@ def test_the_most_confused_pairs_name_their_tracks(tmp_path):
     other = np.log(np.eye(2)[[0, 0, 0, 0, 1, 1] + [1] * 6] * 0.8 + 0.1).astype(np.float32)
     second_run = write_run(tmp_path / "s", genres=GENRES[:2], track_id=range(12), label=label, values={"svm": other})
     assert sorted(hard_rows(compare(read_runs([run, second_run]))).tolist()) == [4, 5]
-    text = Parsed(mistakes(comparison, {4: Track(4, "Folk", "test", title="A Song", artist="Somebody")}, "data")).text
+    tracks = {
+        4: Track(4, "Folk", "test", title="A Song", artist="Somebody"),
+        5: Track(5, "Folk", "test", id_text="folk/b-17.mp3"),
+    }
+    text = Parsed(mistakes(comparison, tracks, "my data")).text
     assert "Folk taken for Jazz" in text and "A Song, Somebody (4)" in text and "track 3" in text
-    assert "fma explain data TRACK_ID" in text
+    assert "track folk/b-17.mp3" in text and "track 5" not in text
+    assert "fma explain 'my data' TRACK_ID" in text
 
 
 def test_a_perfect_model_makes_no_mistakes(tmp_path):
