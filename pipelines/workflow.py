@@ -165,7 +165,7 @@ class Workflow:
         console.log(f"{what}: {why}")
         console.log(f"      {command}")
         started = time.monotonic()
-        code = children.run("import fma, sys; sys.exit(fma.main())", *words)
+        code = children.run_command(*words)
         took = console.human_seconds(time.monotonic() - started)
         if code:
             return Ended(Result.FAILED, f"exit code {code} after {took}", command)

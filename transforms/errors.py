@@ -40,6 +40,10 @@ class UsageError(FmaError):
     exit_code = 2
 
 
+class BusyError(FmaError):
+    """A folder that another command is writing to."""
+
+
 class StorageError(FmaError, OSError):
     """An error of cloud storage; an OSError, as those of disks are, since it is not a track's fault."""
 

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=number(int, 1), metavar="N", help="local worker processes; default: all cores"
     )
+    parser.add_argument(
+        "--wait", action="store_true", help="where another command writes to the dataset, wait until it is done"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         from pipelines.runners.options import reject_unknown_options
 
         reject_unknown_options(args.beam_options)
-    console.say(update_statistics(args.dataset, args.workers, args.beam_options))
+    console.say(update_statistics(args.dataset, args.workers, args.beam_options, wait=args.wait))
     return 0
 
 

@@ -58,7 +58,8 @@ class Workers:
         with self._lock:
             if self._killed:
                 return
-            process = subprocess.Popen(children.command(WORKER), env=children.environment() | variables)
+            with children.signals_blocked():
+                process = subprocess.Popen(children.command(WORKER), env=children.environment() | variables)
             self._running.add(process)
         code = process.wait()
         with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from transforms import storage
-from transforms.dataset.growth import locked
+from transforms.dataset.growth import locked, locked_when_free
 from transforms.dataset.leftovers import announce, remove_list, scratch_folder
 from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
 from transforms.dataset.normalization import FILE as NORMALIZATION
@@ -39,15 +39,18 @@ BYTES_PER_TRACK = 32 << 20
 """Reading this much takes about as long as ingesting a track; the size of a job is given in tracks."""
 
 
-def update_statistics(dataset: str, workers: int | None, beam_options: list[str]) -> str:
+def update_statistics(dataset: str, workers: int | None, beam_options: list[str], *, wait: bool = False) -> str:
     """Analyse the training records that are new and commit the statistics of all of them.
 
-    `workers` counts local worker processes, None for one for each core. Return one line that says what was done, or
-    why nothing was.
+    Return one line that says what was done, or why nothing was.
+
+    Args:
+      workers: local worker processes; None for one for each core.
+      wait: where another command writes to the dataset, wait until it is done.
 
     Raises:
       UsageError: there is no dataset, or Beam's options cannot work.
-      FmaError: a record file is missing or damaged.
+      FmaError: a record file is missing or damaged, or another command writes to the dataset.
     """
     if beam_options:
         from pipelines.runners import validate_runner_options
@@ -55,8 +58,10 @@ def update_statistics(dataset: str, workers: int | None, beam_options: list[str]
         validate_runner_options(beam_options, [("DATASET", dataset)], template=False)
     if reason := reason_to_skip(dataset, load(dataset)):
         return reason
-    with locked(dataset), annotate_os_errors(dataset):
+    with (locked_when_free if wait else locked)(dataset), annotate_os_errors(dataset):
         manifest = load(dataset)  # again: a writer may have ended before this one got the lock
+        if reason := reason_to_skip(dataset, manifest):
+            return reason
         name = _folder_name(manifest)
         with capture_native_stderr():
             earlier, new, arrays = _analyse(dataset, manifest, name, workers, beam_options)

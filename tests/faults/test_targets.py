@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or locked, under real runs of `fma ingest`: one line, exit code 1, the old dataset."""
+"""Disks that are full, read-only or locked, under real commands: one line, exit code 1, the old dataset."""
 
 import os
 import shutil
@@ -118,6 +118,11 @@ def test_a_read_only_disk_is_one_line_and_the_dataset_stays(music, disk):
     assert_one_line(run(ingest(music, "all.csv", out)), "read-only file system: write elsewhere")
     assert_one_line(run(ingest(music, "all.csv", disk / "another")), "read-only file system: write elsewhere")
     assert is_old(out, music)
+    ran = run([*FMA, "train", "mel_cnn", "--data", str(out), "--run", str(disk.parent / "run")])
+    said, error = ran.stderr.splitlines()
+    assert said.startswith(f"{out} has no statistics of kind mel: they are made now")
+    assert error == f"fma: error: {out}/.lock: read-only file system: write elsewhere"
+    assert (ran.returncode, (disk.parent / "run").exists()) == (1, False)
 
 
 @pytest.fixture

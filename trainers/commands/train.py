@@ -17,6 +17,7 @@ from trainers.runs.directory import (
     read_metrics,
     remove_leftovers,
 )
+from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
 from trainers.training.devices import import_tensorflow
 from trainers.training.plan import HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
@@ -83,7 +84,12 @@ def run(args: argparse.Namespace) -> int:
             with locked(args.run):
                 remove_leftovers(args.run)
     else:
-        check_dataset(plan, new=state is None)
+        check_dataset(plan)
+        if plan.spec.kind == "mel" and not has_normalization(args.run, "mel"):
+            if code := make_statistics(args.data, plan.manifest, "mel"):
+                return code
+            plan = make_plan(plan.options)  # again: the dataset has other statistics now
+            find_normalization(args.data, plan.manifest, "mel")
         import_tensorflow()
         from trainers.training.loop import train_run
 

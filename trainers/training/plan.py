@@ -8,7 +8,6 @@ from trainers.data.pipeline import find_shards
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
 from trainers.runs.directory import RunConfig, versions
-from trainers.runs.normalization import find_normalization
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -80,21 +79,17 @@ def make_plan(options: TrainOptions) -> Plan:
     return Plan(options, spec, phases, model_options, manifest, config)
 
 
-def check_dataset(plan: Plan, *, new: bool) -> None:
+def check_dataset(plan: Plan) -> None:
     """Refuse a dataset that cannot be trained on, before TensorFlow is imported.
 
-    `new` says that the run has yet to get its normalisation.
-
     Raises:
-      UsageError: the records are of another kind, there is no training split, one genre only, or no statistics.
-      FmaError: a shard is missing, or the statistics are damaged.
+      UsageError: the records are of another kind, there is no training split, or one genre only.
+      FmaError: a shard is missing.
     """
     dataset, manifest, kind = plan.options.data, plan.manifest, plan.spec.kind
     find_shards(dataset, manifest, kind, "training")
     if len(manifest.labels) < 2:
         raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
-    if new and kind == "mel":
-        find_normalization(dataset, manifest, kind)
     if not manifest.shards(kind, "validation"):
         console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
 

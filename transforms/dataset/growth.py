@@ -1,7 +1,7 @@
 """Growth of a dataset: what is new, what changed or vanished, and who may write."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -10,7 +10,8 @@ from transforms.config import DatasetConfig, differences
 from transforms.dataset.ledger import FailedTrack, read_failures, read_tracks
 from transforms.dataset.leftovers import find_foreign
 from transforms.dataset.manifest import Manifest, is_dataset, load
-from transforms.errors import UsageError
+from transforms.errors import BusyError, UsageError
+from transforms.runtime import console
 from transforms.tracks import Track
 
 State = tuple[str, str, int | None, int | None]
@@ -133,5 +134,21 @@ def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
 
 
 def locked(dataset: str) -> AbstractContextManager[None]:
-    """Lock the dataset against a second writer, until the process ends at the latest; FmaError where one writes."""
+    """Lock the dataset against a second writer, until the process ends at the latest; BusyError where one writes."""
     return storage.locked(dataset, f"another command is writing to {dataset}: wait until it is done")
+
+
+@contextmanager
+def locked_when_free(dataset: str) -> Iterator[None]:
+    """Lock the dataset as `locked` does, but where another command writes, wait until it is done, with a note."""
+    with ExitStack() as stack:
+        waiting = False
+        while True:
+            try:
+                stack.enter_context(locked(dataset))
+                break
+            except BusyError:
+                if not waiting:
+                    console.log(f"another command is writing to {dataset}: waiting until it is done")
+                waiting = True
+        yield

@@ -17,6 +17,7 @@ from subprocess import DEVNULL, Popen
 from typing import Any
 
 PROGRAM = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP)
 CHECK_SECONDS = 0.5  # how often a child looks for its parent
 SOCKET_BUFFER = 1 << 20  # bytes
 
@@ -55,8 +56,9 @@ def attach(parent: int) -> None:
     """Make this process end when its parent has, and leave to that one what comes from the terminal."""
     global _attached  # noqa: PLW0603 - true of the process
     _attached = True
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in LEFT_TO_PARENT:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, LEFT_TO_PARENT)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -66,15 +68,39 @@ def attach(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block in the body what a child leaves to its parent: a child that is started there has it blocked until `attach`.
+
+    Otherwise Ctrl-C while Python starts would end the child with a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def attached() -> bool:
     """Return whether this process is the child of one that reports for it."""
     return _attached
 
 
-def run(code: str, *arguments: str) -> int:
-    """Run Python code in a child and return its exit code; a signal that ends this process lets it clean up first."""
-    with Popen(command(code, *arguments), env=environment()) as child:
+def run_command(*words: str, stdout: int | None = None) -> int:
+    """Run a command of this program in a child, as `run` does: the words are those after `fma`."""
+    return run("import fma, sys; sys.exit(fma.main())", *words, stdout=stdout)
+
+
+def run(code: str, *arguments: str, stdout: int | None = None) -> int:
+    """Run Python code in a child and return its exit code; a signal that ends this process lets it clean up first.
+
+    `stdout` is the descriptor that its standard output goes to; None for this process's own.
+    """
+    blocked = contextlib.ExitStack()
+    blocked.enter_context(signals_blocked())
+    with blocked, Popen(command(code, *arguments), env=environment(), stdout=stdout) as child:
         try:
+            blocked.close()  # a signal that has come meanwhile is raised here
             return child.wait()
         except BaseException:
             child.terminate()
@@ -89,7 +115,7 @@ def start(
 ) -> tuple[Popen, Connection]:
     """Start a child that runs Python code; return it and a connection, whose other end it has by `connection`."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, signals_blocked():
         for end in (ours, theirs):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 end.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)

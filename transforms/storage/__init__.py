@@ -172,7 +172,7 @@ def replace(path: str, data: bytes, version: int) -> int:
 
 
 def locked(folder: str, busy: str) -> AbstractContextManager[None]:
-    """Lock a folder against other writers, until the process ends at the latest; FmaError(busy) where one has it."""
+    """Lock a folder against other writers, until the process ends at the latest; BusyError(busy) where one has it."""
     return _files(folder).locked(folder, busy)
 
 

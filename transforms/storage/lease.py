@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from transforms.errors import FmaError
+from transforms.errors import BusyError, FmaError
 from transforms.runtime import console, processes
 from transforms.storage import gcs_client
 from transforms.storage.local import PATIENCE
@@ -25,7 +25,7 @@ _held: dict[str, "Lease"] = {}
 
 
 class Lease:
-    """A lease of the folder at an address, renewed by a thread; FmaError(busy) where another process has it."""
+    """A lease of the folder at an address, renewed by a thread; BusyError(busy) where another process has it."""
 
     def __init__(self, folder: str, busy: str):
         self._folder, self._busy = folder, busy
@@ -47,10 +47,10 @@ class Lease:
                 try:
                     return gcs_client.replace_version(self._path, self._data, lapsed)
                 except gcs_client.ChangedError as error:
-                    raise FmaError(self._busy) from error
+                    raise BusyError(self._busy) from error
 
     def _wait_until_lapsed(self) -> int | None:
-        """Return the version of a lease whose holder is gone, None if the lease is too; FmaError if it is alive."""
+        """Return the version of a lease whose holder is gone, None if the lease is too; BusyError if it is alive."""
         first, announced = None, False
         start = time.monotonic()
         while True:
@@ -65,13 +65,13 @@ class Lease:
                 if not processes.is_alive(holder):
                     return version
                 if time.monotonic() - start >= PATIENCE:
-                    raise FmaError(self._busy)
+                    raise BusyError(self._busy)
                 time.sleep(PATIENCE / 10)
                 continue
             if first is None:
                 first = version
             if version != first:
-                raise FmaError(self._busy)
+                raise BusyError(self._busy)
             if time.monotonic() - start >= LAPSES_AFTER:
                 return version
             if not announced:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal
 
-from transforms.errors import FmaError
+from transforms.errors import BusyError, FmaError
 from transforms.runtime import temporary
 from transforms.storage.ranged import Slice
 
@@ -262,7 +262,7 @@ def locked(folder: str, busy: str) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise FmaError(busy) from error
+                    raise BusyError(busy) from error
             time.sleep(0.1)
         yield
 

@@ -209,12 +209,6 @@ def test_a_dataset_without_the_records_that_a_model_needs_is_refused(tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_a_mel_model_needs_statistics(tmp_path, capsys):
-    write_dataset(tmp_path / "dataset", ("mel",))
-    assert train(tmp_path / "dataset", tmp_path / "run") == 2
-    assert f"run fma statistics {tmp_path / 'dataset'} first" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

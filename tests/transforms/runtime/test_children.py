@@ -53,6 +53,25 @@ def test_children_end_within_five_seconds_of_their_parent_however_it_ends(number
         assert_all_end(pids)
 
 
+def test_ctrl_c_while_a_child_starts_is_left_to_its_parent(tmp_path):
+    """Pressed when the child is a program that has not run a line of ours yet."""
+    code = "from transforms.runtime.guard import main_guard; from transforms.runtime import children; "
+    code += "import signal, sys, threading, os, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "def press():\n time.sleep(.02); os.killpg(0, signal.SIGINT)\n"
+    code += "def work():\n threading.Thread(target=press).start(); return children.run('import time; time.sleep(60)')\n"
+    code += "sys.exit(main_guard(work))"
+    for _ in range(3):
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert (ended.returncode, ended.stderr) == (130, "fma: interrupted\n")
+
+
 def test_a_child_imports_what_its_parent_does_and_nothing_from_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "songs").mkdir()
     for name in ("soundfile.py", "argparse.py", "pickle.py"):
