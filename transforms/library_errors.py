@@ -1,14 +1,18 @@
-"""What libraries say when they fail, and what it means for the user: all that depends on a library's wording.
+"""What libraries raise and say when they fail, and what it means for the user: all that depends on a library's ways.
 
 `tests/test_library_errors.py` provokes each row with the pinned libraries, or says why it cannot.
 """
 
 import re
+import zipfile
+import zlib
 from dataclasses import dataclass
 
 BEAM, PRISM, FLINK, DATAFLOW, GOOGLE, TENSORFLOW = "Beam", "Prism", "Flink", "Dataflow", "google-api-core", "TensorFlow"
 PYTHON = "Python"
 DOCS = "see docs/runners.md"
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError)
+"""What zipfile, and NumPy for an .npz, raise where the bytes are not those that were written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ from trainers.runs.files import open_zip, write_zip
 from trainers.runs.predictions import RunPredictions, write_predictions
 from transforms import storage
 from transforms.dataset.manifest import load
-from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
+from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
 from transforms.runtime.os_errors import annotate_os_errors
@@ -242,7 +242,7 @@ def load_model(folder: str, path: str) -> "Pipeline":
             return skops.io.loads(data)
     except UntrustedTypesFoundException as error:
         raise FmaError(f"{path} is not one of our models, and is not loaded: {error}") from error
-    except (*UNREADABLE, TypeError, AttributeError, IndexError) as error:
+    except (*DAMAGED_ZIP, TypeError, AttributeError, IndexError) as error:
         raise FmaError(f"{path} is damaged ({error}): {advice}") from error
 
 

@@ -20,8 +20,8 @@ from trainers.runs.directory import (
 from trainers.runs.files import open_zip, write_zip
 from transforms import storage
 from transforms.dataset.manifest import is_dataset, load
-from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
+from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
 
@@ -177,7 +177,7 @@ def read_predictions(run: str, split: str) -> RunPredictions:
                 numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
                 models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
                 return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
-        except UNREADABLE as error:
+        except DAMAGED_ZIP as error:
             raise FmaError(f"{path} is damaged ({error}): {advice}") from error
 
 

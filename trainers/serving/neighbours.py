@@ -15,8 +15,8 @@ from trainers.serving.scorers import ClassicalScorer, Scorer
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
-from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError, UsageError
+from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import console
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _read(run: str, name: str) -> dict[str, np.ndarray]:
             with np.load(file, allow_pickle=False) as arrays:
                 found = {key: arrays[key] for key in ("vectors", "track_id", "shift", "scale")}
                 return found | {key: arrays[key] for key in ("weights",) if key in arrays}
-        except UNREADABLE as error:
+        except DAMAGED_ZIP as error:
             raise FmaError(f"{storage.join(run, name)} is damaged ({error}): remove it") from error
 
 

@@ -17,8 +17,8 @@ from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
 from trainers.runs.directory import ARRAYS, BACKUP, BEST, MODEL, RunState, backup_files, load_state
 from trainers.runs.files import RESTORE, open_zip, write_zip
 from transforms import storage
-from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError
+from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import temporary
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-        except UNREADABLE as error:
+        except DAMAGED_ZIP as error:
             raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
         raise FmaError(f"{storage.join(run, name)} is not of this model: {advice}")

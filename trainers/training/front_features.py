@@ -11,8 +11,8 @@ from trainers.data.shard_check import check_shards
 from trainers.runs.directory import FEATURES
 from trainers.runs.files import open_zip, write_zip
 from transforms import storage
-from transforms.dataset.normalization import UNREADABLE
 from transforms.errors import FmaError
+from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import console
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _read(run: str, name: str, classes: int) -> Embeddings:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], classes)
-        except UNREADABLE as error:
+        except DAMAGED_ZIP as error:
             raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
 
 

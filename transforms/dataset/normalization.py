@@ -10,8 +10,6 @@
 
 import hashlib
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +19,12 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import TransformFn
 from transforms.errors import FmaError
+from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime.invocation import command_line
 
 FILE = "normalization.npz"
 NAMES = {"mel": ("mean", "deviation"), "stats": ("mean", "deviation", "axes")}
 DTYPES = {"mel": np.dtype(np.float32), "stats": np.dtype(np.float64)}
-
-UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError)
-"""What NumPy and zipfile raise for the bytes of an .npz that are not what they were."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Normalization:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 return cls(kind, **{name: arrays[name] for name in NAMES[kind]})
-        except UNREADABLE as error:
+        except DAMAGED_ZIP as error:
             raise ValueError(str(error) or type(error).__name__) from error
 
     def check(self, config: DatasetConfig) -> None:
