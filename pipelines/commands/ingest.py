@@ -144,7 +144,10 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
     summarize(plan.manifest)
     if outcome.failed:
         tried = console.counted(len(growth.new), "track")
-        console.say(f"{outcome.failed:,} of {tried} failed; each with its reason in")
+        console.say(f"{outcome.failed:,} of {tried} failed; put right, they are read again with --retry-failed:")
+        for line in outcome.reasons:
+            console.say(f"  {line}")
+        console.say("each with its reason in")
         for folder in outcome.failures:
             console.say(f"  {folder}")
     if growth.failed:

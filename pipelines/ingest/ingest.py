@@ -77,6 +77,7 @@ class Outcome:
     failed: int = 0  # tracks
     rewritten: int = 0  # bytes of earlier records that were written again
     failures: list[str] = field(default_factory=list)  # folders that list the failed tracks
+    reasons: list[str] = field(default_factory=list)  # for each reason a line with its count and an example
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Failures:
     known: frozenset[int]  # ids of tracks that failed before and are tried again: if they fail, that is no news
     reasons: Counter[str] = field(default_factory=Counter)  # of those that failed in this run
     news: int = 0  # of them, those that were not known to fail
+    examples: dict[str, FailedTrack] = field(default_factory=dict)  # the first of each reason
 
     def count(self, dataset: str, generation: Generation) -> None:
         """Add the failures of a generation."""
@@ -95,12 +97,20 @@ class Failures:
         for track in (track for ledger in ledgers for track in read_ledger_file(dataset, ledger)):
             if isinstance(track, FailedTrack):
                 self.reasons[track.reason] += 1
+                self.examples.setdefault(track.reason, track)
                 self.news += track.track_id not in self.known
 
     @property
     def total(self) -> int:
         """Tracks that failed."""
         return self.earlier + self.reasons.total()
+
+    def lines(self) -> list[str]:
+        """Return a line for each reason: how many tracks, and one of them with what was found and what to do."""
+        return [
+            f"{reason}: {self.reasons[reason]:,}, such as {track.shown_id}: {track.message}"
+            for reason, track in self.examples.items()
+        ]
 
     @property
     def share(self) -> float:
@@ -230,6 +240,7 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
         outcome.failed += sum(generation.failures.values())
         outcome.failures += [storage.join(dataset, FAILURES, generation.name)] if generation.failures else []
         gone = set()
+    outcome.reasons = failed.lines()
     return outcome
 
 
@@ -269,6 +280,8 @@ def _refuse_too_many_failures(options: IngestOptions, generation: Generation, ba
     if not failures.news or failures.share <= options.max_failures:
         return
     storage.remove_listed(options.out, [file.path for file in generation.files() if file.kind != FAILURES])
+    for line in failures.lines():
+        console.log(line)
     raise FmaError(
         f"{failures}, more than --max-failures {options.max_failures:g}, so none of the last {batch:,} was committed. "
         f"Look at {storage.join(options.out, 'failures', generation.name)}, and to accept that many give "

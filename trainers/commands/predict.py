@@ -11,7 +11,7 @@ from trainers.serving.answers import MOST_SONGS, Answer, check_picture, draw_tim
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk
 from trainers.serving.scorers import open_scorer
-from transforms.audio.decoder_process import Limits
+from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, cores
@@ -20,6 +20,7 @@ from transforms.runtime.invocation import called_as
 Predicted = tuple[Song, Answer | TrackError]
 TAKES_ANY_NAME = True  # also of songs whose names are not UTF-8
 SHOWN = 3
+OPTIONS = LimitOptions("--timeout", "--memory", "--jobs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     decoders = min(len(songs), args.jobs or cores())
     with (
         on_disk(songs, args.timeout) as files,
-        closing(Engine(scorer, Limits(args.timeout, args.memory), decoders)) as engine,
+        closing(Engine(scorer, Limits(args.timeout, args.memory, options=OPTIONS), decoders)) as engine,
     ):
         predicted = _predict(engine, files)
     if args.json:

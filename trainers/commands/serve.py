@@ -5,11 +5,16 @@ from contextlib import ExitStack, closing
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from transforms import storage
-from transforms.audio.decoder_process import Limits
+from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
+
+OPTIONS = LimitOptions(
+    *(f"the server's --{name}" for name in ("timeout", "memory", "concurrency", "max-minutes")),
+)
+"""As one reads of them who sends songs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         run=run,
         model=args.model,
         data=args.data if args.data or run == args.run else storage.join(args.run, "dataset"),
-        limits=Limits(args.timeout, args.memory, 60 * args.max_minutes),
+        limits=Limits(args.timeout, args.memory, 60 * args.max_minutes, OPTIONS),
         most_bytes=args.max_upload << 20,
         decoders=args.concurrency,
         threshold=args.threshold,

@@ -147,7 +147,7 @@ class Decoder:
             self._check_open()
             # The process's own limit only counts while we wait for it, and it may always have something to pass on.
             if time.monotonic() > deadline:
-                raise TrackError("timeout", f"not done within {seconds:g} s")
+                raise self._limits.timeout(seconds)
             for record in map(deserialize, read_records(io.BytesIO(framed), path)):
                 try:
                     on_payload(kind, decode_payload(kind, record.payload, self._config))
@@ -176,7 +176,9 @@ class Decoder:
             raise
         except TrackError as error:
             if error.reason == "timeout":
-                raise TrackError("timeout", f"the decoder did not start within {START_SECONDS:g} s") from error
+                raise TrackError(
+                    "timeout", f"the decoder did not start within {START_SECONDS:g} s: try again"
+                ) from error
 
 
 class Engine:

@@ -116,7 +116,7 @@ def _copy_stream(path: str, target: IO[bytes], seconds: float) -> None:
         finally:
             os.close(source)
     except OSError as error:
-        raise TrackError("unreadable_audio", f"{path}: {error.strerror}") from error
+        raise TrackError("unreadable_audio", f"{path}: {error.strerror}: check the path") from error
 
 
 def _copy_until_end(source: int, target: IO[bytes], seconds: float) -> None:
@@ -125,7 +125,7 @@ def _copy_until_end(source: int, target: IO[bytes], seconds: float) -> None:
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(1000 * left):
-            raise TrackError("timeout", f"not at its end within {seconds:g} s")
+            raise TrackError("timeout", f"not at its end within {seconds:g} s: --timeout {2 * seconds:g} waits longer")
         try:
             block = os.read(source, 1 << 20)
         except BlockingIOError:
@@ -134,5 +134,5 @@ def _copy_until_end(source: int, target: IO[bytes], seconds: float) -> None:
             return
         size += len(block)
         if size > MOST_BYTES:
-            raise TrackError("too_large", f"more than {console.human_bytes(MOST_BYTES)}")
+            raise TrackError("too_large", f"more than {console.human_bytes(MOST_BYTES)}: give a file")
         target.write(block)

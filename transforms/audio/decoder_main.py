@@ -69,7 +69,7 @@ def _serve_track(
     except TrackError as error:
         send("failed", error.reason, error.message)
     except MemoryError as error:
-        send("failed", "out_of_memory", f"more than the limit for a track: {error}")
+        send("failed", "out_of_memory", f"more than the limit for a track ({error})")
     except (BrokenPipeError, ConnectionResetError):
         raise
     except (OSError, zipfile.BadZipFile) as error:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transforms.config import DatasetConfig
-from transforms.errors import FmaError, TrackError, UnreachableError
+from transforms.errors import CONVERT, FmaError, TrackError, UnreachableError
 from transforms.runtime import children
 from transforms.runtime.stderr import debugging
 from transforms.tracks import Track, TrackFacts
@@ -41,12 +41,35 @@ class ProcessDiedError(TrackError):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """The options of a command that change its limits, for messages; the defaults are those of `fma ingest`."""
+
+    seconds: str = "--retry-failed timeout --track-timeout"
+    megabytes: str = "--retry-failed out_of_memory --track-memory"
+    processes: str = "--workers"
+    audio_minutes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one track may cost."""
 
     seconds: float = 600.0  # of wall time
     megabytes: int = 2048  # of memory beyond what the program itself needs
     audio_seconds: float | None = None  # of the track's length; None: any
+    options: LimitOptions = LimitOptions()
+
+    def timeout(self, seconds: float) -> TrackError:
+        """Return the error for a track that took longer than `seconds`."""
+        allowing = f"{self.options.seconds} {2 * self.seconds:g} allows more"
+        return TrackError("timeout", f"not done within {seconds:g} s: {allowing}")
+
+    def exceeded(self, reason: str, message: str) -> TrackError:
+        """Return the error that the child reports, with the option that allows more where that is a limit's."""
+        allowing = {"out_of_memory": f"{self.options.megabytes} {2 * self.megabytes}"}
+        if self.audio_seconds and self.options.audio_minutes:
+            allowing["too_long"] = f"{self.options.audio_minutes} {2 * self.audio_seconds / 60:g}"
+        return TrackError(reason, f"{message}: {allowing[reason]} allows more" if reason in allowing else message)
 
 
 class TrackProcess:
@@ -101,13 +124,13 @@ class TrackProcess:
             self._connection.send((track, label))
             while True:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
-                    raise TrackError("timeout", f"not done within {seconds:g} s")
+                    raise self._limits.timeout(seconds)
                 what, *rest = pickle.loads(self._connection.recv_bytes())
                 if what == "restart":
                     restart()
                     continue
                 if what not in ("records", "done"):
-                    raise _failure(track, what, *rest)
+                    raise _failure(track, self._limits, what, *rest)
                 for record in rest[0]:
                     write(*record)
                 if what == "done":
@@ -155,18 +178,19 @@ class TrackProcess:
         code = self._process.wait()
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").split("\n")
-        last = next((f": {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
+        last = next((f" ({line.strip()[:200]})" for line in reversed(lines) if line.strip()), "")
         self.close()
         if code == -signal.SIGKILL:
-            return ProcessDiedError("out_of_memory", "the system killed the decoder's process")
+            advice = f"free some memory, or lower {self._limits.options.processes}"
+            return ProcessDiedError("out_of_memory", f"the system killed the decoder's process: {advice}")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ProcessDiedError("decoder_crashed", f"the decoder's process ended by {name}{last}")
+        return ProcessDiedError("decoder_crashed", f"the decoder's process ended by {name}{last}: {CONVERT}")
 
 
-def _failure(track: Track, what: str, *facts: Any) -> Exception:
+def _failure(track: Track, limits: Limits, what: str, *facts: Any) -> Exception:
     """Return the error for a track that the child could not finish."""
     if what == "failed":
-        return TrackError(*facts)
+        return limits.exceeded(*facts)
     if what == "unreadable":
         message, may_pass = facts
         message = message if track.path in message else f"{track.locator}: {message}"

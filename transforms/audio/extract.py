@@ -77,7 +77,7 @@ def _attempt(
     check_length(facts, track.duration)
     windows = config.count_windows(samples)
     if not windows:
-        raise TrackError("too_short", f"{facts.seconds:.2f} s, and a window has {config.window_seconds:.2f} s")
+        raise _too_short(facts.seconds, samples // config.hop_length, config)
     for kind, extractor in extractors.items():
         write_all(kind, extractor.finish())
     declared = facts.declared_seconds
@@ -92,3 +92,11 @@ def _attempt(
         truncated=facts.truncated,
         antiphase=facts.antiphase,
     )
+
+
+def _too_short(seconds: float, frames: int, config: DatasetConfig) -> TrackError:
+    """Return the error for a track of so many whole frames, fewer than a window has."""
+    remedy = "use a longer recording"
+    if frames:
+        remedy += f", or a new dataset with --window-frames {frames}, and a model of that"
+    return TrackError("too_short", f"{seconds:.2f} s, and a window has {config.window_seconds:.2f} s: {remedy}")

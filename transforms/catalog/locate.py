@@ -29,6 +29,8 @@ from transforms.tracks import Track
 
 UNIX = 3  # the system of a zip's member whose attributes are those of Unix (APPNOTE.TXT, 4.4.2)
 IN_MEMORY = 32 << 20  # bytes; every clip of 30 s, and most songs
+MISSING = "put the file there, or correct the path in the metadata"
+UNPACK = "unpack the zip, and give its folder"
 FMA_NAME = re.compile(r"((?:[^/]+/)*)\d{3}/(\d{6,})\.mp3")
 FMA_FOLDER = re.compile(r"\d{3}")
 
@@ -108,13 +110,13 @@ def _track_error(track: Track, error: OSError) -> Exception:
     """Return why a track's file cannot be read, or the error itself where a disk or a network failed."""
     said = f"{track.path}: {(error.strerror or str(error)).lower()}"
     if isinstance(error, storage.NotAFileError):
-        return TrackError("not_a_file", said)
+        return TrackError("not_a_file", f"{said}: put the audio file itself there")
     if storage.is_missing(error):
-        return TrackError("missing_audio", said + _did_you_mean(track))
+        return TrackError("missing_audio", said + (_did_you_mean(track) or f": {MISSING}"))
     if isinstance(error, PermissionError):
-        return TrackError("unreadable_audio", f"{track.path}: no permission to read it")
+        return TrackError("unreadable_audio", f"{track.path}: no permission to read it: check the permissions")
     if storage.is_local(track.path) and storage.is_refused(error, track.path):
-        return TrackError("unreadable_audio", said)
+        return TrackError("unreadable_audio", f"{said}: copy the file elsewhere, and name the copy")
     return error
 
 
@@ -248,18 +250,19 @@ def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
     try:
         info = find_member(archive, track.path)
     except KeyError:
-        raise TrackError("missing_audio", f"{track.locator}: no such file in the zip{_did_you_mean(track)}") from None
+        hint = _did_you_mean(track) or f": {MISSING}"
+        raise TrackError("missing_audio", f"{track.locator}: no such file in the zip{hint}") from None
     except DamagedZipError as error:
-        raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
+        raise TrackError("corrupt_audio", f"{track.locator}: {error}: {UNPACK}") from None
     kind = stat.S_IFMT(info.external_attr >> 16)
     if info.create_system == UNIX and kind not in (0, stat.S_IFREG):
         what = "a link" if kind == stat.S_IFLNK else "something else"
-        raise TrackError("not_a_file", f"{track.locator}: {what}, not a file")
+        raise TrackError("not_a_file", f"{track.locator}: {what}, not a file: {UNPACK}")
     if info.flag_bits & 1:
-        raise TrackError("unreadable_audio", f"{track.locator}: encrypted")
+        raise TrackError("unreadable_audio", f"{track.locator}: encrypted: {UNPACK}")
     if info.file_size > LARGEST_MEMBER:
         raise TrackError(
-            "too_large", f"{track.locator}: unpacks to {info.file_size:,} bytes, {LARGEST_MEMBER:,} may be"
+            "too_large", f"{track.locator}: unpacks to {info.file_size:,} bytes, {LARGEST_MEMBER:,} may be: {UNPACK}"
         )
     try:
         prepare_reading(archive, info)
@@ -267,7 +270,7 @@ def _open_member(archive: zipfile.ZipFile, track: Track) -> BinaryIO:
             # Asked for a number of bytes, zipfile does not unpack more than the member claims to have.
             return io.BytesIO(member.read(max(1, info.file_size))) if info.file_size <= IN_MEMORY else _spooled(member)
     except DamagedZipError as error:
-        raise TrackError("corrupt_audio", f"{track.locator}: {error}") from None
+        raise TrackError("corrupt_audio", f"{track.locator}: {error}: get the zip again") from None
 
 
 def _spooled(member: IO[bytes]) -> BinaryIO:

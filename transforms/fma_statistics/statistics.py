@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from transforms.audio.mel import banded, mel_filters
-from transforms.errors import TrackError
+from transforms.errors import CONVERT, TrackError
 from transforms.fma_statistics import FEATURE_SIZES, FRAME_COLUMNS, MOMENTS, N_FRAME_FEATURES, chroma, spectral
 from transforms.fma_statistics.chroma import SpectralPeaks, constant_q
 from transforms.fma_statistics.spectral import (
@@ -231,12 +231,12 @@ class Statistics:
         """
         samples = np.concatenate([np.empty(0, np.float32), *self._waiting])
         if not len(samples):
-            raise TrackError("empty_audio", "no samples to compute statistics of")
+            raise TrackError("empty_audio", "no samples to compute statistics of: get the file again")
         self._waiting = []
         self._add(samples)
         found = frame_statistics(self._pool.frames())
         if not np.isfinite(found).all():
-            raise TrackError("corrupt_audio", "samples too large for statistics")
+            raise TrackError("corrupt_audio", f"samples too large for statistics: {CONVERT}")
         return found
 
     def _add(self, samples: np.ndarray) -> None:

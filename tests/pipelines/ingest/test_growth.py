@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -139,6 +140,9 @@ def test_batches_before_a_bad_one_stay_and_the_next_run_carries_on(music, capsys
 def test_failures_are_counted_over_the_whole_run_and_not_by_the_batch_that_they_fall_into(music, capsys):
     os.unlink(music / "11.flac")
     assert ingest(music, "batches", "--commit-every", "11", "--max-failures", "10") == 0
+    said = capsys.readouterr().out
+    assert "1 of 12 tracks failed; put right, they are read again with --retry-failed:" in said
+    assert f"  missing_audio: 1, such as 11: {music}/11.flac: no such file or directory: put the file there, or" in said
     assert manifests.load(str(music / "batches")).totals["failures"] == {"missing_audio": 1}
     assert digest_of(music / "batches") == fresh_digest(music)
 
@@ -146,7 +150,9 @@ def test_failures_are_counted_over_the_whole_run_and_not_by_the_batch_that_they_
 def test_a_run_that_is_resumed_accepts_the_failures_that_one_without_a_break_accepts(music, capsys):
     (music / "11.flac").write_text("not audio")
     assert ingest(music, "batches", "--commit-every", "10", "--max-failures", "0") == 1
-    assert "1 of 12 tracks failed (8.3%: 1 corrupt_audio), more than --max-failures 0" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "1 of 12 tracks failed (8.3%: 1 corrupt_audio), more than --max-failures 0" in error
+    assert re.search(r"^corrupt_audio: 1, such as \d+: not audio that .*get it again", error, re.MULTILINE)
     assert manifests.load(str(music / "batches")).totals["tracks"] == 10
     assert ingest(music, "batches", "--max-failures", "9") == 0
     assert digest_of(music / "batches") == fresh_digest(music)

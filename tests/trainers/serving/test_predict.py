@@ -152,7 +152,9 @@ def test_ten_hours_are_ended_by_the_limit_and_take_no_memory(predict, tmp_path):
     write_ten_hours(tmp_path / "long.wav")
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     code, out, _ = predict("mel_cnn", tmp_path / "long.wav", "--json", "--timeout", "2")
-    assert (code, json.loads(out)[0]["error"]) == (1, "timeout")
+    (found,) = json.loads(out)
+    assert (code, found["error"]) == (1, "timeout")
+    assert found["message"] == "not done within 2 s: --timeout 4 allows more"
     assert time.monotonic() - began < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 

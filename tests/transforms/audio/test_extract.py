@@ -58,8 +58,11 @@ def test_16_bit_audio_at_the_datasets_own_rate_comes_through_unchanged():
 
 
 def test_a_track_shorter_than_a_window_is_too_short():
-    with pytest.raises(TrackError, match=r"too_short: 3\.00 s, and a window has 5\.20 s"):
+    with pytest.raises(TrackError, match=r"too_short: 3\.00 s, and a window has 5\.20 s.*--window-frames 129,"):
         extract_all(encoded(tone(3), 22_050, "WAV"))
+    extract_all(encoded(tone(3), 22_050, "WAV"), DatasetConfig(window_frames=129, window_hop_frames=129))
+    with pytest.raises(TrackError, match=r"too_short: 0\.02 s, and a window has 5\.20 s: use a longer recording$"):
+        extract_all(encoded(tone(0.02), 22_050, "WAV"))
 
 
 def test_a_track_much_shorter_than_declared_is_truncated_even_if_it_has_windows():

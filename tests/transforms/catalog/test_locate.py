@@ -241,7 +241,10 @@ def test_what_is_no_regular_file_is_never_opened_and_has_a_reason(tmp_path):
     for path, what in special_files(tmp_path).items():
         with pytest.raises(TrackError) as caught:
             open_track(Track(1, "Rock", "test", path))
-        assert (caught.value.reason, caught.value.message) == ("not_a_file", f"{path}: {what}, not a file")
+        assert (caught.value.reason, caught.value.message) == (
+            "not_a_file",
+            f"{path}: {what}, not a file: put the audio file itself there",
+        )
 
 
 def test_a_link_to_a_file_is_a_file(tmp_path):

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,12 +136,19 @@ def test_an_unexpected_exception_while_decoding_is_raised_with_track_and_traceba
     assert "Traceback" in str(error.value)
 
 
+def message(folder: Path) -> str:
+    """Return what the one failed track of a dataset's folder has in its ledger line."""
+    (ledger,) = [path for path in folder.rglob("*.jsonl") if "failures" in path.parts and path.stat().st_size]
+    return json.loads(ledger.read_text())["message"]
+
+
 def test_a_track_that_hangs_is_a_timeout_and_the_others_go_on(tmp_path):
     tracks = make_tracks(tmp_path)
     write_ten_hours(tmp_path / "long.wav")
     hangs = replace(tracks[1], path=str(tmp_path / "long.wav"), duration=None)
     with_hang = build(tmp_path / "a", [tracks[0], hangs, tracks[2]], limits=Limits(seconds=4))
     assert with_hang.failures == {"timeout": 1}
+    assert message(tmp_path / "a") == "not done within 4 s: --retry-failed timeout --track-timeout 8 allows more"
     without = build(tmp_path / "b", [tracks[0], tracks[2]])
     assert [file for file in with_hang.files if file.kind != "failures"] == without.files
 
@@ -151,6 +159,7 @@ def test_a_track_that_takes_too_much_memory_is_out_of_memory_and_the_others_go_o
     bomb = replace(tracks[1], path=str(tmp_path / "bomb.wav"), duration=None)
     result = build(tmp_path / "a", [tracks[0], bomb, tracks[2]], limits=Limits(megabytes=500))
     assert result.failures == {"out_of_memory": 1}
+    assert message(tmp_path / "a").endswith("): --retry-failed out_of_memory --track-memory 1000 allows more")
     assert result.genres == {"Rock": 2}
 
 
