@@ -19,6 +19,7 @@ setup(
     packages=find_packages(include=["pipelines*", "transforms*", "trainers*"]),
     install_requires=[
         BEAM,
+        "ai-edge-litert>=2.1,<3",
         "av>=18,<19",
         "google-cloud-storage>=3.0,<4",
         "google-crc32c>=1.6,<2",

@@ -12,7 +12,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         metavar="RUN",
-        help="of fma train or fma baselines, a bundle of fma export, or the folder of fma run: its best on validation",
+        help="of fma train or fma baselines, an export of one, or the folder of fma run: its best by validation",
     )
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
 

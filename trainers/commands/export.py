@@ -1,12 +1,12 @@
 """`fma export`: a run's model on its own, from the waveform on: a SavedModel and TFLite, or a classical bundle."""
 
 import argparse
-from typing import cast
 
 from trainers.commands.arguments import add_model
-from trainers.runs.directory import load_config
+from trainers.runs.directory import BASELINES, check_trained, load_config
 from trainers.runs.predictions import choose_run
-from trainers.serving.scorers import ClassicalScorer, is_bundle, open_scorer, write_bundle
+from trainers.serving.lite import is_export
+from trainers.serving.scorers import is_bundle, open_baselines, open_network, write_bundle
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -30,20 +30,23 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma export --help`."""
     if any(storage.list_files(args.out)):
         raise UsageError(f"--out {args.out} is not empty; give another folder")
-    if is_bundle(args.run):
-        raise UsageError(f"{args.run} is a bundle already: copy it")
+    if is_bundle(args.run) or is_export(args.run):
+        raise UsageError(f"{args.run} is an export already: copy it")
     run = choose_run(args.run)
-    scorer, config = open_scorer(run, args.model, "cpu"), load_config(run)
-    if isinstance(scorer, ClassicalScorer):
-        write_bundle(args.out, scorer, config.made_with)
-        console.say(
-            f"{scorer.name}, {len(scorer.labels)} genres: try it with  {command_line('predict', args.out, 'FILE')}"
-        )
+    config = load_config(run)
+    if config.model == BASELINES:
+        classical = open_baselines(run, args.model)
+        write_bundle(args.out, classical, config.made_with)
+        try_it = command_line("predict", args.out, "FILE")
+        console.say(f"{classical.name}, {len(classical.labels)} genres: try it with  {try_it}")
         return 0
-    from trainers.serving.keras_scorer import KerasScorer
+    if args.model:
+        raise UsageError(f"--model is for runs of fma baselines; {run} has one model")
+    check_trained(run)
+    scorer = open_network(run, config, "cpu")
     from trainers.serving.saved_model import export_network
 
-    facts = export_network(cast(KerasScorer, scorer), args.out, config, tflite=args.tflite)
+    facts = export_network(scorer, args.out, config, tflite=args.tflite)
     console.table(
         f"{scorer.name}, {len(scorer.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
         ("model", "size", "largest difference from the pipeline, in probability"),

@@ -49,15 +49,11 @@ def run(args: argparse.Namespace) -> int:
     songs = find_songs(args.files)
     if args.timeline:
         check_picture(args.timeline)
-    scorer = open_scorer(choose_run(args.run), args.model, args.device)
-    if args.timeline and not scorer.by_window:
-        raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
-    decoders = min(len(songs), args.jobs or cores())
-    with (
-        on_disk(songs, args.timeout) as files,
-        closing(Engine(scorer, Limits(args.timeout, args.memory, options=OPTIONS), decoders)) as engine,
-    ):
-        predicted = _predict(engine, files)
+    run = choose_run(args.run)
+    if all(song.failure for song in songs):
+        predicted: list[Predicted] = [(song, song.failure) for song in songs if song.failure]
+    else:
+        predicted = _predict(args, run, songs)
     if args.json:
         console.say_json([_entry(song, found, args.threshold) for song, found in predicted])
     else:
@@ -67,7 +63,19 @@ def run(args: argparse.Namespace) -> int:
     return int(any(isinstance(found, TrackError) for _, found in predicted))
 
 
-def _predict(engine: Engine, songs: Sequence[Song]) -> list[Predicted]:
+def _predict(args: argparse.Namespace, run: str, songs: Sequence[Song]) -> list[Predicted]:
+    scorer = open_scorer(run, args.model, args.device)
+    if args.timeline and not scorer.by_window:
+        raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
+    decoders = min(len(songs), args.jobs or cores())
+    with (
+        on_disk(songs, args.timeout) as files,
+        closing(Engine(scorer, Limits(args.timeout, args.memory, options=OPTIONS), decoders)) as engine,
+    ):
+        return _predict_all(engine, files)
+
+
+def _predict_all(engine: Engine, songs: Sequence[Song]) -> list[Predicted]:
     answers = zip(songs, engine.predict_all(songs), strict=True)
     if len(songs) == 1:
         return list(answers)

@@ -159,6 +159,17 @@ def by_track(log_probabilities: np.ndarray, labels: np.ndarray, track_ids: np.nd
     return Tracks(found, means - np.logaddexp.reduce(means, axis=1, keepdims=True), track_labels, of_window)
 
 
+def song_log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Combine a song's windows as `by_track` does: logits [windows, classes] -> log-probabilities float64 [classes].
+
+    Raises:
+      FmaError: a logit is not a number.
+    """
+    song = np.zeros(len(logits), np.int64)
+    values = checked(log_softmax(logits), song, logits.shape[1])
+    return by_track(values, song, song).log_probabilities[0]
+
+
 def describe(log_probabilities: np.ndarray, labels: np.ndarray, genres: list[str]) -> dict[str, Any]:
     """Return the metrics that need no resampling; see `evaluate`."""
     confusion = confusion_matrix(labels, log_probabilities.argmax(axis=1), len(genres))

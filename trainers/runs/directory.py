@@ -7,6 +7,7 @@
 | history.csv | a row for each finished epoch, for people and for other programs |
 | backup/ | what the next epoch starts from: weights, optimizer and random state |
 | model.keras | the model with the weights of the best epoch |
+| model.tflite.zip | the same as TFLite, for a quick start (`trainers.serving.lite`) |
 | normalization.npz | the statistics that its mel records are normalised by (`transforms.dataset.normalization`) |
 | features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |

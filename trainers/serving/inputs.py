@@ -13,8 +13,10 @@ from typing import IO
 
 from transforms import storage
 from transforms.catalog.folders import ENDINGS, files_below, is_audio
+from transforms.catalog.locate import open_track
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, temporary
+from transforms.tracks import Track
 
 STANDARD_INPUT = "-"
 
@@ -34,12 +36,24 @@ class Song:
 def find_songs(paths: Sequence[str]) -> list[Song]:
     """Return the songs that some arguments stand for, in their order; a folder's in the order of their names.
 
+    Those whose file is missing or cannot be read are found here, before a model is loaded for them.
+
     Raises:
       UsageError: a folder has no audio in it, or standard input is given twice.
     """
     if list(paths).count(STANDARD_INPUT) > 1:
         raise UsageError("standard input (-) can be read once only")
-    return [Song(file, file) for path in paths for file in _expand(path)]
+    return [Song(file, file, _find_failure(file)) for path in paths for file in _expand(path)]
+
+
+def _find_failure(path: str) -> TrackError | None:
+    if path == STANDARD_INPUT or not storage.is_local(path) or _is_stream(path):
+        return None
+    try:
+        open_track(Track(0, "", "test", path)).close()
+    except TrackError as error:
+        return error
+    return None
 
 
 def _expand(path: str) -> list[str]:

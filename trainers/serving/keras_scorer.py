@@ -9,9 +9,8 @@ import tensorflow as tf
 from keras import ops
 
 from trainers.data.pipeline import Inputs, open_inputs
-from trainers.evaluation import metrics
 from trainers.evaluation.calibration import calibrate
-from trainers.evaluation.metrics import log_softmax
+from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
 from trainers.models.layers import MultiCrop
 from trainers.models.spec import ModelSpec, front_of, head_of
@@ -114,6 +113,4 @@ class KerasScorer:
         mean = tf.constant(features[None], tf.float32)
         embedding = self.network.embedding(mean).numpy()[0]
         rows = self.network.head(mean).numpy() if self.network.pooled else logits
-        nothing = np.zeros(len(rows), np.int64)
-        values = metrics.checked(log_softmax(rows), nothing, len(self.labels))
-        return metrics.by_track(values, nothing, nothing).log_probabilities[0], embedding
+        return song_log_probabilities(rows), embedding

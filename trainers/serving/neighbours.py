@@ -1,28 +1,28 @@
 """The training tracks that are most similar to a song: by the angle between a model's features of them."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from trainers.classical.table import read_stats
+from trainers.data.pipeline import count_records, find_shards
 from trainers.evaluation.evaluate import record_differences
 from trainers.runs.files import open_zip, write_zip
 from trainers.serving.scorers import ClassicalScorer, Scorer
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
+from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
 from transforms.library_errors import DAMAGED_ZIP
+from transforms.records import decode_payload
 from transforms.runtime import console
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from trainers.serving.keras_scorer import KerasScorer
 
 FOLDER = "neighbours"
 BATCH = 32
@@ -80,7 +80,7 @@ def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> dict[str, np.n
     if isinstance(scorer, ClassicalScorer):
         features, track_id = _classical_features(scorer, dataset, manifest)
     else:
-        features, track_id = _network_features(scorer, dataset, manifest)  # type: ignore[arg-type]
+        features, track_id = _network_features(scorer, dataset, manifest)
     shift, deviation = features.mean(axis=0), features.std(axis=0)
     varies = deviation > 1e-6 * np.abs(shift) + 1e-12
     scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
@@ -96,24 +96,27 @@ def _classical_features(scorer: ClassicalScorer, dataset: str, manifest: Manifes
     return scorer.features(table.values), table.track_ids
 
 
-def _network_features(scorer: "KerasScorer", dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    import tensorflow as tf
-
-    from trainers.data.pipeline import Inputs, find_shards
-    from trainers.training.front_features import infer_split
-
-    find_shards(dataset, manifest, scorer.kind, "training")
+def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    shards = find_shards(dataset, manifest, scorer.kind, "training")
     different = record_differences(scorer.config, manifest.config, scorer.kind)
     if different:
         raise UsageError(f"--data {dataset}: its {scorer.kind} records are not the model's: {'; '.join(different)}")
-    inputs = Inputs(dataset, manifest, scorer.kind, scorer.inputs.normalize)
-
-    @tf.function
-    def forward(values: "tf.Tensor") -> "tf.Tensor":
-        return scorer.network.windows(values)[1]
-
-    tracks = infer_split(forward, inputs, "training", BATCH, "neighbours").by_track()
-    return scorer.network.embedding(tf.constant(tracks.features)).numpy(), tracks.track_id
+    sums: dict[int, np.ndarray] = {}
+    counts: Counter[int] = Counter()
+    classes = len(manifest.labels)
+    records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.config, classes))
+    with console.progress("neighbours", count_records(manifest, scorer.kind, "training"), "records") as progress:
+        while batch := list(islice(records, BATCH)):
+            payloads = [decode_payload(scorer.kind, record.payload, manifest.config) for record in batch]
+            _, features = scorer.rows(np.stack(payloads))
+            for record, row in zip(batch, features.astype(np.float64), strict=True):
+                sums[record.track_id] = sums.get(record.track_id, 0.0) + row
+                counts[record.track_id] += 1
+            progress.advance(len(batch))
+    nothing = np.zeros((1, len(scorer.labels)), np.float32)
+    tracks = sorted(sums)
+    means = ((sums[track_id] / counts[track_id]).astype(np.float32) for track_id in tracks)
+    return np.stack([scorer.song(nothing, mean)[1] for mean in means]), np.array(tracks, np.int64)
 
 
 def _write(run: str, name: str, arrays: dict[str, np.ndarray]) -> None:

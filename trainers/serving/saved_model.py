@@ -1,18 +1,20 @@
 """The exported model's folder: from a waveform to genre probabilities in one TensorFlow graph. Imports TensorFlow."""
 
+import hashlib
 import os
-import re
-import warnings
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python.convert_phase import ConverterError
+from ai_edge_litert.interpreter import Interpreter
 
 from trainers.evaluation import metrics
 from trainers.runs.directory import RunConfig, versions
 from trainers.runs.files import write_json
 from trainers.serving.keras_scorer import KerasScorer, Network
+from trainers.serving.lite import FACTS, FACTS_VERSION, TFLITE
+from trainers.serving.tflite import convert, record_signatures
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.audio.mel import AMIN, mel_filters
@@ -25,10 +27,10 @@ from transforms.runtime.text import printable
 WAVEFORM = tf.TensorSpec([None], tf.float32, name="waveform")
 WINDOWS = 16  # in a batch: memory does not grow with the waveform beyond them
 
-FACTS, TFLITE, LABELS = "export.json", "model.tflite", "labels.txt"
+LABELS = "labels.txt"
 SAVED_MODEL, GRAPH = "SavedModel", "saved_model.pb"
 SIGNATURES = ("serving_default", "pcm16")
-DEVICE = "serving_default"  # the TFLite model's signature has the default name of TFLite
+DEVICE = "serving_default"  # the TFLite model's signature for a waveform has the default name of TFLite
 
 TOLERANCE, HALF_PRECISION, OTHER_PRECISION = 1e-3, 1e-2, 5e-2
 """Of the check after an export: for a network that computes in float32; for the SavedModel of one that computes in half
@@ -58,11 +60,12 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
         with capture_native_stderr():
             tf.saved_model.save(module, saved, {name: getattr(module, name) for name in SIGNATURES})
             if tflite:
-                note = convert(WaveformModel(scorer, labels, network), folder, os.path.join(saved, TFLITE))
+                note = _convert(WaveformModel(scorer, labels, network), os.path.join(saved, TFLITE))
                 if not note:
                     tolerances[TFLITE] = TOLERANCE if full else OTHER_PRECISION
             agreement = _compare(scorer, saved, tolerances)
-        facts = _describe(scorer, config) | {"agreement": agreement, "tflite": note}
+        sha256 = _sha256(os.path.join(saved, TFLITE)) if TFLITE in tolerances else ""
+        facts = _describe(scorer, config) | {"agreement": agreement, "tflite": note, "sha256": sha256}
         sizes = _publish(saved, out)
         write_json(out, FACTS, facts)
     return facts | {"bytes": sizes}
@@ -79,7 +82,7 @@ class WaveformModel(tf.Module):
 
     def __init__(self, scorer: KerasScorer, labels_file: str, network: Network | None = None):
         super().__init__(name="fma")
-        self._scorer, self._config = scorer, scorer.config
+        self.scorer, self._config = scorer, scorer.config
         self.network = network or scorer.network
         # Keras' variables must not be tracked: restoring them fills copies that the graph does not read, and TF
         # Serving and TFLite, which do not know Keras, then find no weights.
@@ -163,7 +166,7 @@ class WaveformModel(tf.Module):
             length += self._config.n_fft - self._config.hop_length
         starts = windows * self._config.window_hop_samples
         samples = tf.gather(padded, starts[:, tf.newaxis] + tf.range(length))
-        return self.network.windows(self._scorer.inputs.normalize({self._scorer.kind: self._payloads(samples)}))
+        return self.network.windows(self.scorer.inputs.normalize({self.scorer.kind: self._payloads(samples)}))
 
     def _in_chunks(self, waveform: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return logits [windows, classes] of all windows, and their features' mean [d]."""
@@ -222,34 +225,15 @@ def _pcm(samples: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(samples * 32768), -32768, 32767), tf.int16)
 
 
-def convert(module: WaveformModel, folder: str, path: str) -> str:
-    """Write the TFLite model of a module's `device` to a path; temporary files go to a folder.
-
-    Returns:
-      why there is none, or what it needs on the device, or "".
-    """
-    source = os.path.join(folder, "device")
-    tf.saved_model.save(module, source, {DEVICE: tf.function(module.device, input_signature=[WAVEFORM])})
-    converter = tf.lite.TFLiteConverter.from_saved_model(source, signature_keys=[DEVICE])
-    needs = ""
-    try:
-        model = converter.convert()
-    except ConverterError as error:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-        needs = f"{TFLITE} is not compared: it needs TensorFlow's own operators (select TF ops), {_operators(error)}"
-        try:
-            model = converter.convert()
-        except ConverterError as again:
-            return f"no {TFLITE}: TFLite cannot do {_operators(again)}"
-    with open(path, "wb") as file:
-        file.write(model)
-    return needs
+def _convert(module: WaveformModel, path: str) -> str:
+    """Write the module's TFLite model; see `convert`."""
+    device = tf.function(module.device, input_signature=[WAVEFORM])
+    return convert(module, {DEVICE: device} | record_signatures(module.scorer, module.network), path)
 
 
-def _operators(error: Exception) -> str:
-    """Return the operators that TFLite lacks, which its converter names on a line of their own."""
-    found = re.search(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
-    return found[1].strip() if found else " ".join(str(error).split())[:160]
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _compare(scorer: KerasScorer, saved: str, tolerances: dict[str, float]) -> dict[str, float]:
@@ -273,10 +257,7 @@ def _compare(scorer: KerasScorer, saved: str, tolerances: dict[str, float]) -> d
 
 def run_tflite(path: str, song: np.ndarray) -> dict[str, np.ndarray]:
     """Return the output of a TFLite model for a waveform float32 [n]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the interpreter warns that it will move to another package
-        interpreter = tf.lite.Interpreter(path)
-    return interpreter.get_signature_runner(DEVICE)(waveform=song)
+    return Interpreter(path).get_signature_runner(DEVICE)(waveform=song)
 
 
 def pipeline_probabilities(scorer: KerasScorer, song: np.ndarray) -> np.ndarray:
@@ -300,13 +281,13 @@ def _synthetic_song(config: DatasetConfig) -> np.ndarray:
 def _describe(scorer: KerasScorer, config: RunConfig) -> dict[str, Any]:
     settings = scorer.config
     return {
-        "format_version": 1,
+        "format_version": FACTS_VERSION,
         "model": scorer.name,
         "labels": scorer.labels,
         "sample_rate": settings.sample_rate,
         "window_samples": settings.window_samples,
         "window_hop_samples": settings.window_hop_samples,
-        "temperature": scorer.calibration.temperature,
+        "calibration": asdict(scorer.calibration),
         "dataset_digest": config.dataset["digest"],
         "config": settings.to_json(),
         "made_with": versions(),

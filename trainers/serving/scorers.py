@@ -1,5 +1,8 @@
 """A run's model as serving calls it, whatever kind of run it is: payloads in, log-probabilities out."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,6 +13,8 @@ from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import Calibration, class_scores, log_probabilities
 from trainers.runs.directory import BASELINES, METRICS, RunConfig, check_trained, load_config
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
+from trainers.serving.lite import is_export, open_export, open_lite_run
+from trainers.training.devices import import_tensorflow, may_have_accelerator, open_device
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
@@ -20,6 +25,8 @@ from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+    from trainers.serving.keras_scorer import KerasScorer
 
 BUNDLE_MODEL = "model.skops"
 
@@ -55,7 +62,9 @@ class Scorer(Protocol):
 
 
 def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Scorer:
-    """Open the model of a run, or of a bundle that `fma export` made of a classical one.
+    """Open the model of a run, or of what `fma export` made of one.
+
+    On a CPU, a network runs without TensorFlow, whose start takes seconds, where there is a TFLite model of it.
 
     `model` names one of a run of fma baselines (None: the best on validation); for `device` see
     `trainers.training.devices`.
@@ -66,34 +75,43 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Sco
     """
     if is_bundle(run):
         return _open_bundle(run, model)
+    if is_export(run):
+        _refuse_name(run, model)
+        return open_export(run)
     config = load_config(run)
     if config.model == BASELINES:
-        return _open_baselines(run, model)
-    if model is not None:
-        raise UsageError(f"--model is for runs of fma baselines; {run} has one model, {config.model}")
+        return open_baselines(run, model)
+    _refuse_name(run, model)
     check_trained(run)
-    return _open_network(run, config, device)
-
-
-def _open_network(run: str, config: RunConfig, device: str) -> Scorer:
-    from trainers.training.devices import import_tensorflow
-
-    import_tensorflow()
-    from trainers.serving.keras_scorer import KerasScorer
-    from trainers.training.devices import open_device
-
-    open_device(device)
-    scorer = KerasScorer(run, config)
+    on_cpu = device == "cpu" or (device == "auto" and not may_have_accelerator())
+    scorer = (open_lite_run(run, config) if on_cpu else None) or open_network(run, config, device)
     if not scorer.calibration.fitted:
         console.log(f"note: {run} has no validation predictions; its probabilities are not calibrated")
     return scorer
 
 
+def _refuse_name(run: str, model: str | None) -> None:
+    if model is not None:
+        raise UsageError(f"--model is for runs of fma baselines; {run} has one model")
+
+
+def open_network(run: str, config: RunConfig, device: str) -> "KerasScorer":
+    """Open the Keras model of a run that has one; see `open_scorer`."""
+    import_tensorflow()
+    from trainers.serving.keras_scorer import KerasScorer
+
+    open_device(device)
+    return KerasScorer(run, config)
+
+
 class ClassicalScorer:
     """A `Scorer` of a fitted pipeline (scaler, PCA, classifier) and its entry in the run's metrics.json.
 
+    `load` returns the pipeline. It runs on a thread of its own, since the decoders, which a song waits for, too, can
+    start while scikit-learn is imported; its errors are raised where the pipeline is used first.
+
     Raises:
-      KeyError, TypeError, ValueError, AttributeError: the entry, the labels and the pipeline do not fit together.
+      KeyError, TypeError, ValueError, AttributeError: the entry is damaged.
     """
 
     kind, by_window = "stats", False
@@ -101,7 +119,7 @@ class ClassicalScorer:
     def __init__(
         self,
         name: str,
-        pipeline: "Pipeline",
+        load: Callable[[], "Pipeline"],
         entry: dict[str, Any],
         labels: list[str],
         config: DatasetConfig,
@@ -109,16 +127,21 @@ class ClassicalScorer:
         weights: str,
     ):
         (fit,) = entry["fits"]
-        if max(pipeline.classes_) >= len(labels):
-            raise ValueError(f"{len(labels)} labels, and the model knows {len(pipeline.classes_)} genres")
         self.weights = weights
         self.name, self.labels, self.config, self.entry = name, labels, config, entry
         # The temperature was fitted on validation along with the model, and is applied to its scores.
         self.calibration = Calibration(1.0, fitted=True)
         self._temperature = float(fit["temperature"])
-        self.pipeline = pipeline
         self._method = MODELS[entry["model"]].scores
         self._columns = group_columns(tuple("/".join(column) for column in COLUMNS), entry["features_group"])
+        thread = ThreadPoolExecutor(1, "load")
+        self._pipeline = thread.submit(load)
+        thread.shutdown(wait=False)
+
+    @property
+    def pipeline(self) -> "Pipeline":
+        """The fitted pipeline; FmaError where its file is damaged."""
+        return self._pipeline.result()
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`; the logits are log-probabilities already."""
@@ -134,7 +157,8 @@ class ClassicalScorer:
         return logits[0].astype(np.float64), features
 
 
-def _open_baselines(run: str, model: str | None) -> ClassicalScorer:
+def open_baselines(run: str, model: str | None) -> ClassicalScorer:
+    """Open a model of a run of fma baselines; see `open_scorer`."""
     config, found = load_finished(run)
     path = storage.join(run, METRICS)
     with report_damage(path):
@@ -146,9 +170,18 @@ def _open_baselines(run: str, model: str | None) -> ClassicalScorer:
         (fit,) = models[name]["fits"]
         file = storage.join(fit["file"])
     warn_about_versions(run, config.made_with)
-    pipeline, settings = load_model(run, file), _dataset_config(run, config)
+    settings, load = _dataset_config(run, config), partial(_load, run, file, path, len(config.labels))
     with report_damage(path):
-        return ClassicalScorer(name, pipeline, models[name], config.labels, settings, weights=storage.join(run, file))
+        return ClassicalScorer(name, load, models[name], config.labels, settings, weights=storage.join(run, file))
+
+
+def _load(folder: str, file: str, source: str, labels: int) -> "Pipeline":
+    """Load a pipeline; `source` is of the file that says what it is."""
+    pipeline = load_model(folder, file)
+    with report_damage(source):
+        if max(pipeline.classes_) >= labels:
+            raise ValueError(f"{labels} labels, and the model knows {len(pipeline.classes_)} genres")
+    return pipeline
 
 
 def _dataset_config(run: str, config: RunConfig) -> DatasetConfig:
@@ -192,6 +225,6 @@ def _open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     if model not in (None, name):
         raise UsageError(f"--model {model}: {folder} has {name}")
     warn_about_versions(folder, made_with)
-    pipeline = load_model(folder, BUNDLE_MODEL)
     with report_damage(path):
-        return ClassicalScorer(name, pipeline, entry, labels, config, weights=storage.join(folder, BUNDLE_MODEL))
+        load = partial(_load, folder, BUNDLE_MODEL, path, len(labels))
+        return ClassicalScorer(name, load, entry, labels, config, weights=storage.join(folder, BUNDLE_MODEL))

@@ -74,6 +74,11 @@ def open_device(name: str = "auto") -> Device:
     return device
 
 
+def may_have_accelerator() -> bool:
+    """Return whether there is a sign of a TPU or of an NVIDIA GPU, without TensorFlow, which takes seconds to ask."""
+    return _tpu_address() is not None or bool(glob("/dev/nvidia[0-9]*") or glob("/dev/dxg"))
+
+
 def _detect() -> str:
     import tensorflow as tf
 

@@ -26,6 +26,7 @@ from trainers.runs.directory import (
 )
 from trainers.runs.normalization import copy_normalization
 from trainers.runs.predictions import write_predictions
+from trainers.serving.tflite import write_lite
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.devices import Device, open_device
@@ -220,6 +221,7 @@ def finish(job: Job, state: RunState) -> RunState:
             metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
             write_predictions(job.run, split, predictions)
     write_metrics(job.run, metrics)
+    write_lite(job.run, plan.config, state)
     early = state.phase_epoch < plan.phases[state.phase].epochs
     state = replace(state, finished="validation no longer improved" if early else "all epochs done")
     save_state(job.run, state)

@@ -167,7 +167,7 @@ USES = {
     "normalization.npz": ("evaluate", "{run}", "--data", "{data}"),
     "metrics.json": ("train", "tiny", "--data", "{data}", "--run", "{run}"),
     "predictions/test.npz": ("report", "{run}", "--out", "{run}.html"),
-    "predictions/validation.npz": ("predict", "{run}", "song.mp3"),
+    "predictions/validation.npz": ("predict", "{run}", __file__),
 }
 """A command that uses each file."""
 

@@ -49,23 +49,23 @@ def with_predictions_of_another_model(run: Path) -> None:
         ("mel_cnn", with_predictions_of_another_model, "validation.npz"),
     ],
 )
-def test_a_damaged_run_is_one_line_that_names_the_file(run_of, tmp_path, capsys, *, model, damage, file):
+def test_a_damaged_run_is_one_line_that_names_the_file(run_of, music, tmp_path, capsys, *, model, damage, file):
     run = Path(shutil.copytree(run_of(model), tmp_path / "run"))
     damage(run)
     capsys.readouterr()
-    assert fma.main(["predict", str(run), "song.mp3"]) == 1
+    assert fma.main(["predict", str(run), music.tracks[0].path]) == 1
     err = capsys.readouterr().err
     assert f"{file} is damaged" in err
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("values", [{"entry": {}}, {"labels": ["Folk"]}, {"entry": {"fits": [{}]}}, {"labels": 3}])
-def test_a_damaged_bundle_is_one_line_that_names_the_file(run_of, tmp_path, capsys, values):
+def test_a_damaged_bundle_is_one_line_that_names_the_file(run_of, music, tmp_path, capsys, values):
     bundle = tmp_path / "bundle"
     assert fma.main(["export", str(run_of("baselines")), "--out", str(bundle)]) == 0
     change(bundle / "bundle.json", **values)
     capsys.readouterr()
-    assert fma.main(["predict", str(bundle), "song.mp3"]) == 1
+    assert fma.main(["predict", str(bundle), music.tracks[0].path]) == 1
     err = capsys.readouterr().err
     assert "bundle.json is damaged" in err
     assert err.count("\n") == 1

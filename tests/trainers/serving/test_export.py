@@ -14,8 +14,10 @@ import fma
 from tests.conftest import tone
 from tests.trainers.finished_runs import change
 from tests.trainers.serving.songs import SETTINGS, write_run
-from trainers.serving.saved_model import FACTS, TFLITE, WINDOWS, convert, pipeline_probabilities, run_tflite
+from trainers.serving.lite import FACTS, TFLITE
+from trainers.serving.saved_model import WINDOWS, pipeline_probabilities, run_tflite
 from trainers.serving.scorers import open_scorer
+from trainers.serving.tflite import convert
 from transforms.audio.decode import AudioFacts, read_mono, resample
 
 
@@ -159,11 +161,11 @@ def test_a_server_that_knows_nothing_of_us_can_run_it(exported):
     ],
 )
 def test_what_becomes_of_the_conversion_for_devices_is_said_in_a_line(tmp_path, operation, said, exists):
-    class Model(tf.Module):
-        def device(self, waveform):
-            return {"probabilities": operation(waveform)}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+    def predict(waveform):
+        return {"probabilities": operation(waveform)}
 
-    reason = convert(Model(), str(tmp_path), str(tmp_path / TFLITE))
+    reason = convert(tf.Module(), {"serving_default": predict}, str(tmp_path / TFLITE))
     assert said in reason
     assert bool(said) == bool(reason)
     assert "\n" not in reason

@@ -1,0 +1,99 @@
+"""Networks as TFLite, which runs without TensorFlow: part of exports and of finished runs. Imports TensorFlow.
+
+Beside `serving_default`, whose input is a waveform, a model has the two signatures that `trainers.serving.lite` calls:
+
+    records   the records of windows, as ingestion stores them  -> logits, features
+    song      the mean of a song's features                     -> logits (of a model that pools), embedding
+"""
+
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from typing import BinaryIO
+
+import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
+
+from trainers.runs.directory import RunConfig, RunState
+from trainers.runs.files import write_zip
+from trainers.serving.keras_scorer import KerasScorer, Network
+from trainers.serving.lite import LITE, RECORDS, SONG, TFLITE, member
+from transforms.audio.features import KINDS
+from transforms.runtime import console, temporary
+from transforms.runtime.stderr import capture_native_stderr
+
+Signatures = dict[str, Callable[..., dict[str, tf.Tensor]]]
+
+
+def record_signatures(scorer: KerasScorer, network: Network) -> Signatures:
+    """Return the signatures that begin with records and with a song's mean features, of a scorer's network in float32.
+
+    Those of `records` are of the feature kind's dtype, [b, ...]; all other arrays are float32 [b, ...].
+    """
+    kind = KINDS[scorer.kind]
+    stored = tf.TensorSpec([None, *kind.shape(scorer.config)], tf.as_dtype(kind.dtype), name=RECORDS)
+    features = tf.TensorSpec([None, network.width], tf.float32, name="features")
+
+    @tf.function(input_signature=[stored])
+    def of_records(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits, values = network.windows(scorer.inputs.normalize({scorer.kind: records}))
+        return {"logits": logits, "features": values}
+
+    @tf.function(input_signature=[features])
+    def of_song(features: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = {"embedding": network.embedding(features)}
+        return found | ({"logits": network.head(features)} if network.pooled else {})
+
+    return {RECORDS: of_records, SONG: of_song}
+
+
+def convert(module: tf.Module, signatures: Signatures, path: str) -> str:
+    """Write a module's signatures as a TFLite model to a path.
+
+    Returns:
+      why there is none, or what it needs on the device, or "".
+    """
+    with temporary.new_folder() as folder:
+        tf.saved_model.save(module, folder, signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+        needs = ""
+        try:
+            model = converter.convert()
+        except ConverterError as error:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+            needs = (
+                f"{TFLITE} is not compared: it needs TensorFlow's own operators (select TF ops), {_operators(error)}"
+            )
+            try:
+                model = converter.convert()
+            except ConverterError as again:
+                return f"no {TFLITE}: TFLite cannot do {_operators(again)}"
+    with open(path, "wb") as file:
+        file.write(model)
+    return needs
+
+
+def _operators(error: Exception) -> str:
+    """Return the operators that TFLite lacks, which its converter names on a line of their own."""
+    found = re.search(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
+    return found[1].strip() if found else " ".join(str(error).split())[:160]
+
+
+def write_lite(run: str, config: RunConfig, state: RunState) -> None:
+    """Write the network of a run's best epoch as TFLite to the run; a note says why not where TFLite cannot run it."""
+    with temporary.new_folder() as folder, tf.device("CPU:0"), capture_native_stderr():
+        scorer = KerasScorer(run, config)
+        network, path = scorer.network.in_float32(), os.path.join(folder, TFLITE)
+        module = tf.Module()
+        module.variables_of_network = network.variables
+        problem = convert(module, record_signatures(scorer, network), path)
+        if not problem:
+            write_zip(run, LITE, lambda file: _pack(path, member(state.best_epoch), file))
+    if problem:
+        console.log(f"note: predictions of {run} will start TensorFlow, which takes seconds: {problem}")
+
+
+def _pack(path: str, name: str, target: BinaryIO) -> None:
+    with zipfile.ZipFile(target, "w") as archive, open(path, "rb") as file:
+        archive.writestr(zipfile.ZipInfo(name), file.read())  # without the time of day
