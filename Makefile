@@ -37,7 +37,7 @@ test-runners: $(STAMP)
 	$(BIN)/python -m pytest -q tests/runners
 
 # At full length, an hour and a half on two idle cores: every command that writes, killed at its worst moments (the suite
-# does three); 150 dead workers (one); 2,000 edited files (14); 11,500 damaged songs (350).
+# does one); 150 dead workers (one); 2,000 edited files (6); 11,500 damaged songs (350).
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults.drill
 	$(BIN)/python -m tests.faults.dead_workers --repeat 50
