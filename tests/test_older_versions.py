@@ -151,7 +151,7 @@ def test_a_run_that_an_older_version_began_is_carried_on(expected, capsys):
     assert after.startswith(before)
     assert [row["epoch"] for row in csv.DictReader(after.splitlines())] == ["1", "2", "3"]
     assert set(json.loads((run / "metrics.json").read_text())) == {"validation", "test"}
-    assert not (run / "backup").exists()
+    assert [path.name for path in (run / "backup").rglob("*.*")] == ["state.npz"]
 
 
 def test_an_older_dataset_grows_and_its_files_stay(expected, said):

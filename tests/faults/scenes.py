@@ -266,7 +266,7 @@ def run_scene(stage: Stage) -> Scene:
 
 
 def training_scenes(stage: Stage) -> list[Scene]:
-    """Training in each phase, the classical models, and an export."""
+    """Training in each phase and with more epochs, the classical models, and an export."""
     baselines = ["baselines", "--data", "{w}/dataset", "--run", "{w}/run", "--models", "gnb,knn,logreg", "--jobs", "2"]
     transfer_moments = [
         Moment("run/config.json", 0.5),
@@ -287,11 +287,13 @@ def training_scenes(stage: Stage) -> list[Scene]:
         ["train", "mel_cnn", "--epochs", "2", *TRAIN],
         [Moment("", 6, "TERM"), Moment("run/state.json", 1)],
     )
+    more, more_moments = ["train", "tiny", *TRAIN, "--epochs", "3"], [Moment("run/backup/epoch-0003/*", 0.3)] * 2
     baselines_moments = [Moment("run/.lock", 1), Moment("run/models/*", 0.1)]
     export = ["export", "{w}/run", "--out", "{w}/exported", "--no-tflite"]
     return [
         transfer,
         Scene("mel_cnn", stage.copy("analysed"), cnn, train_result, cnn_moments),
+        Scene("more epochs", stage.copy("trained"), more, train_result, more_moments, program=SMALL_FMA),
         Scene("baselines", stage.copy("half"), baselines, baselines_result, baselines_moments),
         Scene("export", stage.copy("trained"), export, export_result, [Moment("", 4)], program=SMALL_FMA),
     ]

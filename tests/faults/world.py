@@ -30,6 +30,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "train raw": [["train", "tiny_raw", "--data", "{w}/data", "--run", "{w}/new", *TINY]],
     "resume": [TRANSFER],
     "finished": [["train", "tiny", "--data", "{w}/data", "--run", "{w}/run", *TINY]],
+    "more epochs": [["train", "tiny", "--data", "{w}/data", "--run", "{w}/run", *TINY, "--epochs", "3"]],
     "evaluate": [["evaluate", "{w}/run", "--data", "{w}/data", "--device", "cpu", "--json"]],
     "evaluate training": [
         ["evaluate", "{w}/run", "--data", "{w}/data", "--device", "cpu", "--split", "training", "--json"]
@@ -50,7 +51,16 @@ COMMANDS: dict[str, list[list[str]]] = {
 }
 """By name: the words after `fma`, one list after the other; {w} is the folder."""
 
-SLOW = {"train": 4, "train raw": 4, "resume": 5, "export": 3, "export classical": 4, "statistics": 15, "baselines": 3}
+SLOW = {
+    "train": 4,
+    "train raw": 4,
+    "resume": 5,
+    "more epochs": 4,
+    "export": 3,
+    "export classical": 4,
+    "statistics": 15,
+    "baselines": 3,
+}
 COSTS = {name: SLOW.get(name, 1) for name in COMMANDS}
 """About how many seconds each takes."""
 
@@ -74,6 +84,7 @@ KINDS: list[tuple[str, str, list[str]]] = [
     ("predictions", r"run/predictions/.*", ["report", "explain"]),
     ("a run's normalisation", r"run/normalization\.npz", ["evaluate", "export"]),
     ("neighbours", r"run/neighbours/.*", ["neighbours"]),
+    ("backup of a finished run", r"run/backup/.*", ["more epochs"]),
     ("config.json, half done", r"half/config\.json", ["resume"]),
     ("state.json, half done", r"half/state\.json", ["resume"]),
     ("history.csv, half done", r"half/history\.csv", ["resume"]),

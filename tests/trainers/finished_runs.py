@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.runs.directory import RunConfig, RunState, create_run, history_row, save_state, write_history
+from trainers.runs.directory import RunConfig, create_run
 from trainers.runs.files import BUNDLE, CONFIG, read_identity, read_json, write_identity, write_json
 from trainers.runs.predictions import RunPredictions, write_predictions
+from trainers.runs.state import RunState, history_row, save_state, write_history
 
 GENRES = ("Folk", "Jazz", "Rock")
 

@@ -7,17 +7,9 @@ from trainers.commands.arguments import add_device
 from trainers.commands.evaluate import print_metrics
 from trainers.models import MODELS, find_model
 from trainers.models.spec import CLASS_WEIGHTS
-from trainers.runs.directory import (
-    METRICS,
-    MODEL,
-    RunState,
-    has_leftovers,
-    locked,
-    open_run,
-    read_metrics,
-    remove_leftovers,
-)
+from trainers.runs.directory import METRICS, has_leftovers, locked, open_run, read_metrics, remove_leftovers
 from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
+from trainers.runs.state import MODEL, RunState
 from trainers.training.devices import import_tensorflow
 from trainers.training.plan import HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
@@ -32,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
         "Trains a model on a dataset and evaluates it. The same command again carries on with an interrupted run,\n"
-        "from its last finished epoch. Settings that are not given are the model's own.\n\nmodels:\n"
-        + "\n".join(f"  {name:16} {spec.summary}" for name, spec in MODELS.items())
+        "from its last finished epoch; with more --epochs also with a finished one. Settings that are not given are\n"
+        "the model's own.\n\nmodels:\n" + "\n".join(f"  {name:16} {spec.summary}" for name, spec in MODELS.items())
     )
     parser.epilog = f"example: {called_as()} train mel_cnn --data data/small --run runs/mel_cnn"
     parser.add_argument("model", metavar="MODEL", type=lambda name: find_model(name).name)

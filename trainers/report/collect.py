@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.metrics import LOWEST, describe
-from trainers.runs.directory import RunConfig, RunState, load_config, load_state
+from trainers.runs.directory import RunConfig, load_config
 from trainers.runs.predictions import TrackPredictions, read_run_predictions
+from trainers.runs.state import RunState, load_state
 from transforms.errors import UsageError
 from transforms.runtime import console
 

@@ -110,7 +110,7 @@ def _run(run: Run) -> Html:
         "seed": str(config.seed),
         "epoch kept": f"{run.state.best_epoch} of {run.state.epoch} ({run.state.finished or 'not finished'})",
         "options": _pairs(config.options),
-        **{f"phase {phase['name']}": _pairs(phase) for phase in config.phases},
+        **{f"phase {phase['name']}": _pairs(phase) for phase in run.state.phases or config.phases},
         "made with": _pairs(config.made_with),
         "dataset": f"{config.dataset['path']}, digest {config.dataset['digest'][:12]}",
     }

@@ -3,9 +3,9 @@
 | file | what |
 |---|---|
 | config.json | id, model, options, seed, dataset (path, digest, config), labels, phases, versions; written once |
-| state.json | how far training has come, and its history; replaced after every epoch, the run's only commit point |
+| state.json | how far training has come; replaced after every epoch, the only commit point (`trainers.runs.state`) |
 | history.csv | a row for each finished epoch, for people and for other programs |
-| backup/ | what the next epoch starts from: weights, optimizer and random state |
+| backup/ | what the next epoch starts from: weights, optimizer and random state; kept for more epochs, too |
 | model.keras | the model with the weights of the best epoch |
 | model.tflite.zip | the same as TFLite, for a quick start (`trainers.serving.lite`) |
 | normalization.npz | the statistics that its mel records are normalised by (`transforms.dataset.normalization`) |
@@ -18,8 +18,6 @@
 All but history.csv and logs/ carry a checksum (`trainers.runs.files`).
 """
 
-import csv
-import io
 import platform
 import re
 from contextlib import AbstractContextManager, suppress
@@ -27,11 +25,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from typing import Any, TypedDict
 
-from trainers.models.spec import Phase
 from trainers.runs.files import (
     CONFIG,
     ID,
-    RESTORE,
     make_id,
     read_identity,
     read_json,
@@ -39,30 +35,33 @@ from trainers.runs.files import (
     write_identity,
     write_json,
 )
+from trainers.runs.state import (
+    BACKUP,
+    BACKUP_FILES,
+    BEST,
+    PHASE_DEFAULTS,
+    RunState,
+    add_epochs,
+    adds_epochs,
+    load_state,
+)
 from transforms import storage
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
 from transforms.tracks import SPLITS
 
-STATE, HISTORY, MODEL = "state.json", "history.csv", "model.keras"
 METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
-BACKUP, FEATURES, LOGS, LOCK = "backup", "features", "logs", ".lock"
+FEATURES, LOGS, LOCK = "features", "logs", ".lock"
 
 BASELINES = "baselines"  # `model` in the config.json of a run of `fma baselines`
-ARRAYS, BEST = BACKUP_FILES = "state.npz", "best.keras"
-"""Files of a folder below `backup/`: what the next epoch starts from, and the model where it is the best so far."""
 BACKUP_NAME = re.compile(r"epoch-\d{4,}")
 """The form of the names of these folders."""
 BEFORE_CONFIG = {LOCK}
 """What may be left by a run that was killed before its config.json was written; other files are not ours."""
 
-HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
-
 TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
 """Distributions that contain TensorFlow: a TPU VM has its own."""
-
-PHASE_DEFAULTS = {"class_weights": "balanced"}  # settings of phases that the config.json of older runs lacks
 
 
 class TrainedOn(TypedDict):
@@ -88,23 +87,6 @@ class RunConfig:
     id: str = field(default="", compare=False)
 
 
-@dataclass(slots=True)
-class RunState:
-    """How far a run has come."""
-
-    epoch: int = 0  # finished epochs, over all phases
-    phase: int = 0  # index of the current phase
-    phase_epoch: int = 0  # finished epochs of that phase
-    phase_done: bool = False  # whether that phase has ended, so that the next one starts
-    wait: int = 0  # epochs since the validation loss last went down, in that phase
-    phase_best: float | None = None  # lowest validation loss of that phase
-    best: float | None = None  # lowest validation loss of all
-    best_epoch: int = 0  # the epoch of the weights in model.keras, counted from 1; 0 before the first one ends
-    backup: str = ""  # folder below `backup/` that the next epoch starts from, or "" at the start
-    finished: str = ""  # why training ended, or "" while it goes on
-    history: list[dict[str, Any]] = field(default_factory=list)  # the row of history.csv of each finished epoch
-
-
 def versions(*libraries: str) -> dict[str, str]:
     """Return the versions of Python and of libraries; by default those that a Keras model depends on."""
     if libraries:
@@ -119,19 +101,25 @@ def versions(*libraries: str) -> dict[str, str]:
 def open_run(run: str, config: RunConfig) -> RunState | None:
     """Return the state of a run with that config, or None where the run has yet to be created.
 
+    A config that differs only by more epochs is that of the run, too; see `add_epochs`.
+
     Raises:
       UsageError: the folder holds something else, a run of another config, or a run on a dataset that has changed.
     """
     if not storage.exists(storage.join(run, CONFIG)):
         _check_is_free(run)
         return None
-    different = differences(load_config(run), config)
+    state, have = load_state(run), load_config(run)
+    have = replace(have, phases=state.phases or have.phases)
+    different = differences(have, config)
+    if adds_epochs(state, have.phases, config.phases) and not differences(replace(have, phases=config.phases), config):
+        return add_epochs(run, state, have.phases, config.phases)
     if different:
         raise UsageError(
             f"{run} holds a run with other settings: {'; '.join(different)}. "
-            "Give the same settings to carry on with it, or another --run"
+            "Give the same settings, or more epochs for its last phase, to carry on with it, or another --run"
         )
-    return load_state(run)
+    return state
 
 
 def _check_is_free(run: str) -> None:
@@ -220,7 +208,10 @@ def _check_types(config: dict[str, Any]) -> None:
     wrong = [name for name, kind in kinds.items() if not isinstance(config[name], kind)]
     wrong += [name for name in ("path", "digest") if not isinstance(config["dataset"].get(name), str)]
     wrong += ["labels"] * any(not isinstance(label, str) for label in config["labels"])
-    wrong += ["phases"] * any(not isinstance(phase, dict) or "name" not in phase for phase in config["phases"])
+    wrong += ["phases"] * any(
+        not isinstance(phase, dict) or "name" not in phase or not isinstance(phase.get("epochs"), int)
+        for phase in config["phases"]
+    )
     if wrong:
         raise TypeError(f"its {wrong[0]} cannot be right")
 
@@ -265,13 +256,18 @@ def has_leftovers(run: str) -> bool:
 
 
 def remove_leftovers(run: str) -> None:
-    """Remove what is needed only while training goes on; files that training did not write stay."""
+    """Remove what is needed only while training goes on; files that training did not write stay.
+
+    What more epochs would start from stays, too.
+    """
     storage.remove_listed(run, _leftovers(run))
 
 
 def _leftovers(run: str) -> list[str]:
-    phases = [phase["name"] for phase in load_config(run).phases]
-    return backup_files(run) + [f"{FEATURES}/{phase}-{split}.npz" for phase in phases for split in SPLITS]
+    state = load_state(run)
+    files = backup_files(run, keep=state.backup) + ([f"{BACKUP}/{state.backup}/{BEST}"] if state.backup else [])
+    phases = [phase["name"] for phase in state.phases or load_config(run).phases]
+    return files + [f"{FEATURES}/{phase}-{split}.npz" for phase in phases for split in SPLITS]
 
 
 def backup_files(run: str, keep: str = "") -> list[str]:
@@ -287,94 +283,6 @@ def locked(run: str) -> AbstractContextManager[None]:
       FmaError: another process trains in this folder.
     """
     return storage.locked(run, f"another fma train is writing to {run}; wait for it or give another --run")
-
-
-def advance(state: RunState, phase: Phase, val_loss: float | None) -> RunState:
-    """Return the state after one more epoch of a phase.
-
-    Args:
-      val_loss: of that epoch; None where there is no validation split: the last epoch then counts as the best, and
-        the phase ends with its last epoch only.
-    """
-    epoch, phase_epoch = state.epoch + 1, state.phase_epoch + 1
-    state = replace(state, epoch=epoch, phase_epoch=phase_epoch, backup=f"epoch-{epoch:04d}")
-    if val_loss is None:
-        return replace(state, best_epoch=epoch, phase_done=phase_epoch >= phase.epochs)
-    if state.phase_best is None or val_loss < state.phase_best:
-        state = replace(state, phase_best=val_loss, wait=0)
-    else:
-        state = replace(state, wait=state.wait + 1)
-    if state.best is None or val_loss < state.best:
-        state = replace(state, best=val_loss, best_epoch=epoch)
-    return replace(state, phase_done=phase_epoch >= phase.epochs or state.wait >= phase.patience)
-
-
-def next_phase(state: RunState) -> RunState:
-    """Return the state at the start of the phase after the one that has ended."""
-    return replace(state, phase=state.phase + 1, phase_epoch=0, phase_done=False, wait=0, phase_best=None)
-
-
-def load_state(run: str) -> RunState:
-    """Read state.json; the state at the start where there is none yet.
-
-    Raises:
-      FmaError: it is damaged, or missing although an epoch has ended.
-    """
-    path = storage.join(run, STATE)
-    if not storage.exists(path) and not storage.exists(storage.join(run, MODEL)):
-        return RunState()
-    values = read_json(run, STATE)
-    names = {field.name for field in fields(RunState)}
-    if set(values) not in (names, names - {"history"}):
-        raise FmaError(f"{path} is damaged: {RESTORE}")
-    state = RunState(**values)
-    if "history" not in values:  # written by version 0.1.0
-        with report_damage(path):
-            state.history = _read_history(run, state.epoch)
-    return state
-
-
-def save_state(run: str, state: RunState) -> None:
-    """Commit how far the run has come."""
-    write_json(run, STATE, asdict(state))
-
-
-def history_row(values: dict[str, Any]) -> dict[str, Any]:
-    """Return an epoch's values as a row of history.csv has them: of every column, numbers with seven digits."""
-    found = {name: values.get(name) for name in HISTORY_COLUMNS}
-    return {name: float(f"{value:.7g}") if isinstance(value, float) else value for name, value in found.items()}
-
-
-def write_history(run: str, rows: list[dict[str, Any]]) -> None:
-    """Replace history.csv by these rows, atomically; state.json has them, too."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    storage.write_bytes(storage.join(run, HISTORY), text.getvalue().encode())
-
-
-def _read_history(run: str, epochs: int) -> list[dict[str, Any]]:
-    """Read history.csv of a run of version 0.1.0, whose state.json has no rows.
-
-    Raises:
-      FmaError: it is missing or damaged.
-    """
-    path = storage.join(run, HISTORY)
-    try:
-        text = io.StringIO(storage.read_bytes(path).decode())
-        with report_damage(path):
-            rows = [_parse_row(row) for row in csv.DictReader(text, strict=True)][:epochs]
-            if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
-                raise ValueError(f"it does not have the {epochs} epochs of state.json")
-    except (FileNotFoundError, csv.Error) as error:
-        raise FmaError(f"{path} is missing or damaged ({error}): {RESTORE}") from error
-    return rows
-
-
-def _parse_row(row: dict[str, str]) -> dict[str, Any]:
-    kinds: dict[str, type] = {"phase": str, "epoch": int}
-    return {name: kinds.get(name, float)(row[name]) if row[name] else None for name in HISTORY_COLUMNS}
 
 
 def read_metrics(run: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
 from trainers.models.layers import MultiCrop
 from trainers.models.spec import ModelSpec, front_of, head_of
-from trainers.runs.directory import RunConfig, load_state
+from trainers.runs.directory import RunConfig
 from trainers.runs.files import CONFIG, report_damage
+from trainers.runs.state import load_state
 from trainers.training.checkpoint import best_model, load_model
 from transforms import storage
 from transforms.audio.features import KINDS

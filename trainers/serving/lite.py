@@ -10,8 +10,9 @@ import numpy as np
 from trainers.evaluation.calibration import Calibration, calibrate
 from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
-from trainers.runs.directory import MODEL, RunConfig, load_state
+from trainers.runs.directory import RunConfig
 from trainers.runs.files import CONFIG, NOT_OURS, open_zip, read_json, report_damage
+from trainers.runs.state import MODEL, load_state
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError, check_format_version

@@ -15,8 +15,9 @@ from typing import BinaryIO
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from trainers.runs.directory import RunConfig, RunState
+from trainers.runs.directory import RunConfig
 from trainers.runs.files import write_zip
+from trainers.runs.state import RunState
 from trainers.serving.keras_scorer import KerasScorer, Network
 from trainers.serving.lite import LITE, RECORDS, SONG, TFLITE, member
 from transforms.audio.features import KINDS

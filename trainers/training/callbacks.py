@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.models.spec import Phase
-from trainers.runs.directory import HISTORY_COLUMNS, RunState, advance, history_row, save_state, write_history
+from trainers.runs.state import HISTORY_COLUMNS, RunState, advance, history_row, save_state, write_history
 from trainers.training import checkpoint
 from transforms import storage
 from transforms.errors import FmaError

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
-from trainers.runs.directory import ARRAYS, BACKUP, BEST, MODEL, RunState, backup_files, load_state
+from trainers.runs.directory import backup_files
 from trainers.runs.files import RESTORE, open_zip, write_zip
+from trainers.runs.state import ARRAYS, BACKUP, BEST, MODEL, RunState, load_state
 from transforms import storage
 from transforms.errors import FmaError
 from transforms.library_errors import DAMAGED_ZIP

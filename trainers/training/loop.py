@@ -11,21 +11,10 @@ from trainers.data.pipeline import Inputs, count_records, open_inputs
 from trainers.data.shard_check import check_shards
 from trainers.evaluation.evaluate import Predictor, evaluate_split
 from trainers.models.spec import ModelInput, Phase, front_of, head_of, standardise
-from trainers.runs.directory import (
-    LOGS,
-    RunState,
-    create_run,
-    load_config,
-    locked,
-    next_phase,
-    open_run,
-    remove_leftovers,
-    save_state,
-    write_history,
-    write_metrics,
-)
+from trainers.runs.directory import LOGS, create_run, load_config, locked, open_run, remove_leftovers, write_metrics
 from trainers.runs.normalization import copy_normalization
 from trainers.runs.predictions import write_predictions
+from trainers.runs.state import RunState, describe_start, next_phase, save_state, write_history
 from trainers.serving.tflite import write_lite
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
@@ -73,7 +62,7 @@ def train_run(plan: Plan) -> RunState:
             state = create_run(options.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
         else:
             check_device(options.run, device)
-            console.log(f"carrying on after epoch {state.epoch}")
+            console.log(describe_start(options.run, state))
         if spec.kind == "mel":
             copy_normalization(options.data, manifest, spec.kind, options.run)
         inputs = open_inputs(options.data, manifest, spec.kind, options.run)

@@ -14,7 +14,7 @@ from tests.trainers.small_models import build, fake_yamnet
 from trainers.models import MODELS, yamnet
 from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
 from trainers.models.spec import ModelInput, ModelOptions
-from trainers.runs.directory import MODEL, load_state
+from trainers.runs.state import MODEL, load_state
 from trainers.training import checkpoint
 from transforms.errors import UsageError
 

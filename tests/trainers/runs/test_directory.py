@@ -8,21 +8,8 @@ import pytest
 
 from trainers.models.spec import Phase
 from trainers.runs import directory
-from trainers.runs.directory import (
-    RunConfig,
-    RunState,
-    advance,
-    create_run,
-    history_row,
-    load_config,
-    load_state,
-    locked,
-    next_phase,
-    open_run,
-    save_state,
-    versions,
-    write_history,
-)
+from trainers.runs.directory import RunConfig, create_run, load_config, locked, open_run, versions
+from trainers.runs.state import RunState, advance, history_row, load_state, next_phase, save_state, write_history
 from transforms.errors import FmaError, UsageError
 
 PHASE = Phase("train", epochs=5, learning_rate=1e-3, patience=2)
@@ -63,7 +50,8 @@ def test_where_the_dataset_lies_and_which_versions_made_the_run_do_not_count(tmp
         ({"seed": 7}, "seed is 0, not 7"),
         ({"options": {"width": 2.0, "dropout": None}}, "width is 1.0, not 2.0"),
         ({"options": {"width": 1.0, "dropout": 0.5}}, "dropout is unset, not 0.5"),
-        ({"phases": [CONFIG.phases[0] | {"epochs": 9}]}, "epochs is 5, not 9"),
+        ({"phases": [CONFIG.phases[0] | {"epochs": 4}]}, "epochs is 5, not 4"),
+        ({"phases": [CONFIG.phases[0] | {"epochs": 9, "mixup": 0.5}]}, "epochs is 5, not 9; mixup is 0.2, not 0.5"),
         ({"phases": [CONFIG.phases[0] | {"spec_augment": False}]}, "spec-augment is on, not off"),
         ({"phases": [CONFIG.phases[0] | {"name": "head"}]}, "the phases are train, not head"),
         ({"dataset": {"path": "", "digest": "b" * 64, "config": {}}}, "the dataset is not the one that the run began"),
@@ -81,8 +69,56 @@ def test_a_run_of_another_config_is_refused_and_the_difference_named(tmp_path, c
 def test_the_phase_is_named_where_there_are_several(tmp_path):
     phases = [{"name": "head", "epochs": 5}, {"name": "fine", "epochs": 3}]
     create_run(str(tmp_path), replace(CONFIG, phases=phases))
-    with pytest.raises(UsageError, match="epochs of phase fine is 3, not 4"):
-        open_run(str(tmp_path), replace(CONFIG, phases=[phases[0], {"name": "fine", "epochs": 4}]))
+    with pytest.raises(UsageError, match="epochs of phase fine is 3, not 2"):
+        open_run(str(tmp_path), replace(CONFIG, phases=[phases[0], {"name": "fine", "epochs": 2}]))
+
+
+HEAD, FINE = {"name": "head", "epochs": 5}, {"name": "fine", "epochs": 3}
+ENDED = RunState(epoch=8, phase=1, phase_epoch=3, phase_done=True, wait=1, backup="epoch-0008", finished="all done")
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "goes_on"),
+    [
+        ([HEAD, FINE], [HEAD, FINE | {"epochs": 9}], {"phase_done": False, "wait": 0}),
+        ([HEAD, FINE], [HEAD, FINE, HEAD | {"name": "all"}], {}),  # the phase that ended stays so, and the next begins
+        ([HEAD, FINE], [HEAD | {"epochs": 9}, FINE], None),  # over, with another phase behind it
+        ([HEAD, FINE], [HEAD | {"epochs": 9}, FINE | {"epochs": 9}], None),
+        ([HEAD, FINE], [HEAD, FINE | {"epochs": 2}], None),
+        ([HEAD, FINE], [HEAD], None),
+        ([HEAD, FINE], [HEAD, FINE | {"epochs": 9, "patience": 9}], None),
+    ],
+)
+def test_the_phase_that_a_run_ended_with_may_get_more_epochs_and_others_may_follow(tmp_path, have, want, goes_on):
+    run = str(tmp_path)
+    create_run(run, replace(CONFIG, phases=have))
+    save_state(run, ENDED)
+    (tmp_path / "backup" / "epoch-0008").mkdir(parents=True)
+    (tmp_path / "backup" / "epoch-0008" / "state.npz").touch()
+    if goes_on is None:
+        with pytest.raises(UsageError, match="or more epochs for its last phase, to carry on"):
+            open_run(run, replace(CONFIG, phases=want))
+        return
+    assert open_run(run, replace(CONFIG, phases=want)) == replace(ENDED, finished="", phases=want, **goes_on)
+    assert open_run(run, replace(CONFIG, phases=have)) == ENDED  # nothing counts before an epoch is committed
+
+
+def test_a_run_that_had_more_epochs_is_one_of_so_many(tmp_path):
+    run, more = str(tmp_path), [HEAD, FINE | {"epochs": 9}]
+    create_run(run, replace(CONFIG, phases=[HEAD, FINE]))
+    state = replace(ENDED, epoch=9, phases=more, finished="")
+    save_state(run, state)
+    assert open_run(run, replace(CONFIG, phases=more)) == state
+    with pytest.raises(UsageError, match="epochs of phase fine is 9, not 3"):
+        open_run(run, replace(CONFIG, phases=[HEAD, FINE]))
+
+
+def test_a_run_without_what_more_epochs_start_from_is_refused(tmp_path):
+    run = str(tmp_path)
+    create_run(run, replace(CONFIG, phases=[HEAD, FINE]))
+    save_state(run, ENDED)
+    with pytest.raises(UsageError, match=r"epoch-0008/state\.npz, which they would start from, is missing"):
+        open_run(run, replace(CONFIG, phases=[HEAD, FINE | {"epochs": 9}]))
 
 
 def test_a_run_from_before_there_was_a_choice_of_class_weights_has_balanced_ones(tmp_path):

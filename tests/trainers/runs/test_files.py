@@ -12,9 +12,10 @@ import pytest
 import fma
 from tests.trainers.finished_runs import change, write_run
 from trainers.runs import files
-from trainers.runs.directory import load_config, load_state, read_metrics
+from trainers.runs.directory import load_config, read_metrics
 from trainers.runs.files import CONFIG, ID, open_zip, read_identity, read_json, write_identity, write_json, write_zip
 from trainers.runs.predictions import read_predictions
+from trainers.runs.state import load_state
 from transforms.errors import FmaError
 
 pytestmark = pytest.mark.usefixtures("tiny_models")

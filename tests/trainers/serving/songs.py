@@ -15,8 +15,9 @@ from tests.trainers.synthetic import CONFIG
 from trainers.data.pipeline import Inputs, open_inputs
 from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
-from trainers.runs.directory import MODEL, RunConfig, RunState, create_run, save_state
+from trainers.runs.directory import RunConfig, create_run
 from trainers.runs.normalization import copy_normalization
+from trainers.runs.state import MODEL, RunState, save_state
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
 from transforms.dataset.build import ShardBuilder

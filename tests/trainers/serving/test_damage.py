@@ -13,8 +13,8 @@ import pytest
 
 import fma
 from tests.trainers.finished_runs import change
-from trainers.runs.directory import MODEL
 from trainers.runs.predictions import RunPredictions, read_predictions, write_predictions
+from trainers.runs.state import MODEL
 from trainers.serving import neighbours
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import open_neighbours

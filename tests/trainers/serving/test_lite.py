@@ -13,7 +13,8 @@ import pytest
 
 import fma
 from tests.trainers.serving.conftest import KINDS, LIMITS
-from trainers.runs.directory import load_config, load_state, save_state
+from trainers.runs.directory import load_config
+from trainers.runs.state import load_state, save_state
 from trainers.serving.engine import Engine
 from trainers.serving.keras_scorer import KerasScorer
 from trainers.serving.lite import FACTS, LITE, TFLITE, LiteScorer

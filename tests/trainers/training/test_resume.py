@@ -16,7 +16,8 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
-from trainers.runs.directory import load_state, read_metrics
+from trainers.runs.directory import read_metrics
+from trainers.runs.state import load_state
 from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,7 +85,7 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
     assert losses[state.best_epoch - 1] == min(losses) == pytest.approx(state.best, rel=1e-6)
     assert validation_loss(dataset, run) == pytest.approx(state.best, abs=1e-5)
     assert set(read_metrics(str(run))) == {"validation", "test"}
-    assert not (run / "backup").exists()
+    assert [path.name for path in (run / "backup").rglob("*")] == ["epoch-0003", "state.npz"]
 
 
 def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset, tmp_path, monkeypatch, capsys):
