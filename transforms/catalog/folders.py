@@ -23,7 +23,7 @@ def read_folders(audio: str) -> Catalog:
 
     A track's id is its path, its genre the first folder of it, and its artist and title are its file's tags, which are
     read on this machine only: elsewhere, and in a zip, tracks have no artist. Files beside the genres' folders are
-    skipped as `no_genre`, and those that are not audio by their names are left out.
+    skipped as `no_genre`, and those that are hidden or not audio by their names are left out.
 
     Raises:
       UsageError: there is no such folder or zip, it cannot be read, or it has no folder with audio.
@@ -55,20 +55,31 @@ def is_audio(path: str) -> bool:
     return path.rpartition(".")[2].lower() in ENDINGS
 
 
-def files_below(path: str) -> Iterator[str]:
-    """List as `storage.list_files` does, but skip a folder without permission, with a note."""
+def is_hidden(path: str) -> bool:
+    """Return whether a file, or a folder on the way to it, has a name like .Trash, or ._song.mp3 as macOS makes."""
+    return path.startswith(".") or "/." in path
+
+
+def files_below(path: str, above: tuple[os.stat_result, ...] = ()) -> Iterator[str]:
+    """List as `storage.list_files` does, but without what is hidden, links to a folder that they lie in (`above`), and
+    folders without permission, for which a note is shown.
+    """
     if not storage.is_local(path):
-        yield from (file for file, _ in storage.list_files(path))
+        files = (file for file, _ in storage.list_files(path))
+        yield from (file for file in files if not is_hidden(file.removeprefix(storage.join(path, ""))))
+        return
+    here = os.stat(path.removeprefix("file://"))
+    if any(os.path.samestat(here, folder) for folder in above):
         return
     try:
         with os.scandir(path.removeprefix("file://")) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except PermissionError:
         console.log(f"note: {path} is left out: no permission to look into it")
         return
     for entry in entries:
         if entry.is_dir():
-            yield from files_below(entry.path)
+            yield from files_below(entry.path, (*above, here))
         elif entry.is_file():
             yield entry.path
 
@@ -79,7 +90,7 @@ def _paths(audio: str) -> list[str]:
         prefix = storage.join(audio.removeprefix("file://") if storage.is_local(audio) else audio, "")
         return [file.removeprefix(prefix) for file in files_below(audio.rstrip("/") or "/")]
     try:
-        return sorted(list_members(audio))
+        return sorted(path for path in list_members(audio) if not is_hidden(path))
     except DamagedZipError as error:
         raise UsageError(f"--audio {audio}: neither a folder nor a zip that can be read ({error})") from None
     except OSError as error:

@@ -64,6 +64,22 @@ def test_a_zip_of_such_a_folder_has_the_same_genres(music, tmp_path):
     assert all(track.size for track in locate(catalog.tracks, str(path), catalog.form))
 
 
+def test_what_is_hidden_and_folders_that_hold_themselves_add_nothing(music, tmp_path):
+    before = [track.id_text for track in read_folders(str(music)).tracks]
+    for name in ("rock/._a.flac", ".Trash-1000/files/old.wav", "Hip-Hop/.old/c.ogg", ".DS_Store"):
+        (music / name).parent.mkdir(parents=True, exist_ok=True)
+        (music / name).write_bytes(b"Mac OS X")
+    (music / "rock" / "self").symlink_to(music)
+    assert [track.id_text for track in read_folders(str(music)).tracks] == before
+    (music / "rock" / "self").unlink()
+    path = tmp_path / "music.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in music.rglob("*.*"):
+            archive.write(file, file.relative_to(music))
+            archive.write(file, f"__MACOSX/{file.parent.relative_to(music)}/._{file.name}")
+    assert [track.id_text for track in read_folders(str(path)).tracks] == before
+
+
 @pytest.mark.parametrize("made", ["", "empty", "file.txt"])
 def test_a_place_without_folders_of_audio_is_one_line(tmp_path, made):
     (tmp_path / "empty").mkdir()
