@@ -74,7 +74,7 @@ KINDS: list[tuple[str, str, list[str]]] = [
     ("ledger of tracks", r"data/tracks/.*", ["explain", "report", "verify", "compact", "evaluate", "train"]),
     ("ledger of failures", r"data/failures/.*", ["explain failed", "report", "verify", "compact"]),
     ("statistics' cache", r"grown/transform_fn/.*/cache(\.json|/.*)", ["statistics"]),
-    ("statistics", r"data/transform_fn/.*/normalization\.npz", ["train", "verify"]),
+    ("statistics", r"data/transform_fn/.*/normalization\.npz", ["train", "resume", "verify"]),
     ("config.json", r"run/config\.json", CONFIG),
     ("state.json", r"run/state\.json", ["evaluate", "predict", "finished", "report"]),
     ("history.csv", r"run/history\.csv", ["report"]),
@@ -82,7 +82,6 @@ KINDS: list[tuple[str, str, list[str]]] = [
     ("model.keras", r"run/model\.keras", ["evaluate", "export"]),
     ("model.tflite", r"run/model\.tflite\.zip", ["predict"]),
     ("predictions", r"run/predictions/.*", ["report", "explain"]),
-    ("a run's normalisation", r"run/normalization\.npz", ["evaluate", "export"]),
     ("neighbours", r"run/neighbours/.*", ["neighbours"]),
     ("backup of a finished run", r"run/backup/.*", ["more epochs"]),
     ("config.json, half done", r"half/config\.json", ["resume"]),
@@ -91,7 +90,6 @@ KINDS: list[tuple[str, str, list[str]]] = [
     ("model.keras, half done", r"half/model\.keras", ["resume"]),
     ("backup", r"half/backup/.*", ["resume"]),
     ("features of a frozen front", r"half/features/.*", ["resume"]),
-    ("normalisation, half done", r"half/normalization\.npz", ["resume"]),
     ("config.json of baselines", r"classical/config\.json", ["predict classical", "report", "export classical"]),
     ("classical model", r"classical/models/.*", ["predict classical", "export classical"]),
     ("metrics.json of baselines", r"classical/metrics\.json", ["report", "predict classical", "export classical"]),
@@ -199,11 +197,11 @@ def update_statistics(dataset: str) -> int:
 
 def compare_statistics(dataset: str, other: str) -> int:
     """Print whether two datasets have the same statistics, within 1e-6."""
-    from trainers.runs.normalization import load_normalization
+    from trainers.runs.normalization import find_normalization
     from transforms.dataset.manifest import load
 
     for kind in ("mel", "stats"):
-        one, two = (load_normalization(path, load(path).config, kind) for path in (dataset, other))
+        one, two = (find_normalization(path, load(path), kind) for path in (dataset, other))
         same = [np.allclose(getattr(one, name), getattr(two, name), 1e-6, 1e-6) for name in ("mean", "deviation")]
         print(kind, same)
     return 0

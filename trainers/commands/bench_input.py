@@ -13,9 +13,9 @@ from transforms.tracks import SPLITS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Measures the input pipeline, one stage more at a time: reading, shuffling and batching, parsing, normalising "
-        "and augmenting, and with --model the training step. Whole epochs over as many shards as it takes, or several "
-        "over all; nothing is cached but by the operating system."
+        "Measures the input pipeline, one stage more at a time: reading, shuffling and batching, parsing, and with "
+        "--model the training step, which normalises and augments. Whole epochs over as many shards as it takes, or "
+        "several over all; nothing is cached but by the operating system."
     )
     parser.epilog = f"example: {called_as()} bench-input data/small --model mel_cnn"
     parser.add_argument("dataset", metavar="DATASET")

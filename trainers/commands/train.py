@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 remove_leftovers(args.run)
     else:
         check_dataset(plan)
-        if plan.spec.kind == "mel" and not has_normalization(args.run, "mel"):
+        if plan.spec.kind == "mel" and not has_normalization(args.run):
             if code := make_statistics(args.data, plan.manifest, "mel"):
                 return code
             plan = make_plan(plan.options)  # again: the dataset has other statistics now

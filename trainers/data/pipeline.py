@@ -2,11 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from trainers.runs.normalization import load_normalization, normalizer
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
@@ -283,13 +281,11 @@ def pipeline_options() -> "tf.data.Options":
 
 @dataclass(frozen=True)
 class Inputs:
-    """The records of a kind in a dataset, and how they become a model's input."""
+    """The records of a kind in a dataset, for a model that takes them as they are stored."""
 
     dataset: str
     manifest: Manifest
     kind: str
-    normalize: Callable[[dict[str, "tf.Tensor"]], "tf.Tensor"]  # a batch of records -> float32 [batch, ...]
-    units_per_db: tuple[float, ...] = ()  # normalised units of 1 dB in each band of a mel; () for raw
     # paths of shards that were compared with their checksums; see `trainers.data.shard_check`
     checked: set[str] = field(default_factory=set, compare=False)
 
@@ -297,30 +293,9 @@ class Inputs:
         """Return every record of a split once, always in the same order, in padded batches of one size.
 
         Returns:
-          dicts of {input: float32 [batch, ...]; label, track_id, window: int64 [batch]; weight: float32 [batch], 0 for
-          padding in the last batch}.
+          dicts of {input: [batch, ...] in the kind's dtype; label, track_id, window: int64 [batch]; weight: float32
+          [batch], 0 for padding in the last batch}.
         """
-        import tensorflow as tf
-
-        def with_input(batch: dict[str, "tf.Tensor"]) -> dict[str, "tf.Tensor"]:
-            return {"input": self.normalize(batch)} | {key: batch[key] for key in batch if key != self.kind}
-
         options = ReadOptions(batch_size, pad=True, cache=cache)
         batches = read_split(self.dataset, self.manifest, self.kind, split, options)
-        return prefetch(batches.map(with_input, tf.data.AUTOTUNE))
-
-
-def open_inputs(dataset: str, manifest: Manifest, kind: str, run: str) -> Inputs:
-    """Return a dataset's records as a run's model gets them.
-
-    Raises:
-      UsageError, FmaError: the run's normalisation is missing or damaged.
-    """
-    import tensorflow as tf
-
-    if kind == "raw":
-        return Inputs(dataset, manifest, kind, lambda batch: tf.cast(batch["raw"], tf.float32) / 32768)
-    found = load_normalization(run, manifest.config, kind)
-    normalize = normalizer(found, manifest.config)
-    units_per_db = tuple((1 / found.deviation).tolist())
-    return Inputs(dataset, manifest, kind, lambda batch: normalize(batch[kind])[kind], units_per_db)
+        return prefetch(batches.map(lambda batch: {"input" if key == self.kind else key: batch[key] for key in batch}))

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.data.pipeline import Inputs, find_shards, open_inputs
+from trainers.data.pipeline import Inputs, find_shards
 from trainers.evaluation import metrics
 from trainers.models import find_model
-from trainers.models.spec import ModelSpec, front_of, head_of
+from trainers.models.records import network_of
+from trainers.models.spec import ModelSpec, head_of
 from trainers.runs.directory import (
     BASELINES,
     RunConfig,
@@ -23,7 +24,7 @@ from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
 from trainers.training.devices import import_tensorflow, open_device
-from trainers.training.front_features import Embeddings, infer_split, inference_function
+from trainers.training.front_features import Embeddings, front_function, infer_split, inference_function
 from transforms import storage
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.manifest import Manifest, load
@@ -82,7 +83,7 @@ def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device:
         spec, strategy = find_model(config.model), open_device(device).strategy
         with strategy.scope():
             model = load_model(run)
-        inputs = open_inputs(dataset, manifest, spec.kind, run)
+        inputs = Inputs(dataset, manifest, spec.kind)
         found, predictions = evaluate_split(Predictor(spec, model, strategy), inputs, split, config.labels, batch_size)
     is_own = manifest.digest == config.dataset["digest"]
     return Evaluation(run, split, manifest.digest, is_own, found, predictions)
@@ -147,8 +148,8 @@ class Predictor:
 
     def __init__(self, spec: ModelSpec, model: "keras.Model", strategy: "tf.distribute.Strategy"):
         self.name, self._pooled = spec.name, spec.pool == "track"
-        self._forward = inference_function(front_of(model) if self._pooled else model, strategy)
-        self._head = inference_function(head_of(model), strategy) if self._pooled else None
+        self._forward = front_function(model, strategy) if self._pooled else inference_function(model, strategy)
+        self._head = inference_function(head_of(network_of(model)), strategy) if self._pooled else None
         self._replicas = strategy.num_replicas_in_sync
 
     def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Predictions, Predictions | None]:

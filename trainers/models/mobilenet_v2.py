@@ -56,14 +56,14 @@ def _backbone(options: ModelOptions) -> "keras.Model":
     return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
 
 
-def fine_tune(model: "keras.Model") -> None:
+def fine_tune(network: "keras.Model") -> None:
     """Thaw the blocks from `FIRST_TUNED` on. A frozen batch norm works as in inference, in training too."""
     import keras
 
-    train_head_only(model)
-    front_of(model).trainable = True
+    train_head_only(network)
+    front_of(network).trainable = True
     tuned = False
-    for layer in front_of(model).get_layer("backbone").layers:
+    for layer in front_of(network).get_layer("backbone").layers:
         tuned = tuned or layer.name == FIRST_TUNED
         layer.trainable = tuned and not isinstance(layer, keras.layers.BatchNormalization)
 

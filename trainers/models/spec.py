@@ -1,20 +1,21 @@
 """The interface of a model: one table row that says what it reads, how it is built and how it is trained.
 
-A built model maps one batch of records to logits:
+A network maps one batch of normalised records to logits:
 
     mel models  float32 [batch, n_mels, frames], normalised by the dataset's statistics -> float32 [batch, classes]
     raw models  float32 [batch, samples] in [-1, 1), which is int16 / 32768                  -> float32 [batch, classes]
 
-Everything between (channels, resizing, crops, resampling) happens inside, so the saved model is what serving needs.
-Some models are `transfer models`: exactly two nested models, `front` (pretrained, frozen at first) and `head`:
+Everything between (channels, resizing, crops, resampling) happens inside. `trainers.models.records` puts the
+normalisation before it; that whole model is saved, and is what serving needs.
+Some networks are `transfer models`: exactly two nested models, `front` (pretrained, frozen at first) and `head`:
 
-    front   record batch -> features, float32 [batch, features]
+    front   normalised records -> features, float32 [batch, features]
     head    features -> logits
 
 The features are moments (means and mean squares), so the mean of the features of a track's windows is the feature of
 the whole track. A phase with `train="head"` runs the front once over the dataset, calls `standardise(head, features)`
-with the training features, and trains the head on stored features, which takes seconds. `front_of(model)` and
-`head_of(model)` share their weights with the whole model.
+with the training features, and trains the head on stored features, which takes seconds. `front_of(network)` and
+`head_of(network)` share their weights with the network.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """The shape of one record, as the model gets it."""
+    """The shape of one record, as the network gets it."""
 
     shape: tuple[int, ...]  # without the batch: (n_mels, frames) or (samples,)
     sample_rate: int = 22_050  # Hz, of the dataset
@@ -90,8 +91,8 @@ class Phase:
     # head is trained; an example is then a random half of a track's windows in training and the whole track in
     # validation where `ModelSpec.pool` is "track", else a window.
     train: Literal["model", "head"] = "model"
-    # sets what is trainable before the phase starts, called in the strategy's scope on the whole model. It is safe to
-    # call again on a model that was resumed.
+    # sets what is trainable before the phase starts, called in the strategy's scope on the network. It is safe to
+    # call again on one that was resumed.
     prepare: Callable[["keras.Model"], None] | None = None
 
 
@@ -102,7 +103,7 @@ class ModelSpec:
     name: str  # on the command line
     summary: str  # one line for --help
     kind: Literal["mel", "raw"]  # feature kind of the records that it reads
-    # (input, number of classes, options) -> model, to be called in the strategy's scope and under the mixed precision
+    # (input, number of classes, options) -> network, to be called in the strategy's scope and under the mixed precision
     # policy; a UsageError says which option or dataset does not fit
     build: Callable[[ModelInput, int, ModelOptions], "keras.Model"]
     phases: tuple[Phase, ...]  # of training, in order
@@ -112,14 +113,14 @@ class ModelSpec:
     pool: Literal["window", "track"] = "window"
 
 
-def front_of(model: "keras.Model") -> "keras.Model":
-    """Return the pretrained part of a transfer model: record batch -> features [batch, features]."""
-    return model.get_layer("front")
+def front_of(network: "keras.Model") -> "keras.Model":
+    """Return the pretrained part of a transfer model: normalised records -> features [batch, features]."""
+    return network.get_layer("front")
 
 
-def head_of(model: "keras.Model") -> "keras.Model":
+def head_of(network: "keras.Model") -> "keras.Model":
     """Return the part of a transfer model that is trained on stored features: [batch, features] -> logits."""
-    return model.get_layer("head")
+    return network.get_layer("head")
 
 
 def standardise(head: "keras.Model", features: np.ndarray) -> None:
@@ -130,7 +131,7 @@ def standardise(head: "keras.Model", features: np.ndarray) -> None:
     head.get_layer("standardise").set_from(features)
 
 
-def train_head_only(model: "keras.Model") -> None:
+def train_head_only(network: "keras.Model") -> None:
     """Freeze the front of a transfer model; a `Phase.prepare`."""
-    front_of(model).trainable = False
-    head_of(model).trainable = True
+    front_of(network).trainable = False
+    head_of(network).trainable = True

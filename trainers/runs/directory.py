@@ -6,9 +6,8 @@
 | state.json | how far training has come; replaced after every epoch, the only commit point (`trainers.runs.state`) |
 | history.csv | a row for each finished epoch, for people and for other programs |
 | backup/ | what the next epoch starts from: weights, optimizer and random state; kept for more epochs, too |
-| model.keras | the model with the weights of the best epoch |
+| model.keras | the model with the weights of the best epoch; it takes records as they are stored |
 | model.tflite.zip | the same as TFLite, for a quick start (`trainers.serving.lite`) |
-| normalization.npz | the statistics that its mel records are normalised by (`transforms.dataset.normalization`) |
 | features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |
 | predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |

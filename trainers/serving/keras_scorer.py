@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainers.data.pipeline import Inputs, open_inputs
 from trainers.evaluation.calibration import calibrate
 from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
 from trainers.models.layers import MultiCrop
+from trainers.models.records import network_of, normalization_of
 from trainers.models.spec import ModelSpec, front_of, head_of
 from trainers.runs.directory import RunConfig
 from trainers.runs.files import CONFIG, report_damage
@@ -21,7 +21,6 @@ from trainers.training.checkpoint import best_model, load_model
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import Manifest
 from transforms.errors import FmaError
 
 
@@ -30,19 +29,20 @@ class Network:
 
     def __init__(self, spec: ModelSpec, model: keras.Model):
         self._spec, self._model = spec, model
+        self._normalize, network = normalization_of(model), network_of(model)
         self.pooled = spec.pool == "track"  # a song's logits are the head's for the mean of its windows' features
         self.classes: int = model.outputs[0].shape[-1]  # number of its outputs
         self.variables: list[tf.Variable] = [variable.value for variable in model.variables]  # all weights
-        self._transfer = any(layer.name == "front" for layer in model.layers)
-        self._crops = next((layer for layer in model.layers if isinstance(layer, MultiCrop)), None)
+        self._transfer = any(layer.name == "front" for layer in network.layers)
+        self._crops = next((layer for layer in network.layers if isinstance(layer, MultiCrop)), None)
         if self._transfer:
-            self._head = head_of(model)
+            self._front, self._head = front_of(network), head_of(network)
             self._standardise = self._head.get_layer("standardise")
         elif self._crops:
-            network = self._crops.network
-            self._twin = keras.Model(network.inputs, [network.outputs[0], network.layers[-1].input])
+            crop = self._crops.network
+            self._twin = keras.Model(crop.inputs, [crop.outputs[0], crop.layers[-1].input])
         else:
-            self._twin = keras.Model(model.inputs, [model.outputs[0], model.get_layer("logits").input])
+            self._twin = keras.Model(network.inputs, [network.outputs[0], network.get_layer("logits").input])
         self.width: int = (self._head.inputs if self._transfer else self._twin.outputs)[-1].shape[-1]  # d, of features
 
     def in_float32(self) -> "Network":
@@ -55,10 +55,11 @@ class Network:
         copy.set_weights(self._model.get_weights())
         return Network(self._spec, copy)
 
-    def windows(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return logits float32 [b, classes] and features float32 [b, d] for normalised records float32 [b, ...]."""
+    def windows(self, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return logits float32 [b, classes] and features float32 [b, d] for records [b, ...] as they are stored."""
+        values = self._normalize(records)
         if self._transfer:
-            features = tf.cast(front_of(self._model)(values, training=False), tf.float32)
+            features = tf.cast(self._front(values, training=False), tf.float32)
             return self.head(features), features
         if self._crops:
             logits, features = self._twin(self._crops.fixed_crops(values), training=False)
@@ -89,8 +90,6 @@ class KerasScorer:
         with report_damage(path):
             self.config = DatasetConfig.from_json(config.dataset["config"])
         self.calibration = calibrate(run, spec.name)
-        # Without a dataset: they normalise records that serving has computed.
-        self.inputs: Inputs = open_inputs("", Manifest(self.config), spec.kind, run)
         self.weights = storage.join(run, best_model(run, load_state(run)))
         self.network = Network(spec, load_model(run))
         count, outputs = len(self.labels), self.network.classes
@@ -99,10 +98,7 @@ class KerasScorer:
         kind = KINDS[spec.kind]
         record = tf.TensorSpec([None, *kind.shape(self.config)], tf.as_dtype(kind.dtype))
         # One graph for every size of a batch, where Keras would trace one for each.
-        self._rows = tf.function(self._windows, input_signature=[record])
-
-    def _windows(self, payloads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.network.windows(self.inputs.normalize({self.kind: payloads}))
+        self._rows = tf.function(self.network.windows, input_signature=[record])
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""

@@ -166,7 +166,7 @@ class WaveformModel(tf.Module):
             length += self._config.n_fft - self._config.hop_length
         starts = windows * self._config.window_hop_samples
         samples = tf.gather(padded, starts[:, tf.newaxis] + tf.range(length))
-        return self.network.windows(self.scorer.inputs.normalize({self.scorer.kind: self._payloads(samples)}))
+        return self.network.windows(self._payloads(samples))
 
     def _in_chunks(self, waveform: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return logits [windows, classes] of all windows, and their features' mean [d]."""

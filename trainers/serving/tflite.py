@@ -38,7 +38,7 @@ def record_signatures(scorer: KerasScorer, network: Network) -> Signatures:
 
     @tf.function(input_signature=[stored])
     def of_records(records: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, values = network.windows(scorer.inputs.normalize({scorer.kind: records}))
+        logits, values = network.windows(records)
         return {"logits": logits, "features": values}
 
     @tf.function(input_signature=[features])

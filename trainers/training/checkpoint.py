@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers.models import find_model
 from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
-from trainers.runs.directory import backup_files
-from trainers.runs.files import RESTORE, open_zip, write_zip
+from trainers.models.records import add_normalization, normalization_of, takes_records
+from trainers.runs.directory import backup_files, load_config
+from trainers.runs.files import CONFIG, RESTORE, open_zip, report_damage, write_zip
+from trainers.runs.normalization import load_normalization
 from trainers.runs.state import ARRAYS, BACKUP, BEST, MODEL, RunState, load_state
 from transforms import storage
+from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import temporary
@@ -57,17 +61,25 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
       FmaError: the backup is missing or damaged.
     """
     name, advice = f"{BACKUP}/{state.backup}/{ARRAYS}", f"remove {run} and train again"
-    variables = [*model.variables, *optimizer.variables]
+    variables, own = [*model.variables, *optimizer.variables], len(normalization_of(model).variables)
     with open_zip(run, name, advice) as file:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
         except DAMAGED_ZIP as error:
             raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
-    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+    if len(values) == len(variables) - own:  # an earlier version's: the normalisation, which comes first, is not in it
+        variables = variables[own:]
+    if not _assign(variables, values):
         raise FmaError(f"{storage.join(run, name)} is not of this model: {advice}")
-    for variable, value in zip(variables, values, strict=True):
+
+
+def _assign(variables: list["keras.Variable"], values: list[np.ndarray]) -> bool:
+    """Set variables to values, if these have their shapes; return whether they have."""
+    fit = [value.shape for value in values] == [tuple(variable.shape) for variable in variables]
+    for variable, value in zip(variables, values if fit else [], strict=fit):
         variable.assign(value)
+    return fit
 
 
 def promote_best(run: str, state: RunState) -> None:
@@ -92,18 +104,27 @@ def load_best(run: str, model: "keras.Model") -> None:
     Raises:
       FmaError: their file is missing or damaged, or has weights of other shapes.
     """
-    with _local_copy(run) as path, _translate_load_errors(run):
-        model.load_weights(path)
+    best = load_model(run)
+    if not _assign(model.variables, [np.asarray(variable) for variable in best.variables]):
+        raise FmaError(f"{storage.join(run, MODEL)} is not of this model: {RESTORE}")
 
 
 def load_model(run: str) -> "keras.Model":
-    """Load the model of the best epoch.
+    """Load the whole model of the best epoch; that of a run of an earlier version gets its normalisation here.
 
     Raises:
       FmaError: its file is missing or damaged, or holds what none of our models does.
     """
     with _local_copy(run) as path, _translate_load_errors(run):
-        return load_keras_file(path)
+        model = load_keras_file(path)
+    if takes_records(model):
+        return model
+    config, path = load_config(run), storage.join(run, CONFIG)
+    with report_damage(path):
+        kind, settings = find_model(config.model).kind, DatasetConfig.from_json(config.dataset["config"])
+    normalization = load_normalization(run, settings) if kind == "mel" else None
+    with _translate_load_errors(run):
+        return add_normalization(model, kind, settings, normalization)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import numpy as np
 
 from trainers.data.pipeline import Inputs, count_records
 from trainers.data.shard_check import check_shards
+from trainers.models.records import network_of, normalization_of
+from trainers.models.spec import front_of
 from trainers.runs.directory import FEATURES
 from trainers.runs.files import open_zip, write_zip
 from transforms import storage
@@ -16,6 +18,7 @@ from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import console
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 Forward = Callable[["tf.Tensor"], "tf.Tensor"]
@@ -52,7 +55,7 @@ def embed_split(
 
     Args:
       phase: its name; features of another phase may come from another front.
-      front: record batch -> features; see `inference_function`.
+      front: record batch -> features; see `front_function`.
     """
     if not count_records(inputs.manifest, inputs.kind, split):
         return None
@@ -111,6 +114,12 @@ def sort_rows(values: np.ndarray, order: np.ndarray) -> None:
     for start in range(0, values.shape[1], COLUMNS):
         part = values[:, start : start + COLUMNS]
         part[:] = part[order]
+
+
+def front_function(model: "keras.Model", strategy: "tf.distribute.Strategy") -> Forward:
+    """Return the front of a whole transfer model as a graph: records -> features; see `inference_function`."""
+    normalize, front = normalization_of(model), front_of(network_of(model))
+    return inference_function(lambda records, training: front(normalize(records), training=training), strategy)
 
 
 def inference_function(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:

@@ -7,22 +7,24 @@ import keras
 import numpy as np
 
 from trainers.data.examples import Examples, feature_examples, record_examples
-from trainers.data.pipeline import Inputs, count_records, open_inputs
+from trainers.data.pipeline import Inputs, count_records
 from trainers.data.shard_check import check_shards
 from trainers.evaluation.evaluate import Predictor, evaluate_split
-from trainers.models.spec import ModelInput, Phase, front_of, head_of, standardise
+from trainers.models.records import add_normalization, network_of, normalization_of
+from trainers.models.spec import ModelInput, Phase, head_of, standardise
 from trainers.runs.directory import LOGS, create_run, load_config, locked, open_run, remove_leftovers, write_metrics
-from trainers.runs.normalization import copy_normalization
+from trainers.runs.normalization import find_normalization, has_normalization, load_normalization
 from trainers.runs.predictions import write_predictions
 from trainers.runs.state import RunState, describe_start, next_phase, save_state, write_history
 from trainers.serving.tflite import write_lite
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.devices import Device, open_device
-from trainers.training.front_features import embed_split, inference_function
-from trainers.training.objective import count_by_label, trainable_view
+from trainers.training.front_features import embed_split, front_function
+from trainers.training.objective import compile_part, count_by_label
 from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
+from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.os_errors import annotate_os_errors
@@ -34,7 +36,7 @@ class Job:
 
     plan: Plan
     device: Device
-    model: keras.Model  # the whole model, built in the device's scope
+    model: keras.Model  # the whole model (`trainers.models.records`), built in the device's scope
     inputs: Inputs
     counts: np.ndarray  # training records by label, int64 [classes]
 
@@ -55,7 +57,7 @@ def train_run(plan: Plan) -> RunState:
     keras.utils.set_random_seed(options.seed)
     with device.strategy.scope():
         model_input = ModelInput.of(spec.kind, manifest.config)
-        model = spec.build(model_input, len(manifest.labels), plan.model_options)
+        network = spec.build(model_input, len(manifest.labels), plan.model_options)
     with locked(options.run), annotate_os_errors(options.run):
         state = open_run(options.run, plan.config)  # again: another process may have ended before we got the lock
         if state is None:
@@ -63,17 +65,26 @@ def train_run(plan: Plan) -> RunState:
         else:
             check_device(options.run, device)
             console.log(describe_start(options.run, state))
-        if spec.kind == "mel":
-            copy_normalization(options.data, manifest, spec.kind, options.run)
-        inputs = open_inputs(options.data, manifest, spec.kind, options.run)
+        with device.strategy.scope():
+            model = add_normalization(network, spec.kind, manifest.config, _normalization(plan))
+        inputs = Inputs(options.data, manifest, spec.kind)
         counts = count_by_label(options.data, manifest, spec.kind)
         where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
         console.log(
-            f"{spec.name}, {model.count_params():,} parameters, on {where}: {counts.sum():,} training records "
+            f"{spec.name}, {network.count_params():,} parameters, on {where}: {counts.sum():,} training records "
             f"of {(counts > 0).sum()} genres"
         )
         job = Job(plan, device, model, inputs, counts)
         return finish(job, train(job, state))
+
+
+def _normalization(plan: Plan) -> Normalization | None:
+    run, dataset, manifest, kind = plan.options.run, plan.options.data, plan.manifest, plan.spec.kind
+    if kind != "mel":
+        return None
+    if has_normalization(run):
+        return load_normalization(run, manifest.config)
+    return find_normalization(dataset, manifest, kind)
 
 
 def check_device(run: str, device: Device) -> None:
@@ -118,21 +129,30 @@ def train_phase(job: Job, state: RunState) -> RunState:
     phase = job.plan.phases[state.phase]
     with job.device.strategy.scope():
         if phase.prepare:
-            phase.prepare(job.model)
+            phase.prepare(network_of(job.model))
     if state.epoch and not state.phase_epoch:
         checkpoint.load_best(job.run, job.model)
-    examples = make_examples(job, state, phase)
+    seed, network = epoch_seed(job.plan.options.seed, state.epoch), network_of(job.model)
+    examples = make_examples(job, state, phase, seed)
+    is_whole = phase.train == "model"
     with job.device.strategy.scope():
-        part = head_of(job.model) if phase.train == "head" else job.model
-        view = trainable_view(part, phase, examples.steps, job.plan.options.jit)
+        part = compile_part(
+            network if is_whole else head_of(network),
+            phase,
+            examples.counts,
+            examples.steps,
+            seed=seed,
+            jit=job.plan.options.jit,
+            normalize=normalization_of(job.model) if is_whole else None,
+        )
     if state.phase_epoch:
-        checkpoint.restore(job.run, state, job.model, view.optimizer)
-    return _fit(job, state, phase, view, examples)
+        checkpoint.restore(job.run, state, job.model, part.optimizer)
+    return _fit(job, state, phase, part, examples)
 
 
-def make_examples(job: Job, state: RunState, phase: Phase) -> Examples:
+def make_examples(job: Job, state: RunState, phase: Phase, seed: int) -> Examples:
     """Return the phase's examples; for a phase that trains the head, also set the head's scale from the features."""
-    seed, device = epoch_seed(job.plan.options.seed, state.epoch), job.device
+    device = job.device
     batch_size = phase.batch_size * device.replicas
     if phase.train == "model":
         return record_examples(
@@ -144,14 +164,14 @@ def make_examples(job: Job, state: RunState, phase: Phase) -> Examples:
             reproducible=device.reproducible,
             replicas=device.replicas,
         )
-    front = inference_function(front_of(job.model), device.strategy)
+    front = front_function(job.model, device.strategy)
     training, validation = (
         embed_split(job.run, phase.name, front, job.inputs, split, batch_size=batch_size)
         for split in ("training", "validation")
     )
     assert training is not None  # a dataset without training records was refused
     if not state.phase_epoch:
-        standardise(head_of(job.model), training.features)
+        standardise(head_of(network_of(job.model)), training.features)
     by_track = job.plan.spec.pool == "track"
     return feature_examples(
         training, validation, phase, batch_size=batch_size, by_track=by_track, seed=seed, replicas=device.replicas
@@ -163,7 +183,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0] >> 1)
 
 
-def _fit(job: Job, state: RunState, phase: Phase, view: keras.Model, examples: Examples) -> RunState:
+def _fit(job: Job, state: RunState, phase: Phase, part: keras.Model, examples: Examples) -> RunState:
     phases, name = job.plan.phases, job.plan.spec.name
     validated = examples.validation is not None
     first, last = state.epoch, state.epoch - state.phase_epoch + phase.epochs
@@ -183,7 +203,7 @@ def _fit(job: Job, state: RunState, phase: Phase, view: keras.Model, examples: E
             EpochTensorBoard(storage.join(job.run, LOGS), validated),
             ProgressLogger(progress, total, lines=not sys.stderr.isatty()),
         ]
-        view.fit(
+        part.fit(
             examples.training,
             validation_data=examples.validation,
             initial_epoch=first,

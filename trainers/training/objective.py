@@ -1,14 +1,14 @@
-"""The objective of training: class weights, label smoothing, learning rate schedule, optimizer, loss and accuracy."""
+"""The objective of training: class weights, learning rate schedule, optimizer, loss and accuracy."""
 
 from collections import Counter
 from typing import Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from trainers.models.spec import Phase
+from trainers.training.step import TrainedPart
 from transforms.audio.features import KINDS
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest
@@ -55,15 +55,6 @@ def class_weights(counts: np.ndarray, weighting: str) -> np.ndarray:
     return (weights * (counts.sum() / (counts * weights).sum())).astype(np.float32)
 
 
-def smooth_labels(labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Spread a share of each target [batch, classes] evenly over all classes.
-
-    It is part of the training targets, not of the loss: validation losses are then plain cross-entropies, which can be
-    compared between phases and runs.
-    """
-    return labels * (1 - smoothing) + smoothing / labels.shape[-1]
-
-
 def cosine_schedule(phase: Phase, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return a schedule: linearly from 0 to the phase's learning rate, then along a half cosine to 0 at its end."""
     total = phase.epochs * steps_per_epoch
@@ -76,25 +67,35 @@ def cosine_schedule(phase: Phase, steps_per_epoch: int) -> keras.optimizers.sche
     )
 
 
-def trainable_view(part: keras.Model, phase: Phase, steps_per_epoch: int, jit: Jit) -> keras.Model:
-    """Return a compiled model that shares its layers with `part`, which itself is then saved without an optimizer.
+def compile_part(
+    part: keras.Model,
+    phase: Phase,
+    counts: np.ndarray,
+    steps_per_epoch: int,
+    *,
+    seed: int = 0,
+    jit: Jit = "auto",
+    normalize: keras.layers.Layer | None = None,
+) -> TrainedPart:
+    """Return a network or a head with its optimizer, loss and accuracy; `part` itself is then saved without them.
 
     The optimizer is AdamW, whose decay leaves out biases and batch norm's scale and offset. Call this in the strategy's
     scope.
 
     Args:
-      part: logits from records, or from features.
+      counts: training examples by class, for the class weights.
       steps_per_epoch: for the schedule.
       jit: whether XLA compiles the training step; "auto" leaves it to Keras.
+      part, phase, seed, normalize: see `TrainedPart`.
     """
     optimizer = keras.optimizers.AdamW(cosine_schedule(phase, steps_per_epoch), weight_decay=phase.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    view = keras.Model(part.inputs, part.outputs, name=part.name)
-    view.compile(
+    trained = TrainedPart(part, phase, class_weights(counts, phase.class_weights), seed, normalize)
+    trained.compile(
         optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         weighted_metrics=[UnweightedAccuracy(name="accuracy")],
         jit_compile={"auto": "auto", "on": True, "off": False}[jit],
     )
-    view.optimizer.build(view.trainable_variables)
-    return view
+    trained.optimizer.build(trained.trainable_variables)
+    return trained

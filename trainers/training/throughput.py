@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from trainers.data.pipeline import (
     Budget,
     cache_and_shuffle,
     find_shards,
-    open_inputs,
     parse,
     pipeline_options,
     prefetch,
@@ -20,8 +21,9 @@ from trainers.data.pipeline import (
 )
 from trainers.data.shard_check import check_shards
 from trainers.models import find_model
-from trainers.models.spec import ModelInput, ModelOptions, front_of
+from trainers.models.spec import ModelInput, ModelOptions
 from transforms.dataset.manifest import Manifest, ShardFile, load
+from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 from transforms.runtime import console
 
@@ -128,7 +130,7 @@ def measure(sample: Sample, seconds: float, model: str | None, weights: str | No
     """
     stages: list[Stage] = []
     training_step = None
-    total = (3 if sample.kind == "stats" else 4) + bool(model)
+    total = 3 + bool(model)
     with (
         check_shards(sample.dataset, sample.shards, set()) as check,
         console.progress("bench-input", total, "stages") as progress,
@@ -178,7 +180,7 @@ def describe_bottleneck(found: Throughput) -> str:
 
 
 def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]:
-    """Yield (name, pipeline up to there, records in one epoch of it) for each stage; the last gives (input, target)."""
+    """Yield (name, pipeline up to there, records in one epoch of it) for each stage; training reads the last."""
     serialized = read_serialized(sample.dataset, sample.shards, seed=0, shuffle=True, ordered=False)
     serialized = serialized.with_options(pipeline_options())
     yield "reading", serialized, sample.records
@@ -186,34 +188,7 @@ def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]
     batches = shuffled.batch(sample.batch_size, drop_remainder=True)
     yield "shuffling and batching", batches, sample.batched_records
     parsed = parse(batches, sample.manifest, sample.kind, ordered=False)
-    yield "parsing", parsed, sample.batched_records
-    if sample.kind != "stats":  # there is nothing to augment in a track's statistics
-        yield "normalising and augmenting", _augmented(sample, parsed), sample.batched_records
-
-
-def _augmented(sample: Sample, parsed: "tf.data.Dataset") -> "tf.data.Dataset":
-    """Batches of (float32 [batch, ...], float32 [batch, classes]), normalised, with every augmentation switched on."""
-    import tensorflow as tf
-
-    from trainers.data.augment import Augmentation, seed_stream
-
-    normalize, augment = _normalizer(sample), Augmentation().augment
-    classes = len(sample.manifest.labels)
-
-    def prepare(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augment(normalize(batch), tf.one_hot(batch["label"], classes), seed)
-
-    return prefetch(tf.data.Dataset.zip(parsed, seed_stream(0)).map(prepare, tf.data.AUTOTUNE, False))
-
-
-def _normalizer(sample: Sample) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor]":
-    import tensorflow as tf
-
-    have = sample.manifest.transform_fn
-    if sample.kind == "mel" and (have is None or "mel" not in have.kinds):
-        console.log(f"{sample.dataset} has no statistics of mel; records are scaled by constants, at the same cost")
-        return lambda batch: tf.cast(batch["mel"], tf.float32) / 64 - 2
-    return open_inputs(sample.dataset, sample.manifest, sample.kind, sample.dataset).normalize
+    yield "parsing", prefetch(parsed), sample.batched_records
 
 
 def exhaust(dataset: "tf.data.Dataset") -> None:
@@ -248,7 +223,7 @@ def time_training_step(
     from a long one, since a run's start is not a step's.
 
     Args:
-      batches: (input, target).
+      batches: of `build_stages`.
       seconds: least time of a long run.
 
     Returns:
@@ -258,6 +233,8 @@ def time_training_step(
       UsageError: the model cannot be built for this dataset.
     """
     epoch = _make_epoch(name, weights, sample)
+    kind = sample.kind
+    batches = batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]})
     fed, alone = batches.repeat(), batches.take(1).cache().repeat()
     steps = _steps_within(epoch, alone, seconds)
     rounds = [(_time_step(epoch, fed, steps), _time_step(epoch, alone, steps)) for _ in range(ROUNDS)]
@@ -290,18 +267,26 @@ def _time(epoch: Epoch, batches: "tf.data.Dataset") -> float:
 
 def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
     """Runs over batches as training does: training steps, or the frozen front where only that sees records."""
-    from trainers.training.objective import trainable_view
+    import tensorflow as tf
 
-    spec = find_model(name)
+    from trainers.models.records import add_normalization, normalization_of
+    from trainers.training.front_features import front_function
+    from trainers.training.objective import compile_part
+
+    spec, manifest = find_model(name), sample.manifest
     weights = weights or ("" if spec.default_weights is None else "none")
-    inputs = ModelInput.of(sample.kind, sample.manifest.config)
-    model = spec.build(inputs, len(sample.manifest.labels), ModelOptions(weights=weights))
+    inputs, classes = ModelInput.of(sample.kind, manifest.config), len(manifest.labels)
+    network = spec.build(inputs, classes, ModelOptions(weights=weights))
+    # What records are normalised by costs the same whatever it is, so the dataset may lack statistics.
+    same = np.ones(inputs.shape[0], np.float32)
+    model = add_normalization(network, spec.kind, manifest.config, Normalization("mel", -40 * same, 15 * same))
     # The last phase in which records go through the whole model.
     phase = next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)
     if phase is None:
-        front = front_of(model)
-        return lambda batches: front.predict(batches.map(lambda values, _: values), verbose=0)
+        front = front_function(model, tf.distribute.get_strategy())
+        return lambda batches: [front(batch["input"]) for batch in batches]
     if phase.prepare:
-        phase.prepare(model)
-    view = trainable_view(model, phase, sample.batched_records // sample.batch_size, "auto")
-    return lambda batches: view.fit(batches, epochs=1, shuffle=False, verbose=0)
+        phase.prepare(network)
+    steps = sample.batched_records // sample.batch_size
+    part = compile_part(network, phase, np.ones(classes), steps, normalize=normalization_of(model))
+    return lambda batches: part.fit(batches, epochs=1, shuffle=False, verbose=0)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from tests.trainers import tiny
-from tests.trainers.synthetic import write_dataset
+from tests.trainers.synthetic import CONFIG, write_dataset
 from trainers.data.examples import feature_examples, record_examples
-from trainers.data.pipeline import fit_batch, open_inputs
+from trainers.data.pipeline import Inputs, fit_batch
+from trainers.models.records import add_normalization, normalization_of
 from trainers.training.front_features import COLUMNS, Embeddings, embed_split, sort_rows
-from trainers.training.objective import trainable_view
+from trainers.training.objective import compile_part
 
 GENRES = ("Folk", "Rock", "Jazz")
-PLAIN = tiny.phase(label_smoothing=0.0)
+PLAIN = tiny.phase()
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def inputs(tmp_path_factory):
     """Raw records: 10 training tracks of 2 windows (4, 3 and 3 by genre), 5 for validation."""
     folder = tmp_path_factory.mktemp("examples")
     manifest = write_dataset(folder, ("raw",), GENRES, {"training": 10, "validation": 5})
-    return open_inputs(str(folder), manifest, "raw", "")
+    return Inputs(str(folder), manifest, "raw")
 
 
 COUNTS = np.array([8, 6, 6])
@@ -32,36 +33,16 @@ def features(tracks: int = 6, windows: int = 4) -> Embeddings:
     return Embeddings(values, track_id // 10 % 3, track_id, 3)
 
 
-def test_records_become_inputs_targets_and_weights(inputs):
+def test_records_come_as_they_are_stored_with_their_label(inputs):
     found = record_examples(inputs, PLAIN, 6, COUNTS, seed=0, reproducible=True)
     assert found.steps == 3
     batches = list(found.training)
     assert len(batches) == 3
-    for values, target, weight in batches:
-        assert values.shape == (6, 16384)
-        assert values.dtype == "float32"
-        assert 0.05 < np.abs(values).max() <= 1
-        label = np.argmax(target, axis=1)
-        np.testing.assert_array_equal(target, np.eye(3)[label])
-        np.testing.assert_allclose(weight, (20 / 3 / COUNTS)[label], rtol=1e-6)
-
-
-def test_class_weights_can_be_switched_off_for_records_and_for_features(inputs):
-    phase = tiny.phase(class_weights="none")
-    uneven = features(5)  # of three genres
-    for training in (
-        record_examples(inputs, phase, 6, COUNTS, seed=0, reproducible=True).training,
-        feature_examples(uneven, None, phase, batch_size=4, by_track=False, seed=0).training,
-    ):
-        for _, _, weight in training:
-            np.testing.assert_array_equal(weight, np.ones(len(weight)))
-
-
-def test_mixed_records_weigh_what_their_labels_weigh(inputs):
-    found = record_examples(inputs, tiny.phase(label_smoothing=0.0, mixup=1.0), 10, COUNTS, seed=0, reproducible=True)
-    for _, target, weight in found.training:
-        assert (np.count_nonzero(target, axis=1) == 2).any()
-        np.testing.assert_allclose(weight, target.numpy() @ (20 / 3 / COUNTS), rtol=1e-5)
+    for batch in batches:
+        assert set(batch) == {"input", "label"}
+        assert (batch["input"].shape, batch["input"].dtype) == ((6, 16384), "int16")
+        assert np.abs(batch["input"]).max() > 1000
+        assert set(batch["label"].numpy()) <= {0, 1, 2}
 
 
 def test_no_pipeline_is_tuned_by_a_thread_that_its_end_has_to_wait_for(inputs):
@@ -73,10 +54,10 @@ def test_no_pipeline_is_tuned_by_a_thread_that_its_end_has_to_wait_for(inputs):
 
 def test_every_epoch_and_every_seed_gives_other_batches_and_the_same_seed_the_same(inputs):
     def epoch(seed: int, skip: int = 0) -> np.ndarray:
-        found = record_examples(inputs, tiny.phase(gain=True), 10, COUNTS, seed=seed, reproducible=True).training
+        found = record_examples(inputs, PLAIN, 10, COUNTS, seed=seed, reproducible=True).training
         for _ in range(skip):
             list(found)
-        return np.concatenate([values for values, _, _ in found])
+        return np.concatenate([batch["input"] for batch in found])
 
     np.testing.assert_array_equal(epoch(1), epoch(1))
     np.testing.assert_array_equal(epoch(1, skip=1), epoch(1, skip=1))
@@ -89,16 +70,19 @@ def test_validation_is_the_mean_over_all_its_records(inputs):
     import keras
 
     validation = record_examples(inputs, PLAIN, 4, COUNTS, seed=0, reproducible=True).validation
-    model = tiny.build(tiny.ModelInput((16384,)), 3, tiny.ModelOptions())
-    found = trainable_view(model, PLAIN, 5, "off").evaluate(validation, verbose=0, return_dict=True)
-    values, targets, weights = (np.concatenate(parts) for parts in zip(*validation, strict=True))
+    network = tiny.build(tiny.ModelInput((16384,)), 3, tiny.ModelOptions())
+    model = add_normalization(network, "raw", CONFIG, None)
+    part = compile_part(network, tiny.phase(), COUNTS, 5, normalize=normalization_of(model))
+    found = part.evaluate(validation, verbose=0, return_dict=True)
+    values, labels, weights = (
+        np.concatenate([batch[key] for batch in validation]) for key in ("input", "label", "weight")
+    )
     real = weights > 0
     assert real.sum() == 10
     logits = model.predict(values[real], verbose=0)
-    losses = keras.losses.categorical_crossentropy(targets[real], logits, from_logits=True)
+    losses = keras.losses.sparse_categorical_crossentropy(labels[real], logits, from_logits=True)
     assert found["loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
-    hits = logits.argmax(axis=1) == targets[real].argmax(axis=1)
-    assert found["accuracy"] == pytest.approx(hits.mean())
+    assert found["accuracy"] == pytest.approx((logits.argmax(axis=1) == labels[real]).mean())
 
 
 def test_features_of_a_track_are_the_mean_of_its_windows():
@@ -117,26 +101,30 @@ def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
     seen = set()
     for _ in range(8):
         tracks = []
-        for values, target, weight in found.training:
-            tracks += values[:, 0].numpy().tolist()
-            seen |= set(values[:, 1].numpy().tolist())
-            np.testing.assert_array_equal(np.argmax(target, axis=1), values[:, 0].numpy() // 10 % 3)
-            np.testing.assert_array_equal(weight, np.ones(3))
+        for batch in found.training:
+            values = batch["input"].numpy()
+            tracks += values[:, 0].tolist()
+            seen |= set(values[:, 1].tolist())
+            np.testing.assert_array_equal(batch["label"], values[:, 0] // 10 % 3)
         assert sorted(tracks) == [0, 10, 20, 30, 40, 50]
     assert seen <= halves
     assert len(seen) > 3
-    assert found.validation.element_spec[0].shape == (3, 2)
-    values, target, weight = (np.concatenate(parts) for parts in zip(*found.validation, strict=True))
-    np.testing.assert_array_equal(target, np.eye(3)[[0, 1, 2, 0, 0, 0]])
+    np.testing.assert_array_equal(found.counts, [2, 2, 2])
+    assert found.validation.element_spec["input"].shape == (3, 2)
+    values, labels, weights = (
+        np.concatenate([batch[key] for batch in found.validation]) for key in ("input", "label", "weight")
+    )
+    np.testing.assert_array_equal(labels[:4], [0, 1, 2, 0])
     np.testing.assert_array_equal(values[:4], [[0, 1.5], [10, 1.5], [20, 1.5], [30, 1.5]])
-    np.testing.assert_array_equal(weight, np.array([1.5, 1.5, 1.5, 1.5, 0, 0], np.float32))
+    np.testing.assert_array_equal(weights, np.array([1.5, 1.5, 1.5, 1.5, 0, 0], np.float32))
 
 
 def test_without_pooling_an_example_is_a_window():
     found = feature_examples(features(), None, PLAIN, batch_size=8, by_track=False, seed=0)
     assert (found.steps, found.validation) == (3, None)
-    rows = np.concatenate([values for values, _, _ in found.training])
+    rows = np.concatenate([batch["input"] for batch in found.training])
     np.testing.assert_array_equal(rows[np.lexsort(rows.T[::-1])], features().features)
+    np.testing.assert_array_equal(found.counts, [8, 8, 8])
 
 
 @pytest.mark.parametrize(
@@ -164,21 +152,20 @@ def test_fewer_features_than_a_batch_are_a_smaller_batch_and_one_note(capsys, by
         f"note: phase train has 6 training examples, fewer than a batch of {8 * replicas}: its batches have {batch}\n"
     )
     assert found.steps == len(list(found.training)) == 1
-    assert found.training.element_spec[0].shape == (batch, 2)
-    assert found.validation.element_spec[0].shape == (replicas, 2)
-    ((values, _, weight),) = found.training
-    tracks = set(values[:, 0].numpy().tolist())
+    assert found.training.element_spec["input"].shape == (batch, 2)
+    assert found.validation.element_spec["input"].shape == (replicas, 2)
+    (examples,) = found.training
+    tracks = set(examples["input"][:, 0].numpy().tolist())
     assert len(tracks) == min(6, batch) or batch > 6
-    assert (weight.numpy() > 0).all()
 
 
 def test_fewer_records_than_a_batch_are_a_smaller_batch_too(inputs, capsys):
     for replicas, batch in ((1, 20), (8, 16), (32, 32)):
         found = record_examples(inputs, PLAIN, 96, COUNTS, seed=0, reproducible=True, replicas=replicas)
         assert f"20 training examples, fewer than a batch of 96: its batches have {batch}" in capsys.readouterr().err
-        ((values, _, _),) = found.training
-        assert (len(values), found.steps) == (batch, 1)
-        held_out = [weight.numpy() for _, _, weight in found.validation]
+        (examples,) = found.training
+        assert (len(examples["input"]), found.steps) == (batch, 1)
+        held_out = [padded["weight"].numpy() for padded in found.validation]
         assert sum((weight > 0).sum() for weight in held_out) == 10
         assert {len(weight) % replicas for weight in held_out} == {0}
         assert max(map(len, held_out)) <= max(16, replicas)  # not padded to 96
@@ -196,7 +183,7 @@ def test_features_are_computed_once_and_in_the_order_of_tracks_and_windows(input
     import tensorflow as tf
 
     def front(values):
-        return tf.reduce_mean(values**2, axis=1, keepdims=True)
+        return tf.reduce_mean(tf.cast(values, tf.float32) ** 2, axis=1, keepdims=True)
 
     run = str(tmp_path)
     first = embed_split(run, "head", front, inputs, "training", batch_size=7)

@@ -165,7 +165,6 @@ USES = {
     "config.json": ("evaluate", "{run}", "--data", "{data}"),
     "state.json": ("train", "tiny", "--data", "{data}", "--run", "{run}"),
     "model.keras": ("evaluate", "{run}", "--data", "{data}"),
-    "normalization.npz": ("evaluate", "{run}", "--data", "{data}"),
     "metrics.json": ("train", "tiny", "--data", "{data}", "--run", "{run}"),
     "predictions/test.npz": ("report", "{run}", "--out", "{run}.html"),
     "predictions/validation.npz": ("predict", "{run}", __file__),

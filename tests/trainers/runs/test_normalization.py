@@ -1,4 +1,7 @@
-"""Normalisation: the arrays of `fma statistics` give what the graph beside them gives; no graph is executed."""
+"""Normalisation: the arrays of `fma statistics` give what the graph beside them gives; no graph is executed.
+
+That of mel is a layer of the models: tests/trainers/models/test_records.py.
+"""
 
 import io
 import shutil
@@ -10,7 +13,7 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import CONFIG, write_dataset
-from trainers.runs.normalization import GRAPH, copy_normalization, find_normalization, load_normalization, normalizer
+from trainers.runs.normalization import GRAPH, find_normalization, has_normalization, load_normalization
 from transforms.dataset import manifest as manifests
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.normalization import FILE, Normalization
@@ -47,56 +50,28 @@ def arrays_of(dataset: Path, kind: str) -> Path:
 
 def older_run(dataset: Path, run: Path) -> Path:
     """A run that carries the graph; returns the path of its saved_model.pb."""
-    path = run / GRAPH.format(kind="mel")
+    path = run / GRAPH
     shutil.copytree(graph_of(dataset, "mel"), path.parent)
     return path
 
 
-def values_of(kind: str) -> np.ndarray:
+def test_the_arrays_of_stats_are_those_of_the_graph(dataset):
+    import tensorflow as tf
+
     rng = np.random.default_rng(0)
-    if kind == "mel":
-        return rng.integers(0, 256, (64, 32, 32)).astype(np.uint8)
-    return (rng.standard_normal((64, 518)) * 10.0 ** rng.integers(-3, 4, 518)).astype(np.float32)
+    values = (rng.standard_normal((64, 518)) * 10.0 ** rng.integers(-3, 4, 518)).astype(np.float32)
+    expected = tf.saved_model.load(str(graph_of(dataset, "stats"))).transform_fn({"stats": tf.constant(values)})
+    found = find_normalization(str(dataset), load(dataset), "stats")
+    scores = (values.astype(np.float64) - found.mean) / found.deviation
+    np.testing.assert_array_equal(expected["stats"], scores.astype(np.float32))
+    np.testing.assert_allclose(expected["stats_pca"], scores @ found.axes, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mel", "stats"])
-def test_the_arrays_give_exactly_what_the_graph_gives(dataset, kind):
-    import tensorflow as tf
-
-    values = tf.constant(values_of(kind))
-    expected = tf.saved_model.load(str(graph_of(dataset, kind))).transform_fn({kind: values})
-    found = normalizer(find_normalization(str(dataset), load(dataset), kind), CONFIG)
-    for normalize in (found, tf.function(found)):
-        answer = normalize(values)
-        assert set(answer) == set(expected)
-        for name, of_graph in expected.items():
-            np.testing.assert_array_equal(answer[name], of_graph)
-
-
-def test_the_units_of_a_decibel_are_those_of_the_normalised_record(dataset):
-    from trainers.data.pipeline import open_inputs
-
-    inputs = open_inputs(str(dataset), load(dataset), "mel", str(dataset))
-    low, high = inputs.normalize({"mel": np.stack([np.zeros((32, 32), np.uint8), np.full((32, 32), 2, np.uint8)])})
-    np.testing.assert_allclose((high - low)[:, 0], inputs.units_per_db, rtol=1e-5)  # steps of 0.5 dB
-
-
-def test_batches_in_tf_data_keep_static_shapes(dataset):
-    import tensorflow as tf
-
-    normalize = normalizer(load_normalization(str(dataset), CONFIG, "mel"), CONFIG)
-    records = tf.data.Dataset.from_tensor_slices(values_of("mel")[:8])
-    assert records.batch(4, drop_remainder=True).map(normalize).element_spec["mel"] == tf.TensorSpec([4, 32, 32])
-    assert [len(batch["mel"]) for batch in records.batch(3).map(normalize)] == [3, 3, 2]
-
-
-def test_a_run_carries_the_arrays_of_its_dataset(copied, tmp_path):
-    run = str(tmp_path / "run")
-    copy_normalization(str(copied), load(copied), "mel", run)
-    expected = load_normalization(str(copied), CONFIG, "mel")
-    shutil.rmtree(copied / "transform_fn")
-    found = load_normalization(run, CONFIG, "mel")
-    assert found.mean.dtype == np.float32
+def test_the_arrays_in_a_run_of_an_earlier_version_are_read(dataset, tmp_path):
+    assert not has_normalization(str(tmp_path))
+    shutil.copy(arrays_of(dataset, "mel"), tmp_path / FILE)
+    assert has_normalization(str(tmp_path))
+    found, expected = load_normalization(str(tmp_path), CONFIG), find_normalization(str(dataset), load(dataset), "mel")
     np.testing.assert_array_equal(found.mean, expected.mean)
     np.testing.assert_array_equal(found.deviation, expected.deviation)
 
@@ -106,7 +81,8 @@ def test_the_graph_of_an_older_run_is_read_and_not_executed(dataset, tmp_path, m
 
     older_run(dataset, tmp_path)
     monkeypatch.setattr(tf.saved_model, "load", None)
-    found, expected = (load_normalization(str(place), CONFIG, "mel") for place in (tmp_path, dataset))
+    assert has_normalization(str(tmp_path))
+    found, expected = load_normalization(str(tmp_path), CONFIG), find_normalization(str(dataset), load(dataset), "mel")
     np.testing.assert_array_equal(found.mean, expected.mean)
     np.testing.assert_array_equal(found.deviation, expected.deviation)
 
@@ -120,10 +96,10 @@ def test_a_graph_that_writes_a_file_writes_none(tmp_path):
             tf.io.write_file(str(tmp_path / "written"), "by a stranger")
             return {"mel": tf.cast(inputs["mel"], tf.float32)}
 
-    path = tmp_path / GRAPH.format(kind="mel")
+    path = tmp_path / GRAPH
     tf.saved_model.save(Evil(), str(path.parent))
     with pytest.raises(FmaError, match=r"saved_model\.pb is damaged \(it is not a graph of fma statistics, "):
-        load_normalization(str(tmp_path), CONFIG, "mel")
+        load_normalization(str(tmp_path), CONFIG)
     assert not (tmp_path / "written").exists()
 
 
@@ -141,18 +117,12 @@ def test_a_graph_with_flipped_bits_is_one_line_or_reads_as_numbers_of_the_right_
     assert refused > 50
 
 
-def test_a_dataset_without_statistics_says_what_to_run(copied, tmp_path):
+def test_a_dataset_without_statistics_says_what_to_run(copied):
     manifest = load(copied)
     manifest.transform_fn = None
     manifests.commit(str(copied), manifest)
-    for ask in (
-        lambda: find_normalization(str(copied), manifest, "mel"),
-        lambda: copy_normalization(str(copied), manifest, "mel", str(tmp_path / "run")),
-        lambda: load_normalization(str(copied), CONFIG, "mel"),
-    ):
-        with pytest.raises(UsageError, match=f"no statistics of kind mel: run fma statistics {copied} first"):
-            ask()
-    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match=f"no statistics of kind mel: run fma statistics {copied} first"):
+        find_normalization(str(copied), manifest, "mel")
 
 
 @pytest.mark.parametrize(
@@ -230,4 +200,4 @@ def test_a_dataset_without_training_records_has_nothing_to_normalise_by(tmp_path
 
 def test_a_run_that_lost_its_normalisation_is_one_line(tmp_path):
     with pytest.raises(FmaError, match=r"normalization\.npz is missing"):
-        load_normalization(str(tmp_path), CONFIG, "mel")
+        load_normalization(str(tmp_path), CONFIG)

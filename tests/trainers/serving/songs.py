@@ -12,11 +12,12 @@ import fma
 from tests.conftest import tone
 from tests.trainers.small_models import OPTIONS, fake_yamnet
 from tests.trainers.synthetic import CONFIG
-from trainers.data.pipeline import Inputs, open_inputs
+from trainers.data.pipeline import Inputs
 from trainers.models import find_model
+from trainers.models.records import add_normalization, network_of
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
 from trainers.runs.directory import RunConfig, create_run
-from trainers.runs.normalization import copy_normalization
+from trainers.runs.normalization import find_normalization
 from trainers.runs.state import MODEL, RunState, save_state
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
@@ -69,18 +70,19 @@ def write_run(run: Path, model: str, dataset: Path, analysed: Path, labels: Sequ
     network = spec.build(ModelInput.of(spec.kind, SETTINGS), len(labels), ModelOptions(weights=weights, **OPTIONS))
     known = {"path": str(dataset), "digest": manifest.digest, "config": SETTINGS.to_json()}
     create_run(str(run), RunConfig(model, {}, 0, known, labels, [], {}))
-    if spec.kind == "mel":
-        copy_normalization(str(analysed), load(str(analysed)), "mel", str(run))
-    decide(spec, network, open_inputs(str(dataset), manifest, spec.kind, str(run)))
-    checkpoint.write_model(str(run), MODEL, network, epoch=1)
+    found = find_normalization(str(analysed), load(str(analysed)), "mel") if spec.kind == "mel" else None
+    model = add_normalization(network, spec.kind, SETTINGS, found)
+    decide(spec, model, Inputs(str(dataset), manifest, spec.kind))
+    checkpoint.write_model(str(run), MODEL, model, epoch=1)
     save_state(str(run), RunState(epoch=1, best_epoch=1, phase_done=True, finished="for tests"))
     return run
 
 
-def decide(spec: ModelSpec, network: keras.Model, inputs: Inputs) -> None:
+def decide(spec: ModelSpec, model: keras.Model, inputs: Inputs) -> None:
     """Sets the last layer so that the logits of the training songs have mean 0 and deviation 1, or about."""
     (batch,) = inputs.read("training", 64)
-    features = np.asarray(Network(spec, network).windows(batch["input"])[1])[batch["weight"].numpy() > 0]
+    network = network_of(model)
+    features = np.asarray(Network(spec, model).windows(batch["input"])[1])[batch["weight"].numpy() > 0]
     *_, kernel, bias = (weight for weight in network.weights if weight.path.endswith(("kernel", "bias")))
     strength = 1.0
     if any(layer.name == "front" for layer in network.layers):

@@ -15,9 +15,10 @@ import pytest
 
 import fma
 from tests.trainers import tiny
-from tests.trainers.synthetic import write_dataset
+from tests.trainers.synthetic import CONFIG, write_dataset
 from trainers.runs.directory import read_metrics
 from trainers.runs.state import load_state
+from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,7 +58,7 @@ def epochs(run: Path) -> list[int]:
 @pytest.mark.parametrize(
     "kill",  # where, at which call, epochs that are committed then
     [
-        ("trainers.training.loop.copy_normalization", 1, 0),  # config.json is all there is
+        ("trainers.training.loop.find_normalization", 1, 0),  # config.json is all there is
         ("trainers.training.callbacks.advance", 2, 1),  # in an epoch
         ("trainers.training.checkpoint.model_bytes", 1, 0),  # while the first epoch's files are written
         ("trainers.training.callbacks.save_state", 2, 1),  # the epoch's files are there, and do not count
@@ -106,12 +107,12 @@ def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset
 def validation_loss(dataset: Path, run: Path) -> float:
     import tensorflow as tf
 
-    from trainers.data.pipeline import open_inputs
+    from trainers.data.pipeline import Inputs
     from trainers.evaluation.evaluate import Predictor
     from trainers.training.checkpoint import load_model
     from transforms.dataset.manifest import load
 
-    inputs = open_inputs(str(dataset), load(str(dataset)), "mel", str(run))
+    inputs = Inputs(str(dataset), load(str(dataset)), "mel")
     predictor = Predictor(tiny.TINY, load_model(str(run)), tf.distribute.get_strategy())
     windows, _ = predictor.predict(inputs, "validation", 8)
     return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
@@ -134,8 +135,9 @@ def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
 
 
 def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypatch):
+    from trainers.models.records import add_normalization
     from trainers.training import callbacks, checkpoint
-    from trainers.training.objective import trainable_view
+    from trainers.training.objective import compile_part
 
     written: dict[str, list] = {}
     original = checkpoint.write
@@ -149,8 +151,10 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
     run = tmp_path / "run"
     monkeypatch.setattr(callbacks.checkpoint, "write", spy)
     kill_at(monkeypatch, "trainers.training.callbacks.advance", 2, lambda: train(dataset, run, "--epochs", "3"))
-    model = tiny.build(tiny.ModelInput((32, 32)), 2, tiny.ModelOptions())
-    optimizer = trainable_view(model, tiny.phase(), 4, "off").optimizer
+    network = tiny.build(tiny.ModelInput((32, 32)), 2, tiny.ModelOptions())
+    ones = np.ones(32, np.float32)
+    model = add_normalization(network, "mel", CONFIG, Normalization("mel", ones, ones))
+    optimizer = compile_part(network, tiny.phase(), np.ones(2), 4).optimizer
     checkpoint.restore(str(run), load_state(str(run)), model, optimizer)
     for variable, value in zip([*model.variables, *optimizer.variables], written["epoch-0001"], strict=True):
         np.testing.assert_array_equal(np.asarray(variable), value)

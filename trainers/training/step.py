@@ -1,0 +1,77 @@
+"""The training step: normalisation, augmentation, network, targets and loss, all on the device. Imports Keras."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from trainers.models.spec import Phase
+from trainers.training.augment import GAIN_DB, Augment
+
+
+class TrainedPart(keras.Model):
+    """A network, or a transfer model's head, as `fit` and `evaluate` see it; weights are shared, it is never saved.
+
+    Its input is a batch as the pipeline gives it, a dict of
+
+    - input: records as they are stored, or features of a frozen front;
+    - label: int64 [batch], class ids;
+    - weight: float32 [batch], in evaluation: 0 for padding.
+
+    Class weights, label smoothing and augmentation are applied in training only. Validation losses are then plain
+    cross-entropies, which can be compared between phases and runs.
+
+    Args:
+      part: input -> logits, or normalised values -> logits where `normalize` is given.
+      phase: of training.
+      weights: of an example of each class in the training loss, float32 [classes].
+      seed: of the augmentation.
+      normalize: the layer that normalises records.
+    """
+
+    def __init__(
+        self,
+        part: keras.Model,
+        phase: Phase,
+        weights: np.ndarray,
+        seed: int,
+        normalize: keras.layers.Layer | None = None,
+    ):
+        super().__init__(name=part.name, dtype="float32")
+        self.part, self.normalize = part, normalize
+        self.smoothing, self.classes, self.class_weights = phase.label_smoothing, len(weights), weights
+        deviation = getattr(normalize, "deviation", None)  # of mel
+        self.augment = Augment(
+            seed,
+            gain_db=GAIN_DB if phase.gain and normalize else 0.0,
+            mixup=phase.mixup,
+            spec_augment=phase.spec_augment and normalize is not None,
+            units_per_db=() if deviation is None else 1 / ops.convert_to_numpy(deviation),
+        )
+        self.built = True
+
+    def call(self, batch, training=False):
+        """Return a dict of logits and target, float32 [batch, classes], and weight float32 [batch]."""
+        values = batch["input"] if self.normalize is None else self.normalize(batch["input"])
+        target = ops.one_hot(batch["label"], self.classes, dtype="float32")
+        if not training:
+            return {"logits": self.part(values, training=False), "target": target, "weight": batch["weight"]}
+        values, target = self.augment(values, target)
+        weight = ops.matmul(target, self.class_weights)
+        return {
+            "logits": self.part(values, training=True),
+            "target": smooth_labels(target, self.smoothing),
+            "weight": weight,
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Pass what `call` has made on to Keras."""
+        return super().compute_loss(x, y_pred["target"], y_pred["logits"], y_pred["weight"], training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Pass what `call` has made on to Keras."""
+        return super().compute_metrics(x, y_pred["target"], y_pred["logits"], y_pred["weight"])
+
+
+def smooth_labels(labels, smoothing: float):
+    """Spread a share of each target [batch, classes] evenly over all classes."""
+    return labels * (1 - smoothing) + smoothing / labels.shape[-1]
