@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
+from trainers.models.spec import Phase
 from trainers.training.devices import Device
 from trainers.training.front_features import inference_function
+from trainers.training.step import TrainedPart
 
 STEPS = 3
 MODELS = ("waveform_cnn", "mel_cnn", "yamnet")
@@ -24,10 +27,12 @@ def losses(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> li
     """The loss of each step, over the global batch."""
     keras.utils.set_random_seed(3)
     with strategy.scope():
-        model = ready(name, build(name, yamnet_file, DROPOUT_FREE))
+        network = ready(name, build(name, yamnet_file, DROPOUT_FREE))
+        model = TrainedPart(network, Phase("train", 1, 0.01), np.array([1, 0.5, 1.5], np.float32), seed=0)
         model.compile(keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy(from_logits=True))
     values, labels = batch_of(name)
-    data = tf.data.Dataset.from_tensor_slices((values, labels)).batch(len(values), drop_remainder=True)
+    batch = {"input": values, "label": labels.argmax(axis=1)}
+    data = tf.data.Dataset.from_tensor_slices(batch).batch(len(values), drop_remainder=True)
     return model.fit(data, epochs=STEPS, verbose=0).history["loss"]
 
 
