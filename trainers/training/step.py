@@ -15,7 +15,7 @@ class TrainedPart(keras.Model):
 
     - input: records as they are stored, or features of a frozen front;
     - label: int64 [batch], class ids;
-    - weight: float32 [batch], in evaluation: 0 for padding.
+    - weight: float32 [batch], in evaluation: 0 for padding; 1 where it is left out.
 
     Class weights, label smoothing and augmentation are applied in training only. Validation losses are then plain
     cross-entropies, which can be compared between phases and runs.
@@ -54,7 +54,8 @@ class TrainedPart(keras.Model):
         values = batch["input"] if self.normalize is None else self.normalize(batch["input"])
         target = ops.one_hot(batch["label"], self.classes, dtype="float32")
         if not training:
-            return {"logits": self.part(values, training=False), "target": target, "weight": batch["weight"]}
+            weight = batch.get("weight", ops.ones_like(target[:, 0]))
+            return {"logits": self.part(values, training=False), "target": target, "weight": weight}
         values, target = self.augment(values, target)
         weight = ops.matmul(target, self.class_weights)
         return {
