@@ -99,7 +99,9 @@ def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
     training, validation, test = (table.rows(split) for split in ("training", "validation", "test"))
     for name, rows in (("training", training), ("test", test)):
         if not len(rows):
-            raise UsageError(f"{table.name} has no track in the {name} split")
+            raise UsageError(
+                f"{table.name} has no track in the {name} split: add music by other artists, or give splits in a csv"
+            )
     _check_genres(table, training)
     if not len(validation):
         return [Round(_split_by_artist(table, training, seed), training, test)]
@@ -129,7 +131,10 @@ def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Ro
     labels = table.labels[rows]
     count = min(FOLDS, len(np.unique(artists)), int(np.bincount(labels).max()))
     if count < 2:
-        raise UsageError(f"{table.name}: one artist is too few to choose hyper-parameters; add a validation split")
+        raise UsageError(
+            f"{table.name} is too small to choose hyper-parameters within training: that takes two artists, and a genre "
+            "with two tracks; add music, or a validation split"
+        )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # some genres have few tracks

@@ -122,7 +122,14 @@ def test_artists_are_told_apart_without_case_and_unknown_ones_are_all_different(
     assert groups[0] == groups[1] and len(set(groups)) == 3
 
 
-@pytest.mark.parametrize(("counts", "message"), [((10, 5, 0), "test split"), ((0, 5, 5), "training split")])
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ((10, 5, 0), "no track in the test split: add music by other artists, or give splits in a csv"),
+        ((0, 5, 5), "no track in the training split"),
+        ((2, 0, 5), "too small to choose hyper-parameters within training: .* a genre with two tracks; add music"),
+    ],
+)
 def test_a_split_that_is_needed_is_asked_for(counts, message):
     with pytest.raises(UsageError, match=message):
         make_rounds(a_table(counts), refit=False, seed=0)
