@@ -12,7 +12,7 @@ from tests.gcs.stack import Cloud
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset import manifest as manifests
-from transforms.dataset.growth import locked
+from transforms.dataset.growth import locked, locked_when_free
 from transforms.dataset.manifest import Manifest, commit, load
 from transforms.errors import FmaError
 from transforms.runtime import processes
@@ -136,6 +136,16 @@ def test_a_holder_on_another_machine_that_gives_signs_of_life_is_left_alone(fold
     with pytest.raises(FmaError, match=f"another command is writing to {folder}"), locked(folder):
         pass
     later.join()
+
+
+def test_who_waits_gets_the_folder_when_its_holder_is_done(folder, quick, capsys):
+    data = hold(folder, host="elsewhere")
+    later = threading.Timer(0.3, storage.write_bytes, (f"{folder}/.lock", data))
+    later.start()
+    with locked_when_free(folder):
+        later.join()
+    assert f"another command is writing to {folder}: waiting until it is done" in capsys.readouterr().err
+    assert not storage.exists(f"{folder}/.lock")
 
 
 def test_a_holder_of_this_machine_that_is_gone_is_taken_over_from_at_once(folder):

@@ -32,14 +32,13 @@ def grown(corpus, stand_in) -> tuple[str, int]:
 
 @pytest.fixture(scope="module")
 def trained(grown, stand_in) -> tuple[str, int]:
-    """A run in the bucket on that dataset, and the faults that were met."""
+    """A run in the bucket on that dataset, whose statistics it makes, and the faults that were met."""
     dataset, run = grown[0], f"{ROOT}/runs/mel_cnn"
     settings = ["--epochs", "1", "--batch-size", "8", "--width", "0.1", "--device", "cpu"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stand_in.environment.items():
             patch.setenv(name, value)
         with stand_in.faults(every=61, kinds=("503", "reset", "slow")) as met:
-            assert fma.main(["statistics", dataset]) == 0
             assert fma.main(["train", "mel_cnn", "--data", dataset, "--run", run, *settings]) == 0
     return run, met[0]
 

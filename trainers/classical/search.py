@@ -132,8 +132,8 @@ def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Ro
     count = min(FOLDS, len(np.unique(artists)), int(np.bincount(labels).max()))
     if count < 2:
         raise UsageError(
-            f"{table.name} is too small to choose hyper-parameters within training: that takes two artists, and a genre "
-            "with two tracks; add music, or a validation split"
+            f"{table.name} is too small to choose hyper-parameters within training: that takes two artists, and a "
+            "genre with two tracks; add music, or a validation split"
         )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
