@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FOLDS = 5
+FEW = 5  # validation tracks a genre, below which a genre without any counts
 COPIES = 6  # of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own
 
 Rows = np.ndarray
@@ -85,7 +86,8 @@ def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
     """Return the experiments that a table allows.
 
     - With a training, a validation and a test split: one. Hyper-parameters are chosen on validation alone.
-    - Without a validation split: one, and they are chosen by cross-validation within training, artists kept together.
+    - Without a validation split, or with a small one that lacks a genre: one, and they are chosen by cross-validation
+      within training and validation, artists kept together.
     - Without any split: five. The rows are dealt into five folds, artists kept together; each fold is the test once,
       the next one is then its validation, and the other three are its training.
 
@@ -103,10 +105,21 @@ def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
                 f"{table.name} has no track in the {name} split: add music by other artists, or give splits in a csv"
             )
     _check_genres(table, training)
-    if not len(validation):
-        return [Round(_split_by_artist(table, training, seed), training, test)]
-    fit = np.sort(np.concatenate([training, validation])) if refit else training
-    return [Round([(training, validation)], fit, test)]
+    both = np.sort(np.concatenate([training, validation]))
+    tuning = [(training, validation)]
+    if not _can_choose(table, training, validation):
+        tuning = _split_by_artist(table, both, seed)
+        console.log(
+            f"{console.counted(len(validation), 'validation track')}: hyper-parameters are chosen by cross-validation "
+            "within training and validation instead"
+        )
+    return [Round(tuning, both if refit else training, test)]
+
+
+def _can_choose(table: Table, training: Rows, validation: Rows) -> bool:
+    """Return whether validation tells candidates apart: of a few tracks without some genre, many get all right."""
+    genres = np.unique(table.labels[training])
+    return len(validation) >= FEW * len(genres) or bool(np.isin(genres, table.labels[validation]).all())
 
 
 def _cross_validation(table: Table, refit: bool, seed: int) -> list[Round]:

@@ -33,9 +33,10 @@ def class_scores(pipeline: "Pipeline", method: str, values: np.ndarray, classes:
       classes: of the table; labels are 0 ... classes - 1.
 
     Returns:
-      float32 [n, classes]; -inf for a class that was not among the fitted rows.
+      float32 [n, classes]; -inf for a class that was not among the fitted rows, or is as good as impossible.
     """
-    found = np.asarray(getattr(pipeline, method)(values), np.float64)
+    with np.errstate(divide="ignore"):  # the logarithm of a probability that is too small for a float is -inf
+        found = np.asarray(getattr(pipeline, method)(values), np.float64)
     if method == "predict_proba":
         found = np.log(np.maximum(found, LOWEST_SHARE))
     if found.ndim == 1:  # a decision function between two classes

@@ -98,6 +98,17 @@ def test_without_validation_artists_stay_together_in_cross_validation_within_tra
     assert sorted(np.concatenate([scored for _, scored in found.tuning])) == sorted(table.rows("training"))
 
 
+def test_a_few_validation_tracks_without_some_genre_choose_nothing():
+    table = dataclasses.replace(a_table((40, 3, 10), genres=2), labels=np.r_[np.arange(40) % 2, 0, 0, 0, [0, 1] * 5])
+    (found,) = make_rounds(table, refit=False, seed=0)
+    assert len(found.tuning) == 5
+    scored = np.sort(np.concatenate([scored for _, scored in found.tuning]))
+    assert set(table.splits[scored]) == {"training", "validation"} and len(scored) == 43
+    assert set(table.splits[found.fit]) == {"training"} and set(table.splits[found.test]) == {"test"}
+    whole = dataclasses.replace(table, labels=np.r_[np.arange(40) % 2, 0, 1, 0, [0, 1] * 5])
+    assert len(make_rounds(whole, refit=False, seed=0)[0].tuning) == 1, "each genre is there"
+
+
 def test_without_any_split_every_track_is_tested_once_by_models_that_never_saw_its_artist():
     table = a_table((50,))
     rounds = make_rounds(table, refit=True, seed=0)
@@ -239,6 +250,16 @@ def test_temperature_does_not_mind_rows_whose_genre_has_no_score():
     more = calibration.fit_score_temperature(np.r_[found, found[:5]], np.r_[labels, np.full(5, 2)])
     assert more == calibration.fit_score_temperature(found, labels)
     assert calibration.fit_score_temperature(found, np.full(40, 2)) == 1.0
+
+
+def test_a_probability_of_zero_is_a_low_score_without_a_warning(recwarn):
+    table = a_table()
+    pipeline = build("logreg", {"pca": None, "C": 1e6}).fit(table.values, table.labels)
+    far = np.full((4, 6), 1e6, np.float32)
+    found = calibration.class_scores(pipeline, "predict_log_proba", far, 2)
+    assert np.isneginf(found).any()
+    assert calibration.log_probabilities(found, 1.0).min() >= calibration.UNKNOWN_GENRE
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
 
 
 def test_a_genre_that_the_fitted_rows_lack_is_possible_but_unlikely():
