@@ -144,7 +144,7 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
     summarize(plan.manifest)
     if outcome.failed:
         tried = console.counted(len(growth.new), "track")
-        console.say(f"{outcome.failed:,} of {tried} failed; put right, they are read again with --retry-failed:")
+        console.say(f"{outcome.failed:,} of {tried} failed (once fixed, --retry-failed reads them again):")
         for line in outcome.reasons:
             console.say(f"  {line}")
         console.say("each with its reason in")

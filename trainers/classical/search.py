@@ -107,7 +107,7 @@ def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
     _check_genres(table, training)
     both = np.sort(np.concatenate([training, validation]))
     tuning = [(training, validation)]
-    if not _can_choose(table, training, validation):
+    if not len(validation) or (_count_folds(table, both) > 1 and not _can_choose(table, training, validation)):
         tuning = _split_by_artist(table, both, seed)
         console.log(
             f"{console.counted(len(validation), 'validation track')}: hyper-parameters are chosen by cross-validation "
@@ -142,7 +142,7 @@ def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Ro
 
     artists = artist_groups(table)[rows]
     labels = table.labels[rows]
-    count = min(FOLDS, len(np.unique(artists)), int(np.bincount(labels).max()))
+    count = _count_folds(table, rows)
     if count < 2:
         raise UsageError(
             f"{table.name} is too small to choose hyper-parameters within training: that takes two artists, and a "
@@ -152,6 +152,10 @@ def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Ro
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # some genres have few tracks
         return [(rows[others], rows[fold]) for others, fold in splitter.split(rows, labels, artists) if len(fold)]
+
+
+def _count_folds(table: Table, rows: Rows) -> int:
+    return min(FOLDS, len(np.unique(artist_groups(table)[rows])), int(np.bincount(table.labels[rows]).max()))
 
 
 def artist_groups(table: Table) -> np.ndarray:

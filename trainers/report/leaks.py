@@ -39,10 +39,10 @@ REPEATS = 5
 SHARE = 0.8  # of the windows, for training, in the split that is often seen
 
 KINDS = {
-    "artist": ("artists", "a model may recognise the artist rather than the genre"),
-    "album": ("albums", "a model may recognise the album rather than the genre"),
-    "audio": ("exact copies", "the very same audio is in training and test"),
-    "recording": ("near duplicates", "nearly the same audio is in training and test"),
+    "artist": ("artist", "artists", "a model may recognise the artist rather than the genre"),
+    "album": ("album", "albums", "a model may recognise the album rather than the genre"),
+    "audio": ("exact copy", "exact copies", "the very same audio is in training and test"),
+    "recording": ("near duplicate", "near duplicates", "nearly the same audio is in training and test"),
 }
 SHOWN, IDS = 20, 3  # leaks of a kind that are listed, and track ids named for each split
 
@@ -206,7 +206,7 @@ def remark(found: Sequence[Leak]) -> str:
     if not found:
         return "Leak audit: nothing is on both sides of a split."
     kinds = Counter(leak.what for leak in found)
-    parts = [f"{number:,} {KINDS[what][0]}" for what, number in kinds.items()]
+    parts = [_counted(what, number) for what, number in kinds.items()]
     return f"Leak audit: {listing(parts)} on both sides of a split: the accuracies may be too high."
 
 
@@ -214,7 +214,7 @@ def leak_audit(found: Sequence[Leak], leakage: Leakage | None, undetectable: Seq
     """Return the section; `undetectable` are the kinds of leaks that the dataset's records do not show."""
     counts = Counter(leak.what for leak in found)
     rows: list[list[Content]] = []
-    for what, (name, why) in KINDS.items():
+    for what, (_, name, why) in KINDS.items():
         if what in undetectable:
             rows.append([name, "?", "not searched: this needs mel records, which the dataset lacks"])
         elif counts[what]:
@@ -236,7 +236,12 @@ def _leak_list(what: str, leaks: Sequence[Leak]) -> Html:
         items.append(fragment(element("strong", leak.name), f" ({'; '.join(places)})"))
     if len(leaks) > SHOWN:
         items.append(fragment(f"and {len(leaks) - SHOWN:,} more (fma verify lists all)"))
-    return folded(f"{len(leaks):,} {KINDS[what][0]}", bullets(items))
+    return folded(_counted(what, len(leaks)), bullets(items))
+
+
+def _counted(what: str, number: int) -> str:
+    one, many, _ = KINDS[what]
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _experiment(leakage: Leakage) -> Html:

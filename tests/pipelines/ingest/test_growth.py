@@ -141,7 +141,7 @@ def test_failures_are_counted_over_the_whole_run_and_not_by_the_batch_that_they_
     os.unlink(music / "11.flac")
     assert ingest(music, "batches", "--commit-every", "11", "--max-failures", "10") == 0
     said = capsys.readouterr().out
-    assert "1 of 12 tracks failed; put right, they are read again with --retry-failed:" in said
+    assert "1 of 12 tracks failed (once fixed, --retry-failed reads them again):" in said
     assert f"  missing_audio: 1, such as 11: {music}/11.flac: no such file or directory: put the file there, or" in said
     assert manifests.load(str(music / "batches")).totals["failures"] == {"missing_audio": 1}
     assert digest_of(music / "batches") == fresh_digest(music)

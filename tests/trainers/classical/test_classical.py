@@ -107,6 +107,8 @@ def test_a_few_validation_tracks_without_some_genre_choose_nothing():
     assert set(table.splits[found.fit]) == {"training"} and set(table.splits[found.test]) == {"test"}
     whole = dataclasses.replace(table, labels=np.r_[np.arange(40) % 2, 0, 1, 0, [0, 1] * 5])
     assert len(make_rounds(whole, refit=False, seed=0)[0].tuning) == 1, "each genre is there"
+    alone = dataclasses.replace(table, artists=np.array(["one"] * 53))
+    assert len(make_rounds(alone, refit=False, seed=0)[0].tuning) == 1, "one artist makes no folds"
 
 
 def test_without_any_split_every_track_is_tested_once_by_models_that_never_saw_its_artist():

@@ -364,7 +364,7 @@ def test_leaks_are_named(tmp_path):
     ]
     text = Parsed(leaks.leak_audit(found, None)).text
     assert "Somebody (training: 1, 2, 3 and 2 more; test: 9)" in text
-    assert "1 artists and 1 near duplicates on both sides of a split" in leaks.remark(found)
+    assert "1 artist and 1 near duplicate on both sides of a split" in leaks.remark(found)
     assert "nothing is on both sides" in leaks.remark([])
 
 
