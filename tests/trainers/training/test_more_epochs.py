@@ -56,8 +56,7 @@ def test_a_finished_run_goes_on_with_the_learning_rate_of_a_run_that_long(datase
 @pytest.mark.parametrize(
     "kill",  # where, at which call, epochs that are committed then
     [
-        ("trainers.training.callbacks.advance", 1, 2),  # in the first of the new epochs
-        ("trainers.training.callbacks.save_state", 1, 2),  # its files are there, and do not count
+        ("trainers.training.callbacks.save_state", 1, 2),  # the first new epoch's files are there, and do not count
         ("trainers.training.checkpoint.promote_best", 2, 3),  # 1 at the start
         ("trainers.training.loop.write_metrics", 1, 4),
         ("trainers.training.loop.remove_leftovers", 1, 4),
