@@ -1,6 +1,7 @@
 """`fma run`: from audio to the report, doing only what has changed since the last time."""
 
 import argparse
+import os
 import posixpath
 import shlex
 
@@ -67,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _read_workflow(args: argparse.Namespace) -> Workflow:
     """Parse every step's command line before the first one runs."""
-    out = args.out or f"{posixpath.basename(args.audio.rstrip('/')).removesuffix('.zip')}-fma"
+    place = os.path.abspath(args.audio) if storage.is_local(args.audio) else args.audio  # it may be . or ..
+    out = args.out or f"{posixpath.basename(place.rstrip('/')).removesuffix('.zip')}-fma"
     dataset = storage.join(out, "dataset")
     words = ["--audio", args.audio, "--out", dataset, *args.beam_options]
     for option, value in (("--metadata", args.metadata), ("--subset", args.subset)):

@@ -184,3 +184,6 @@ def test_one_word_is_enough_and_the_models_are_chosen_by_the_amount_of_music(tmp
     assert "models for 3 tracks: baselines (--models chooses others)" in text.err
     assert text.err.count("tags: 3 of 3 files") == 1  # read once for both decisions
     assert not (tmp_path / "music-fma").exists()
+    monkeypatch.chdir(tmp_path / "music")
+    assert fma.main(["run", ".", "--plan"]) == 0
+    assert "fma run in music-fma" in capsys.readouterr().out
