@@ -61,6 +61,8 @@ def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.O
       FmaError: the backup is missing or damaged.
     """
     name, advice = f"{BACKUP}/{state.backup}/{ARRAYS}", f"remove {run} and train again"
+    if load_state(run).finished:  # before the first of more epochs is committed
+        advice = "the run is as it was; for more epochs give another --run"
     variables, own = [*model.variables, *optimizer.variables], len(normalization_of(model).variables)
     with open_zip(run, name, advice) as file:
         try:

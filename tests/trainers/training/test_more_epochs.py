@@ -80,6 +80,14 @@ def test_a_run_that_is_killed_on_the_way_is_finished_or_goes_on(dataset, run, mo
     assert files_of(run / "backup") == ["epoch-0004/state.npz"]
 
 
+def test_a_damaged_backup_costs_more_epochs_and_not_the_run(dataset, run, capsys):
+    (run / "backup" / "epoch-0002" / "state.npz").write_bytes(b"damaged")
+    assert train(dataset, run, "--epochs", "4") == 1
+    assert "the run is as it was; for more epochs give another --run" in capsys.readouterr().err.splitlines()[-1]
+    assert train(dataset, run) == 0
+    assert "finished already" in capsys.readouterr().out
+
+
 def test_a_run_that_stopped_early_goes_on_until_patience_ends_again(dataset, tmp_path, capsys):
     run, settings = tmp_path / "run", ("--learning-rate", "0.3", "--patience", "1")
     assert train(dataset, run, "--epochs", "40", *settings) == 0
