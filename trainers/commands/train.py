@@ -10,7 +10,7 @@ from trainers.models.spec import CLASS_WEIGHTS
 from trainers.runs.directory import METRICS, has_leftovers, locked, open_run, read_metrics, remove_leftovers
 from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
 from trainers.runs.state import MODEL, RunState
-from trainers.training.devices import import_tensorflow
+from trainers.training.devices import BACKENDS, import_tensorflow
 from trainers.training.plan import HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.commands.arguments import number, numbers
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, metavar="RUN", help="folder for the model, its history and its metrics")
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="default 0")
     add_device(parser)
+    parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="of Keras; default tensorflow")
     parser.add_argument("--jit", default="auto", choices=("auto", "on", "off"), help="XLA for the training step")
     _add_settings(parser)
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 return code
             plan = make_plan(plan.options)  # again: the dataset has other statistics now
             find_normalization(args.data, plan.manifest, "mel")
-        import_tensorflow()
+        import_tensorflow(args.backend)
         from trainers.training.loop import train_run
 
         state = train_run(plan)

@@ -23,8 +23,8 @@ from trainers.runs.directory import (
 from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
-from trainers.training.devices import import_tensorflow, open_device
-from trainers.training.front_features import Embeddings, front_function, infer_split, inference_function
+from trainers.training.devices import Device, import_tensorflow, open_device
+from trainers.training.front_features import Embeddings, front_on_records, infer_split
 from transforms import storage
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.manifest import Manifest, load
@@ -32,7 +32,6 @@ from transforms.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 IRRELEVANT = {
     "mel": ("features", "window_hop_frames"),
@@ -80,11 +79,11 @@ def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device:
     else:
         check_fits(run, config, dataset, manifest, split)
         import_tensorflow()
-        spec, strategy = find_model(config.model), open_device(device).strategy
-        with strategy.scope():
+        spec, opened = find_model(config.model), open_device(device)
+        with opened.scope():
             model = load_model(run)
         inputs = Inputs(dataset, manifest, spec.kind)
-        found, predictions = evaluate_split(Predictor(spec, model, strategy), inputs, split, config.labels, batch_size)
+        found, predictions = evaluate_split(Predictor(spec, model, opened), inputs, split, config.labels, batch_size)
     is_own = manifest.digest == config.dataset["digest"]
     return Evaluation(run, split, manifest.digest, is_own, found, predictions)
 
@@ -142,15 +141,16 @@ class Predictor:
 
     Args:
       spec: the model's row.
-      model: the whole model, built or loaded in the strategy's scope.
-      strategy: each of its replicas takes a share of a batch.
+      model: the whole model, built or loaded in the device's scope.
+      device: each of its replicas takes a share of a batch.
     """
 
-    def __init__(self, spec: ModelSpec, model: "keras.Model", strategy: "tf.distribute.Strategy"):
+    def __init__(self, spec: ModelSpec, model: "keras.Model", device: Device):
         self.name, self._pooled = spec.name, spec.pool == "track"
-        self._forward = front_function(model, strategy) if self._pooled else inference_function(model, strategy)
-        self._head = inference_function(head_of(network_of(model)), strategy) if self._pooled else None
-        self._replicas = strategy.num_replicas_in_sync
+        with device.scope():
+            self._forward = device.inference(front_on_records(model) if self._pooled else model)
+        self._head = device.inference(head_of(network_of(model))) if self._pooled else None
+        self._replicas = device.replicas
 
     def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Predictions, Predictions | None]:
         """Return predictions by window, and by track where the model's head classifies whole tracks.
@@ -167,7 +167,7 @@ class Predictor:
     def _classify(self, embeddings: Embeddings) -> Predictions:
         assert self._head is not None
         rows = range(0, len(embeddings.label), HEAD_BATCH)
-        logits = [self._head(embeddings.features[start : start + HEAD_BATCH]).numpy() for start in rows]
+        logits = [self._head(embeddings.features[start : start + HEAD_BATCH]) for start in rows]
         return Predictions(metrics.log_softmax(np.concatenate(logits)), embeddings.label, embeddings.track_id)
 
 

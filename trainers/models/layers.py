@@ -55,7 +55,8 @@ class NormalizeMel(layers.Layer):
 
 def batch_norm(x: keras.KerasTensor) -> keras.KerasTensor:
     """Apply batch norm over all replicas, whose averages follow within tens of steps: small datasets have few."""
-    return layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    # With JAX, a program over several devices is one, and its statistics are of the whole batch anyway.
+    return layers.BatchNormalization(momentum=0.9, synchronized=keras.config.backend() == "tensorflow")(x)
 
 
 def pool_moments(maps: Sequence[keras.KerasTensor], axes: tuple[int, ...]) -> keras.KerasTensor:

@@ -1,50 +1,82 @@
-"""Devices: TPU, one or more GPUs, or the CPU, each with its strategy and precision."""
+"""Devices: TPUs, GPUs or the CPU, under TensorFlow or JAX: one interface to build, train and run models on them."""
 
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from glob import glob
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import temporary
 from transforms.runtime.stderr import capture_native_stderr
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
+Forward = Callable[[Any], np.ndarray]  # a batch, as an array or a tensor -> a model's output
+
+BACKENDS = ("tensorflow", "jax")
 DEVICES = ("auto", "tpu", "gpu", "cpu")
 BFLOAT16_CAPABILITY = (8, 0)
 
 LOG_LEVEL = "3"  # fatal errors only: others are raised, and the search for a GPU reports its absence as one
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow and Keras; what they write meanwhile is shown only where that fails, or with FMA_DEBUG=1."""
+def import_tensorflow(backend: str = "tensorflow") -> None:
+    """Import TensorFlow and Keras; what they write meanwhile is shown only where that fails, or with FMA_DEBUG=1.
+
+    Args:
+      backend: Keras' own, one of `BACKENDS`; a user's KERAS_BACKEND does not count, since only training runs on both.
+
+    Raises:
+      UsageError: it is not installed.
+    """
+    if backend == "jax" and not importlib.util.find_spec("jax"):
+        raise UsageError("--backend jax: JAX is not installed here; install it with pip install 'fma-genres[jax]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", LOG_LEVEL)
+    os.environ["KERAS_BACKEND"] = backend
     if "tensorflow" in sys.modules:
         import keras
+    else:
+        with capture_native_stderr():
+            import keras
+            import tensorflow  # noqa: F401
+        temporary.use_for_libraries()  # AutoGraph writes a file for each function
+    assert keras.config.backend() == backend, "Keras was imported before with another backend"
 
-        return
-    with capture_native_stderr():
-        import keras  # noqa: F401
-        import tensorflow  # noqa: F401
-    temporary.use_for_libraries()  # AutoGraph writes a file for each function
 
+class Device(ABC):
+    """Where a run computes.
 
-@dataclass(frozen=True)
-class Device:
-    """Where a run computes."""
+    Args:
+      name: tpu, gpu or cpu.
+      precision: Keras' name of the dtype policy, which `open_device` makes the global one.
+      replicas: parts that a batch is split into.
+    """
 
-    name: str  # tpu, gpu or cpu
-    strategy: "tf.distribute.Strategy"  # models are built and compiled in its scope
-    precision: str  # Keras' name of the dtype policy, which `open_device` has made the global one
+    backend: str  # Keras' own, one of `BACKENDS`
 
-    @property
-    def replicas(self) -> int:
-        """The number of parts that a batch is split into."""
-        return self.strategy.num_replicas_in_sync
+    def __init__(self, name: str, precision: str, replicas: int):
+        self.name, self.precision, self.replicas = name, precision, replicas
+
+    @abstractmethod
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return the context in which models are built and compiled."""
+
+    @abstractmethod
+    def inference(self, model: "keras.Model") -> Forward:
+        """Return a model as a compiled function, [batch, ...] -> float32 [batch, n], for batches of any size.
+
+        There is no dropout, and batch norm takes its moving averages. The model was built in the scope; each replica
+        takes an equal share of a batch.
+        """
 
     @property
     def reproducible(self) -> bool:
@@ -54,14 +86,87 @@ class Device:
     @property
     def facts(self) -> dict[str, Any]:
         """Values for a run's config.json."""
-        return {"device": self.name, "replicas": self.replicas, "precision": self.precision}
+        return {
+            "backend": self.backend,
+            "device": self.name,
+            "replicas": self.replicas,
+            "precision": self.precision,
+        }
 
 
-def open_device(name: str = "auto") -> Device:
+class TensorFlowDevice(Device):
+    """A device of a tf.distribute strategy."""
+
+    backend = "tensorflow"
+
+    def __init__(self, name: str, strategy: "tf.distribute.Strategy", precision: str):
+        super().__init__(name, precision, strategy.num_replicas_in_sync)
+        self._strategy = strategy
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """See `Device`."""
+        return self._strategy.scope()
+
+    def inference(self, model: "keras.Model") -> Forward:
+        """See `Device`."""
+        import tensorflow as tf
+
+        strategy, replicas = self._strategy, self.replicas
+
+        def one(values: tf.Tensor) -> tf.Tensor:
+            return tf.cast(model(values, training=False), tf.float32)
+
+        if replicas == 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+            graph = tf.function(one)
+            return lambda values: graph(values).numpy()
+        step = tf.function(lambda shares: strategy.run(one, args=(shares,)))
+
+        def forward(values: tf.Tensor) -> np.ndarray:
+            with tf.device("CPU:0"):
+                count, short = len(values), -len(values) % replicas
+                filled = tf.pad(values, [[0, short]] + [[0, 0]] * (len(values.shape) - 1))
+                parts = tf.split(filled, replicas)
+            shares = strategy.experimental_distribute_values_from_function(
+                lambda context: parts[context.replica_id_in_sync_group]
+            )
+            outputs = strategy.experimental_local_results(step(shares))
+            return np.concatenate([output.numpy() for output in outputs])[:count]
+
+        return forward
+
+
+class JaxDevice(Device):
+    """The devices that JAX sees; with several, each takes a share of a batch, and the program is one over them all."""
+
+    backend = "jax"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Device`."""
+        return super().facts | {"jax": metadata.version("jax")}
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """See `Device`."""
+        return nullcontext()
+
+    def inference(self, model: "keras.Model") -> Forward:
+        """See `Device`."""
+
+        def forward(values: Any) -> np.ndarray:
+            values = np.asarray(values)
+            short = -len(values) % self.replicas
+            filled = np.concatenate([values, np.repeat(values[:1], short, axis=0)]) if short else values
+            return np.asarray(model.predict_on_batch(filled), np.float32)[: len(values)]
+
+        return forward
+
+
+def open_device(name: str = "auto", backend: str = "tensorflow") -> Device:
     """Start a device and make its precision the global dtype policy. Call it before TensorFlow has done any work.
 
     Args:
       name: one of `DEVICES`; auto takes a TPU before GPUs before the CPU.
+      backend: that `import_tensorflow` was called with.
 
     Raises:
       UsageError: there is no such device.
@@ -69,9 +174,47 @@ def open_device(name: str = "auto") -> Device:
     """
     import keras
 
-    device = _OPENERS[_detect() if name == "auto" else name]()
+    if backend == "jax":
+        device: Device = _open_jax(name)
+    else:
+        device = _OPENERS[_detect() if name == "auto" else name]()
     keras.mixed_precision.set_global_policy(device.precision)
     return device
+
+
+def _open_jax(name: str) -> JaxDevice:
+    import jax
+    import keras
+    import tensorflow as tf
+
+    for kind in ("GPU", "TPU"):  # TensorFlow reads the records, on the CPU, and must not take what JAX computes on
+        if tf.config.list_physical_devices(kind):
+            tf.config.set_visible_devices([], kind)
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise FmaError(f"JAX finds no device ({reason}): check the driver, or use --device cpu") from error
+    found = devices[0].platform
+    if name not in ("auto", found):
+        raise UsageError(
+            f"--device {name}: JAX sees only a {found} here; install JAX for it ('fma-genres[jax-cuda]' or "
+            "'fma-genres[jax-tpu]'), or use --device auto"
+        )
+    if len(devices) > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    return JaxDevice(found, _jax_precision(devices), len(devices))
+
+
+def _jax_precision(devices: list[Any]) -> str:
+    if devices[0].platform == "cpu":
+        return "float32"
+    if devices[0].platform == "tpu":
+        return "mixed_bfloat16"
+    versions = [tuple(map(int, device.compute_capability.split("."))) for device in devices]
+    return gpu_precision([{"compute_capability": version} for version in versions])
 
 
 def may_have_accelerator() -> bool:
@@ -111,7 +254,7 @@ def _open_tpu() -> Device:
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FmaError(f"the TPU {address} does not answer ({reason}): check TPU_NAME, or use --device cpu") from error
-    return Device("tpu", tf.distribute.TPUStrategy(resolver), "mixed_bfloat16")
+    return TensorFlowDevice("tpu", tf.distribute.TPUStrategy(resolver), "mixed_bfloat16")
 
 
 def _open_gpu() -> Device:
@@ -121,7 +264,7 @@ def _open_gpu() -> Device:
     if not gpus:
         raise UsageError("--device gpu: TensorFlow sees no GPU here; check the driver, or use --device cpu")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return Device("gpu", tf.distribute.MirroredStrategy(), gpu_precision(details))
+    return TensorFlowDevice("gpu", tf.distribute.MirroredStrategy(), gpu_precision(details))
 
 
 def gpu_precision(details: list[dict[str, Any]]) -> str:
@@ -135,7 +278,7 @@ def _open_cpu() -> Device:
 
     if tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")
-    return Device("cpu", tf.distribute.get_strategy(), "float32")
+    return TensorFlowDevice("cpu", tf.distribute.get_strategy(), "float32")
 
 
 _OPENERS = {"tpu": _open_tpu, "gpu": _open_gpu, "cpu": _open_cpu}

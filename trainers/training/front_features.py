@@ -1,6 +1,5 @@
 """Embeddings: features of a frozen front, computed once over a dataset and stored in the run, to train the head on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from trainers.models.records import network_of, normalization_of
 from trainers.models.spec import front_of
 from trainers.runs.directory import FEATURES
 from trainers.runs.files import open_zip, write_zip
+from trainers.training.devices import Forward
 from transforms import storage
 from transforms.errors import FmaError
 from transforms.library_errors import DAMAGED_ZIP
@@ -19,9 +19,6 @@ from transforms.runtime import console
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
-
-Forward = Callable[["tf.Tensor"], "tf.Tensor"]
 
 COLUMNS = 64  # that are sorted at once: few, so that they need little memory, and enough for quick copies
 
@@ -55,7 +52,7 @@ def embed_split(
 
     Args:
       phase: its name; features of another phase may come from another front.
-      front: record batch -> features; see `front_function`.
+      front: record batch -> features; of `front_on_records`, see `Device.inference`.
     """
     if not count_records(inputs.manifest, inputs.kind, split):
         return None
@@ -95,7 +92,7 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
     ):
         for batch in inputs.read(split, batch_size):
             kept = batch["weight"].numpy() > 0  # without the padding of the last batch
-            output = forward(batch["input"]).numpy()[kept]
+            output = forward(batch["input"])[kept]
             if not done:
                 outputs = np.empty((records, output.shape[1]), np.float32)
             rows = slice(done, done + len(output))
@@ -116,38 +113,9 @@ def sort_rows(values: np.ndarray, order: np.ndarray) -> None:
         part[:] = part[order]
 
 
-def front_function(model: "keras.Model", strategy: "tf.distribute.Strategy") -> Forward:
-    """Return the front of a whole transfer model as a graph: records -> features; see `inference_function`."""
-    normalize, front = normalization_of(model), front_of(network_of(model))
-    return inference_function(lambda records, training: front(normalize(records), training=training), strategy)
+def front_on_records(model: "keras.Model") -> "keras.Model":
+    """Return the front of a whole transfer model, records -> features; call it in the device's scope."""
+    import keras
 
-
-def inference_function(model: Callable, strategy: "tf.distribute.Strategy") -> Forward:
-    """Return a model as a graph, [batch, ...] -> float32 [batch, n]: no dropout, moving averages in batch norm.
-
-    The model was built in the strategy's scope; each replica takes an equal share of a batch.
-    """
-    import tensorflow as tf
-
-    replicas = strategy.num_replicas_in_sync
-
-    def one(values: "tf.Tensor") -> "tf.Tensor":
-        return tf.cast(model(values, training=False), tf.float32)
-
-    if replicas == 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
-        return tf.function(one)
-    step = tf.function(lambda shares: strategy.run(one, args=(shares,)))
-
-    def forward(values: "tf.Tensor") -> "tf.Tensor":
-        with tf.device("CPU:0"):
-            count, short = len(values), -len(values) % replicas
-            filled = tf.pad(values, [[0, short]] + [[0, 0]] * (len(values.shape) - 1))
-            parts = tf.split(filled, replicas)
-        shares = strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group]
-        )
-        outputs = strategy.experimental_local_results(step(shares))
-        with tf.device("CPU:0"):
-            return tf.concat(outputs, axis=0)[:count]
-
-    return forward
+    records = model.inputs[0]
+    return keras.Model(records, front_of(network_of(model))(normalization_of(model)(records)), name="front_on_records")

@@ -20,7 +20,7 @@ from trainers.serving.tflite import write_lite
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.devices import Device, open_device
-from trainers.training.front_features import embed_split, front_function
+from trainers.training.front_features import embed_split, front_on_records
 from trainers.training.objective import compile_part, count_by_label
 from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
@@ -53,9 +53,9 @@ def train_run(plan: Plan) -> RunState:
       FmaError: a shard is damaged, or the loss is no longer finite; what was committed before is kept.
     """
     options, spec, manifest = plan.options, plan.spec, plan.manifest
-    device = open_device(options.device)
+    device = open_device(options.device, options.backend)
     keras.utils.set_random_seed(options.seed)
-    with device.strategy.scope():
+    with device.scope():
         model_input = ModelInput.of(spec.kind, manifest.config)
         network = spec.build(model_input, len(manifest.labels), plan.model_options)
     with locked(options.run), annotate_os_errors(options.run):
@@ -65,7 +65,7 @@ def train_run(plan: Plan) -> RunState:
         else:
             check_device(options.run, device)
             console.log(describe_start(options.run, state))
-        with device.strategy.scope():
+        with device.scope():
             model = add_normalization(network, spec.kind, manifest.config, _normalization(plan))
         inputs = Inputs(options.data, manifest, spec.kind)
         counts = count_by_label(options.data, manifest, spec.kind)
@@ -91,10 +91,13 @@ def check_device(run: str, device: Device) -> None:
     """Refuse to carry on with a run where it would not be the same run.
 
     Raises:
-      UsageError: the device has another number of replicas or another precision.
+      UsageError: the device has another backend, number of replicas or precision.
     """
     before = load_config(run).made_with
     advice = "Carry on where it began, or train in another --run"
+    backend = before.get("backend", "tensorflow")
+    if backend != device.backend:
+        raise UsageError(f"{run} was trained with --backend {backend}: its random numbers would be others. {advice}")
     if before.get("replicas") != device.replicas:
         raise UsageError(
             f"{run} was trained on {before.get('replicas')} replicas, and here are {device.replicas}: its batches "
@@ -127,7 +130,7 @@ def train(job: Job, state: RunState) -> RunState:
 def train_phase(job: Job, state: RunState) -> RunState:
     """Train one phase from its start or from its last committed epoch to its end; return the state there."""
     phase = job.plan.phases[state.phase]
-    with job.device.strategy.scope():
+    with job.device.scope():
         if phase.prepare:
             phase.prepare(network_of(job.model))
     if state.epoch and not state.phase_epoch:
@@ -135,7 +138,7 @@ def train_phase(job: Job, state: RunState) -> RunState:
     seed, network = epoch_seed(job.plan.options.seed, state.epoch), network_of(job.model)
     examples = make_examples(job, state, phase, seed)
     is_whole = phase.train == "model"
-    with job.device.strategy.scope():
+    with job.device.scope():
         part = compile_part(
             network if is_whole else head_of(network),
             phase,
@@ -164,7 +167,8 @@ def make_examples(job: Job, state: RunState, phase: Phase, seed: int) -> Example
             reproducible=device.reproducible,
             replicas=device.replicas,
         )
-    front = front_function(job.model, device.strategy)
+    with device.scope():
+        front = device.inference(front_on_records(job.model))
     training, validation = (
         embed_split(job.run, phase.name, front, job.inputs, split, batch_size=batch_size)
         for split in ("training", "validation")
@@ -223,14 +227,15 @@ def finish(job: Job, state: RunState) -> RunState:
     checkpoint.load_best(job.run, job.model)
     plan, inputs = job.plan, job.inputs
     batch_size = max(phase.batch_size for phase in plan.phases)
-    predictor = Predictor(plan.spec, job.model, job.device.strategy)
+    predictor = Predictor(plan.spec, job.model, job.device)
     metrics = {}
     for split in HELD_OUT:
         if count_records(inputs.manifest, inputs.kind, split):
             metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
             write_predictions(job.run, split, predictions)
     write_metrics(job.run, metrics)
-    write_lite(job.run, plan.config, state)
+    if job.device.backend == "tensorflow":  # the converter takes its graphs only
+        write_lite(job.run, plan.config, state)
     early = state.phase_epoch < plan.phases[state.phase].epochs
     state = replace(state, finished="validation no longer improved" if early else "all epochs done")
     save_state(job.run, state)

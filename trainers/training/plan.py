@@ -28,6 +28,7 @@ class TrainOptions:
     run: str  # the run directory
     seed: int = 0  # of weights, order, augmentation and dropout
     device: str = "auto"  # one of `trainers.training.devices.DEVICES`
+    backend: str = "tensorflow"  # of Keras, one of `trainers.training.devices.BACKENDS`
     jit: "Jit" = "auto"  # whether XLA compiles the training step
     epochs: tuple[int, ...] | None = None  # one number for every phase, or one for each; 0 skips a phase
     learning_rate: tuple[float, ...] | None = None  # one for every phase, or one for each

@@ -270,7 +270,8 @@ def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
     import tensorflow as tf
 
     from trainers.models.records import add_normalization, normalization_of
-    from trainers.training.front_features import front_function
+    from trainers.training.devices import TensorFlowDevice
+    from trainers.training.front_features import front_on_records
     from trainers.training.objective import compile_part
 
     spec, manifest = find_model(name), sample.manifest
@@ -283,7 +284,7 @@ def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
     # The last phase in which records go through the whole model.
     phase = next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)
     if phase is None:
-        front = front_function(model, tf.distribute.get_strategy())
+        front = TensorFlowDevice("", tf.distribute.get_strategy(), "").inference(front_on_records(model))
         return lambda batches: [front(batch["input"]) for batch in batches]
     if phase.prepare:
         phase.prepare(network)

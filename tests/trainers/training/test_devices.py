@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from trainers.training.devices import Device, gpu_precision, open_device
+from trainers.training.devices import TensorFlowDevice, gpu_precision, open_device
 from transforms.errors import FmaError, UsageError
 
 HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
@@ -21,10 +21,10 @@ def plain_surroundings(monkeypatch):
 def test_cpu_is_one_replica_in_full_precision():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     device = open_device("cpu")
-    assert device.facts == {"device": "cpu", "replicas": 1, "precision": "float32"}
+    assert device.facts == {"backend": "tensorflow", "device": "cpu", "replicas": 1, "precision": "float32"}
     assert device.reproducible
     assert keras.config.dtype_policy().name == "float32"
-    with device.strategy.scope():
+    with device.scope():
         assert keras.layers.Dense(1).compute_dtype == "float32"
 
 
@@ -67,4 +67,4 @@ def test_precision_is_what_every_gpu_is_good_at(capabilities, policy):
 
 
 def test_accelerators_promise_no_equal_bits():
-    assert not Device("gpu", tf.distribute.get_strategy(), "mixed_bfloat16").reproducible
+    assert not TensorFlowDevice("gpu", tf.distribute.get_strategy(), "mixed_bfloat16").reproducible

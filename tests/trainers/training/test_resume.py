@@ -105,15 +105,14 @@ def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset
 
 
 def validation_loss(dataset: Path, run: Path) -> float:
-    import tensorflow as tf
-
     from trainers.data.pipeline import Inputs
     from trainers.evaluation.evaluate import Predictor
     from trainers.training.checkpoint import load_model
+    from trainers.training.devices import open_device
     from transforms.dataset.manifest import load
 
     inputs = Inputs(str(dataset), load(str(dataset)), "mel")
-    predictor = Predictor(tiny.TINY, load_model(str(run)), tf.distribute.get_strategy())
+    predictor = Predictor(tiny.TINY, load_model(str(run)), open_device("cpu"))
     windows, _ = predictor.predict(inputs, "validation", 8)
     return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
 
@@ -192,15 +191,17 @@ def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path
 def test_a_run_goes_on_only_where_it_would_be_the_same_run(finished):
     import tensorflow as tf
 
-    from trainers.training.devices import Device
+    from trainers.training.devices import JaxDevice, TensorFlowDevice
     from trainers.training.loop import check_device
 
     strategy = tf.distribute.get_strategy()
-    check_device(str(finished), Device("cpu", strategy, "float32"))
+    check_device(str(finished), TensorFlowDevice("cpu", strategy, "float32"))
     with pytest.raises(UsageError, match=r"in float32 on cpu, .* in mixed_float16.* another --run") as refused:
-        check_device(str(finished), Device("gpu", strategy, "mixed_float16"))
+        check_device(str(finished), TensorFlowDevice("gpu", strategy, "mixed_float16"))
     assert "remove" not in str(refused.value)
-    two = SimpleNamespace(name="gpu", replicas=2, precision="float32")
+    with pytest.raises(UsageError, match="trained with --backend tensorflow"):
+        check_device(str(finished), JaxDevice("cpu", "float32", 1))
+    two = SimpleNamespace(name="gpu", replicas=2, precision="float32", backend="tensorflow")
     with pytest.raises(UsageError, match="on 1 replicas, and here are 2"):
         check_device(str(finished), two)
 

@@ -75,14 +75,14 @@ def test_metrics_are_by_split_by_track_and_by_window(finished):
 
 def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
     import keras
-    import tensorflow as tf
 
     from trainers.data.pipeline import Inputs
     from trainers.evaluation.evaluate import Predictor
+    from trainers.training.devices import open_device
 
     inputs = Inputs(str(dataset), load(str(dataset)), "mel")
     model = keras.saving.load_model(finished / "model.keras", compile=False)
-    windows, _ = Predictor(tiny.TINY, model, tf.distribute.get_strategy()).predict(inputs, "validation", 5)
+    windows, _ = Predictor(tiny.TINY, model, open_device("cpu")).predict(inputs, "validation", 5)
     loss = -np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label])
     assert loss == pytest.approx(load_state(str(finished)).best, abs=1e-5)
     assert not model.compiled

@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
 from trainers.models.spec import Phase
-from trainers.training.devices import Device
-from trainers.training.front_features import inference_function
+from trainers.training.devices import Device, TensorFlowDevice
 from trainers.training.step import TrainedPart
 
 STEPS = 3
@@ -23,10 +22,10 @@ MODELS = ("waveform_cnn", "mel_cnn", "yamnet")
 """Every kind of layer and of phase once. The two large graphs would agree just so, after half a minute of tracing."""
 
 
-def losses(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> list[float]:
+def losses(name: str, yamnet_file: Path, device: Device) -> list[float]:
     """The loss of each step, over the global batch."""
     keras.utils.set_random_seed(3)
-    with strategy.scope():
+    with device.scope():
         network = ready(name, build(name, yamnet_file, DROPOUT_FREE))
         model = TrainedPart(network, Phase("train", 1, 0.01), np.array([1, 0.5, 1.5], np.float32), seed=0)
         model.compile(keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy(from_logits=True))
@@ -36,33 +35,33 @@ def losses(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> li
     return model.fit(data, epochs=STEPS, verbose=0).history["loss"]
 
 
-def answers(name: str, yamnet_file: Path, strategy: tf.distribute.Strategy) -> list[list[float]]:
+def answers(name: str, yamnet_file: Path, device: Device) -> list[list[float]]:
     """Logits of seven records, which two devices cannot share equally."""
     keras.utils.set_random_seed(3)
-    with strategy.scope():
+    with device.scope():
         model = build(name, yamnet_file)
-    return inference_function(model, strategy)(tf.constant(batch_of(name, 7)[0])).numpy().tolist()
+    return device.inference(model)(tf.constant(batch_of(name, 7)[0])).tolist()
 
 
-def share(strategy: tf.distribute.Strategy) -> list[list[float]]:
+def share(device: Device) -> list[list[float]]:
     """For each of seven records, how many its device had at a time."""
-    count = inference_function(lambda values, training: tf.fill([len(values), 1], len(values)), strategy)
-    return count(tf.zeros([7, 2])).numpy().tolist()
+    count = device.inference(lambda values, training: tf.fill([len(values), 1], len(values)))
+    return count(tf.zeros([7, 2])).tolist()
 
 
 def main() -> None:
     """Prints {losses, answers: {model: [on one device, on two]}; share: [on one, on two]} as JSON."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    mirrored = Device("gpu", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), "float32")
+    mirrored = TensorFlowDevice("gpu", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), "float32")
     assert mirrored.replicas == 2
-    strategies = (tf.distribute.get_strategy(), mirrored.strategy)
+    devices = (TensorFlowDevice("cpu", tf.distribute.get_strategy(), "float32"), mirrored)
     file = Path(sys.argv[1])
     found = {
-        of.__name__: {name: [of(name, file, strategy) for strategy in strategies] for name in MODELS}
+        of.__name__: {name: [of(name, file, device) for device in devices] for name in MODELS}
         for of in (losses, answers)
     }
-    print(json.dumps(found | {"share": [share(strategy) for strategy in strategies]}))
+    print(json.dumps(found | {"share": [share(device) for device in devices]}))
 
 
 if __name__ == "__main__":
