@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 BEAM = "apache-beam[gcp]>=2.77,<2.78"
+JAX = ">=0.10,<0.12"  # 0.11 needs Python 3.12, and the constraints are for 3.11, too
 SERVE = ["fastapi>=0.115,<1", "prometheus-client>=0.21,<1", "uvicorn>=0.32,<1"]
 
 setup(
@@ -44,11 +45,15 @@ setup(
     package_data={"trainers.report": ["page.css"], "trainers.serving": ["page/*"]},
     extras_require={
         "serve": SERVE,
+        "jax": [f"jax{JAX}"],
+        "jax-cuda": [f"jax[cuda13]{JAX}"],
+        "jax-tpu": [f"jax[tpu]{JAX}"],
         "dev": [
             "gcp-storage-emulator>=2026.7",
             *SERVE,
             "hypothesis>=6,<7",
             "import-linter>=2.5,<3",
+            f"jax{JAX}",
             "mypy>=1.11,<3",
             "pandas-stubs",
             "pre-commit>=4,<5",

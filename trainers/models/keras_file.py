@@ -63,7 +63,7 @@ KERAS_ERRORS = (
 
 
 def load_keras_file(path: str) -> "keras.Model":
-    """Load a local .keras file, after a check of what it consists of.
+    """Load a .keras file of a folder for temporary files, after a check of what it consists of.
 
     Raises:
       KERAS_ERRORS: it is damaged, no such file, or names what none of our models has.
@@ -74,10 +74,27 @@ def load_keras_file(path: str) -> "keras.Model":
     import trainers.models.layers  # noqa: F401 - registers the layers that Keras looks for
 
     check_keras_file(path, set(keras.saving.get_custom_objects()))
+    if keras.config.backend() != "tensorflow":
+        path = _without_synchronized(path)
     try:
         return keras.saving.load_model(path, compile=False)
     except tf.errors.OpError as error:
         raise ValueError(error.message) from error
+
+
+def _without_synchronized(path: str) -> str:
+    """Write a copy of a file beside it that other backends than TensorFlow read too, and return its path.
+
+    They know no synchronized batch norm, which works over several devices in training, and as any other in inference.
+    """
+    copy = f"{path.removesuffix('.keras')}.plain.keras"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == "config.json":
+                data = data.replace(b'"synchronized": true', b'"synchronized": false')
+            target.writestr(name, data)
+    return copy
 
 
 def check_keras_file(path: str, registered: set[str]) -> None:

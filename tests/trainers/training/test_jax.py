@@ -1,0 +1,114 @@
+"""JAX as Keras' backend: training on one device and on eight, files that both backends read."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import fma
+from tests.trainers import small_models
+from tests.trainers.synthetic import CONFIG
+from trainers.models.records import add_normalization
+from trainers.runs.directory import load_config, read_metrics
+from trainers.runs.state import load_state
+from transforms.audio.features import KINDS
+from transforms.dataset.normalization import Normalization
+
+ROOT = Path(__file__).resolve().parents[3]
+MODEL = "tiny_transfer"  # both kinds of phase: its head, on stored features, and then all of it, augmented
+
+pytestmark = pytest.mark.usefixtures("tiny_models")
+
+
+def command(devices: int, *words: object) -> list[str]:
+    return [sys.executable, "-m", "tests.trainers.training.jax_runs", str(devices), *map(str, words)]
+
+
+def succeed(*words: object) -> str:
+    ran = subprocess.run(command(*words), capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return ran.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory) -> Path:
+    """A run on one device, killed in its last epoch and carried on with."""
+    run = tmp_path_factory.mktemp("jax") / "one"
+    words = command(1, "train", dataset, run, MODEL)
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        while load_state(str(run)).epoch < 4 and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not load_state(str(run)).finished
+    assert "carrying on after epoch" in succeed(1, "train", dataset, run, MODEL)
+    return run
+
+
+def history(run: Path, column: str) -> list[float]:
+    return [row[column] for row in load_state(str(run)).history]
+
+
+def test_a_run_killed_and_carried_on_with_has_every_epoch_once_and_learns(trained):
+    assert history(trained, "epoch") == [1, 2, 3, 4, 5]
+    assert history(trained, "phase") == ["head"] * 3 + ["fine"] * 2
+    losses = history(trained, "val_loss")
+    assert losses[-1] < 0.7 * losses[0]
+    made_with = load_config(str(trained)).made_with
+    assert (made_with["backend"], made_with["replicas"]) == ("jax", 1)
+    assert made_with["jax"]
+
+
+def test_eight_devices_train_to_the_loss_of_one(dataset, trained, tmp_path):
+    run = tmp_path / "eight"
+    succeed(8, "train", dataset, run, MODEL)
+    assert load_config(str(run)).made_with["replicas"] == 8
+    for column in ("loss", "val_loss"):  # until that one was killed
+        np.testing.assert_allclose(history(run, column)[:4], history(trained, column)[:4], atol=1e-5)
+
+
+def test_tensorflow_evaluates_a_model_that_jax_trained_to_the_same_probabilities(dataset, trained):
+    def probabilities() -> np.ndarray:
+        with np.load(trained / "predictions" / "test.npz") as arrays:
+            return np.exp(arrays[f"log_probabilities/{MODEL}"])
+
+    before, scores = probabilities(), read_metrics(str(trained))["test"]["per_track"]
+    assert fma.main(["evaluate", str(trained), "--data", str(dataset), "--device", "cpu"]) == 0
+    np.testing.assert_allclose(probabilities(), before, atol=1e-4)
+    assert read_metrics(str(trained))["test"]["per_track"]["confusion"] == scores["confusion"]
+
+
+def test_jax_reads_the_models_that_tensorflow_saved_and_answers_the_same(tmp_path):
+    records, expected = {}, {}
+    rng = np.random.default_rng(0)
+    for name in ("mel_cnn", "yamnet"):
+        spec = small_models.MODELS[name]
+        keras.utils.set_random_seed(0)
+        weights = str(small_models.fake_yamnet(tmp_path / "yamnet_weights.keras")) if name == "yamnet" else ""
+        options = small_models.ModelOptions(weights=weights, **small_models.OPTIONS)
+        network = spec.build(small_models.ModelInput.of(spec.kind, CONFIG), 3, options)
+        ones = np.ones(CONFIG.n_mels, np.float32)
+        model = add_normalization(network, spec.kind, CONFIG, Normalization("mel", -60 * ones, 20 * ones))
+        stored = KINDS[spec.kind]
+        limits = np.iinfo(stored.dtype)
+        records[name] = rng.integers(limits.min, limits.max, (4, *stored.shape(CONFIG))).astype(stored.dtype)
+        model.save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.keras.npy", records[name])
+        expected[name] = np.asarray(keras.ops.softmax(model(records[name], training=False)))
+    succeed(1, "answer", *(tmp_path / f"{name}.keras" for name in records))
+    for name, probabilities in expected.items():
+        found = keras.ops.softmax(np.load(tmp_path / f"{name}.keras.jax.npy"))
+        np.testing.assert_allclose(found, probabilities, atol=1e-4, err_msg=name)
+
+
+def test_without_jax_one_line_says_what_to_install(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    words = ["train", "tiny", "--data", str(dataset), "--run", str(tmp_path / "run"), "--backend", "jax"]
+    assert fma.main(words) == 2
+    assert "pip install 'fma-genres[jax]'" in capsys.readouterr().err.splitlines()[-1]
