@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import asdict
 
+from trainers.training.devices import BACKENDS, import_tensorflow
 from trainers.training.throughput import describe_bottleneck, measure, take_sample
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=SPLITS, default="training")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="records in a batch (default: 32)")
     parser.add_argument("--model", metavar="MODEL", help="also measure the training step of this model")
+    parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="of Keras, for the training step")
     parser.add_argument("--weights", help="of the model, where it needs a file (default: none)")
     parser.add_argument("--records", type=int, default=2000, metavar="N", help="to take at a time (default: 2000)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each stage, at least (default: 3)")
@@ -39,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         records=args.records,
     )
+    import_tensorflow(args.backend)
     with capture_native_stderr():  # TensorFlow's notes at its start
-        found = measure(sample, args.seconds, args.model, args.weights)
+        found = measure(sample, args.seconds, args.model, args.weights, args.backend)
     if args.json:
         facts = {"dataset": args.dataset, "kind": sample.kind, "split": args.split, "batch_size": sample.batch_size}
         console.say_json(facts | {"records": sample.records} | asdict(found))

@@ -264,7 +264,9 @@ def _open_gpu() -> Device:
     if not gpus:
         raise UsageError("--device gpu: TensorFlow sees no GPU here; check the driver, or use --device cpu")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return TensorFlowDevice("gpu", tf.distribute.MirroredStrategy(), gpu_precision(details))
+    # Keras compiles no step by XLA under a strategy of tf.distribute.
+    strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+    return TensorFlowDevice("gpu", strategy, gpu_precision(details))
 
 
 def gpu_precision(details: list[dict[str, Any]]) -> str:

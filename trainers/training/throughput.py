@@ -22,6 +22,7 @@ from trainers.data.pipeline import (
 from trainers.data.shard_check import check_shards
 from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions
+from trainers.training.devices import Device, open_device
 from transforms.dataset.manifest import Manifest, ShardFile, load
 from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
@@ -118,18 +119,21 @@ def take_sample(
     return Sample(dataset, manifest, kind, shards, min(batch_size, have), records)
 
 
-def measure(sample: Sample, seconds: float, model: str | None, weights: str | None) -> Throughput:
+def measure(
+    sample: Sample, seconds: float, model: str | None, weights: str | None, backend: str = "tensorflow"
+) -> Throughput:
     """Measure all stages, each for at least so many seconds.
 
     Args:
       model: name of a model whose training step is measured too.
       weights: of the model; None for random ones, which cost the same.
+      backend: of Keras, that `import_tensorflow` was called with.
 
     Raises:
       FmaError: a shard is damaged.
     """
     stages: list[Stage] = []
-    training_step = None
+    training_step, device = None, open_device(backend=backend) if model else None
     total = 3 + bool(model)
     with (
         check_shards(sample.dataset, sample.shards, set()) as check,
@@ -142,9 +146,9 @@ def measure(sample: Sample, seconds: float, model: str | None, weights: str | No
             taken = time_passes(partial(exhaust, stage.repeat(epochs)), seconds)
             stages.append(_stage(name, taken / (epochs * records), stages))
             progress.advance()
-        if model:
+        if model and device:
             progress.advance(0, TRAINING)
-            fed, training_step = time_training_step(model, weights, sample, stage, seconds)
+            fed, training_step = time_training_step(model, weights, sample, stage, seconds=seconds, device=device)
             stages.append(_stage(TRAINING, fed, stages))
             progress.advance()
     return Throughput(stages, find_bottleneck(stages, training_step), training_step)
@@ -215,9 +219,9 @@ def time_passes(run_pass: Callable[[], None], seconds: float) -> float:
 
 
 def time_training_step(
-    name: str, weights: str | None, sample: Sample, batches: "tf.data.Dataset", seconds: float
+    name: str, weights: str | None, sample: Sample, batches: "tf.data.Dataset", *, seconds: float, device: Device
 ) -> tuple[float, TrainingStep]:
-    """Time a model's training step on one device, the one that TensorFlow chooses: medians of some rounds.
+    """Time a model's training step on a device: medians of some rounds.
 
     Each round times both ways one after the other, since a machine's speed changes; of each, a short run is subtracted
     from a long one, since a run's start is not a step's.
@@ -232,7 +236,8 @@ def time_training_step(
     Raises:
       UsageError: the model cannot be built for this dataset.
     """
-    epoch = _make_epoch(name, weights, sample)
+    with device.scope():
+        epoch = _make_epoch(name, weights, sample, device)
     kind = sample.kind
     batches = batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]})
     fed, alone = batches.repeat(), batches.take(1).cache().repeat()
@@ -265,12 +270,9 @@ def _time(epoch: Epoch, batches: "tf.data.Dataset") -> float:
     return time.perf_counter() - start
 
 
-def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
+def _make_epoch(name: str, weights: str | None, sample: Sample, device: Device) -> Epoch:
     """Runs over batches as training does: training steps, or the frozen front where only that sees records."""
-    import tensorflow as tf
-
     from trainers.models.records import add_normalization, normalization_of
-    from trainers.training.devices import TensorFlowDevice
     from trainers.training.front_features import front_on_records
     from trainers.training.objective import compile_part
 
@@ -284,7 +286,7 @@ def _make_epoch(name: str, weights: str | None, sample: Sample) -> Epoch:
     # The last phase in which records go through the whole model.
     phase = next((phase for phase in reversed(spec.phases) if phase.train == "model"), None)
     if phase is None:
-        front = TensorFlowDevice("", tf.distribute.get_strategy(), "").inference(front_on_records(model))
+        front = device.inference(front_on_records(model))
         return lambda batches: [front(batch["input"]) for batch in batches]
     if phase.prepare:
         phase.prepare(network)
