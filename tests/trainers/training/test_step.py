@@ -90,3 +90,17 @@ def test_features_of_a_front_are_mixed_and_nothing_else():
     found = part({"input": values, "label": np.arange(4)}, training=True)
     np.testing.assert_allclose(found["logits"], found["target"])
     assert (np.count_nonzero(found["target"], axis=1) == 2).any()
+
+
+def test_half_precision_is_the_layers_own_and_not_that_of_features_targets_and_weights():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((4,))
+        head = keras.Model(inputs, keras.layers.Identity(dtype="float32")(inputs))
+        part = compile_part(head, tiny.phase(), np.ones(4), 2)
+        batch = {"input": np.full((4, 4), 0.1, np.float32), "label": np.arange(4)}
+        found = part(batch | {"weight": np.full(4, 0.1, np.float32)}, training=False)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    np.testing.assert_array_equal(found["logits"], batch["input"])
+    np.testing.assert_array_equal(found["weight"], np.full(4, 0.1, np.float32))
