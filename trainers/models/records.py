@@ -22,7 +22,7 @@ PCM_SCALE = 1 / 32768  # a power of two, so the product is exact
 def add_normalization(
     network: "keras.Model", kind: str, config: DatasetConfig, normalization: Normalization | None
 ) -> "keras.Model":
-    """Return the whole model of a network, to be called in the strategy's scope.
+    """Return the whole model of a network, to be called in the device's scope.
 
     Args:
       network: normalised values -> logits; its weights are the whole model's, too.

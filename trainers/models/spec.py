@@ -91,7 +91,7 @@ class Phase:
     # head is trained; an example is then a random half of a track's windows in training and the whole track in
     # validation where `ModelSpec.pool` is "track", else a window.
     train: Literal["model", "head"] = "model"
-    # sets what is trainable before the phase starts, called in the strategy's scope on the network. It is safe to
+    # sets what is trainable before the phase starts, called in the device's scope on the network. It is safe to
     # call again on one that was resumed.
     prepare: Callable[["keras.Model"], None] | None = None
 
@@ -103,7 +103,7 @@ class ModelSpec:
     name: str  # on the command line
     summary: str  # one line for --help
     kind: Literal["mel", "raw"]  # feature kind of the records that it reads
-    # (input, number of classes, options) -> network, to be called in the strategy's scope and under the mixed precision
+    # (input, number of classes, options) -> network, to be called in the device's scope and under the mixed precision
     # policy; a UsageError says which option or dataset does not fit
     build: Callable[[ModelInput, int, ModelOptions], "keras.Model"]
     phases: tuple[Phase, ...]  # of training, in order

@@ -79,7 +79,7 @@ def compile_part(
 ) -> TrainedPart:
     """Return a network or a head with its optimizer, loss and accuracy; `part` itself is then saved without them.
 
-    The optimizer is AdamW, whose decay leaves out biases and batch norm's scale and offset. Call this in the strategy's
+    The optimizer is AdamW, whose decay leaves out biases and batch norm's scale and offset. Call this in the device's
     scope.
 
     Args:
