@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test test-runners faults bench test-airflow lint clean
+.PHONY: install demo test test-long test-runners faults bench test-airflow lint clean
 
 install: $(STAMP)
 
@@ -31,6 +31,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# The tests that take long: whole commands under faults, growth after growth, buckets.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
 # Builds Prism and fetches Flink into .runners/ the first time; needs Go, Java and Maven.
 test-runners: $(STAMP)

@@ -7,7 +7,10 @@ import pytest
 from tests.faults.drill import drill
 from tests.faults.scenes import make_scenes
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc"),
+]
 
 
 def test_a_command_that_is_killed_leaves_nothing_behind_and_the_next_run_ends_the_same(tmp_path):

@@ -15,7 +15,10 @@ from pipelines.runners.local import DIED
 from tests.pipelines.ingest.test_ingest import SMALL, make_music
 from tests.processes import assert_all_end, descendants, wait_for
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER, DECODER = "sdk_worker_main", "decoder_main"

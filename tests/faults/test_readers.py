@@ -15,6 +15,8 @@ from transforms.dataset import manifest as manifests
 from transforms.dataset.ledger import read_tracks
 from transforms.records import frame, read_records
 
+pytestmark = pytest.mark.long
+
 SHARD = "training-00001-of-00002"
 Damage = Callable[[Path], None]
 

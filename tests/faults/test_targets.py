@@ -14,6 +14,8 @@ from tests.pipelines.ingest.test_ingest import SMALL, make_music
 from transforms.dataset import manifest as manifests
 from transforms.dataset.verify import verify
 
+pytestmark = pytest.mark.long
+
 FMA = [sys.executable, "-m", "fma"]
 TMPFS_MEGABYTES = 16
 WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]

@@ -11,7 +11,7 @@ from transforms import storage
 from transforms.dataset import manifest as manifests
 from transforms.dataset.ledger import read_tracks
 
-pytestmark = pytest.mark.usefixtures("cloud")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("cloud")]
 
 ROOT = f"gs://{BUCKET}/whole"
 FAULTS = ("503", "reset", "lost", "cut", "429", "slow")

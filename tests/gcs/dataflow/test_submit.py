@@ -17,6 +17,8 @@ from transforms import storage
 from transforms.dataset import manifest as manifests
 from transforms.errors import FmaError
 
+pytestmark = pytest.mark.long
+
 IMAGE = "us-central1-docker.pkg.dev/my-project/fma/worker:1"
 
 

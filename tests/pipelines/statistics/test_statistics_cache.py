@@ -18,6 +18,8 @@ from tests.pipelines.statistics.test_statistics import constants
 from transforms.dataset import manifest as manifests
 from transforms.dataset.manifest import LEDGERS
 
+pytestmark = pytest.mark.long
+
 SETTINGS = ["--n-mels", "32", "--window-frames", "20", "--features", "mel,stats"]
 SAME = 1e-6
 """Measured differences are 1e-12: sums are added in another order."""

@@ -1,6 +1,7 @@
 """More connections than there are places for, and clients that keep theirs without a use."""
 
 import logging
+import os
 import resource
 import socket
 import time
@@ -119,14 +120,16 @@ def test_a_slow_song_gives_its_connection_when_there_are_too_many(service, eight
 
 
 def test_open_files_suffice_for_every_connection_and_its_song(monkeypatch):
+    open_now = len(os.listdir("/dev/fd"))  # other tests keep servers and decoders
+
     def allow(files):
         monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
         return count_connections(2)
 
-    assert allow(256)[0] >= 32
-    for files in (200, 256, 1024, 5000):
-        most, backlog = allow(files)
-        assert 2 * most + 4 * (backlog + 1) + 48 + 2 * 6 < files
+    assert allow(240 + open_now)[0] >= 32
+    for files in (190, 240, 1024, 5000):
+        most, backlog = allow(files + open_now)
+        assert 2 * most + 4 * (backlog + 1) + 48 + 2 * 6 <= files
     assert allow(20_000) == allow(resource.RLIM_INFINITY) == (500, 128)
     with pytest.raises(FmaError, match=r"only 64 files may be open, and serving needs \d+: raise it with ulimit -n"):
         allow(64)

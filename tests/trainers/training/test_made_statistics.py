@@ -18,7 +18,7 @@ from transforms.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
 
-pytestmark = pytest.mark.usefixtures("tiny_models")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_models")]
 
 
 def train(dataset: Path, run: Path, model: str = "tiny") -> int:
