@@ -256,6 +256,7 @@ def test_the_command_serves_until_it_is_interrupted(run_of, music):
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.long
 def test_a_server_that_may_open_few_files_stands_a_crowd_and_leaves_no_upload_behind(
     run_of, music, tmp_path, monkeypatch
 ):

@@ -24,7 +24,7 @@ from transforms.dataset.normalization import Normalization
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = "tiny_transfer"  # both kinds of phase: its head, on stored features, and then all of it, augmented
 
-pytestmark = pytest.mark.usefixtures("tiny_models")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_models")]
 
 
 def command(devices: int, *words: object) -> list[str]:

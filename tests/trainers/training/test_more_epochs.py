@@ -12,7 +12,7 @@ from trainers.runs.directory import read_metrics
 from trainers.runs.state import load_state
 from trainers.training.objective import cosine_schedule
 
-pytestmark = pytest.mark.usefixtures("tiny_models")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_models")]
 
 STEPS = 4  # in an epoch
 
