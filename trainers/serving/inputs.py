@@ -13,7 +13,7 @@ from typing import IO
 
 from transforms import storage
 from transforms.catalog.folders import ENDINGS, files_below, is_audio
-from transforms.catalog.locate import open_track
+from transforms.catalog.locate import check_track
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, temporary
 from transforms.tracks import Track
@@ -50,7 +50,7 @@ def _find_failure(path: str) -> TrackError | None:
     if path == STANDARD_INPUT or not storage.is_local(path) or _is_stream(path):
         return None
     try:
-        open_track(Track(0, "", "test", path)).close()
+        check_track(Track(0, "", "test", path))
     except TrackError as error:
         return error
     return None

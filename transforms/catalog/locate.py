@@ -106,6 +106,14 @@ def open_track(track: Track) -> BinaryIO:
     return io.BytesIO(data)
 
 
+def check_track(track: Track) -> None:
+    """Raise what `open_track` does where a file that is in no archive cannot be opened; nothing of it is read."""
+    try:
+        storage.open_read(track.path).close()
+    except OSError as error:
+        raise _track_error(track, error) from None
+
+
 def _track_error(track: Track, error: OSError) -> Exception:
     """Return why a track's file cannot be read, or the error itself where a disk or a network failed."""
     said = f"{track.path}: {(error.strerror or str(error)).lower()}"
