@@ -1,9 +1,27 @@
-"""What runs below a process, and whether it ends: through /proc, so on Linux only."""
+"""Commands in processes of their own; what runs below one, and whether it ends: through /proc, so on Linux only."""
 
 import contextlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(words: list[str], code: str = "import sys, fma; ", temporary: Path | None = None) -> subprocess.Popen:
+    """A command in a process group of its own, as a terminal starts it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TMPDIR": str(temporary)} if temporary else {})
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", f"{interruptible}{code}sys.exit(fma.main())", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+    )
 
 
 def descendants(pid: int) -> list[int]:

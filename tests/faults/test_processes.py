@@ -13,14 +13,13 @@ import pytest
 import fma
 from pipelines.runners.local import DIED
 from tests.pipelines.ingest.test_ingest import SMALL, make_music
-from tests.processes import assert_all_end, descendants, wait_for
+from tests.processes import assert_all_end, descendants, start, wait_for
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
 WORKER, DECODER = "sdk_worker_main", "decoder_main"
 IN_PROCESSES = "import sys, fma; from transforms.dataset import shard_io; shard_io.IN_PROCESS_UP_TO = -1; "
 
@@ -39,20 +38,6 @@ def music(tmp_path_factory) -> Path:
 def command(folder: Path, metadata: str, out: str, *more: str) -> list[str]:
     paths = ["--audio", str(folder), "--metadata", str(folder / metadata), "--out", str(folder / out)]
     return ["ingest", *paths, *SMALL, *more]
-
-
-def start(words: list[str], code: str = "import sys, fma; ", temporary: Path | None = None) -> subprocess.Popen:
-    """A command in a process group of its own, as a terminal starts it."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TMPDIR": str(temporary)} if temporary else {})
-    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", f"{interruptible}{code}sys.exit(fma.main())", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=environment,
-    )
 
 
 def remarks(process: subprocess.Popen, seconds: float) -> list[str]:

@@ -3,10 +3,10 @@
 import argparse
 
 from trainers.commands.arguments import add_model
-from trainers.runs.directory import BASELINES, check_trained, load_config
+from trainers.runs.directory import BASELINES, load_config
 from trainers.runs.predictions import choose_run
 from trainers.serving.lite import is_export
-from trainers.serving.scorers import is_bundle, open_baselines, open_network, write_bundle
+from trainers.serving.scorers import check_network, is_bundle, open_baselines, open_network, write_bundle
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -40,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
         try_it = command_line("predict", args.out, "FILE")
         console.say(f"{classical.name}, {len(classical.labels)} genres: try it with  {try_it}")
         return 0
-    if args.model:
-        raise UsageError(f"--model is for runs of fma baselines; {run} has one model")
-    check_trained(run)
+    check_network(run, args.model)
     scorer = open_network(run, config, "cpu")
     from trainers.serving.saved_model import export_network
 

@@ -17,15 +17,14 @@ from trainers.runs.directory import (
     check_trained,
     load_config,
     read_metrics,
+    read_settings,
     write_evaluation,
     write_metrics,
 )
-from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
 from trainers.training.devices import Device, import_tensorflow, open_device
 from trainers.training.front_features import Embeddings, front_on_records, infer_split
-from transforms import storage
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
@@ -98,8 +97,7 @@ def check_fits(run: str, config: RunConfig, dataset: str, manifest: Manifest, sp
     check_trained(run)
     kind = find_model(config.model).kind
     find_shards(dataset, manifest, kind, split)
-    with report_damage(storage.join(run, CONFIG)):
-        trained_on = DatasetConfig.from_json(config.dataset["config"])
+    trained_on = read_settings(run, config)
     different = record_differences(trained_on, manifest.config, kind)
     if different:
         raise UsageError(

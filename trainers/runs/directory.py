@@ -45,6 +45,7 @@ from trainers.runs.state import (
     load_state,
 )
 from transforms import storage
+from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
@@ -199,6 +200,12 @@ def load_config(run: str) -> RunConfig:
     with report_damage(path):
         _check_types(config)
     return RunConfig(**config)
+
+
+def read_settings(run: str, config: RunConfig) -> DatasetConfig:
+    """Return the settings of the dataset that a run was trained on, of its config.json; FmaError for damaged ones."""
+    with report_damage(storage.join(run, CONFIG)):
+        return DatasetConfig.from_json(config.dataset["config"])
 
 
 def _check_types(config: dict[str, Any]) -> None:

@@ -14,13 +14,12 @@ from trainers.models import find_model
 from trainers.models.layers import MultiCrop
 from trainers.models.records import network_of, normalization_of
 from trainers.models.spec import ModelSpec, front_of, head_of
-from trainers.runs.directory import RunConfig
-from trainers.runs.files import CONFIG, report_damage
+from trainers.runs.directory import RunConfig, read_settings
+from trainers.runs.files import CONFIG
 from trainers.runs.state import load_state
 from trainers.training.checkpoint import best_model, load_model
 from transforms import storage
 from transforms.audio.features import KINDS
-from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 
 
@@ -87,8 +86,7 @@ class KerasScorer:
         self.name, self.labels = spec.name, config.labels
         self.kind: str = spec.kind
         path = storage.join(run, CONFIG)
-        with report_damage(path):
-            self.config = DatasetConfig.from_json(config.dataset["config"])
+        self.config = read_settings(run, config)
         self.calibration = calibrate(run, spec.name)
         self.weights = storage.join(run, best_model(run, load_state(run)))
         self.network = Network(spec, load_model(run))

@@ -10,8 +10,8 @@ import numpy as np
 from trainers.evaluation.calibration import Calibration, calibrate
 from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
-from trainers.runs.directory import RunConfig
-from trainers.runs.files import CONFIG, NOT_OURS, open_zip, read_json, report_damage
+from trainers.runs.directory import RunConfig, read_settings
+from trainers.runs.files import NOT_OURS, open_zip, read_json, report_damage
 from trainers.runs.state import MODEL, load_state
 from transforms import storage
 from transforms.config import DatasetConfig
@@ -106,8 +106,7 @@ def open_lite_run(run: str, config: RunConfig) -> LiteScorer | None:
         if member(state.best_epoch) not in archive.namelist():  # the run was trained on since, and killed after that
             return None
         content = archive.read(member(state.best_epoch))
-    with report_damage(storage.join(run, CONFIG)):
-        settings = DatasetConfig.from_json(config.dataset["config"])
+    settings = read_settings(run, config)
     # The neighbours that `fma serve` stores are of these weights, whichever library computes with them.
     weights = storage.join(run, MODEL)
     return LiteScorer(config.model, content, config.labels, settings, calibrate(run, config.model), weights=weights)

@@ -81,13 +81,18 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Sco
     config = load_config(run)
     if config.model == BASELINES:
         return open_baselines(run, model)
-    _refuse_name(run, model)
-    check_trained(run)
+    check_network(run, model)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_accelerator())
     scorer = (open_lite_run(run, config) if on_cpu else None) or open_network(run, config, device)
     if not scorer.calibration.fitted:
         console.log(f"note: {run} has no validation predictions; its probabilities are not calibrated")
     return scorer
+
+
+def check_network(run: str, model: str | None) -> None:
+    """Refuse a run of a network that has no model yet, or of which one is named; a note where it is not finished."""
+    _refuse_name(run, model)
+    check_trained(run)
 
 
 def _refuse_name(run: str, model: str | None) -> None:

@@ -16,12 +16,11 @@ import numpy as np
 from trainers.models import find_model
 from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
 from trainers.models.records import add_normalization, normalization_of, takes_records
-from trainers.runs.directory import backup_files, load_config
-from trainers.runs.files import CONFIG, RESTORE, open_zip, report_damage, write_zip
+from trainers.runs.directory import backup_files, load_config, read_settings
+from trainers.runs.files import RESTORE, open_zip, write_zip
 from trainers.runs.normalization import load_normalization
 from trainers.runs.state import ARRAYS, BACKUP, BEST, MODEL, RunState, load_state
 from transforms import storage
-from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import temporary
@@ -121,9 +120,8 @@ def load_model(run: str) -> "keras.Model":
         model = load_keras_file(path)
     if takes_records(model):
         return model
-    config, path = load_config(run), storage.join(run, CONFIG)
-    with report_damage(path):
-        kind, settings = find_model(config.model).kind, DatasetConfig.from_json(config.dataset["config"])
+    config = load_config(run)
+    kind, settings = find_model(config.model).kind, read_settings(run, config)
     normalization = load_normalization(run, settings) if kind == "mel" else None
     with _translate_load_errors(run):
         return add_normalization(model, kind, settings, normalization)

@@ -2,40 +2,24 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import fma
-from tests.processes import assert_all_end, descendants, wait_for
+from tests.processes import assert_all_end, descendants, start, wait_for
 from tests.trainers.synthetic import write_dataset
 from trainers.runs.normalization import find_normalization, make_statistics
 from transforms.dataset.growth import locked
 from transforms.dataset.manifest import load
 from transforms.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[3]
-
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_models")]
 
 
 def train(dataset: Path, run: Path, model: str = "tiny") -> int:
     return fma.main(["train", model, "--data", str(dataset), "--run", str(run), "--device", "cpu", "--epochs", "1"])
-
-
-def start(*words: str) -> subprocess.Popen:
-    """A command of this program in a process group of its own, as a terminal starts it."""
-    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", f"{interruptible}import sys, fma; sys.exit(fma.main())", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
 
 
 def test_statistics_are_made_once_and_said(tmp_path, capfd):
@@ -82,7 +66,7 @@ def test_of_two_at_once_one_makes_the_statistics_and_the_other_waits_for_them(tm
     dataset = str(tmp_path)
     write_dataset(dataset, ("mel",))
     with locked(dataset):  # until both have asked for it
-        both = [start("statistics", dataset, "--workers", "1", "--wait") for _ in range(2)]
+        both = [start(["statistics", dataset, "--workers", "1", "--wait"]) for _ in range(2)]
         for process in both:
             assert f"another command is writing to {dataset}: waiting until it is done" in process.stderr.readline()
     said = sorted(process.communicate(timeout=120)[0] for process in both)
@@ -95,7 +79,7 @@ def test_of_two_at_once_one_makes_the_statistics_and_the_other_waits_for_them(tm
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc")
 def test_ctrl_c_while_statistics_are_made_is_one_line_and_nothing_goes_on(tmp_path):
     write_dataset(tmp_path / "dataset", ("mel",))
-    process = start("train", "mel_cnn", "--data", str(tmp_path / "dataset"), "--run", str(tmp_path / "run"))
+    process = start(["train", "mel_cnn", "--data", str(tmp_path / "dataset"), "--run", str(tmp_path / "run")])
     wait_for(process.pid, "statistics")
     below = descendants(process.pid)
     os.killpg(process.pid, signal.SIGINT)
