@@ -1,6 +1,6 @@
 """Training examples: batches as the training step takes them, from records or from features of a frozen front."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from trainers.data.pipeline import (
     Inputs,
     ReadOptions,
+    concatenate_epochs,
     count_records,
     fill_batch,
     fit_batch,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Examples:
     """The examples of a phase: batches are dicts, see `trainers.training.step.TrainedPart`."""
 
-    training: tf.data.Dataset  # one epoch, shuffled
+    training: tf.data.Dataset  # epochs one after the other, each shuffled in its own way
     # every example once, with its weight; None where the dataset has no validation split
     validation: tf.data.Dataset | None
     steps: int  # batches in an epoch of training
@@ -41,7 +42,7 @@ def record_examples(
     batch_size: int,
     counts: np.ndarray,
     *,
-    seed: int,
+    seeds: Sequence[int],
     reproducible: bool,
     replicas: int = 1,
 ) -> Examples:
@@ -50,14 +51,14 @@ def record_examples(
     Args:
       batch_size: over all replicas; smaller where there are fewer records.
       counts: training records by label.
-      seed: of their order.
+      seeds: of their order, one for each epoch that is read.
       reproducible: whether the seed alone decides it, at some cost in speed.
       replicas: that share a batch.
     """
     manifest, kind = inputs.manifest, inputs.kind
     records = count_records(manifest, kind, "training")
     fitted = _fit_batch(phase, records, batch_size, replicas)
-    options = ReadOptions(fitted, training=True, seed=seed, reproducible=reproducible)
+    options = ReadOptions(fitted, training=True, seeds=seeds, reproducible=reproducible)
     batches = read_split(inputs.dataset, manifest, kind, "training", options)
     training = prefetch(batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]}))
     validation = None
@@ -86,11 +87,6 @@ def _padding_scale(count: int, batch_size: int) -> float:
     return -(-count // batch_size) * batch_size / count
 
 
-def seed_stream(seed: int) -> tf.data.Dataset:
-    """Return endless seeds, int64 [2], other ones in every epoch; zip it with what needs random numbers."""
-    return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
-
-
 def feature_examples(
     training: "Embeddings",
     validation: "Embeddings | None",
@@ -98,7 +94,7 @@ def feature_examples(
     *,
     batch_size: int,
     by_track: bool,
-    seed: int,
+    seeds: Sequence[int],
     replicas: int = 1,
 ) -> Examples:
     """Return examples that are stored features: of a window, or the mean over a random half of a track's windows.
@@ -107,22 +103,27 @@ def feature_examples(
       training, validation: features of the two splits.
       batch_size: over all replicas; smaller where there are fewer examples.
       by_track: whether an example is a track (validation then takes all of its windows) or a window.
-      seed: of order and halves.
+      seeds: of order and halves, one for each epoch that is drawn.
       replicas: that share a batch.
     """
     whole = training.by_track() if by_track else training
     examples = len(whole.label)
     fitted = _fit_batch(phase, examples, batch_size, replicas)
     draw = _half_of_a_track(training) if by_track else _window(training)
-    order = tf.data.Dataset.range(examples).shuffle(examples, seed=seed, reshuffle_each_iteration=True)
-    order = fill_batch(order, examples, fitted)
-    drawn = tf.data.Dataset.zip(order, seed_stream(seed + 1)).map(draw).batch(fitted, drop_remainder=True)
+
+    def draw_epoch(seed):
+        order = tf.data.Dataset.range(examples).shuffle(examples, seed=seed, reshuffle_each_iteration=False)
+        places = fill_batch(order, examples, fitted).enumerate()
+        return places.map(lambda place, index: draw(index, [seed, place])).batch(fitted, drop_remainder=True)
+
+    steps = max(1, examples // fitted)
+    drawn = concatenate_epochs(draw_epoch, seeds, steps)
     held_out = validation.by_track() if validation is not None and by_track else validation
     in_order = None
     if held_out is not None:
         in_order = _in_order(held_out, padded_batch(len(held_out.label), batch_size, replicas))
     counts = np.bincount(whole.label, minlength=training.classes)
-    return Examples(prefetch(drawn), in_order, max(1, examples // fitted), counts)
+    return Examples(prefetch(drawn), in_order, steps, counts)
 
 
 def _in_memory(*arrays: np.ndarray) -> list[tf.Tensor]:

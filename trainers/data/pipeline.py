@@ -2,8 +2,11 @@
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
@@ -43,12 +46,12 @@ class ReadOptions:
     """How a split is read."""
 
     batch_size: int  # records in a batch, over all replicas
-    # shards and records in a new order every epoch, and full batches only. Otherwise every record exactly once, in
+    # records in an order of their own in each epoch, and full batches only. Otherwise every record exactly once, in
     # the same order every time, and a last batch that may be smaller.
     training: bool = False
-    seed: int = 0  # of the order; to go on after epoch n, give a seed that depends on n
+    seeds: Sequence[int] = (0,)  # of the order, one for each epoch that is read. Training only.
     shuffle: bool = True  # False: shards and records in no particular order, but not shuffled. Training only.
-    # the seed alone gives the order, where otherwise the record that is ready first comes first
+    # an epoch's seed alone gives its order, where otherwise the record that is ready first comes first
     reproducible: bool = False
     # keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes
     cache: Cache = "auto"
@@ -149,11 +152,12 @@ def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) ->
 
 
 def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options: ReadOptions) -> "tf.data.Dataset":
-    """Return one epoch of a split as batches; iterate inside `check_shards`, which names a damaged shard.
+    """Return a split as batches; iterate inside `check_shards`, which names a damaged shard.
 
     Returns:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
-      weight: float32 [batch], 1 for a record and 0 for padding. Finite, of known cardinality.
+      weight: float32 [batch], 1 for a record and 0 for padding. Finite, of known cardinality: one epoch, or for
+      training as many as are wanted.
 
     With fewer records than a batch for training, they are repeated; see `fit_batch`.
 
@@ -161,18 +165,53 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
       UsageError: no such records.
       FmaError: a shard is missing or has another size than dataset.json says.
     """
-    batch_size, training, seed = options.batch_size, options.training, options.seed
+    batch_size, training = options.batch_size, options.training
     shards = find_shards(dataset, manifest, kind, split)
     records, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
     shuffle, ordered = training and options.shuffle, options.reproducible or not training
     budget = plan_memory(records, size, available_memory(), options.cache, shuffle)
-    serialized = cache_and_shuffle(read_serialized(dataset, shards, seed, shuffle, ordered), budget, seed)
+    # Where not all records are shuffled among each other, the shards are shuffled, too.
+    shuffle_shards = 0 < budget.shuffle < records
+    cached = read_serialized(dataset, shards, ordered=ordered).cache() if budget.cache else None
+
+    def read_epoch(seed: "tf.Tensor | None") -> "tf.data.Dataset":
+        serialized = cached
+        if serialized is None:
+            serialized = read_serialized(dataset, shards, seed if shuffle_shards else None, ordered=ordered)
+        if budget.shuffle:
+            serialized = shuffle_records(serialized, budget.shuffle, seed)
+        if training:
+            serialized = fill_batch(serialized, records, batch_size)
+        # Parsed before epochs are put together: batches are out of order where the first that is ready comes first.
+        return parse(serialized.batch(batch_size, drop_remainder=training), manifest, kind, ordered)
+
     if training:
-        serialized = fill_batch(serialized, records, batch_size)
-    batches = parse(serialized.batch(batch_size, drop_remainder=training), manifest, kind, ordered)
+        batches = concatenate_epochs(read_epoch, options.seeds, max(1, records // batch_size))
+    else:
+        batches = read_epoch(None)
     if options.pad and not training:
         batches = batches.map(lambda batch: pad_batch(batch, batch_size))
     return prefetch(batches)
+
+
+def concatenate_epochs(
+    read_epoch: Callable[["tf.Tensor"], "tf.data.Dataset"], seeds: Sequence[int], elements: int
+) -> "tf.data.Dataset":
+    """Return epochs one after the other, each from its own seed alone: whichever is the first, they are the same.
+
+    Args:
+      read_epoch: a seed, int64 [] -> the elements of an epoch.
+      elements: in an epoch.
+    """
+    import tensorflow as tf
+
+    def read_seeded(seed: "tf.Tensor") -> "tf.data.Dataset":
+        # Of this graph: where it is 0, tf.data compares the other seed with 0, too, which is a tensor here.
+        tf.random.set_seed(1)
+        return read_epoch(seed)
+
+    epochs = tf.data.Dataset.from_tensor_slices(np.array(seeds, np.int64)).flat_map(read_seeded)
+    return epochs.apply(tf.data.experimental.assert_cardinality(len(seeds) * elements))
 
 
 def fit_batch(examples: int, batch_size: int, replicas: int) -> int:
@@ -198,12 +237,12 @@ def fill_batch(examples: "tf.data.Dataset", count: int, batch_size: int) -> "tf.
 
 
 def read_serialized(
-    dataset: str, shards: list[ShardFile], seed: int, shuffle: bool, ordered: bool
+    dataset: str, shards: list[ShardFile], seed: "int | tf.Tensor | None" = None, *, ordered: bool
 ) -> "tf.data.Dataset":
     """Read the shards' serialized records, from several shards at once.
 
     Args:
-      shuffle: take the shards in a new order every epoch.
+      seed: of the order of the shards; None for that of the list.
       ordered: the same order of records every time, for the same order of shards.
 
     Returns:
@@ -212,8 +251,8 @@ def read_serialized(
     import tensorflow as tf
 
     paths = tf.data.Dataset.from_tensor_slices([storage.join(dataset, shard.path) for shard in shards])
-    if shuffle:
-        paths = paths.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True)
+    if seed is not None:
+        paths = paths.shuffle(len(shards), seed=seed, reshuffle_each_iteration=False)
     buffer = None if storage.is_local(dataset) else REMOTE_BUFFER
     serialized = paths.interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=buffer),
@@ -224,13 +263,9 @@ def read_serialized(
     return serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
 
 
-def cache_and_shuffle(serialized: "tf.data.Dataset", budget: Budget, seed: int) -> "tf.data.Dataset":
-    """Cache and shuffle as the budget says; the order is new every epoch, also from the cache."""
-    if budget.cache:
-        serialized = serialized.cache()
-    if budget.shuffle:
-        serialized = serialized.shuffle(budget.shuffle, seed=seed + 1, reshuffle_each_iteration=True)
-    return serialized
+def shuffle_records(serialized: "tf.data.Dataset", buffer: int, seed: "int | tf.Tensor") -> "tf.data.Dataset":
+    """Shuffle records, so many of them at a time among each other."""
+    return serialized.shuffle(buffer, seed=seed + 1, reshuffle_each_iteration=False)
 
 
 def parse(batches: "tf.data.Dataset", manifest: Manifest, kind: str, ordered: bool) -> "tf.data.Dataset":

@@ -1,7 +1,7 @@
 """Augmentation of training batches inside the training step: gain, mixup and SpecAugment. Imports Keras.
 
 Values are normalised: log-mel with mean 0 in each band; raw in [-1, 1). Random numbers come from the layer's own seed
-generator, which counts the steps: equal seeds give equal draws at each step.
+generator, which counts the draws since it was seeded: equal seeds give equal draws at each step.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,10 @@ class Augment(keras.layers.Layer):
         self.units_per_db = np.asarray(units_per_db, np.float32)
         self.random = keras.random.SeedGenerator(seed)
         self.built = True
+
+    def reseed(self, seed: int) -> None:
+        """Begin the draws of a seed, below 2**31."""
+        self.random.state.assign(np.array([seed, 0]))
 
     def call(self, values, labels):
         """Augment a batch.

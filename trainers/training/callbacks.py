@@ -49,6 +49,21 @@ def divergence_error(run: str, epochs: int, where: str) -> FmaError:
     )
 
 
+class EpochSeed(keras.callbacks.Callback):
+    """Begins the augmentation of each epoch with a seed of its own, whether or not training was interrupted before.
+
+    Args:
+      seeds: by number of finished epochs.
+    """
+
+    def __init__(self, seeds: dict[int, int]):
+        super().__init__()
+        self._seeds = seeds
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.model.augment.reseed(self._seeds[epoch])
+
+
 class Checkpointer(keras.callbacks.Callback):
     """Commits each epoch to the run directory, keeps the best model, and stops where validation no longer improves.
 

@@ -18,7 +18,7 @@ from trainers.runs.predictions import write_predictions
 from trainers.runs.state import RunState, describe_start, next_phase, save_state, write_history
 from trainers.serving.tflite import write_lite
 from trainers.training import checkpoint
-from trainers.training.callbacks import Checkpointer, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
+from trainers.training.callbacks import Checkpointer, EpochSeed, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.devices import Device, open_device
 from trainers.training.front_features import embed_split, front_on_records
 from trainers.training.objective import compile_part, count_by_label
@@ -135,8 +135,10 @@ def train_phase(job: Job, state: RunState) -> RunState:
             phase.prepare(network_of(job.model))
     if state.epoch and not state.phase_epoch:
         checkpoint.load_best(job.run, job.model)
-    seed, network = epoch_seed(job.plan.options.seed, state.epoch), network_of(job.model)
-    examples = make_examples(job, state, phase, seed)
+    network = network_of(job.model)
+    epochs = range(state.epoch, state.epoch - state.phase_epoch + phase.epochs)
+    seeds = {epoch: epoch_seed(job.plan.options.seed, epoch) for epoch in epochs}
+    examples = make_examples(job, state, phase, list(seeds.values()))
     is_whole = phase.train == "model"
     with job.device.scope():
         part = compile_part(
@@ -144,17 +146,19 @@ def train_phase(job: Job, state: RunState) -> RunState:
             phase,
             examples.counts,
             examples.steps,
-            seed=seed,
             jit=job.plan.options.jit,
             normalize=normalization_of(job.model) if is_whole else None,
         )
     if state.phase_epoch:
         checkpoint.restore(job.run, state, job.model, part.optimizer)
-    return _fit(job, state, phase, part, examples)
+    return _fit(job, state, part, examples, seeds)
 
 
-def make_examples(job: Job, state: RunState, phase: Phase, seed: int) -> Examples:
-    """Return the phase's examples; for a phase that trains the head, also set the head's scale from the features."""
+def make_examples(job: Job, state: RunState, phase: Phase, seeds: list[int]) -> Examples:
+    """Return a phase's examples, with a seed for each of its epochs.
+
+    For a phase that trains the head, also set the head's scale from the features.
+    """
     device = job.device
     batch_size = phase.batch_size * device.replicas
     if phase.train == "model":
@@ -163,7 +167,7 @@ def make_examples(job: Job, state: RunState, phase: Phase, seed: int) -> Example
             phase,
             batch_size,
             job.counts,
-            seed=seed,
+            seeds=seeds,
             reproducible=device.reproducible,
             replicas=device.replicas,
         )
@@ -178,30 +182,32 @@ def make_examples(job: Job, state: RunState, phase: Phase, seed: int) -> Example
         standardise(head_of(network_of(job.model)), training.features)
     by_track = job.plan.spec.pool == "track"
     return feature_examples(
-        training, validation, phase, batch_size=batch_size, by_track=by_track, seed=seed, replicas=device.replicas
+        training, validation, phase, batch_size=batch_size, by_track=by_track, seeds=seeds, replicas=device.replicas
     )
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Return the seed, below 2**31, of order and augmentation for training that begins after so many epochs."""
+    """Return the seed, below 2**31, of what is random in the epoch that follows so many finished ones."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0] >> 1)
 
 
-def _fit(job: Job, state: RunState, phase: Phase, part: keras.Model, examples: Examples) -> RunState:
+def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds: dict[int, int]) -> RunState:
     phases, name = job.plan.phases, job.plan.spec.name
+    phase = phases[state.phase]
     validated = examples.validation is not None
-    first, last = state.epoch, state.epoch - state.phase_epoch + phase.epochs
+    first, last = min(seeds), max(seeds) + 1
     total = last + sum(later.epochs for later in phases[state.phase + 1 :])
     label = name if len(phases) == 1 else f"{name}, {phase.name}"
     inputs = job.inputs
     splits = () if phase.train == "head" else ("training", "validation")  # a head is trained on features
     shards = [shard for split in splits for shard in inputs.manifest.shards(inputs.kind, split)]
     with (
-        console.progress(f"train {label}", (last - first) * examples.steps, "steps") as progress,
+        console.progress(f"train {label}", len(seeds) * examples.steps, "steps") as progress,
         check_shards(inputs.dataset, shards, inputs.checked) as check,
     ):
         checkpointer = Checkpointer(job.run, state, job.model, phase, validated, check_data=check.wait)
         callbacks = [
+            EpochSeed(seeds),
             NonFiniteLossGuard(job.run, state),
             checkpointer,
             EpochTensorBoard(storage.join(job.run, LOGS), validated),
@@ -212,6 +218,7 @@ def _fit(job: Job, state: RunState, phase: Phase, part: keras.Model, examples: E
             validation_data=examples.validation,
             initial_epoch=first,
             epochs=last,
+            steps_per_epoch=examples.steps,
             callbacks=callbacks,
             shuffle=False,  # the examples are shuffled already
             verbose=0,

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.data.pipeline import (
-    Budget,
-    cache_and_shuffle,
     find_shards,
     parse,
     pipeline_options,
     prefetch,
     read_serialized,
+    shuffle_records,
 )
 from trainers.data.shard_check import check_shards
 from trainers.models import find_model
@@ -185,10 +184,10 @@ def describe_bottleneck(found: Throughput) -> str:
 
 def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]:
     """Yield (name, pipeline up to there, records in one epoch of it) for each stage; training reads the last."""
-    serialized = read_serialized(sample.dataset, sample.shards, seed=0, shuffle=True, ordered=False)
+    serialized = read_serialized(sample.dataset, sample.shards, ordered=False)
     serialized = serialized.with_options(pipeline_options())
     yield "reading", serialized, sample.records
-    shuffled = cache_and_shuffle(serialized, Budget(False, sample.records), seed=0)
+    shuffled = shuffle_records(serialized, sample.records, seed=0)
     batches = shuffled.batch(sample.batch_size, drop_remainder=True)
     yield "shuffling and batching", batches, sample.batched_records
     parsed = parse(batches, sample.manifest, sample.kind, ordered=False)

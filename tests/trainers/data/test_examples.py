@@ -34,7 +34,7 @@ def features(tracks: int = 6, windows: int = 4) -> Embeddings:
 
 
 def test_records_come_as_they_are_stored_with_their_label(inputs):
-    found = record_examples(inputs, PLAIN, 6, COUNTS, seed=0, reproducible=True)
+    found = record_examples(inputs, PLAIN, 6, COUNTS, seeds=[0], reproducible=True)
     assert found.steps == 3
     batches = list(found.training)
     assert len(batches) == 3
@@ -46,30 +46,38 @@ def test_records_come_as_they_are_stored_with_their_label(inputs):
 
 
 def test_no_pipeline_is_tuned_by_a_thread_that_its_end_has_to_wait_for(inputs):
-    records = record_examples(inputs, PLAIN, 6, COUNTS, seed=0, reproducible=False)
-    stored = feature_examples(features(), features(2), PLAIN, batch_size=3, by_track=True, seed=0)
+    records = record_examples(inputs, PLAIN, 6, COUNTS, seeds=[0], reproducible=False)
+    stored = feature_examples(features(), features(2), PLAIN, batch_size=3, by_track=True, seeds=[0])
     pipelines = (records.training, records.validation, stored.training, stored.validation, inputs.read("validation", 2))
     assert [pipeline.options().autotune.enabled for pipeline in pipelines] == [False] * 5
 
 
-def test_every_epoch_and_every_seed_gives_other_batches_and_the_same_seed_the_same(inputs):
-    def epoch(seed: int, skip: int = 0) -> np.ndarray:
-        found = record_examples(inputs, PLAIN, 10, COUNTS, seed=seed, reproducible=True).training
-        for _ in range(skip):
-            list(found)
-        return np.concatenate([batch["input"] for batch in found])
+@pytest.mark.parametrize("stored", ["records", "windows", "tracks"])
+def test_each_epoch_has_a_seed_and_is_the_same_whichever_came_before_it(inputs, stored):
+    import tensorflow as tf
 
-    np.testing.assert_array_equal(epoch(1), epoch(1))
-    np.testing.assert_array_equal(epoch(1, skip=1), epoch(1, skip=1))
-    assert not np.array_equal(epoch(1), epoch(1, skip=1))
-    assert not np.array_equal(epoch(1), epoch(2))
+    tf.random.set_seed(0)  # as with `fma train --seed 0`
+
+    def epochs(*seeds: int) -> list[np.ndarray]:
+        if stored == "records":
+            found = record_examples(inputs, PLAIN, 10, COUNTS, seeds=seeds, reproducible=True)
+        else:
+            by_track = stored == "tracks"
+            found = feature_examples(features(), None, PLAIN, batch_size=3, by_track=by_track, seeds=seeds)
+        batches = [batch["input"].numpy() for batch in found.training]
+        assert len(batches) == len(seeds) * found.steps
+        return np.split(np.concatenate(batches), len(seeds))
+
+    one, two = epochs(1), epochs(2)
+    assert not np.array_equal(one, two)
+    np.testing.assert_array_equal(epochs(2, 1, 1), [*two, *one, *one])
 
 
 def test_validation_is_the_mean_over_all_its_records(inputs):
     """Also where the last batch is padded: 10 records in batches of 4."""
     import keras
 
-    validation = record_examples(inputs, PLAIN, 4, COUNTS, seed=0, reproducible=True).validation
+    validation = record_examples(inputs, PLAIN, 4, COUNTS, seeds=[0], reproducible=True).validation
     network = tiny.build(tiny.ModelInput((16384,)), 3, tiny.ModelOptions())
     model = add_normalization(network, "raw", CONFIG, None)
     part = compile_part(network, tiny.phase(), COUNTS, 5, normalize=normalization_of(model))
@@ -95,13 +103,14 @@ def test_features_of_a_track_are_the_mean_of_its_windows():
 
 
 def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
-    found = feature_examples(features(), features(4), PLAIN, batch_size=3, by_track=True, seed=0)
+    found = feature_examples(features(), features(4), PLAIN, batch_size=3, by_track=True, seeds=range(8))
     assert found.steps == 2
     halves = {np.mean([a, b]) for a in range(4) for b in range(a)}
     seen = set()
+    batches = iter(found.training)
     for _ in range(8):
         tracks = []
-        for batch in found.training:
+        for batch in (next(batches), next(batches)):
             values = batch["input"].numpy()
             tracks += values[:, 0].tolist()
             seen |= set(values[:, 1].tolist())
@@ -120,7 +129,7 @@ def test_a_training_example_is_the_mean_of_a_random_half_of_a_track():
 
 
 def test_without_pooling_an_example_is_a_window():
-    found = feature_examples(features(), None, PLAIN, batch_size=8, by_track=False, seed=0)
+    found = feature_examples(features(), None, PLAIN, batch_size=8, by_track=False, seeds=[0])
     assert (found.steps, found.validation) == (3, None)
     rows = np.concatenate([batch["input"] for batch in found.training])
     np.testing.assert_array_equal(rows[np.lexsort(rows.T[::-1])], features().features)
@@ -146,7 +155,7 @@ def test_few_examples_make_a_small_batch_that_replicas_can_share(examples, wante
 @pytest.mark.parametrize(("replicas", "batch"), [(1, 6), (4, 4), (8, 8)])
 def test_fewer_features_than_a_batch_are_a_smaller_batch_and_one_note(capsys, by_track, replicas, batch):
     few = features(6, windows=4 if by_track else 1)
-    shared = {"batch_size": 8 * replicas, "by_track": by_track, "seed": 0, "replicas": replicas}
+    shared = {"batch_size": 8 * replicas, "by_track": by_track, "seeds": [0], "replicas": replicas}
     found = feature_examples(few, features(1, windows=1), PLAIN, **shared)
     assert capsys.readouterr().err == (
         f"note: phase train has 6 training examples, fewer than a batch of {8 * replicas}: its batches have {batch}\n"
@@ -161,7 +170,7 @@ def test_fewer_features_than_a_batch_are_a_smaller_batch_and_one_note(capsys, by
 
 def test_fewer_records_than_a_batch_are_a_smaller_batch_too(inputs, capsys):
     for replicas, batch in ((1, 20), (8, 16), (32, 32)):
-        found = record_examples(inputs, PLAIN, 96, COUNTS, seed=0, reproducible=True, replicas=replicas)
+        found = record_examples(inputs, PLAIN, 96, COUNTS, seeds=[0], reproducible=True, replicas=replicas)
         assert f"20 training examples, fewer than a batch of 96: its batches have {batch}" in capsys.readouterr().err
         (examples,) = found.training
         assert (len(examples["input"]), found.steps) == (batch, 1)

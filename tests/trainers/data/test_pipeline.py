@@ -80,7 +80,7 @@ def test_an_evaluation_yields_every_record_once_as_it_stands_on_disk(dataset, ki
 
 def test_an_evaluation_has_the_same_order_every_time(dataset):
     manifest = load(dataset)
-    first, second = (read_split(dataset, manifest, "mel", "training", 5, seed=seed) for seed in (1, 2))
+    first, second = (read_split(dataset, manifest, "mel", "training", 5, seeds=[seed]) for seed in (1, 2))
     assert records_of(first) == records_of(first) == records_of(second)
 
 
@@ -95,36 +95,47 @@ def test_training_has_as_many_full_batches_as_the_manifest_promises(dataset, kin
     assert all(spec.shape.is_fully_defined() for spec in batches.element_spec.values())
 
 
+def records_of_epochs(dataset: str, seeds: list[int], **options) -> list[list[tuple]]:
+    """The training records of each epoch, in order."""
+    batches = read_split(dataset, load(dataset), "mel", "training", 4, training=True, seeds=seeds, **options)
+    found = records_of(batches)
+    return [found[start : start + 24] for start in range(0, len(found), 24)]
+
+
 @pytest.mark.parametrize("cache", ["on", "off"])
 def test_training_sees_each_record_once_in_a_new_order_every_epoch(dataset, cache):
-    batches = read_split(dataset, load(dataset), "mel", "training", 4, training=True, seed=3, cache=cache)
-    epochs = [records_of(batches) for _ in range(3)]
+    epochs = records_of_epochs(dataset, [3, 4, 5], cache=cache)
+    assert len(epochs) == 3
     assert all(len(set(epoch)) == 24 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert records_of(read_split(dataset, load(dataset), "mel", "training", 24)) not in epochs
 
 
-@pytest.mark.parametrize("cache", ["on", "off"])
-def test_a_seed_repeats_the_order_of_a_reproducible_run(dataset, cache):
-    def two_epochs(seed):
-        options = {"training": True, "seed": seed, "cache": cache, "reproducible": True}
-        batches = read_split(dataset, load(dataset), "mel", "training", 4, **options)
-        return [records_of(batches), records_of(batches)]
+def test_an_epochs_seed_gives_its_order_in_a_reproducible_run_whatever_is_kept_in_memory(dataset, monkeypatch):
+    def epochs(*seeds: int, cache: str) -> list[list[tuple]]:
+        return records_of_epochs(dataset, list(seeds), cache=cache, reproducible=True)
 
-    assert two_epochs(5) == two_epochs(5)
-    assert two_epochs(5) != two_epochs(6)
-    assert two_epochs(5)[0] != two_epochs(5)[1]
+    two, one = epochs(2, 1, cache="on")
+    assert two != one
+    assert [*epochs(2, 1, cache="off"), *epochs(1, cache="on"), *epochs(1, cache="off")] == [two, one, one, one]
+    monkeypatch.setattr(pipeline, "MIN_SHUFFLE", 4)
+    monkeypatch.setattr(pipeline, "available_memory", lambda: 0)  # records are shuffled among a few, and shards, too
+    two, one = epochs(2, 1, cache="off")
+    assert epochs(1, cache="off") == [one]
+    assert len(set(two)) == 24
+    assert two != one
 
 
-def test_shards_are_read_in_a_new_order_every_epoch(dataset):
-    def tracks_of_epochs(seed):
-        serialized = read_serialized(dataset, shards, seed, shuffle=True, ordered=True)
-        return [[deserialize(data).track_id for data in serialized.as_numpy_iterator()] for _ in range(4)]
+def test_shards_are_read_in_the_order_of_a_seed(dataset):
+    def tracks(seed: int | None) -> list[int]:
+        serialized = read_serialized(dataset, shards, seed, ordered=True)
+        return [deserialize(data).track_id for data in serialized.as_numpy_iterator()]
 
     shards = load(dataset).shards("mel", "training")
     assert len(shards) == 3
-    assert len({tuple(epoch) for epoch in tracks_of_epochs(0)}) > 1
-    assert tracks_of_epochs(0) == tracks_of_epochs(0)
+    assert len({tuple(tracks(seed)) for seed in range(4)}) > 1
+    assert tracks(0) == tracks(0)
+    assert tracks(None) == tracks(None)
 
 
 def test_shuffling_can_be_switched_off(dataset):
@@ -148,20 +159,23 @@ def test_a_padded_evaluation_has_static_shapes_and_says_what_is_filling(dataset)
 
 def test_a_cached_split_does_not_read_its_files_again(tmp_path):
     manifest = write_dataset(tmp_path, ("mel",))
+    shard = tmp_path / manifest.shards("mel", "training")[0].path
     for cache in ("on", "off"):
-        batches = read_split(str(tmp_path), manifest, "mel", "training", 4, training=True, cache=cache)
-        records_of(batches)
-        path = tmp_path / manifest.shards("mel", "training")[0].path
-        hidden = path.rename(path.with_suffix(".hidden"))
+        batches = read_split(str(tmp_path), manifest, "mel", "training", 4, training=True, seeds=range(20), cache=cache)
+        epochs = iter(batches)
+        for _ in range(6):
+            next(epochs)
+        hidden = shard.rename(shard.with_suffix(".hidden"))
         if cache == "on":
-            assert len(records_of(batches)) == 24
+            assert len(list(epochs)) == 19 * 6
+            assert len(list(batches)) == 20 * 6
         else:
             with (
-                pytest.raises(FmaError, match=f"cannot read {path}.*run fma verify {tmp_path}"),
+                pytest.raises(FmaError, match=f"cannot read {shard}.*run fma verify {tmp_path}"),
                 translate_read_errors(str(tmp_path)),
             ):
-                records_of(batches)
-        hidden.rename(path)
+                list(epochs)
+        hidden.rename(shard)
 
 
 def test_a_kind_that_the_dataset_lacks_is_a_usage_error_that_names_what_it_has(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import CONFIG, write_dataset
+from tests.trainers.training.test_train import weights
 from trainers.runs.directory import read_metrics
 from trainers.runs.state import load_state
 from transforms.dataset.normalization import Normalization
@@ -87,6 +88,22 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
     assert validation_loss(dataset, run) == pytest.approx(state.best, abs=1e-5)
     assert set(read_metrics(str(run))) == {"validation", "test"}
     assert [path.name for path in (run / "backup").rglob("*")] == ["epoch-0003", "state.npz"]
+
+
+@pytest.mark.parametrize(
+    "kill",  # model, epoch
+    [("tiny", 2), ("tiny_transfer", 5), ("tiny_pooled", 3)],
+)
+def test_a_run_killed_and_carried_on_with_is_the_run_that_was_not_killed(dataset, tmp_path, monkeypatch, kill):
+    """To the last bit: order, augmentation, dropout and the optimizer's steps."""
+    (model, epoch), killed, whole = kill, tmp_path / "killed", tmp_path / "whole"
+    kill_at(monkeypatch, "trainers.training.callbacks.advance", epoch, lambda: train(dataset, killed, model=model))
+    assert load_state(str(killed)).epoch == epoch - 1
+    assert train(dataset, killed, model=model) == 0
+    assert train(dataset, whole, model=model) == 0
+    assert load_state(str(killed)).history == load_state(str(whole)).history
+    for one, other in zip(weights(killed), weights(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset, tmp_path, monkeypatch, capsys):
@@ -237,3 +254,5 @@ def test_kill_9_in_the_middle_of_an_epoch_and_the_same_command_again(tmp_path):
     assert epochs(run) == [1, 2, 3, 4]
     assert load_state(str(run)).history[:before] == rows
     assert load_state(str(run)).finished
+    assert train(folder, tmp_path / "whole", *options, model="tiny_raw") == 0
+    assert load_state(str(run)).history == load_state(str(tmp_path / "whole")).history
