@@ -3,7 +3,7 @@
 import argparse
 
 from trainers.serving.answers import THRESHOLD
-from trainers.training.devices import DEVICES
+from trainers.training.devices import BACKENDS, DEVICES
 from transforms.commands.arguments import number
 
 
@@ -20,6 +20,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
     parser.add_argument("--device", default="auto", choices=DEVICES)
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add --backend."""
+    parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="of Keras; default tensorflow")
 
 
 def add_limits(parser: argparse._ActionsContainer, *, seconds: float, megabytes: int) -> None:

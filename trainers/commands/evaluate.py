@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from trainers.commands.arguments import add_device
+from trainers.commands.arguments import add_backend, add_device
 from trainers.evaluation.evaluate import evaluate_run
 from transforms.commands.arguments import number
 from transforms.errors import FmaError
@@ -25,12 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=SPLITS, help="default test")
     parser.add_argument("--batch-size", type=number(int, 1), default=32, metavar="N", help="of a replica; default 32")
     add_device(parser)
+    add_backend(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON value")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma evaluate --help`."""
-    found = evaluate_run(args.run, args.data, args.split, batch_size=args.batch_size, device=args.device)
+    found = evaluate_run(
+        args.run, args.data, args.split, batch_size=args.batch_size, device=args.device, backend=args.backend
+    )
     metrics = found.metrics
     if args.json:
         console.say_json(metrics)

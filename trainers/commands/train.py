@@ -3,14 +3,14 @@
 import argparse
 from dataclasses import fields
 
-from trainers.commands.arguments import add_device
+from trainers.commands.arguments import add_backend, add_device
 from trainers.commands.evaluate import print_metrics
 from trainers.models import MODELS, find_model
 from trainers.models.spec import CLASS_WEIGHTS
 from trainers.runs.directory import METRICS, has_leftovers, locked, open_run, read_metrics, remove_leftovers
 from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
 from trainers.runs.state import MODEL, RunState
-from trainers.training.devices import BACKENDS, import_tensorflow
+from trainers.training.devices import import_tensorflow
 from trainers.training.plan import HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.commands.arguments import number, numbers
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, metavar="RUN", help="folder for the model, its history and its metrics")
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="default 0")
     add_device(parser)
-    parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="of Keras; default tensorflow")
+    add_backend(parser)
     parser.add_argument("--jit", default="auto", choices=("auto", "on", "off"), help="XLA for the training step")
     _add_settings(parser)
 

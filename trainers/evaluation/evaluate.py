@@ -63,12 +63,15 @@ class Evaluation:
         return write_evaluation(self.run, self.digest, self.split, self.metrics | where)
 
 
-def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device: str) -> Evaluation:
+def evaluate_run(
+    run: str, dataset: str, split: str, *, batch_size: int, device: str, backend: str = "tensorflow"
+) -> Evaluation:
     """Evaluate a run on a split of a dataset, its own or another one.
 
     Args:
       batch_size: records at a time, for each replica.
       device: one of `trainers.training.devices.DEVICES`.
+      backend: one of `trainers.training.devices.BACKENDS`, whichever the run was trained with.
     """
     config, manifest = load_config(run), load(dataset)
     if config.model == BASELINES:
@@ -77,8 +80,8 @@ def evaluate_run(run: str, dataset: str, split: str, *, batch_size: int, device:
         found, predictions = evaluate_baselines(run, dataset, split)
     else:
         check_fits(run, config, dataset, manifest, split)
-        import_tensorflow()
-        spec, opened = find_model(config.model), open_device(device)
+        import_tensorflow(backend)
+        spec, opened = find_model(config.model), open_device(device, backend)
         with opened.scope():
             model = load_model(run)
         inputs = Inputs(dataset, manifest, spec.kind)

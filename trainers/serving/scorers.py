@@ -64,7 +64,8 @@ class Scorer(Protocol):
 def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Scorer:
     """Open the model of a run, or of what `fma export` made of one.
 
-    On a CPU, a network runs without TensorFlow, whose start takes seconds, where there is a TFLite model of it.
+    On a CPU, a network runs without TensorFlow, whose start takes seconds, where there is a TFLite model of it. A run
+    that JAX trained stays on the CPU, unless another device is named.
 
     `model` names one of a run of fma baselines (None: the best on validation); for `device` see
     `trainers.training.devices`.
@@ -82,6 +83,8 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Sco
     if config.model == BASELINES:
         return open_baselines(run, model)
     check_network(run, model)
+    if device == "auto" and config.made_with.get("backend") == "jax":
+        device = "cpu"  # the accelerator here may be one of JAX alone
     on_cpu = device == "cpu" or (device == "auto" and not may_have_accelerator())
     scorer = (open_lite_run(run, config) if on_cpu else None) or open_network(run, config, device)
     if not scorer.calibration.fitted:

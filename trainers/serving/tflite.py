@@ -1,5 +1,7 @@
 """Networks as TFLite, which runs without TensorFlow: part of exports and of finished runs. Imports TensorFlow.
 
+Its converter takes graphs of TensorFlow only, so that a run of JAX is converted by a process of its own.
+
 Beside `serving_default`, whose input is a waveform, a model has the two signatures that `trainers.serving.lite` calls:
 
     records   the records of windows, as ingestion stores them  -> logits, features
@@ -8,6 +10,7 @@ Beside `serving_default`, whose input is a waveform, a model has the two signatu
 
 import os
 import re
+import signal
 import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
@@ -15,14 +18,21 @@ from typing import BinaryIO
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from trainers.runs.directory import RunConfig
+from trainers.runs.directory import RunConfig, load_config
 from trainers.runs.files import write_zip
-from trainers.runs.state import RunState
+from trainers.runs.state import RunState, load_state
 from trainers.serving.keras_scorer import KerasScorer, Network
 from trainers.serving.lite import LITE, RECORDS, SONG, TFLITE, member
+from trainers.training.devices import open_device
 from transforms.audio.features import KINDS
-from transforms.runtime import console, temporary
+from transforms.runtime import children, console, temporary
+from transforms.runtime.guard import main_guard
 from transforms.runtime.stderr import capture_native_stderr
+
+IN_CHILD = (
+    "import sys; from trainers.training.devices import import_tensorflow; import_tensorflow(); "
+    "from trainers.serving.tflite import main; sys.exit(main(sys.argv[1]))"
+)
 
 Signatures = dict[str, Callable[..., dict[str, tf.Tensor]]]
 
@@ -92,7 +102,35 @@ def write_lite(run: str, config: RunConfig, state: RunState) -> None:
         if not problem:
             write_zip(run, LITE, lambda file: _pack(path, member(state.best_epoch), file))
     if problem:
-        console.log(f"note: predictions of {run} will start TensorFlow, which takes seconds: {problem}")
+        _note_absence(run, problem)
+
+
+def write_lite_in_child(run: str) -> None:
+    """Do as `write_lite` in a child process, where Keras' backend is TensorFlow whatever it is here.
+
+    A run is worth more than its quick start: where the child fails, it says why, and a note follows.
+    """
+    code = children.run(IN_CHILD, run)
+    number = -code if code < 0 else code - 128
+    if number > 0:
+        _note_absence(run, f"the conversion to TFLite was ended by {signal.Signals(number).name}")
+    elif code:
+        _note_absence(run, "no conversion to TFLite")
+
+
+def _note_absence(run: str, reason: str) -> None:
+    console.log(f"note: predictions of {run} will start TensorFlow, which takes seconds: {reason}")
+
+
+def main(run: str) -> int:
+    """Do the child's part of `write_lite_in_child`; return the exit code."""
+    return main_guard(_write_lite_of, run)
+
+
+def _write_lite_of(run: str) -> int:
+    open_device("cpu")  # the accelerator is the parent's
+    write_lite(run, load_config(run), load_state(run))
+    return 0
 
 
 def _pack(path: str, name: str, target: BinaryIO) -> None:

@@ -33,7 +33,7 @@ def import_tensorflow(backend: str = "tensorflow") -> None:
     """Import TensorFlow and Keras; what they write meanwhile is shown only where that fails, or with FMA_DEBUG=1.
 
     Args:
-      backend: Keras' own, one of `BACKENDS`; a user's KERAS_BACKEND does not count, since only training runs on both.
+      backend: Keras' own, one of `BACKENDS`; a user's KERAS_BACKEND does not count, since predictions need TensorFlow.
 
     Raises:
       UsageError: it is not installed.

@@ -16,7 +16,7 @@ from trainers.runs.directory import LOGS, create_run, load_config, locked, open_
 from trainers.runs.normalization import find_normalization, has_normalization, load_normalization
 from trainers.runs.predictions import write_predictions
 from trainers.runs.state import RunState, describe_start, next_phase, save_state, write_history
-from trainers.serving.tflite import write_lite
+from trainers.serving.tflite import write_lite, write_lite_in_child
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochSeed, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.devices import Device, open_device
@@ -241,8 +241,10 @@ def finish(job: Job, state: RunState) -> RunState:
             metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
             write_predictions(job.run, split, predictions)
     write_metrics(job.run, metrics)
-    if job.device.backend == "tensorflow":  # the converter takes its graphs only
+    if job.device.backend == "tensorflow":
         write_lite(job.run, plan.config, state)
+    else:
+        write_lite_in_child(job.run)
     early = state.phase_epoch < plan.phases[state.phase].epochs
     state = replace(state, finished="validation no longer improved" if early else "all epochs done")
     save_state(job.run, state)

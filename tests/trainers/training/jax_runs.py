@@ -1,21 +1,20 @@
-"""Run as a program by test_jax: `fma train --backend jax`, and answers of saved models, in a process of its own.
+"""Run as a program by tests: commands with `--backend jax`, and answers of saved models, in a process of its own.
 
-python -m tests.trainers.training.jax_runs DEVICES train DATASET RUN MODEL   a batch of 8 over all devices
-python -m tests.trainers.training.jax_runs 1 answer FILE...                  FILE.jax.npy of the records FILE.npy
+python -m tests.trainers.training.jax_runs DEVICES fma WORD...   a command, on so many devices
+python -m tests.trainers.training.jax_runs 1 answer FILE...      FILE.jax.npy of the records FILE.npy
 """
 
 import os
 import sys
 
 
-def train(dataset: str, run: str, model: str, devices: int) -> int:
-    """One run; returns the exit code."""
+def command(*words: str) -> int:
+    """A command that knows the tiny models; returns the exit code."""
     import fma
     from tests.trainers import tiny
 
     tiny.register()
-    words = ["train", model, "--data", dataset, "--run", run, "--backend", "jax", "--device", "cpu"]
-    return fma.main([*words, "--batch-size", str(8 // devices)])
+    return fma.main([*words, "--backend", "jax", "--device", "cpu"])
 
 
 def answer(*files: str) -> int:
@@ -36,4 +35,4 @@ def answer(*files: str) -> int:
 if __name__ == "__main__":
     devices, what, *words = sys.argv[1:]
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    sys.exit(train(*words, devices=int(devices)) if what == "train" else answer(*words))
+    sys.exit(command(*words) if what == "fma" else answer(*words))

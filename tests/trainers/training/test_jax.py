@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.trainers.synthetic import CONFIG
 from trainers.models.records import add_normalization
 from trainers.runs.directory import load_config, read_metrics
 from trainers.runs.state import load_state
+from trainers.serving.lite import LITE
 from trainers.training.checkpoint import load_model
 from transforms.audio.features import KINDS
 from transforms.dataset.normalization import Normalization
@@ -38,17 +40,30 @@ def succeed(*words: object) -> str:
     return ran.stderr
 
 
+def train_words(dataset: Path, run: Path, devices: int) -> tuple[object, ...]:
+    """Training with a batch of 8 over all devices."""
+    return (devices, "fma", "train", MODEL, "--data", dataset, "--run", run, "--batch-size", 8 // devices)
+
+
+def probabilities(run: Path, model: str) -> np.ndarray:
+    """Those of the test tracks, as the last evaluation stored them."""
+    with np.load(run / "predictions" / "test.npz") as arrays:
+        return np.exp(arrays[f"log_probabilities/{model}"])
+
+
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory) -> Path:
     """A run on one device, killed in its last epoch and carried on with."""
     run = tmp_path_factory.mktemp("jax") / "one"
-    words = command(1, "train", dataset, run, MODEL)
-    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    words = train_words(dataset, run, 1)
+    with subprocess.Popen(command(*words), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         while load_state(str(run)).epoch < 4 and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert not load_state(str(run)).finished
-    assert "carrying on after epoch" in succeed(1, "train", dataset, run, MODEL)
+    said = succeed(*words)
+    assert "carrying on after epoch" in said
+    (run.parent / "said.txt").write_text(said)
     return run
 
 
@@ -68,7 +83,7 @@ def test_a_run_killed_and_carried_on_with_has_every_epoch_once_and_learns(traine
 
 def test_it_is_the_run_that_was_not_killed_to_the_last_bit(dataset, trained, tmp_path):
     run = tmp_path / "whole"
-    succeed(1, "train", dataset, run, MODEL)
+    succeed(*train_words(dataset, run, 1))
     assert load_state(str(run)).history == load_state(str(trained)).history
     for one, other in zip(load_model(str(run)).get_weights(), load_model(str(trained)).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -76,21 +91,39 @@ def test_it_is_the_run_that_was_not_killed_to_the_last_bit(dataset, trained, tmp
 
 def test_eight_devices_train_to_the_loss_of_one(dataset, trained, tmp_path):
     run = tmp_path / "eight"
-    succeed(8, "train", dataset, run, MODEL)
+    succeed(*train_words(dataset, run, 8))
     assert load_config(str(run)).made_with["replicas"] == 8
     for column in ("loss", "val_loss"):
         np.testing.assert_allclose(history(run, column), history(trained, column), atol=1e-5)
 
 
 def test_tensorflow_evaluates_a_model_that_jax_trained_to_the_same_probabilities(dataset, trained):
-    def probabilities() -> np.ndarray:
-        with np.load(trained / "predictions" / "test.npz") as arrays:
-            return np.exp(arrays[f"log_probabilities/{MODEL}"])
-
-    before, scores = probabilities(), read_metrics(str(trained))["test"]["per_track"]
+    before, scores = probabilities(trained, MODEL), read_metrics(str(trained))["test"]["per_track"]
     assert fma.main(["evaluate", str(trained), "--data", str(dataset), "--device", "cpu"]) == 0
-    np.testing.assert_allclose(probabilities(), before, atol=1e-4)
+    np.testing.assert_allclose(probabilities(trained, MODEL), before, atol=1e-4)
     assert read_metrics(str(trained))["test"]["per_track"]["confusion"] == scores["confusion"]
+
+
+def test_jax_evaluates_a_model_that_tensorflow_trained_to_the_same_probabilities(dataset, finished, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "predictions" / "test.npz").unlink()
+    succeed(8, "fma", "evaluate", run, "--data", dataset)
+    np.testing.assert_allclose(probabilities(run, "tiny"), probabilities(finished, "tiny"), atol=1e-4)
+
+
+def test_the_other_backend_does_not_carry_on_with_a_run(dataset, trained, capsys):
+    words = ["train", MODEL, "--data", str(dataset), "--run", str(trained), "--batch-size", "8", "--epochs", "3,9"]
+    assert fma.main([*words, "--device", "cpu"]) == 2
+    assert f"{trained} was trained with --backend jax" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_that_cannot_be_converted_to_tflite_is_finished_all_the_same(trained):
+    """Its model is one that the child does not know, as if it had been renamed since."""
+    said = (trained.parent / "said.txt").read_text().splitlines()
+    assert any(line.startswith("fma: error: ") and MODEL in line for line in said)
+    assert f"note: predictions of {trained} will start TensorFlow, which takes seconds: no conversion to TFLite" in said
+    assert load_state(str(trained)).finished
+    assert not (trained / LITE).exists()
 
 
 def test_jax_reads_the_models_that_tensorflow_saved_and_answers_the_same(tmp_path):
