@@ -15,6 +15,7 @@ import fma
 from tests.trainers.serving.conftest import KINDS, LIMITS
 from trainers.runs.directory import load_config
 from trainers.runs.state import load_state, save_state
+from trainers.serving import tflite
 from trainers.serving.engine import Engine
 from trainers.serving.keras_scorer import KerasScorer
 from trainers.serving.lite import FACTS, LITE, TFLITE, LiteScorer
@@ -82,6 +83,13 @@ def test_an_export_is_all_that_predict_needs(run_of, lite_run, music, tmp_path, 
         (entry,) = json.loads(capsys.readouterr().out)
         answers.append({genre["genre"]: genre["probability"] for genre in entry["genres"]})
     assert answers[0] == pytest.approx(answers[1], abs=1e-5)
+
+
+def test_a_conversion_that_is_killed_costs_the_quick_start_and_not_the_run(run_of, monkeypatch, capsys):
+    monkeypatch.setattr(tflite, "IN_CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    tflite.write_lite_in_child(str(run_of("mel_cnn")))
+    said = f"note: predictions of {run_of('mel_cnn')} will start TensorFlow, which takes seconds: "
+    assert capsys.readouterr().err == f"{said}the conversion to TFLite was ended by SIGKILL\n"
 
 
 def test_a_model_of_another_epoch_is_left_alone(copied):
