@@ -8,13 +8,14 @@ whose import costs a worker 400 MB and seconds.
 | track_id | int64 | the metadata's id |
 | window | int64 | index of the window in its track; 0 for a kind that has one record for each track |
 | start | int64 | first sample of the window, at the dataset's sample rate |
-| label | int64 | class id, an index into the manifest's labels |
+| label | int64 | class id, an index into the manifest's labels; -1 for a track without a genre_top |
+| genres | int64s | ids of all its genres, ascending: indices into the manifest's genres; left out: the label's alone |
 | payload | bytes | the feature as little-endian bytes; dtype and shape come from the kind and the config |
 """
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,11 +26,13 @@ import numpy as np
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
+from transforms.taxonomy import alone
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 NUMBERS = ("track_id", "window", "start", "label")
+GENRES = "genres"
 PAYLOAD = "payload"
 
 # As tensorflow/core/example/feature.proto, under names of our own: TensorFlow may be loaded too.
@@ -82,6 +85,7 @@ class Record:
     start: int
     label: int
     payload: bytes
+    genres: tuple[int, ...] = ()
 
 
 def serialize(record: Record) -> bytes:
@@ -91,6 +95,8 @@ def serialize(record: Record) -> bytes:
     for key in NUMBERS:
         feature[key].int64_list.value.append(getattr(record, key))
     feature[PAYLOAD].bytes_list.value.append(record.payload)
+    if record.genres:
+        feature[GENRES].int64_list.value.extend(record.genres)
     return example.SerializeToString(deterministic=True)
 
 
@@ -102,19 +108,26 @@ def deserialize(data: bytes) -> Record:
         feature = example_class().FromString(data).features.feature
     except DecodeError as error:
         raise ValueError(f"not a tf.train.Example: {error}") from error
-    if set(feature) != {*NUMBERS, PAYLOAD}:
+    if set(feature) - {GENRES} != {*NUMBERS, PAYLOAD}:
         raise ValueError(f"a record with the keys {', '.join(sorted(feature)) or '(none)'}")
     try:
         numbers = {key: feature[key].int64_list.value[0] for key in NUMBERS}
-        return Record(**numbers, payload=feature[PAYLOAD].bytes_list.value[0])
+        genres = tuple(feature[GENRES].int64_list.value) if GENRES in feature else ()
+        return Record(**numbers, payload=feature[PAYLOAD].bytes_list.value[0], genres=genres)
     except IndexError as error:
         raise ValueError("a record with a key that has no value") from error
 
 
-def digest(kind: str, record: Record, split: str, genre: str) -> int:
-    """Return a 256-bit digest of a record's content, with the genre's name since label ids depend on the growth."""
+def digest(kind: str, record: Record, split: str, genre: str, genres: Sequence[str] = ()) -> int:
+    """Return a 256-bit digest of a record's content, with names for its ids, since those depend on the growth.
+
+    Args:
+      genre: the name behind `record.label`, or "".
+      genres: the names of all genres, sorted; left out: `genre` alone.
+    """
     head = f"{kind}\0{record.track_id}\0{record.window}\0{record.start}\0{split}\0{genre}\0"
-    hashed = hashlib.sha256(head.encode())
+    more = "" if tuple(genres) in ((), alone(genre)) else "\0".join(("genres", *genres, ""))
+    hashed = hashlib.sha256((head + more).encode())
     hashed.update(record.payload)
     return int.from_bytes(hashed.digest(), "big")
 

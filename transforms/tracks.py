@@ -5,7 +5,13 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from transforms.taxonomy import alone
+
 SPLITS = ("training", "validation", "test")
+LABELLED = ("top", "genres", "none")
+"""What is known of a track's genres: a genre_top, some genres without one above all of them, or none."""
+LABELS = {"top": ("top",), "all": ("top", "genres")}
+"""The tracks to train and score on, as `LABELLED` has them: one label each, or all genres of each."""
 FLAGS = {
     "silent": "digital silence",
     "zeroed": "stretches of exact zeros inside, as lost frames leave them (zeroed_share in a track's ledger line)",
@@ -43,7 +49,7 @@ class Track:
     """One song to ingest."""
 
     track_id: int  # FMA's id, or the number of the id in a plain csv (see `number_of`)
-    genre: str  # the class name (FMA's `genre_top`)
+    genre: str  # the class name (FMA's `genre_top`), or "" where it has none
     split: str  # one of `SPLITS`
     path: str = ""  # a file's path or gs:// address, or a member's name where `archive` is set
     archive: str = ""  # path of the zip that holds the audio, or ""
@@ -57,15 +63,27 @@ class Track:
     size: int | None = None  # bytes of the audio file when the run was planned, or None where it was not found
     id_text: str = ""  # the id as a plain csv has it, or "" where that is a number
     crc32: int | None = None  # of the audio file where it was known then (a zip's directory has it), or None
+    genres: tuple[str, ...] = ()  # all of its genres with their ancestors, by name; left out: `genre` alone
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "genres", tuple(self.genres) or alone(self.genre))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields that are set, ready for json.dumps."""
-        return {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        """Return the fields that are set, ready for json.dumps; genres where there are more than `genre`."""
+        fields = {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        if self.genres == alone(self.genre):
+            del fields["genres"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Track":
         """Build it from what `to_json` returned."""
         return cls(**fields)
+
+    @property
+    def labelled(self) -> str:
+        """What is known of its genres, one of `LABELLED`."""
+        return "top" if self.genre else "genres" if self.genres else "none"
 
     @property
     def shown_id(self) -> int | str:

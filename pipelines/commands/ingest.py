@@ -65,13 +65,19 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio", required=True, help="folder or zip of audio files, FMA's own or yours")
     parser.add_argument(
         "--metadata",
-        help="fma_metadata (zip or folder), or a csv: path,genre[,track_id,artist,split]; without it --audio has a "
-        "folder for each genre",
+        help="fma_metadata (zip or folder), or a csv: path,genre[,track_id,artist,split], with several genres as "
+        "Rock|Indie; without it --audio has a folder for each genre",
     )
     parser.add_argument("--subset", help="small, medium, large or full; FMA metadata only")
     parser.add_argument("--out", required=True, help="the dataset's folder; an existing dataset grows")
     parser.add_argument(
         "--split", choices=("official", "artist"), help="where splits come from: default official, artist for folders"
+    )
+    parser.add_argument(
+        "--genres", metavar="CSV", help="genre,parent: the tree of your own genres (FMA's metadata has its own)"
+    )
+    parser.add_argument(
+        "--unlabelled", choices=("skip", "keep"), default="skip", help="tracks without any genre; default skip"
     )
     parser.add_argument("--join-genres", action="store_true", help="ignore case, spaces, punctuation; not for FMA")
 
@@ -108,6 +114,8 @@ def read_options(args: argparse.Namespace) -> IngestOptions:
         out=args.out,
         subset=args.subset,
         split=args.split,
+        genres=args.genres,
+        unlabelled=args.unlabelled == "keep",
         join_genres=args.join_genres,
         settings=settings,
         update=args.update,
@@ -160,6 +168,9 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
         done = "taken out" if update else "kept (--update takes them out)"
         vanished = console.counted(len(growth.vanished), "track")
         console.say(f"{vanished} not in the metadata, {done}: {_some(growth.vanished)}")
+    for name, parent, other in plan.catalog.moved:
+        done = "taken over" if update else "kept as before (--update takes the metadata's)"
+        console.say(f"genre {name}: its parent is {parent or 'none'}, in the metadata {other or 'none'}; {done}")
     if plan.catalog.form == "csv":
         report_small_genres(plan.catalog.tracks)
     rest = "" if growth.new else "nothing new, "
@@ -177,6 +188,7 @@ def _as_json(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -> dict
         "failed_before": plan.growth.failed,
         "changed": plan.growth.changed,
         "vanished": plan.growth.vanished,
+        "moved_genres": [{"genre": name, "parent": old, "in_metadata": new} for name, old, new in plan.catalog.moved],
         "bytes_rewritten": outcome.rewritten,
         "failures": outcome.failures,
         "totals": plan.manifest.totals,

@@ -26,6 +26,7 @@ from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
 from transforms.runtime import console
+from transforms.taxonomy import Vocabulary
 
 OTHER_CODE = (
     "the workers run another version of this program than the one that started the job; rebuild their image "
@@ -62,7 +63,7 @@ class BuildJob:
 
     dataset: str  # path of the dataset
     generation: str  # name of the generation to write
-    labels: tuple[str, ...]  # genre names in label order
+    vocabulary: Vocabulary  # of the dataset
     config: DatasetConfig  # the dataset's
     limits: Limits = field(default_factory=Limits)  # what one track may cost
     ticks: str = ""  # local folder where workers of this machine note each finished track, or ""
@@ -99,7 +100,7 @@ class BuildShard(beam.DoFn):
     def setup(self) -> None:
         job = self._job
         self._builder = ShardBuilder(
-            job.dataset, job.generation, job.labels, job.config, limits=job.limits, on_track=self._on_track
+            job.dataset, job.generation, job.vocabulary, job.config, limits=job.limits, on_track=self._on_track
         )
 
     def process(self, line: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from transforms.dataset.plan import ShardPlan, shard_of
 from transforms.errors import FmaError
 from transforms.runtime import console, cores, temporary
 from transforms.runtime.console import human_bytes, human_seconds
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
 
 STARTERS = 10  # tracks of a first, short run: the difference to the long one has no start-up in it
@@ -63,11 +64,12 @@ def estimate(tracks: Sequence[Track], config: DatasetConfig, count: int, limits:
         temporary.new_folder() as folder,
         console.progress("estimate", len(starters) + len(sample), "tracks") as progress,
     ):
-        labels = sorted({track.genre for track in sample})
+        labels = sorted({track.genre for track in sample if track.genre})
+        vocabulary = Vocabulary(tuple(labels), tuple(sorted({name for track in sample for name in track.genres})))
 
         def build(part: list[Track]) -> tuple[float, float, ShardResult]:
             builder = ShardBuilder(
-                folder, "estimate", labels, config, limits=limits, on_track=lambda _: progress.advance()
+                folder, "estimate", vocabulary, config, limits=limits, on_track=lambda _: progress.advance()
             )
             return _measure(builder, part)
 

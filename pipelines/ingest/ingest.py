@@ -20,13 +20,14 @@ from transforms.dataset.leftovers import (
     remove_leftovers,
     settle,
 )
-from transforms.dataset.manifest import FAILURES, Generation, Manifest, commit, is_dataset, load
+from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, commit, is_dataset, load
 from transforms.dataset.plan import generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.stderr import capture_native_stderr
+from transforms.taxonomy import Taxonomy
 from transforms.tracks import Track
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class IngestOptions:
     out: str  # the dataset's path
     subset: str | None  # FMA's, or None
     split: str | None  # where splits come from, `official` or `artist`; None for what fits the metadata
+    genres: str | None  # a csv with the parents of the metadata's genres; None: FMA's own, or no tree
+    unlabelled: bool  # whether tracks without any genre are ingested, too
     join_genres: bool  # whether spellings of a genre that differ in case, spaces or punctuation only are one
     settings: Mapping[str, int | float | list[str]]  # the fields of `DatasetConfig` that were given
     update: bool  # whether changed tracks are read again and vanished ones taken out
@@ -161,7 +164,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
             )
         plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
         if plan.growth.has_work and spellings:
-            report_spellings(spellings, manifest.labels, options.join_genres)
+            report_spellings(spellings, manifest.genres, options.join_genres)
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
         if elsewhere:  # a job's results that were not used by now are not needed any more
             remove_leftovers(options.out, manifest)
@@ -180,21 +183,25 @@ def _read_inputs(options: IngestOptions) -> tuple[Manifest, "Catalog", "Spelling
     from transforms.catalog.folders import read_folders
     from transforms.catalog.genres import find_spellings, join_genres
     from transforms.catalog.locate import locate
-    from transforms.catalog.metadata import read_catalog
+    from transforms.catalog.metadata import GenreOptions, read_catalog
 
     manifest = open_or_create(options.out, choose_config(options))
+    held = Taxonomy(manifest.genres)
+    genres = GenreOptions(options.genres, held, update=options.update, unlabelled=options.unlabelled)
     if options.metadata is not None:
-        catalog = read_catalog(options.metadata, options.subset, options.split or "official")
+        catalog = read_catalog(options.metadata, options.subset, options.split or "official", genres)
     elif options.subset or options.split == "official":
         raise UsageError("--subset and --split official need --metadata")
     else:
-        catalog = read_folders(options.audio)
+        catalog = read_folders(options.audio, genres)
     if not catalog.tracks:
         raise UsageError(f"{options.metadata} names no track to ingest: {format_counts(catalog.skipped)}")
     # FMA's genres are a list of its own.
-    spellings = find_spellings(track.genre for track in catalog.tracks) if catalog.form == "csv" else []
+    names = (name for track in catalog.tracks for name in track.genres)
+    spellings = find_spellings(names) if catalog.form == "csv" else []
     if options.join_genres:
-        catalog = replace(catalog, tracks=join_genres(catalog.tracks, spellings, manifest.labels))
+        joined = join_genres(catalog.tracks, spellings, manifest.genres, catalog.taxonomy)
+        catalog = replace(catalog, tracks=joined)
     catalog = replace(catalog, tracks=locate(catalog.tracks, options.audio, catalog.form))
     # FMA's full holds the same tracks as large, but whole: a dataset of both would hold one song twice over.
     subset, subsets = catalog.subset, {generation.subset for generation in manifest.generations} - {""}
@@ -215,14 +222,15 @@ def choose_config(options: IngestOptions) -> DatasetConfig:
 
 def _plan_growth(options: IngestOptions, manifest: Manifest, catalog: "Catalog") -> Growth:
     update, retry = options.update, options.retry_failed
-    return plan_growth(options.out, manifest, catalog.tracks, catalog.known, update=update, retry=retry)
+    wanted, known, taxonomy = catalog.tracks, catalog.known, catalog.taxonomy
+    return plan_growth(options.out, manifest, wanted, known, taxonomy, update=update, retry=retry)
 
 
 def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
     """Build and commit batch by batch; the manifest is updated in place."""
     dataset, manifest, growth = options.out, plan.manifest, plan.growth
     outcome, failed = Outcome(), Failures(len(plan.catalog.tracks), growth.failed, frozenset(growth.drop_failures))
-    manifest.labels = growth.labels
+    manifest.labels, manifest.genres = growth.labels, growth.genres
     gone = (growth.drop | growth.drop_failures) - {track.track_id for track in growth.new}
     for batch in _batches(options, growth.new):
         drop = {track.track_id for track in batch} | gone
@@ -236,7 +244,7 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
         manifest.generations.append(generation)
         commit(dataset, manifest)
         settle(dataset, generation.name)
-        outcome.ingested += sum(generation.genres.values())
+        outcome.ingested += sum(ledger.tracks for ledger in generation.ledgers if ledger.kind == TRACKS)
         outcome.failed += sum(generation.failures.values())
         outcome.failures += [storage.join(dataset, FAILURES, generation.name)] if generation.failures else []
         gone = set()
@@ -256,7 +264,7 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], 
     """Build a batch's shards; the generation is on disk, but not in the manifest yet."""
     manifest, catalog = plan.manifest, plan.catalog
     shards = make_plan(batch, manifest.config, options.shards)
-    name = generation_name(len(manifest.generations) + 1, shards, sorted(drop), manifest.labels, manifest.config)
+    name = generation_name(len(manifest.generations) + 1, shards, sorted(drop), manifest.vocabulary, manifest.config)
     if not batch:
         return Generation(name, catalog.subset, skipped=catalog.skipped)
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
@@ -264,13 +272,13 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], 
     from pipelines.runners.dataflow import own_folders
     from pipelines.runners.options import RETRYING_RUNNERS, runner_name
 
-    tracks, labels = len(batch), tuple(manifest.labels)
+    tracks = len(batch)
     beam = prepare_options(options.beam_options, options.out, "ingest", name, tracks=tracks, workers=options.workers)
     new = planned_files(name, shards, manifest.config.features)
     announce(options.out, name, [*new, *own_folders(beam, options.out)])
     with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
         retried = runner_name(beam) in RETRYING_RUNNERS
-        job = BuildJob(options.out, name, labels, manifest.config, options.limits, ticks, retried)
+        job = BuildJob(options.out, name, manifest.vocabulary, manifest.config, options.limits, ticks, retried)
         results = run_build(job, shards, beam)
     remove_job_files(options.out, name)
     return Generation.from_results(name, catalog.subset, describe_job(beam), catalog.skipped, results)

@@ -36,6 +36,7 @@ from transforms.dataset.tft_graph import read_graph
 from transforms.errors import FmaError
 from transforms.records import decode_payload
 from transforms.runtime.invocation import command_line
+from transforms.taxonomy import Vocabulary
 
 BATCH_BYTES = 16 << 20  # memory for the values of one batch as float64
 ERRORS = "errors"
@@ -44,8 +45,8 @@ ERRORS = "errors"
 class ReadBatches(beam.DoFn):
     """Turns plan lines into Arrow batches of a kind's values; a shard that cannot be read gives one line to ERRORS."""
 
-    def __init__(self, dataset: str, config: DatasetConfig, classes: int, kind: str, ticks: str = ""):
-        self._dataset, self._config, self._classes = dataset, config, classes
+    def __init__(self, dataset: str, config: DatasetConfig, vocabulary: Vocabulary, kind: str, ticks: str = ""):
+        self._dataset, self._config, self._vocabulary = dataset, config, vocabulary
         self._kind, self._ticks = kind, ticks
         values = int(np.prod(KINDS[kind].shape(config)))
         self._batch = min(1024, max(1, BATCH_BYTES // (8 * values)))
@@ -62,7 +63,7 @@ class ReadBatches(beam.DoFn):
             yield beam.pvalue.TaggedOutput(ERRORS, str(error))
 
     def _read(self, shard: ShardFile) -> Iterator[np.ndarray]:
-        for record, _ in read_shard(self._dataset, shard, self._config, self._classes):
+        for record, _ in read_shard(self._dataset, shard, self._config, self._vocabulary):
             values = decode_payload(self._kind, record.payload, self._config)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 where = f"{storage.join(self._dataset, shard.path)}: track {record.track_id}"
@@ -100,7 +101,7 @@ class AnalysisJob:
     dataset: str  # path of the dataset
     name: str  # of the statistics' folder
     config: DatasetConfig  # the dataset's
-    classes: int  # number of its labels
+    vocabulary: Vocabulary  # its names
     earlier: tuple[Part, ...]  # records whose sums are in the folder already
     new: Part  # records to read
     scratch: str  # a new folder for what TFT writes, relative to the dataset
@@ -151,7 +152,7 @@ class AnalyzeKind(beam.PTransform):
             begin
             | "OneShardEach" >> ReadLines(job.plan_path(kind))
             | "ReadBatches"
-            >> beam.ParDo(ReadBatches(job.dataset, job.config, job.classes, kind, job.ticks)).with_outputs(
+            >> beam.ParDo(ReadBatches(job.dataset, job.config, job.vocabulary, kind, job.ticks)).with_outputs(
                 ERRORS, main="batches"
             )
         )

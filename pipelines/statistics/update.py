@@ -140,7 +140,7 @@ def _analyse(
     announce(dataset, name, written, replaced=old)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, place)
-        job = AnalysisJob(dataset, name, manifest.config, len(manifest.labels), tuple(earlier), new, scratch, ticks)
+        job = AnalysisJob(dataset, name, manifest.config, manifest.vocabulary, tuple(earlier), new, scratch, ticks)
         arrays = run_analysis(job, shards, keys, options)
     return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records, arrays
 

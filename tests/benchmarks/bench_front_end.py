@@ -31,7 +31,7 @@ def ours(path: Path) -> int:
         nonlocal written
         written += len(frame(serialize(record)))
 
-    extract(Track(1, "Rock", "training", str(path)), io.BytesIO(path.read_bytes()), 0, CONFIG, write)
+    extract(Track(1, "Rock", "training", str(path)), io.BytesIO(path.read_bytes()), (0, ()), CONFIG, write)
     return written
 
 

@@ -96,7 +96,7 @@ def write_dataset(dataset: str, tracks: list[Track], batch: int = 8000) -> Manif
     manifest = Manifest(DatasetConfig(), sorted(GENRES))
     for start in range(0, len(tracks), batch):
         plan = make_plan(tracks[start : start + batch], manifest.config)
-        name = generation_name(len(manifest.generations) + 1, plan, [], manifest.labels, manifest.config)
+        name = generation_name(len(manifest.generations) + 1, plan, [], manifest.vocabulary, manifest.config)
         generation = Generation(name, "large")
         for shard in plan:
             generation.ledgers.append(_write_ledger(dataset, name, shard))

@@ -25,6 +25,7 @@ from transforms.dataset.plan import ShardPlan
 from transforms.errors import REASONS
 from transforms.records import deserialize, read_records
 from transforms.runtime import console
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=20, window_hop_frames=20)
@@ -63,7 +64,7 @@ def fuzz(folder: Path, inputs: int, seed: int, family: str = "mp3") -> Findings:
     builder = ShardBuilder(
         str(folder / "out"),
         "0001-fuzz",
-        ["Rock"],
+        Vocabulary(("Rock",), ("Rock",)),
         CONFIG,
         limits=LIMITS,
         on_track=lambda _: times.append(time.monotonic()),

@@ -17,8 +17,9 @@ import numpy as np
 
 from trainers.classical.table import Table, check_finite
 from transforms import storage
+from transforms.catalog.genre_tables import check_genre
 from transforms.catalog.lines import limit_lines
-from transforms.catalog.metadata import check_genre, read_catalog
+from transforms.catalog.metadata import GenreOptions, read_catalog
 from transforms.catalog.zips import open_member
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -165,7 +166,8 @@ def _read_metadata(path: str, subset: str | None) -> dict[int, Track]:
     """Return the tracks that have a genre, by id; see `read_fma_table`."""
     flat = None if path.endswith(".zip") or storage.is_dir(path) else _read_flat_metadata(path)
     if flat is None:
-        return {track.track_id: track for track in read_catalog(path, subset).tracks}
+        catalog = read_catalog(path, subset, genres=GenreOptions(top_only=True))
+        return {track.track_id: track for track in catalog.tracks}
     if subset:
         raise UsageError(f"--subset {subset}: {path} does not say which track is in which of FMA's subsets")
     return flat

@@ -76,7 +76,7 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
             f"{dataset} holds no stats records, which the classical models are fitted on; "
             "ingest into a new dataset with --features stats (or mel,raw,stats)"
         )
-    shards = [shard for shard in manifest.shards("stats") if not splits or shard.split in splits]
+    shards = [shard for shard in manifest.shards("stats", labels="top") if not splits or shard.split in splits]
     if not shards:
         raise UsageError(f"{dataset} has no track in the split {' or '.join(splits) or 'of any name'}")
     track_ids, labels, values = _read_shards(dataset, manifest, shards)
@@ -108,7 +108,7 @@ def _read_shards(
     row = 0
     with console.progress("read", count, "tracks") as progress:
         for shard in shards:
-            for record, _ in read_shard(dataset, shard, manifest.config, len(manifest.labels)):
+            for record, _ in read_shard(dataset, shard, manifest.config, manifest.vocabulary):
                 track_ids[row], labels[row] = record.track_id, record.label
                 values[row] = decode_payload("stats", record.payload, manifest.config)
                 row += 1

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_result(plan: Plan, state: RunState) -> None:
     run, data = plan.options.run, plan.options.data
     metrics = read_metrics(run)
-    evaluated = [split for split in HELD_OUT if plan.manifest.shards(plan.spec.kind, split)]
+    evaluated = [split for split in HELD_OUT if plan.manifest.shards(plan.spec.kind, split, "top")]
     if metrics:
         print_metrics(metrics)
     elif evaluated:

@@ -59,12 +59,12 @@ class ReadOptions:
 
 
 def count_records(manifest: Manifest, kind: str, split: str) -> int:
-    """Count the records of a kind in a split."""
-    return sum(shard.records for shard in manifest.shards(kind, split))
+    """Count the records of a kind in a split, of tracks with a genre_top."""
+    return sum(shard.records for shard in manifest.shards(kind, split, "top"))
 
 
 def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list[ShardFile]:
-    """Return the shards of a split, after a check of their sizes where they are local.
+    """Return the shards of a split, of tracks with a genre_top, after a check of their sizes where they are local.
 
     Raises:
       UsageError: the dataset has no records of that kind, or none in that split.
@@ -75,7 +75,7 @@ def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list
         raise UsageError(
             f"{dataset} has no {kind} records (it holds {held}): ingest into a new dataset with --features {kind}"
         )
-    shards = manifest.shards(kind, split)
+    shards = manifest.shards(kind, split, "top")
     if not any(shard.records for shard in shards):
         counts = ", ".join(f"{name} {count_records(manifest, kind, name):,}" for name in SPLITS)
         raise UsageError(f"{dataset} has no {kind} records in its {split} split (records by split: {counts})")

@@ -171,7 +171,7 @@ def read_windows(dataset: str, manifest: Manifest) -> Windows:
     share = min(1.0, MOST_TRACKS / max(1, manifest.totals["tracks"]))
     chosen: list[ShardFile] = []
     for split in SPLITS:
-        shards = manifest.shards(kind, split)
+        shards = manifest.shards(kind, split, "top")
         # The first shards are a fair sample: a track's shard is a hash of its id.
         chosen += shards[: max(1, round(share * len(shards)))]
     missing = {"training", "test"} - {shard.split for shard in chosen}
@@ -192,7 +192,7 @@ def _read_windows(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterato
     """Read (track id, label, features) of each record."""
     config = manifest.config
     log_mel = LogMel(config.sample_rate, config.n_fft, config.hop_length, config.n_mels)
-    for record, _ in read_shard(dataset, shard, config, len(manifest.labels)):
+    for record, _ in read_shard(dataset, shard, config, manifest.vocabulary):
         payload = decode_payload(shard.kind, record.payload, config)
         if shard.kind == "mel":
             decibels = dequantize(payload, config.db_min, config.db_step)

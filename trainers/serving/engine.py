@@ -29,6 +29,7 @@ OnPayload = Callable[[str, np.ndarray], None]  # called with (kind, payload), th
 
 WINDOWS = 32  # windows of one song in a batch; a song's memory does not grow beyond them
 LARGEST_BATCH = 128
+NO_GENRES = (-1, ())  # in the records of a song whose genres are to be found
 START_SECONDS = 60.0  # for a new process to import what it needs; these do not count against a song's limit
 WARM_UP_SECONDS = 300.0
 
@@ -160,7 +161,8 @@ class Decoder:
             on_payload = start()
 
         try:
-            facts, _ = self._process.extract(Track(0, "", "test", path), 0, write, restart=restart, seconds=seconds)
+            song = Track(0, "", "test", path)
+            facts, _ = self._process.extract(song, NO_GENRES, write, restart=restart, seconds=seconds)
         except FmaError as error:
             if error in model_errors:
                 raise
@@ -171,7 +173,7 @@ class Decoder:
         """Start a process and let it decode an empty file, so that it has imported everything."""
         try:
             empty = Track(0, "", "test", os.devnull)
-            self._process.extract(empty, 0, lambda *_: None, restart=lambda: None, seconds=START_SECONDS)
+            self._process.extract(empty, NO_GENRES, lambda *_: None, restart=lambda: None, seconds=START_SECONDS)
         except ProcessDiedError:
             raise
         except TrackError as error:

@@ -103,8 +103,8 @@ def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple
         raise UsageError(f"--data {dataset}: its {scorer.kind} records are not the model's: {'; '.join(different)}")
     sums: dict[int, np.ndarray] = {}
     counts: Counter[int] = Counter()
-    classes = len(manifest.labels)
-    records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.config, classes))
+    names = manifest.vocabulary
+    records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.config, names))
     with console.progress("neighbours", count_records(manifest, scorer.kind, "training"), "records") as progress:
         while batch := list(islice(records, BATCH)):
             payloads = [decode_payload(scorer.kind, record.payload, manifest.config) for record in batch]

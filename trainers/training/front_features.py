@@ -85,7 +85,7 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
     batch_size = min(batch_size, records)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = np.zeros((records, 0), np.float32), 0
-    shards = inputs.manifest.shards(inputs.kind, split)
+    shards = inputs.manifest.shards(inputs.kind, split, "top")
     with (
         console.progress(title, records, "records") as progress,
         check_shards(inputs.dataset, shards, inputs.checked),

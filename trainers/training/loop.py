@@ -200,7 +200,7 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
     label = name if len(phases) == 1 else f"{name}, {phase.name}"
     inputs = job.inputs
     splits = () if phase.train == "head" else ("training", "validation")  # a head is trained on features
-    shards = [shard for split in splits for shard in inputs.manifest.shards(inputs.kind, split)]
+    shards = [shard for split in splits for shard in inputs.manifest.shards(inputs.kind, split, "top")]
     with (
         console.progress(f"train {label}", len(seeds) * examples.steps, "steps") as progress,
         check_shards(inputs.dataset, shards, inputs.checked) as check,

@@ -91,7 +91,7 @@ def check_dataset(plan: Plan) -> None:
     find_shards(dataset, manifest, kind, "training")
     if len(manifest.labels) < 2:
         raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
-    if not manifest.shards(kind, "validation"):
+    if not manifest.shards(kind, "validation", "top"):
         console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
 
 

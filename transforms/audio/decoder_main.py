@@ -9,7 +9,7 @@ import zipfile
 from multiprocessing.connection import Connection
 from typing import Any
 
-from transforms.audio.extract import extract
+from transforms.audio.extract import GenreIds, extract
 from transforms.catalog.locate import checksum, open_track
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError, UnreachableError
@@ -27,17 +27,17 @@ def serve() -> None:
     _limit_memory(int(sys.argv[2]))
     while True:
         try:
-            track, label = connection.recv()
+            track, ids = connection.recv()
         except (EOFError, ConnectionResetError):
             return
         try:
-            _serve_track(connection, track, label, config, longest)
+            _serve_track(connection, track, ids, config, longest)
         except (BrokenPipeError, ConnectionResetError):
             return
 
 
 def _serve_track(
-    connection: Connection, track: Track, label: int, config: DatasetConfig, longest: float | None
+    connection: Connection, track: Track, ids: GenreIds, config: DatasetConfig, longest: float | None
 ) -> None:
     def send(*message: Any) -> None:
         connection.send_bytes(pickle.dumps(message, protocol=5))
@@ -48,7 +48,7 @@ def _serve_track(
     def write(kind: str, record: Record) -> None:
         nonlocal size
         framed = frame(serialize(record))
-        held.append((kind, framed, digest(kind, record, track.split, track.genre)))
+        held.append((kind, framed, digest(kind, record, track.split, track.genre, track.genres)))
         size += len(framed)
         if size >= TOGETHER:
             send("records", held)
@@ -64,7 +64,7 @@ def _serve_track(
     try:
         with open_track(track) as file:
             crc32 = checksum(file)
-            facts = extract(track, file, label, config, write, restart=restart, longest=longest)
+            facts = extract(track, file, ids, config, write, restart=restart, longest=longest)
         send("done", held, facts, crc32)
     except TrackError as error:
         send("failed", error.reason, error.message)

@@ -14,13 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transforms.config import DatasetConfig
 from transforms.errors import CONVERT, FmaError, TrackError, UnreachableError
 from transforms.runtime import children
 from transforms.runtime.stderr import debugging
 from transforms.tracks import Track, TrackFacts
+
+if TYPE_CHECKING:
+    from transforms.audio.extract import GenreIds
 
 BLAS_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a process a core
 
@@ -88,10 +91,11 @@ class TrackProcess:
         return self._process is not None and self._process.poll() is None
 
     def extract(
-        self, track: Track, label: int, write: WriteFramed, *, restart: Callable[[], None], seconds: float = 0
+        self, track: Track, ids: "GenreIds", write: WriteFramed, *, restart: Callable[[], None], seconds: float = 0
     ) -> tuple[TrackFacts, int]:
         """Pass every record of the track to `write`; return its facts and the crc32 of its file.
 
+        `ids` are those of its label and of its genres, as `transforms.taxonomy.Vocabulary.ids` returns them.
         `restart` is called where the track begins again: what was written of it does not count. `seconds` is what it
         may take, instead of the limit.
 
@@ -103,7 +107,7 @@ class TrackProcess:
         with self._guard:
             self._user, self._ended = threading.get_ident(), False
         try:
-            return self._extract(track, label, write, restart=restart, seconds=seconds or self._limits.seconds)
+            return self._extract(track, ids, write, restart=restart, seconds=seconds or self._limits.seconds)
         finally:
             with self._guard:
                 self._user = None
@@ -111,7 +115,7 @@ class TrackProcess:
                 self.close()
 
     def _extract(
-        self, track: Track, label: int, write: WriteFramed, *, restart: Callable[[], None], seconds: float
+        self, track: Track, ids: "GenreIds", write: WriteFramed, *, restart: Callable[[], None], seconds: float
     ) -> tuple[TrackFacts, int]:
         try:
             if not self.running:
@@ -121,7 +125,7 @@ class TrackProcess:
             self._stderr.truncate()
             if self._ended:  # closed before there was a child to kill
                 raise EOFError
-            self._connection.send((track, label))
+            self._connection.send((track, ids))
             while True:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                     raise self._limits.timeout(seconds)

@@ -20,12 +20,13 @@ from transforms.records import Record
 from transforms.tracks import Track, TrackFacts
 
 Write = Callable[[str, Record], None]
+GenreIds = tuple[int, tuple[int, ...]]  # as `transforms.taxonomy.Vocabulary.ids` returns them
 
 
 def extract(
     track: Track,
     file: BinaryIO,
-    label: int,
+    ids: GenreIds,
     config: DatasetConfig,
     write: Write,
     *,
@@ -38,7 +39,7 @@ def extract(
 
     Args:
       file: the bytes of the track, seekable.
-      label: its class id.
+      ids: of its label and of its genres, for its records.
       write: called as write(kind, record).
       restart: called where the track begins again, since another way to decode it is needed: what was written of it
         does not count.
@@ -50,15 +51,16 @@ def extract(
     way = Way()
     while True:
         try:
-            return _attempt(track, file, label, config, way=way, write=write, longest=longest)
+            return _attempt(track, file, ids, config, way=way, write=write, longest=longest)
         except StartOverError as error:
             way = error.way
             restart()
 
 
 def _attempt(
-    track: Track, file: BinaryIO, label: int, config: DatasetConfig, *, way: Way, write: Write, longest: float | None
+    track: Track, file: BinaryIO, ids: GenreIds, config: DatasetConfig, *, way: Way, write: Write, longest: float | None
 ) -> TrackFacts:
+    label, genres = ids
     facts = AudioFacts()
     extractors = {name: KINDS[name].extractor(config) for name in config.features}
     hashed = hashlib.sha256()
@@ -66,7 +68,7 @@ def _attempt(
 
     def write_all(kind: str, features: Iterable[Feature]) -> None:
         for feature in features:
-            write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload))
+            write(kind, Record(track.track_id, feature.window, feature.start, label, feature.payload, genres))
 
     for block in resample(read_mono(file, facts, way), facts, config.sample_rate, config.resampler):
         check_longest(facts, longest)

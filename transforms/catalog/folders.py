@@ -5,7 +5,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 from transforms import storage
-from transforms.catalog.metadata import Catalog, artist_split, check_genre
+from transforms.catalog.genre_tables import check_genre
+from transforms.catalog.metadata import (
+    ALL_GENRES,
+    Catalog,
+    GenreOptions,
+    artist_split,
+    merge_taxonomy,
+    read_own_taxonomy,
+)
 from transforms.catalog.zips import DamagedZipError, list_members
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -18,12 +26,13 @@ ENDINGS = (
 """Names of files that are tried as audio."""
 
 
-def read_folders(audio: str) -> Catalog:
+def read_folders(audio: str, genres: GenreOptions = ALL_GENRES) -> Catalog:
     """Read the catalog of a folder or a zip with a folder for each genre; splits are by artist.
 
     A track's id is its path, its genre the first folder of it, and its artist and title are its file's tags, which are
     read on this machine only: elsewhere, and in a zip, tracks have no artist. Files beside the genres' folders are
-    skipped as `no_genre`, and those that are hidden or not audio by their names are left out.
+    skipped as `no_genre`, unless tracks without a genre are taken; hidden ones, and those that are not audio by their
+    names, are left out.
 
     Raises:
       UsageError: there is no such folder or zip, it cannot be read, or it has no folder with audio.
@@ -31,13 +40,16 @@ def read_folders(audio: str) -> Catalog:
     paths = [path for path in _paths(audio) if is_audio(path)]
     root = _common_folder(paths) if not storage.is_dir(audio) else ""
     tagged = storage.is_dir(audio) and storage.is_local(audio)
-    tracks, skipped = [], Counter[str]()
+    found, tracks, skipped = read_own_taxonomy(genres), [], Counter[str]()
+    taxonomy = merge_taxonomy(found, genres)
     with console.progress("tags", len(paths), "files") as progress:
         for path in paths:
-            genre, slash, _ = path[len(root) :].partition("/")
-            if slash:
-                check_genre(genre, f"{audio}: folder {genre!r}")
-                tracks.append(_track(path, genre, _tags(storage.join(audio, path)) if tagged else {}))
+            folder, slash, _ = path[len(root) :].partition("/")
+            if slash or genres.unlabelled:
+                check_genre(folder, f"{audio}: folder {folder!r}")
+                names = taxonomy.close([folder] if slash else [])
+                tags = _tags(storage.join(audio, path)) if tagged else {}
+                tracks.append(_track(path, taxonomy.top(names), names, tags))
             else:
                 skipped["no_genre"] += 1
             progress.advance()
@@ -47,7 +59,8 @@ def read_folders(audio: str) -> Catalog:
             "(rock/song.mp3)"
         )
     known = frozenset(number_of(path) for path in paths)
-    return Catalog(sorted(tracks, key=lambda track: track.track_id), dict(skipped), "", "csv", known)
+    tracks.sort(key=lambda track: track.track_id)
+    return Catalog(tracks, dict(skipped), "", "csv", known, taxonomy, tuple(genres.held.moved(found)))
 
 
 def is_audio(path: str) -> bool:
@@ -103,11 +116,12 @@ def _common_folder(paths: list[str]) -> str:
     return f"{root}/" if root else ""
 
 
-def _track(path: str, genre: str, tags: dict[str, str]) -> Track:
+def _track(path: str, genre: str, genres: tuple[str, ...], tags: dict[str, str]) -> Track:
     track_id, artist = number_of(path), tags.get("artist", "")
     return Track(
         track_id=track_id,
         genre=genre,
+        genres=genres,
         split=artist_split(artist, track_id),
         path=path,
         artist=artist,

@@ -2,10 +2,11 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from transforms.runtime import console
+from transforms.taxonomy import Taxonomy, alone
 from transforms.tracks import SPLITS, Track, artist_key
 
 Spellings = list[Counter[str]]
@@ -25,20 +26,26 @@ def find_spellings(genres: Iterable[str]) -> Spellings:
     return [spellings for _, spellings in sorted(found.items()) if len(spellings) > 1]
 
 
-def join_genres(tracks: Sequence[Track], spellings: Spellings, labels: Sequence[str]) -> list[Track]:
-    """Return the tracks with one spelling for each genre: one that the dataset's labels have, else the commonest."""
-    chosen = {spelling: _choose(counts, labels) for counts in spellings for spelling in counts}
-    return [replace(track, genre=chosen.get(track.genre, track.genre)) for track in tracks]
+def join_genres(
+    tracks: Sequence[Track], spellings: Spellings, known: Collection[str], taxonomy: Taxonomy
+) -> list[Track]:
+    """Return the tracks with one spelling for each genre: one that the dataset has (`known`), else the commonest."""
+    chosen = {spelling: _choose(counts, known) for counts in spellings for spelling in counts}
+    joined = []
+    for track in tracks:
+        genres = taxonomy.close(chosen.get(name, name) for name in track.genres)
+        joined.append(replace(track, genre=taxonomy.top(genres), genres=genres))
+    return joined
 
 
-def _choose(counts: Counter[str], labels: Sequence[str]) -> str:
-    return min(counts, key=lambda name: (name not in labels, -counts[name], name))
+def _choose(counts: Counter[str], known: Collection[str]) -> str:
+    return min(counts, key=lambda name: (name not in known, -counts[name], name))
 
 
-def report_spellings(spellings: Spellings, labels: Sequence[str], joined: bool) -> None:
+def report_spellings(spellings: Spellings, known: Collection[str], joined: bool) -> None:
     """Show the genres that are spelt in several ways, with what `join_genres` takes, on standard error."""
     rows = [
-        (spelling, count, _choose(counts, labels)) for counts in spellings for spelling, count in counts.most_common()
+        (spelling, count, _choose(counts, known)) for counts in spellings for spelling, count in counts.most_common()
     ]
     title = "genres that differ in case, spaces or punctuation only"
     console.log_table(title, ("genre", "tracks", "the same as"), rows)
@@ -50,8 +57,9 @@ def report_small_genres(tracks: Iterable[Track]) -> None:
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     artists: defaultdict[str, set[str]] = defaultdict(set)
     for track in tracks:
-        counts[track.genre][track.split] += 1
-        artists[track.genre].add(artist_key(track.artist) or str(track.track_id))
+        for genre in alone(track.genre):
+            counts[genre][track.split] += 1
+            artists[genre].add(artist_key(track.artist) or str(track.track_id))
     rows = [
         (genre, counts[genre].total(), len(artists[genre]), *(counts[genre][split] for split in SPLITS))
         for genre in sorted(counts)

@@ -19,12 +19,14 @@ FMA_COLUMNS = {
     "artist/name": "artist",
     "album/title": "album",
     "track/genre_top": "genre",
+    "track/genres": "genres",
+    "track/genres_all": "genres_all",
     "track/duration": "duration",
     "track/license": "license",
     "track/title": "title",
     "album/id": "album_id",
 }
-OPTIONAL_COLUMNS = ("album/id",)
+OPTIONAL_COLUMNS = ("album/id", "track/genres", "track/genres_all")
 
 PLAIN_COLUMNS = {
     "track_id": ("id", "song_id"),
@@ -52,7 +54,9 @@ class NotUtf8Error(UsageError):
     """A table's text is not UTF-8."""
 
 
-def read_rows(file: io.BufferedReader, name: str, need_split: bool, encoding: str = "") -> tuple[str, Iterator[Row]]:
+def read_rows(
+    file: io.BufferedReader, name: str, need_split: bool, encoding: str = ""
+) -> tuple[str, set[str], Iterator[Row]]:
     """Read the header at once and the rows lazily.
 
     Args:
@@ -63,9 +67,9 @@ def read_rows(file: io.BufferedReader, name: str, need_split: bool, encoding: st
       encoding: of the text, if it is known.
 
     Returns:
-      The form ("fma": three header rows, "csv": one) and the rows: where each begins ("tracks.csv line 4") and its
-      cells by name, stripped. Names are those of a plain csv: FMA's `track/genre_top` is "genre" here. Without a
-      column track_id, the path is the id.
+      The form ("fma": three header rows, "csv": one), the names of the columns, and the rows: where each begins
+      ("tracks.csv line 4") and its cells by name, stripped. Names are those of a plain csv: FMA's `track/genre_top` is
+      "genre" here. Without a column track_id, the path is the id.
 
     Raises:
       UsageError: no header or columns missing; while reading also a row with more or fewer cells than the header, or
@@ -79,8 +83,10 @@ def read_rows(file: io.BufferedReader, name: str, need_split: bool, encoding: st
         if encoding:
             raise UsageError(f"{name}: not UTF-8 text; give FMA's tracks.csv as published")
         with _text_errors(name, reader):
-            return "fma", _rows(reader, name, _fma_columns(reader, header, name, need_split), len(header))
-    return "csv", _rows(reader, name, _plain_columns(header, name, need_split), len(header))
+            form, columns = "fma", _fma_columns(reader, header, name, need_split)
+    else:
+        form, columns = "csv", _plain_columns(header, name, need_split)
+    return form, set(columns), _rows(reader, name, columns, len(header))
 
 
 def _encoding(file: io.BufferedReader) -> str:

@@ -4,7 +4,7 @@ Files are written under a temporary name and then renamed, records are in track 
 and the audio goes in: a shard that is built twice has the same bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from transforms import storage
 from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
@@ -16,26 +16,27 @@ from transforms.dataset.shard_io import ShardFileWriter
 from transforms.errors import FmaError, TrackError, UnreachableError
 from transforms.records import add_digests
 from transforms.runtime.os_errors import os_message
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track, TrackFacts
 
 OnTrack = Callable[[str], None]  # called after each track with its failure reason, or "" for one that was ingested
 
 
 class ShardBuilder:
-    """Builds the shards of the generation of that name; label ids are indices into `labels`, limits are a track's."""
+    """Builds the shards of the generation of that name; limits are a track's."""
 
     def __init__(
         self,
         dataset: str,
         generation: str,
-        labels: Sequence[str],
+        vocabulary: Vocabulary,
         config: DatasetConfig,
         *,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         on_track: OnTrack = lambda _: None,
     ):
         self._dataset, self._generation, self._config = dataset, generation, config
-        self._labels = {genre: label for label, genre in enumerate(labels)}
+        self._vocabulary = vocabulary
         self._process = TrackProcess(config, limits)
         self._on_track = on_track
 
@@ -55,7 +56,7 @@ class ShardBuilder:
             endings = dict.fromkeys(self._config.features, "tfrecord") | dict.fromkeys(LEDGERS, "jsonl")
             for kind, ending in endings.items():
                 path = storage.join(kind, self._generation, f"{plan.name}.{ending}")
-                writers[kind] = ShardFileWriter(self._dataset, path, kind, plan.split)
+                writers[kind] = ShardFileWriter(self._dataset, path, kind, plan.split, plan.labelled)
             result = ShardResult(plan.name)
             for track in plan.tracks:
                 self._ingest(track, writers, result)
@@ -88,7 +89,8 @@ class ShardBuilder:
         track_digest = add_digests(*(writers[kind].commit_track() for kind in self._config.features))
         writers[TRACKS].write(ingested_line(track, facts, crc32, track_digest))
         writers[TRACKS].commit_track()
-        result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
+        if track.genre:
+            result.genres[track.genre] = result.genres.get(track.genre, 0) + 1
         for flag, present in facts.flags.items():
             setattr(result, flag, getattr(result, flag) + present)
         self._on_track("")
@@ -103,7 +105,7 @@ class ShardBuilder:
 
         def attempt() -> tuple[TrackFacts, int]:
             try:
-                return self._process.extract(track, self._labels[track.genre], write, restart=rollback)
+                return self._process.extract(track, self._vocabulary.ids(track), write, restart=rollback)
             except TrackError:
                 rollback()
                 raise

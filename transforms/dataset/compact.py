@@ -4,7 +4,7 @@ Two passes over files, none over audio: where each track's records lie, then eac
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -45,7 +45,7 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     kinds = manifest.config.features
     tracks, failures = _read_ledgers(dataset, manifest, TRACKS), _read_ledgers(dataset, manifest, FAILURES)
     plans = make_plan((_planned(track) for track, _ in tracks.values()), manifest.config)
-    name = generation_name(len(manifest.generations) + 1, plans, [], manifest.labels, manifest.config)
+    name = generation_name(len(manifest.generations) + 1, plans, [], manifest.vocabulary, manifest.config)
     written = planned_files(name, [*plans, *_failure_plans(failures)], kinds)
     announce(dataset, name, written, replaced=[file.path for file in manifest.files()])
     shards = [shard for kind in kinds for shard in manifest.shards(kind)]
@@ -67,7 +67,7 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     last = manifest.generations[-1]
     merged = Generation.from_results(name, last.subset, last.job, last.skipped, [ShardResult(name, files)])
     generations = [recount(dataset, merged)]
-    compacted = Manifest(manifest.config, manifest.labels, generations, manifest.transform_fn, manifest.version)
+    compacted = replace(manifest, generations=generations)
     if compacted.digest != manifest.digest:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
@@ -84,7 +84,7 @@ def _read_ledgers(dataset: str, manifest: Manifest, kind: str) -> dict[int, tupl
 def _planned(track: LedgerTrack) -> Track:
     """Return what a plan needs to know of a track that was ingested."""
     assert isinstance(track, IngestedTrack)
-    return Track(track.track_id, track.genre, track.split, duration=track.seconds)
+    return Track(track.track_id, track.genre, track.split, duration=track.seconds, genres=track.genres)
 
 
 def find_slices(dataset: str, manifest: Manifest, shard: ShardFile) -> list[tuple[int, TrackSlice]]:
@@ -104,7 +104,7 @@ def write_shard(dataset: str, generation: str, job: ShardJob) -> list[ShardFile]
     files = []
     for kind, slices in job.slices.items():
         path = storage.join(kind, generation, f"{job.plan.name}.tfrecord")
-        writer = ShardFileWriter(dataset, path, kind, job.plan.split)
+        writer = ShardFileWriter(dataset, path, kind, job.plan.split, job.plan.labelled)
         parts = [storage.Slice(storage.join(dataset, one.path), one.offset, one.length) for one in slices]
         for one, data in zip(slices, storage.read_slices(parts), strict=True):
             writer.write(data, one.digest, one.records)
@@ -117,7 +117,8 @@ def write_shard(dataset: str, generation: str, job: ShardJob) -> list[ShardFile]
 def _write_ledger(
     dataset: str, generation: str, kind: str, plan: ShardPlan, lines: Iterable[bytes]
 ) -> ShardFile | None:
-    writer = ShardFileWriter(dataset, storage.join(kind, generation, f"{plan.name}.jsonl"), kind, plan.split)
+    path = storage.join(kind, generation, f"{plan.name}.jsonl")
+    writer = ShardFileWriter(dataset, path, kind, plan.split, plan.labelled)
     for line in lines:
         writer.write(line)
         writer.commit_track()

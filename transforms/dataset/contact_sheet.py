@@ -58,10 +58,10 @@ def _short(shown_id: str) -> str:
 def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[tuple[int, "np.ndarray"]]]:
     """Return (track_id, uint8 [n_mels, window_frames]) of the first window of `each` tracks a genre, in label order."""
     found: dict[str, list[tuple[int, np.ndarray]]] = {genre: [] for genre in manifest.labels}
-    for shard in manifest.shards("mel"):
+    for shard in manifest.shards("mel", labels="top"):
         if all(len(images) >= each for images in found.values()):
             break
-        for record, _ in read_shard(dataset, shard, manifest.config, len(manifest.labels)):
+        for record, _ in read_shard(dataset, shard, manifest.config, manifest.vocabulary):
             images = found[manifest.labels[record.label]]
             if record.window == 0 and len(images) < each:
                 images.append((record.track_id, decode_payload("mel", record.payload, manifest.config)))

@@ -1,6 +1,6 @@
 """Growth of a dataset: what is new, what changed or vanished, and who may write."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -12,10 +12,11 @@ from transforms.dataset.leftovers import find_foreign
 from transforms.dataset.manifest import Manifest, is_dataset, load
 from transforms.errors import BusyError, UsageError
 from transforms.runtime import console
+from transforms.taxonomy import FLAT, Taxonomy
 from transforms.tracks import Track
 
-State = tuple[str, str, int | None, int | None]
-"""What counts as a change of a track: genre, split, bytes and crc32 of its file."""
+State = tuple[str, tuple[str, ...], str, int | None, int | None]
+"""What counts as a change of a track: genre_top, genres, split, bytes and crc32 of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,14 @@ class Growth:
     vanished: list[int | str]  # shown ids of tracks in the dataset that the metadata does not name any more
     drop: set[int]  # ids of ingested tracks to remove
     drop_failures: set[int]  # ids of failed tracks to remove
-    labels: list[str]  # the dataset's labels with the new genres appended
+    labels: list[str]  # the dataset's labels with the new ones appended
+    genres: dict[str, str]  # the dataset's genres with the new ones appended, each with its parent
+    regrouped: bool  # whether one of the dataset's genres gets another parent
 
     @property
     def has_work(self) -> bool:
         """Whether the dataset would change."""
-        return bool(self.new or self.drop or self.drop_failures)
+        return bool(self.new or self.drop or self.drop_failures or self.regrouped)
 
 
 def open_or_create(dataset: str, config: DatasetConfig) -> Manifest:
@@ -73,6 +76,7 @@ def plan_growth(
     manifest: Manifest,
     wanted: list[Track],
     known: frozenset[int],
+    taxonomy: Taxonomy = FLAT,
     *,
     update: bool = False,
     retry: str | None = None,
@@ -82,6 +86,7 @@ def plan_growth(
     Args:
       wanted: tracks of the metadata that belong to the run.
       known: ids of all rows of the metadata.
+      taxonomy: of the wanted tracks' genres.
       update: whether changed tracks are read again, and vanished ones removed.
       retry: the reason whose failed tracks are tried again, "" for any reason, None for none.
     """
@@ -105,6 +110,8 @@ def plan_growth(
         or (track.track_id not in ingested and (track.track_id not in failed or track.track_id in retried))
     ]
     out = set(gone) if update else set()
+    held = {name: taxonomy.parents.get(name, parent) for name, parent in manifest.genres.items()}
+    names = {name for track in new for name in track.genres} | set(taxonomy.close(held))
     return Growth(
         new=new,
         kept=sum(track.track_id in ingested and track.track_id not in again for track in wanted),
@@ -113,12 +120,14 @@ def plan_growth(
         vanished=[gone[track_id] for track_id in sorted(gone)],
         drop=again | (out & set(ingested)),
         drop_failures={track.track_id for track in new if track.track_id in failed} | (out & set(failed)),
-        labels=append_labels(manifest.labels, new),
+        labels=manifest.labels + sorted({track.genre for track in new}.difference(manifest.labels, [""])),
+        genres=held | {name: taxonomy.parents.get(name, "") for name in sorted(names.difference(held))},
+        regrouped=held != manifest.genres,
     )
 
 
 def _state(track: Track) -> State:
-    return track.genre, track.split, track.size, track.crc32
+    return track.genre, track.genres, track.split, track.size, track.crc32
 
 
 def _has_changed(track: Track, before: State | None) -> bool:
@@ -126,11 +135,6 @@ def _has_changed(track: Track, before: State | None) -> bool:
     return before is not None and any(
         old != new for old, new in zip(before, _state(track), strict=True) if old is not None and new is not None
     )
-
-
-def append_labels(labels: list[str], tracks: Iterable[Track]) -> list[str]:
-    """Return the labels followed by new genres in the order of their names, so that no id shifts."""
-    return labels + sorted({track.genre for track in tracks}.difference(labels))
 
 
 def locked(dataset: str) -> AbstractContextManager[None]:

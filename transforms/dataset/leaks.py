@@ -158,7 +158,7 @@ def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> di
 
 
 def _read_shard_fingerprints(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
-    records = (record for record, _ in read_shard(dataset, shard, manifest.config, len(manifest.labels)))
+    records = (record for record, _ in read_shard(dataset, shard, manifest.config, manifest.vocabulary))
     tracks = groupby(records, key=lambda record: record.track_id)
     return {track_id: fingerprint(_join_windows(windows, manifest)) for track_id, windows in tracks}
 

@@ -146,7 +146,7 @@ def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | 
 def _find_records(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> Iterator[RecordLocation]:
     offset = 0
     # To the end, though the track's records are together: only there it is known that the file is what was written.
-    for record, data in read_shard(dataset, shard, manifest.config, len(manifest.labels)):
+    for record, data in read_shard(dataset, shard, manifest.config, manifest.vocabulary):
         length = len(data) + OVERHEAD
         if record.track_id == track_id:
             seconds = record.start / manifest.config.sample_rate

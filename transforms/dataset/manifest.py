@@ -14,10 +14,11 @@ from transforms.config import DatasetConfig, validate
 from transforms.errors import FmaError, UsageError, check_format_version
 from transforms.records import add_digests
 from transforms.runtime.invocation import command_line
-from transforms.tracks import FLAGS, SPLITS
+from transforms.taxonomy import Taxonomy, Vocabulary
+from transforms.tracks import FLAGS, LABELLED, LABELS, SPLITS
 
-FORMAT_VERSION = 2
-"""Version 1 had no checksum, and no `ShardFile.crc32c`."""
+FORMAT_VERSION = 3
+"""Version 1 had no checksum, and no `ShardFile.crc32c`; before version 3, a track's only genre was its genre_top."""
 FILE_NAME = "dataset.json"
 CHECKSUM = "checksum"
 TRANSFORM_FN = "transform_fn"
@@ -43,6 +44,7 @@ class ShardFile:
     sha256: str = ""  # of the file, hexadecimal
     digest: str = ""  # of its records' content, independent of their order, 64 hexadecimal digits
     crc32c: str = ""  # of the file, 8 hexadecimal digits; buckets have it, too. "" for files of format version 1
+    labelled: str = "top"  # what is known of the genres of all its tracks, one of `transforms.tracks.LABELLED`
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ShardFile":
@@ -53,6 +55,8 @@ class ShardFile:
             raise ValueError(f"{file.path!r} is no path for kind {file.kind!r} and split {file.split!r}")
         if not _DIGESTS.fullmatch(f"{file.sha256} {file.digest} {file.crc32c}"):
             raise ValueError(f"a digest of {file.path} is not of hexadecimal digits, or has another length")
+        if file.labelled not in LABELLED:
+            raise ValueError(f"{file.path} is labelled {file.labelled!r}")
         if not _are_counts(file.records, file.tracks, file.bytes) or file.tracks > file.records:
             raise ValueError(f"the counts of {file.path} cannot be right")
         return file
@@ -70,7 +74,7 @@ class ShardResult:
     name: str  # the shard's
     # one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept
     files: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)  # tracks by genre
+    genres: dict[str, int] = field(default_factory=dict)  # tracks by genre_top, those that have one
     failures: dict[str, int] = field(default_factory=dict)  # tracks by reason
     silent: int = 0  # tracks by flag, as in `Generation`
     zeroed: int = 0
@@ -100,7 +104,7 @@ class Generation:
     shards: list[ShardFile] = field(default_factory=list)  # the record files
     # the files with one JSON line for each track: kind `tracks` (ingested) or `failures`
     ledgers: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)  # ingested tracks by genre
+    genres: dict[str, int] = field(default_factory=dict)  # ingested tracks by genre_top, those that have one
     failures: dict[str, int] = field(default_factory=dict)  # failed tracks by reason
     skipped: dict[str, int] = field(default_factory=dict)  # tracks of the metadata that the run left out, by reason
     silent: int = 0  # ingested tracks that are digital silence
@@ -137,11 +141,12 @@ class Generation:
             records[file.kind, file.split] += file.records
         kinds = {file.kind for file in self.shards}, {file.kind for file in self.ledgers}
         ingested, failed = (sum(tracks[kind, split] for split in SPLITS) for kind in LEDGERS)
+        with_top = sum(ledger.tracks for ledger in self.ledgers if (ledger.kind, ledger.labelled) == (TRACKS, "top"))
         windows = [kind for kind in features if KINDS[kind].per == "window"]
         holds = (
             kinds[0] <= set(features)
             and kinds[1] <= set(LEDGERS)
-            and ingested == sum(self.genres.values())
+            and with_top == sum(self.genres.values())
             and failed == sum(self.failures.values())
             and max(self.flags) <= ingested
             and all(tracks[kind, split] == tracks[TRACKS, split] for kind in features for split in SPLITS)
@@ -193,19 +198,32 @@ class Manifest:
     """A dataset as its dataset.json describes it."""
 
     config: DatasetConfig  # the settings that all records share
-    labels: list[str] = field(default_factory=list)  # genre names; a record's label is an index into them. Append-only.
+    labels: list[str] = field(default_factory=list)  # names of `genre_top`, by a record's label. Append-only.
     generations: list[Generation] = field(default_factory=list)  # in the order in which they were committed
     transform_fn: TransformFn | None = None  # the statistics of the training split, or None where there are none
     # of the dataset.json that this was read from, or that it was committed as; 0 where there was none
     version: int = field(default=0, compare=False)
+    # all genres of tracks with their ancestors, each with its parent ("" at the top), by a record's genre ids.
+    # Append-only, but for the parents. Left out: the labels, without a tree.
+    genres: dict[str, str] = field(default_factory=dict)
 
-    def shards(self, kind: str, split: str | None = None) -> list[ShardFile]:
-        """Return the record files of a kind, of one split or of all."""
+    def __post_init__(self) -> None:
+        self.genres = self.genres or dict.fromkeys(self.labels, "")
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names behind the ids of records."""
+        return Vocabulary(tuple(self.labels), tuple(self.genres))
+
+    def shards(self, kind: str, split: str | None = None, labels: str | None = None) -> list[ShardFile]:
+        """Return the record files of a kind: of one split or of all; of tracks as in `LABELS`, or of all."""
         return [
             shard
             for generation in self.generations
             for shard in generation.shards
-            if shard.kind == kind and split in (None, shard.split)
+            if shard.kind == kind
+            and split in (None, shard.split)
+            and (labels is None or shard.labelled in LABELS[labels])
         ]
 
     def records_digest(self, kinds: Iterable[str], split: str | None = None) -> str:
@@ -224,15 +242,17 @@ class Manifest:
     @property
     def totals(self) -> dict[str, Any]:
         """Counts over all generations, as stored in dataset.json."""
-        by_split = dict.fromkeys(SPLITS, 0)
+        by_split, labelled = dict.fromkeys(SPLITS, 0), dict.fromkeys(LABELLED, 0)
         for ledger in self.ledgers(TRACKS):
             by_split[ledger.split] += ledger.tracks
+            labelled[ledger.labelled] += ledger.tracks
         records = {kind: sum(shard.records for shard in self.shards(kind)) for kind in self.config.features}
         return {
             "tracks": sum(by_split.values()),
             "records": records,
             "bytes": {kind: sum(shard.bytes for shard in self.shards(kind)) for kind in self.config.features},
             "by_split": by_split,
+            "labelled": labelled,
             "by_genre": _add_counts(generation.genres for generation in self.generations),
             "failures": _add_counts(generation.failures for generation in self.generations),
             "skipped": self.generations[-1].skipped if self.generations else {},
@@ -252,6 +272,7 @@ class Manifest:
             "config": self.config.to_json(),
             "config_digest": self.config.digest,
             "labels": self.labels,
+            "genres": [{"name": name, "parent": parent} for name, parent in self.genres.items()],
             "totals": self.totals,
             "generations": [asdict(generation) for generation in self.generations],
             TRANSFORM_FN: asdict(self.transform_fn) if self.transform_fn else None,
@@ -262,21 +283,20 @@ class Manifest:
     def from_json(cls, values: dict[str, Any]) -> "Manifest":
         """Build it from dataset.json's values; KeyError, TypeError or ValueError where they are damaged."""
         transform_fn, labels = values.get(TRANSFORM_FN), values["labels"]
-        names = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
-        if not names or len(set(labels)) < len(labels):
-            raise ValueError("its labels are not distinct names")
+        _check_names("labels", labels)
         manifest = cls(
             _read_config(values["config"]),
             labels,
             [Generation.from_json(generation) for generation in values["generations"]],
             TransformFn.from_json(transform_fn) if transform_fn else None,
+            genres=_read_genres(values.get("genres", [])),
         )
         paths = Counter(file.path for file in manifest.files())
         if twice := [path for path, count in paths.items() if count > 1]:
             raise ValueError(f"it lists {twice[0]} twice")
         for generation in manifest.generations:
             generation.check_sums(manifest.config.features)
-            if not generation.genres.keys() <= set(labels):
+            if not generation.genres.keys() <= set(labels) <= manifest.genres.keys():
                 raise ValueError(f"generation {generation.name} has a genre that is not among the labels")
         if manifest.digest != values["digest"] or manifest.config.digest != values["config_digest"]:
             raise ValueError("its digest does not match its shard list")
@@ -300,6 +320,24 @@ def _read_config(values: dict[str, Any]) -> DatasetConfig:
     if valid != config:
         raise ValueError(f"its kinds are {', '.join(config.features)}")
     return config
+
+
+def _check_names(what: str, names: Any) -> None:
+    valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    if not valid or len(set(names)) < len(names):
+        raise ValueError(f"its {what} are not distinct names")
+
+
+def _read_genres(values: list[dict[str, str]]) -> dict[str, str]:
+    _check_names("genres", [genre["name"] for genre in values])
+    genres = {genre["name"]: genre["parent"] for genre in values}
+    if not set(genres.values()) <= {"", *genres}:
+        raise ValueError("a genre's parent is not among its genres")
+    try:
+        Taxonomy(genres)
+    except ValueError as error:
+        raise ValueError(f"genre {error} is its own ancestor") from None
+    return genres
 
 
 def _are_counts(*values: Any) -> bool:

@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.tracks import SPLITS, Track
+from transforms.taxonomy import Vocabulary
+from transforms.tracks import LABELLED, SPLITS, Track
 
 SHARD_MEL_BYTES = 64 << 20
 """Upper bound for a shard's mel images (or what they would take), so that a shard is minutes of work."""
@@ -33,16 +35,22 @@ class ShardPlan:
     index: int  # of the shard within its split, from 0
     of: int  # shards in the split
     tracks: tuple[Track, ...]  # at least one
+    labelled: str = "top"  # what is known of the genres of all its tracks, one of `transforms.tracks.LABELLED`
 
     @property
     def name(self) -> str:
-        """`training-00000-of-00025`, the shard's file name without its ending."""
-        return f"{self.split}-{self.index:05d}-of-{self.of:05d}"
+        """`training-00000-of-00025`, the shard's file name without its ending; `genres-training-...` without a label.
+
+        Shards of their own for tracks without a genre_top: training on one label each does not read the others.
+        """
+        lead = "" if self.labelled == "top" else f"{self.labelled}-"
+        return f"{lead}{self.split}-{self.index:05d}-of-{self.of:05d}"
 
     def to_line(self) -> str:
         """Return the plan's line for this shard."""
         tracks = [track.to_json() for track in self.tracks]
-        return json.dumps({"split": self.split, "index": self.index, "of": self.of, "tracks": tracks})
+        place = {"split": self.split, "index": self.index, "of": self.of, "labelled": self.labelled}
+        return json.dumps(place | {"tracks": tracks})
 
     @classmethod
     def from_line(cls, line: str) -> "ShardPlan":
@@ -67,35 +75,37 @@ def choose_shards(tracks: list[Track], config: DatasetConfig) -> int:
 
 
 def make_plan(tracks: Iterable[Track], config: DatasetConfig, shards: int | None = None) -> list[ShardPlan]:
-    """Group tracks into shards by split and stable hash; return the shards that have tracks, in order.
+    """Group tracks into shards by split, by what is known of their genres, and by stable hash.
 
-    `shards` is their number in each split, instead of one chosen from the amount of data.
+    Return the shards that have tracks, in order. `shards` is their number in each split, instead of one chosen from the
+    amount of data.
     """
-    by_split: dict[str, list[Track]] = {}
+    groups: dict[tuple[str, str], list[Track]] = {}
     for track in sorted(tracks, key=lambda track: track.track_id):
-        by_split.setdefault(track.split, []).append(track)
+        groups.setdefault((track.split, track.labelled), []).append(track)
     plan = []
-    for split in SPLITS:
-        members = by_split.get(split, [])
+    for split, labelled in product(SPLITS, LABELLED):
+        members = groups.get((split, labelled), [])
         of = shards or choose_shards(members, config)
         buckets: dict[int, list[Track]] = {}
         for track in members:
             buckets.setdefault(shard_of(track.track_id, of), []).append(track)
-        plan += [ShardPlan(split, index, of, tuple(buckets[index])) for index in sorted(buckets)]
+        plan += [ShardPlan(split, index, of, tuple(buckets[index]), labelled) for index in sorted(buckets)]
     return plan
 
 
 def generation_name(
-    number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], labels: Sequence[str], config: DatasetConfig
+    number: int, plan: Iterable[ShardPlan], dropped: Sequence[int], vocabulary: Vocabulary, config: DatasetConfig
 ) -> str:
     """Return a name such as `0002-3fa9c1d2`, the same for the same records on any machine.
 
     Args:
       number: of the generation, from 1.
       dropped: ids of tracks that it removes from earlier generations.
-      labels: of the dataset; their order decides the records' label ids.
+      vocabulary: of the dataset; the order of its names decides the records' ids.
     """
-    hashed = hashlib.sha256(json.dumps([config.digest, list(dropped), list(labels)]).encode())
+    hashed = hashlib.sha256(json.dumps([config.digest, list(dropped), vocabulary.labels, vocabulary.genres]).encode())
     for shard in plan:
-        hashed.update(json.dumps([shard.name, [(track.track_id, track.genre) for track in shard.tracks]]).encode())
+        tracks = [(track.track_id, track.genre, track.genres) for track in shard.tracks]
+        hashed.update(json.dumps([shard.name, tracks]).encode())
     return f"{number:04d}-{hashed.hexdigest()[:8]}"

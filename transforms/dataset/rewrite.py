@@ -82,7 +82,7 @@ class _Rewriter:
         return self._publish(writer)
 
     def _writer(self, file: ShardFile, generation: str) -> ShardFileWriter:
-        return ShardFileWriter(self._dataset, self._path(file, generation), file.kind, file.split)
+        return ShardFileWriter(self._dataset, self._path(file, generation), file.kind, file.split, file.labelled)
 
     def _path(self, file: ShardFile, generation: str) -> str:
         return storage.join(file.kind, self._folder, f"{generation}-{file.path.rpartition('/')[2]}")
@@ -99,9 +99,9 @@ def read_framed(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[
     Raises:
       FmaError: the shard is not what was written; raised at its end at the latest.
     """
-    total, labels = 0, manifest.labels
-    for record, serialized in read_shard(dataset, shard, manifest.config, len(labels)):
-        content = digest(shard.kind, record, shard.split, labels[record.label])
+    total, vocabulary = 0, manifest.vocabulary
+    for record, serialized in read_shard(dataset, shard, manifest.config, vocabulary):
+        content = digest(shard.kind, record, shard.split, *vocabulary.names(record))
         total = add_digests(total, content)
         yield record.track_id, frame(serialized), content
     if f"{total:064x}" != shard.digest:
@@ -116,7 +116,7 @@ def recount(dataset: str, generation: Generation) -> Generation:
     flags: dict[str, Any] = {flag: sum(track.facts.flags[flag] for track in tracks) for flag in FLAGS}
     return replace(
         generation,
-        genres=dict(sorted(Counter(track.genre for track in tracks).items())),
+        genres=dict(sorted(Counter(track.genre for track in tracks if track.genre).items())),
         failures=dict(sorted(Counter(line.reason for line in lines if isinstance(line, FailedTrack)).items())),
         **flags,
     )

@@ -14,6 +14,7 @@ from transforms.dataset.manifest import ShardFile
 from transforms.errors import FmaError
 from transforms.records import KINDS, Record, add_digests, deserialize, read_records
 from transforms.runtime.invocation import command_line
+from transforms.taxonomy import Vocabulary
 
 Result = TypeVar("Result")
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
@@ -37,14 +38,16 @@ class HashedFile:
         return data
 
 
-def read_shard(dataset: str, shard: ShardFile, config: DatasetConfig, classes: int) -> Iterator[tuple[Record, bytes]]:
+def read_shard(
+    dataset: str, shard: ShardFile, config: DatasetConfig, vocabulary: Vocabulary
+) -> Iterator[tuple[Record, bytes]]:
     """Read the records of a shard, each also as it is serialized.
 
     Whoever takes them to the end knows that the file is the one that was written: then its checksum is compared.
 
     Args:
       config: the dataset's settings.
-      classes: number of its labels.
+      vocabulary: its names.
 
     Raises:
       FmaError: the file is missing, damaged or another one.
@@ -56,7 +59,7 @@ def read_shard(dataset: str, shard: ShardFile, config: DatasetConfig, classes: i
             hashed = HashedFile(file)
             for data in read_records(cast(BinaryIO, hashed), path):
                 record = deserialize(data)
-                if wrong := find_mismatch(record, shard.kind, config, classes):
+                if wrong := find_mismatch(record, shard, config, vocabulary):
                     raise FmaError(f"{path}: record {count} has {wrong}")
                 count += 1
                 if count <= shard.records:
@@ -73,19 +76,19 @@ def read_shard(dataset: str, shard: ShardFile, config: DatasetConfig, classes: i
         raise FmaError(f"{error}: run {command_line('verify', dataset)}") from error
 
 
-def find_mismatch(record: Record, kind: str, config: DatasetConfig, classes: int) -> str:
-    """Return what a record has that no record of that kind in a dataset of so many labels has, or ""."""
-    want = KINDS[kind].payload_bytes(config)
-    if not 0 <= record.label < classes:
-        return f"label {record.label} of {classes}"
+def find_mismatch(record: Record, shard: ShardFile, config: DatasetConfig, vocabulary: Vocabulary) -> str:
+    """Return what a record has that none of that shard has, in a dataset with those settings and names, or ""."""
+    want = KINDS[shard.kind].payload_bytes(config)
+    if wrong := vocabulary.find_mismatch(record, shard.labelled):
+        return wrong
     return "" if len(record.payload) == want else f"a payload of {len(record.payload)} bytes, not {want}"
 
 
 class ShardFileWriter:
     """A writer of one file under a temporary name; the arguments after the dataset's path are those of `ShardFile`."""
 
-    def __init__(self, dataset: str, path: str, kind: str, split: str):
-        self.facts = ShardFile(path, kind, split)
+    def __init__(self, dataset: str, path: str, kind: str, split: str, labelled: str):
+        self.facts = ShardFile(path, kind, split, labelled=labelled)
         self._target = storage.join(dataset, path)
         self._staged = storage.staging_path(self._target)
         self._file = open(self._staged, "wb")  # noqa: SIM115 - closed by publish or discard

@@ -72,18 +72,19 @@ def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[
 
 def _check_records(hashed: HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
     problems: list[str] = []
+    vocabulary = manifest.vocabulary
     total = records = 0
     last = (-1, -1)
     try:
         for serialized in read_records(cast(BinaryIO, hashed), file.path):
             record = deserialize(serialized)
-            if wrong := find_mismatch(record, file.kind, manifest.config, len(manifest.labels)):
+            if wrong := find_mismatch(record, file, manifest.config, vocabulary):
                 problems.append(f"{file.path}: record {records} has {wrong}")
+            else:
+                total = add_digests(total, digest(file.kind, record, file.split, *vocabulary.names(record)))
             if (record.track_id, record.window) <= last:
                 problems.append(f"{file.path}: record {records} is out of order")
             last = (record.track_id, record.window)
-            genre = manifest.labels[record.label] if 0 <= record.label < len(manifest.labels) else ""
-            total = add_digests(total, digest(file.kind, record, file.split, genre))
             records += 1
     except (FmaError, ValueError) as error:
         return [*problems, str(error)], total

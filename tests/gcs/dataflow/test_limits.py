@@ -18,6 +18,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardFile, ShardResult
 from transforms.dataset.plan import make_plan
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
 
 TRACKS = 106_574
@@ -80,7 +81,7 @@ def test_the_jobs_request_does_not_grow_with_the_corpus():
     ]
     arguments += ["--sdk_container_image", "image", "--staging_location", "gs://bucket/staging"]
     genres = tuple(f"genre {i}" for i in range(161))  # as many as FMA has
-    job = BuildJob("gs://bucket/data", "0001-0123abcd", genres, DatasetConfig())
+    job = BuildJob("gs://bucket/data", "0001-0123abcd", Vocabulary(genres, genres), DatasetConfig())
     options = PipelineOptions(with_runner_defaults(arguments, job.dataset, "ingest", job.generation))
     pipeline = make_pipeline(options)
     _ = pipeline | BuildShards(job) | "WriteResults" >> WriteLines(job.results_path)

@@ -7,6 +7,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import UnreachableError
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
 
 PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.mp3"),))
@@ -14,7 +15,9 @@ PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.m
 
 def build(folder, retried: bool) -> ShardResult:
     """A worker's result for the plan's line."""
-    step = BuildShard(BuildJob(str(folder), "0001-c0ffee00", ("Rock",), DatasetConfig(), retried=retried))
+    step = BuildShard(
+        BuildJob(str(folder), "0001-c0ffee00", Vocabulary(("Rock",), ("Rock",)), DatasetConfig(), retried=retried)
+    )
     step.setup()
     try:
         (line,) = step.process(PLAN.to_line())

@@ -261,7 +261,7 @@ def read_first_shard(dataset: Path, kind: str, missing: int = 0) -> list:
     manifest = manifests.load(str(dataset))
     shard = manifest.shards(kind, "training")[0]
     shard.records += missing
-    reader = ReadBatches(str(dataset), manifest.config, len(manifest.labels), kind)
+    reader = ReadBatches(str(dataset), manifest.config, manifest.vocabulary, kind)
     return list(reader.process(json.dumps(dataclasses.asdict(shard))))
 
 

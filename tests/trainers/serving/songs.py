@@ -24,6 +24,7 @@ from trainers.training import checkpoint
 from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import Generation, Manifest, commit, load
 from transforms.dataset.plan import make_plan
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
 
 SETTINGS = replace(CONFIG, features=("mel", "raw", "stats"))
@@ -49,7 +50,7 @@ def write_songs(folder: Path) -> list[Track]:
 
 def ingest(dataset: Path, tracks: list[Track]) -> Manifest:
     """Writes a dataset with ingestion's own shard builder, without a runner around it."""
-    builder = ShardBuilder(str(dataset), "0001-songs", GENRES, SETTINGS)
+    builder = ShardBuilder(str(dataset), "0001-songs", Vocabulary(tuple(GENRES), tuple(GENRES)), SETTINGS)
     try:
         results = [builder.build(plan) for plan in make_plan(tracks, SETTINGS, 1)]
     finally:

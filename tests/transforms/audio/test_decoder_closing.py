@@ -25,7 +25,7 @@ def test_a_track_whose_process_is_closed_by_another_thread_ends_quietly(track):
     with ThreadPoolExecutor(1) as pool:
         for _ in range(5):
             inside.clear()
-            going = pool.submit(process.extract, track, 0, lambda *_: inside.set(), restart=lambda: None)
+            going = pool.submit(process.extract, track, (0, ()), lambda *_: inside.set(), restart=lambda: None)
             assert inside.wait(30)
             process.close()
             process.close()
@@ -45,7 +45,7 @@ def test_a_process_that_is_closed_before_there_is_one_does_not_outlive_it(track,
 
     monkeypatch.setattr(process, "_start", slowly)
     with ThreadPoolExecutor(1) as pool:
-        going = pool.submit(process.extract, track, 0, lambda *_: None, restart=lambda: None)
+        going = pool.submit(process.extract, track, (0, ()), lambda *_: None, restart=lambda: None)
         assert starting.wait(30)
         process.close()
         closed.set()
@@ -56,9 +56,9 @@ def test_a_process_that_is_closed_before_there_is_one_does_not_outlive_it(track,
 
 def test_many_threads_may_close_at_once(track):
     process = TrackProcess(CONFIG)
-    process.extract(track, 0, lambda *_: None, restart=lambda: None)
+    process.extract(track, (0, ()), lambda *_: None, restart=lambda: None)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: process.close(), range(50)))
     assert not process.running
-    assert process.extract(track, 0, lambda *_: None, restart=lambda: None)[0].windows > 0
+    assert process.extract(track, (0, ()), lambda *_: None, restart=lambda: None)[0].windows > 0
     process.close()

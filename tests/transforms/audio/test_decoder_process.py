@@ -24,7 +24,9 @@ def content(path: Path) -> dict[str, int]:
         found[f"{kind}{len(found)}"] = digest
 
     process = decoder_process.TrackProcess(DatasetConfig())
-    process.extract(Track(1, "Rock", "training", str(path), size=path.stat().st_size), 0, write, restart=found.clear)
+    process.extract(
+        Track(1, "Rock", "training", str(path), size=path.stat().st_size), (0, ()), write, restart=found.clear
+    )
     process.close()
     return found
 

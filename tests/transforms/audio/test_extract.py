@@ -23,7 +23,7 @@ def extract_all(file, config=None, duration=None, label=1, longest=None) -> tupl
     def write(kind: str, record: Record) -> None:
         found[kind].append(record)
 
-    facts = extract(track, file, label, config, write, restart=lambda: None, longest=longest)
+    facts = extract(track, file, (label, ()), config, write, restart=lambda: None, longest=longest)
     return found, facts
 
 
@@ -106,7 +106,7 @@ def peak_memory(path, config) -> int:
 
     tracemalloc.start()
     with open(path, "rb") as file:
-        facts = extract(Track(1, "Rock", "training"), file, 0, config, count, restart=lambda: None)
+        facts = extract(Track(1, "Rock", "training"), file, (0, ()), config, count, restart=lambda: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert counts == {"mel": facts.windows, "raw": facts.windows}

@@ -84,7 +84,7 @@ def test_an_hour_takes_no_more_memory_than_a_decoders_buffers(tmp_path, name):
     track = Track(1, "Rock", "training", str(path), size=path.stat().st_size)
     process = TrackProcess(CONFIG, LIMITS)
     try:
-        facts, _ = process.extract(track, 0, lambda *_: None, restart=lambda: None)
+        facts, _ = process.extract(track, (0, ()), lambda *_: None, restart=lambda: None)
     finally:
         process.close()
     assert facts.seconds == pytest.approx(OF_OPUS if name == "opus" else HOUR, rel=0.1)

@@ -27,6 +27,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import TrackError
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track, TrackFacts
 
 CONFIG = DatasetConfig(features=("raw",), window_frames=20, window_hop_frames=20)
@@ -39,7 +40,7 @@ def ingest(data: bytes) -> TrackFacts:
     written: list[int] = []
     track = Track(1, "Rock", "training")
     facts = extract(
-        track, io.BytesIO(data), 0, CONFIG, lambda _, record: written.append(record.window), restart=written.clear
+        track, io.BytesIO(data), (0, ()), CONFIG, lambda _, record: written.append(record.window), restart=written.clear
     )
     assert written == list(range(facts.windows))
     return facts
@@ -157,7 +158,7 @@ def test_a_shard_holds_each_window_once_where_a_decoder_gave_up_on_the_way(tmp_p
     for track_id, (name, data) in enumerate(files.items()):
         (tmp_path / name).write_bytes(data)
         tracks.append(Track(track_id, "Rock", "training", str(tmp_path / name), size=len(data)))
-    builder = ShardBuilder(str(tmp_path / "out"), "0001-test", ["Rock"], CONFIG)
+    builder = ShardBuilder(str(tmp_path / "out"), "0001-test", Vocabulary(("Rock",), ("Rock",)), CONFIG)
     result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
     builder.close()
     assert (result.error, result.failures) == ("", {"truncated_audio": 1})

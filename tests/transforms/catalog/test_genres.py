@@ -6,6 +6,7 @@ from transforms.catalog.genres import (
     report_small_genres,
     report_spellings,
 )
+from transforms.taxonomy import FLAT
 from transforms.tracks import Track
 
 
@@ -30,8 +31,10 @@ def test_other_names_are_not(other):
 def test_the_commonest_spelling_is_taken_unless_the_dataset_has_one_already():
     found = tracks("Hip-Hop", "hip hop", "hip hop", "Pop")
     spellings = find_spellings(track.genre for track in found)
-    assert [track.genre for track in join_genres(found, spellings, [])] == ["hip hop"] * 3 + ["Pop"]
-    assert [track.genre for track in join_genres(found, spellings, ["Pop", "Hip-Hop"])] == ["Hip-Hop"] * 3 + ["Pop"]
+    assert [track.genre for track in join_genres(found, spellings, [], FLAT)] == ["hip hop"] * 3 + ["Pop"]
+    assert [track.genre for track in join_genres(found, spellings, ["Pop", "Hip-Hop"], FLAT)] == ["Hip-Hop"] * 3 + [
+        "Pop"
+    ]
 
 
 def test_spellings_and_small_genres_are_shown_as_tables(capsys):

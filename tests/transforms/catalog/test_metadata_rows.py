@@ -14,7 +14,7 @@ FMA_HEADER = (
 
 def read(text: str | bytes, need_split: bool = True):
     data = text if isinstance(text, bytes) else text.encode()
-    form, rows = read_rows(io.BufferedReader(io.BytesIO(data)), "t.csv", need_split)
+    form, _, rows = read_rows(io.BufferedReader(io.BytesIO(data)), "t.csv", need_split)
     return form, list(rows)
 
 

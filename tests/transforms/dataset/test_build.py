@@ -19,6 +19,7 @@ from transforms.dataset.build import ShardBuilder
 from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.records import deserialize, read_records
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
 
 LIMITS = Limits()
@@ -36,7 +37,8 @@ def make_tracks(folder, seconds=(2.0, 2.5, 3.0)) -> list[Track]:
 
 def build(dataset, tracks, labels=("Pop", "Rock"), config=CONFIG, limits=LIMITS) -> ShardResult:
     reasons: list[str] = []
-    builder = ShardBuilder(str(dataset), "0001-test", list(labels), config, limits=limits, on_track=reasons.append)
+    names = Vocabulary(tuple(labels), tuple(sorted(labels)))
+    builder = ShardBuilder(str(dataset), "0001-test", names, config, limits=limits, on_track=reasons.append)
     try:
         result = builder.build(ShardPlan("training", 0, 1, tuple(tracks)))
     finally:
@@ -166,7 +168,7 @@ def test_a_track_that_takes_too_much_memory_is_out_of_memory_and_the_others_go_o
 def test_a_decoder_process_that_is_killed_once_costs_nothing(tmp_path):
     tracks = make_tracks(tmp_path)
     undisturbed = build(tmp_path / "a", tracks)
-    builder = ShardBuilder(str(tmp_path / "b"), "0001-test", ["Pop", "Rock"], CONFIG)
+    builder = ShardBuilder(str(tmp_path / "b"), "0001-test", Vocabulary(("Pop", "Rock"), ("Pop", "Rock")), CONFIG)
     written = TrackProcess.extract
 
     def kill_after_the_first_record(self, track, label, write, **options):

@@ -2,7 +2,7 @@ import pytest
 
 from transforms import storage
 from transforms.config import DatasetConfig
-from transforms.dataset.growth import append_labels, locked, open_or_create, plan_growth
+from transforms.dataset.growth import Growth, locked, open_or_create, plan_growth
 from transforms.dataset.leftovers import announce
 from transforms.dataset.manifest import Manifest, commit
 from transforms.errors import FmaError, UsageError
@@ -13,17 +13,20 @@ def track(track_id: int, genre: str) -> Track:
     return Track(track_id, genre, "training")
 
 
-def test_labels_of_a_first_run_are_in_order_of_their_names():
-    assert append_labels([], [track(1, "Rock"), track(2, "Folk"), track(3, "Rock")]) == ["Folk", "Rock"]
+def growth_of(folder, genres: list[str], *tracks: Track, **held) -> Growth:
+    manifest = Manifest(DatasetConfig(), genres)
+    return plan_growth(str(folder), manifest, list(tracks), frozenset(track.track_id for track in tracks), **held)
 
 
-def test_new_labels_come_behind_the_old_ones_so_that_no_id_shifts():
-    assert append_labels(["Folk", "Rock"], [track(1, "Blues"), track(2, "Rock"), track(3, "Ambient")]) == [
-        "Folk",
-        "Rock",
-        "Ambient",
-        "Blues",
-    ]
+def test_labels_of_a_first_run_are_in_order_of_their_names(tmp_path):
+    assert growth_of(tmp_path, [], track(1, "Rock"), track(2, "Folk"), track(3, "Rock")).labels == ["Folk", "Rock"]
+
+
+def test_new_labels_come_behind_the_old_ones_so_that_no_id_shifts(tmp_path):
+    new = [track(1, "Blues"), track(2, "Rock"), track(3, "Ambient"), Track(4, "", "test", genres=("Acid", "Dub"))]
+    growth = growth_of(tmp_path, ["Folk", "Rock"], *new)
+    assert growth.labels == ["Folk", "Rock", "Ambient", "Blues"]
+    assert list(growth.genres) == ["Folk", "Rock", "Acid", "Ambient", "Blues", "Dub"]
 
 
 def test_everything_is_new_to_a_new_dataset(tmp_path):

@@ -43,6 +43,7 @@ def test_totals_count_tracks_records_failures_and_skipped():
         "records": {"mel": 30},
         "bytes": {"mel": 2000},
         "by_split": {"training": 4, "validation": 0, "test": 2},
+        "labelled": {"top": 6, "genres": 0, "none": 0},
         "by_genre": {"Folk": 2, "Rock": 4},
         "failures": {"too_short": 2},
         "skipped": {"no_genre": 3},
@@ -85,7 +86,7 @@ def test_a_manifest_of_version_1_is_read_and_the_next_commit_has_a_checksum(tmp_
     assert load(folder) == manifest
     commit(folder, load(folder))
     values = json.loads((tmp_path / "dataset.json").read_text())
-    assert (values["format_version"], values["digest"]) == (2, manifest.digest)
+    assert (values["format_version"], values["digest"]) == (3, manifest.digest)
     assert values.pop("checksum") == manifests.checksum(values)
 
 

@@ -5,7 +5,10 @@ import pytest
 
 from transforms.config import DatasetConfig
 from transforms.dataset.plan import ShardPlan, choose_shards, generation_name, make_plan, shard_of
+from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
+
+ROCK = Vocabulary(("Rock",), ("Rock",))
 
 
 def tracks_of(count: int, split: str = "training", duration: float | None = 30.0) -> list[Track]:
@@ -62,15 +65,15 @@ def test_a_generations_name_tells_plans_apart_and_does_not_depend_on_where_the_a
     config = DatasetConfig()
     plan = make_plan(tracks_of(9), config)
     elsewhere = make_plan([replace(track, path=f"/elsewhere/{track.path}") for track in tracks_of(9)], config)
-    name = generation_name(2, plan, [], ["Rock"], config)
-    assert name == generation_name(2, elsewhere, [], ["Rock"], config)
+    name = generation_name(2, plan, [], ROCK, config)
+    assert name == generation_name(2, elsewhere, [], ROCK, config)
     other_genre = make_plan([replace(track, genre="Jazz") for track in tracks_of(9)], config)
     others = [
-        generation_name(2, plan[1:], [], ["Rock"], config),
-        generation_name(2, plan, [7], ["Rock"], config),
-        generation_name(2, plan, [], ["Jazz", "Rock"], config),
-        generation_name(2, other_genre, [], ["Rock"], config),
-        generation_name(2, plan, [], ["Rock"], DatasetConfig(n_mels=64)),
+        generation_name(2, plan[1:], [], ROCK, config),
+        generation_name(2, plan, [7], ROCK, config),
+        generation_name(2, plan, [], Vocabulary(("Jazz", "Rock"), ("Jazz", "Rock")), config),
+        generation_name(2, other_genre, [], ROCK, config),
+        generation_name(2, plan, [], ROCK, DatasetConfig(n_mels=64)),
     ]
     assert len({name, *others}) == 6
     assert name.startswith("0002-")
