@@ -70,7 +70,7 @@ class Track:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are set, ready for json.dumps; genres where there are more than `genre`."""
-        fields = {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        fields = {key: value for key, value in asdict(self).items() if key == "genre" or value not in ("", None)}
         if self.genres == alone(self.genre):
             del fields["genres"]
         return fields

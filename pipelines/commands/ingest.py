@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.ingest.ingest import IngestOptions, IngestPlan, Outcome, ingest, plan_ingest
 from transforms.audio.decoder_process import Limits
@@ -11,6 +13,9 @@ from transforms.config import DatasetConfig
 from transforms.errors import REASONS, TemplateWrittenError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
+
+if TYPE_CHECKING:
+    from transforms.catalog.metadata import Catalog
 
 TAKES_BEAM_OPTIONS = True
 ESTIMATE_TRACKS = 200
@@ -150,6 +155,7 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
 
     growth, update = plan.growth, options.update
     summarize(plan.manifest)
+    console.say(_describe_rows(plan.catalog))
     if outcome.failed:
         tried = console.counted(len(growth.new), "track")
         console.say(f"{outcome.failed:,} of {tried} failed (once fixed, --retry-failed reads them again):")
@@ -178,9 +184,25 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
     console.say(f"{rest}{outcome.ingested:,} new, {growth.kept:,} kept, {rewritten} rewritten")
 
 
+def _describe_rows(catalog: "Catalog") -> str:
+    """Return what the rows of the metadata are; the numbers add up."""
+    labelled = Counter(track.labelled for track in catalog.tracks)
+    parts = [
+        (labelled["top"], "with a top genre"),
+        (labelled["genres"], "with genres of several trees"),
+        (labelled["none"], "without a genre"),
+        *((count, f"skipped ({reason})") for reason, count in catalog.skipped.items()),
+    ]
+    return f"metadata of {console.counted(len(catalog.known), 'track')}: " + ", ".join(
+        f"{count:,} {what}" for count, what in parts if count
+    )
+
+
 def _as_json(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -> dict[str, object]:
     return {
         "dataset": options.out,
+        "rows": {"all": len(plan.catalog.known), "skipped": plan.catalog.skipped}
+        | dict(Counter(track.labelled for track in plan.catalog.tracks)),
         "digest": plan.manifest.digest,
         "new": outcome.ingested,
         "failed": outcome.failed,

@@ -65,7 +65,9 @@ def tracks_of(count: int) -> Iterator[Track]:
 
 
 def write_corpus(folder: Path, tracks: list[Track], as_folder: bool) -> Path:
-    """Writes tracks.csv and the audio; returns what to give for --audio."""
+    """Writes tracks.csv, genres.csv and the audio; returns what to give for --audio."""
+    rows = "".join(f"{number},0,{genre}\n" for number, genre in enumerate(GENRES, 1))
+    (folder / "genres.csv").write_text(f"genre_id,parent,title\n{rows}")
     with (folder / "tracks.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["", *(group for group, _ in COLUMNS)])
@@ -76,7 +78,8 @@ def write_corpus(folder: Path, tracks: list[Track], as_folder: bool) -> Path:
                 "album/title": track.album, "artist/name": track.artist, "set/split": track.split,
                 "set/subset": track.subset, "track/duration": 231, "track/genre_top": track.genre,
                 "track/license": track.license, "track/title": track.title, "track/bit_rate": 256000,
-                "track/genres": "[21, 45]", "album/information": PROSE, "artist/bio": PROSE, "track/information": PROSE,
+                "track/genres": [1 + GENRES.index(track.genre)],
+                "album/information": PROSE, "artist/bio": PROSE, "track/information": PROSE,
             }  # fmt: skip
             writer.writerow([track.track_id, *(cells[f"{group}/{name}"] for group, name in COLUMNS)])
     if as_folder:

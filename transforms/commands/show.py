@@ -3,10 +3,14 @@
 import argparse
 
 from transforms.dataset.contact_sheet import write_contact_sheet
+from transforms.dataset.genre_tree import GenreRow, read_genres, write_genre_tree
 from transforms.dataset.manifest import Manifest, load
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
-from transforms.tracks import FLAGS
+from transforms.tracks import FLAGS, SPLITS
+
+OTHERS = {"genres": "(genres of several trees)", "none": "(no genre)"}
+"""What is shown of tracks without a genre_top, by `transforms.tracks.LABELLED`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,20 +19,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"example: {called_as()} show data/small --sheet mels.png"
     parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--sheet", metavar="PNG", help="write a contact sheet of mel spectrograms by genre")
+    parser.add_argument("--genres", action="store_true", help="list all genres as a tree, with tracks by split")
+    parser.add_argument("--tree", metavar="PNG", help="draw the genres as a tree, with tracks by split")
     parser.add_argument("--json", action="store_true", help="print the totals as one JSON value")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what the dataset holds and write the contact sheet."""
     manifest = load(args.dataset)
+    genres = read_genres(args.dataset, manifest) if args.genres or args.tree else []
     if args.json:
-        console.say_json({"digest": manifest.digest, "labels": manifest.labels, "totals": manifest.totals})
+        values = {"digest": manifest.digest, "labels": manifest.labels, "totals": manifest.totals}
+        console.say_json(values | ({"genres": [row.to_json() for row in genres]} if args.genres else {}))
+    elif args.genres:
+        print_genres(genres)
     else:
         summarize(manifest)
+    if args.tree:
+        write_genre_tree(genres, args.tree)
+        console.log(f"tree of genres: {args.tree}")
     if args.sheet:
         write_contact_sheet(args.dataset, manifest, args.sheet)
         console.log(f"contact sheet: {args.sheet}")
     return 0
+
+
+def print_genres(rows: list[GenreRow]) -> None:
+    """Print the tree of genres, and which of them a split lacks."""
+    console.table(
+        "tracks by genre, each with those of the genres below it",
+        ("genre", *SPLITS, "all"),
+        [(f"{'  ' * row.depth}{row.name}", *row.tracks.values(), sum(row.tracks.values())) for row in rows],
+    )
+    for split in SPLITS:
+        if lacking := [row.name for row in rows if split in row.lacking]:
+            console.say(f"without {split} tracks: {', '.join(lacking)}")
 
 
 def summarize(manifest: Manifest) -> None:
@@ -48,6 +73,7 @@ def summarize(manifest: Manifest) -> None:
     )
     console.say()
     genres = [(str(label), genre, totals["by_genre"].get(genre, 0)) for label, genre in enumerate(manifest.labels)]
+    genres += [("", meaning, totals["labelled"][key]) for key, meaning in OTHERS.items() if totals["labelled"][key]]
     console.table("", ("label", "genre", "tracks"), genres)
     left_out = [("failed", reason, count) for reason, count in totals["failures"].items()]
     left_out += [("skipped", reason, count) for reason, count in totals["skipped"].items() if count]
