@@ -11,7 +11,7 @@ from trainers.runs.directory import METRICS, has_leftovers, locked, open_run, re
 from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
 from trainers.runs.state import MODEL, RunState
 from trainers.training.devices import import_tensorflow
-from trainers.training.plan import HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
+from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.commands.arguments import number, numbers
 from transforms.errors import FmaError
@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="default 0")
     add_device(parser)
     add_backend(parser)
+    parser.add_argument(
+        "--cache",
+        default="auto",
+        choices=CACHES,
+        help="keep the records of a split in memory (on), or those of training on the device; default: what fits",
+    )
     parser.add_argument("--jit", default="auto", choices=("auto", "on", "off"), help="XLA for the training step")
     _add_settings(parser)
 

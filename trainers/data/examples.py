@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from trainers.data.pipeline import (
+    Cache,
     Inputs,
     ReadOptions,
     concatenate_epochs,
     count_records,
+    draw_rows,
     fill_batch,
     fit_batch,
     padded_batch,
@@ -44,6 +46,7 @@ def record_examples(
     *,
     seeds: Sequence[int],
     reproducible: bool,
+    cache: Literal["auto", "on", "off", "device"] = "auto",
     replicas: int = 1,
 ) -> Examples:
     """Return examples that are records, as they are stored.
@@ -53,19 +56,24 @@ def record_examples(
       counts: training records by label.
       seeds: of their order, one for each epoch that is read.
       reproducible: whether the seed alone decides it, at some cost in speed.
+      cache: of both splits; with "device", training batches are numbers of records, in the order of `Inputs.read`.
       replicas: that share a batch.
     """
     manifest, kind = inputs.manifest, inputs.kind
     records = count_records(manifest, kind, "training")
     fitted = _fit_batch(phase, records, batch_size, replicas)
-    options = ReadOptions(fitted, training=True, seeds=seeds, reproducible=reproducible)
-    batches = read_split(inputs.dataset, manifest, kind, "training", options)
-    training = prefetch(batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]}))
+    host_cache: Cache = "auto" if cache == "device" else cache
+    if cache == "device":
+        training = draw_rows(records, fitted, seeds).map(lambda rows: {"row": rows})
+    else:
+        options = ReadOptions(fitted, training=True, seeds=seeds, reproducible=reproducible, cache=host_cache)
+        batches = read_split(inputs.dataset, manifest, kind, "training", options)
+        training = prefetch(batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]}))
     validation = None
     if count := count_records(manifest, kind, "validation"):
         padded = padded_batch(count, batch_size, replicas)
         scale = _padding_scale(count, padded)
-        validation = inputs.read("validation", padded, cache="auto").map(
+        validation = inputs.read("validation", padded, host_cache).map(
             lambda batch: {"input": batch["input"], "label": batch["label"], "weight": batch["weight"] * scale}
         )
     return Examples(training, validation, max(1, records // fitted), counts)

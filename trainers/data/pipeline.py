@@ -194,6 +194,21 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
     return prefetch(batches)
 
 
+def draw_rows(records: int, batch_size: int, seeds: Sequence[int]) -> "tf.data.Dataset":
+    """Return batches of record numbers, int64 [batch]: the order of `read_split` for training, where it caches a split.
+
+    Args:
+      seeds: of the order, one for each epoch.
+    """
+    import tensorflow as tf
+
+    def draw_epoch(seed: "tf.Tensor") -> "tf.data.Dataset":
+        rows = shuffle_records(tf.data.Dataset.range(records), records, seed)
+        return fill_batch(rows, records, batch_size).batch(batch_size, drop_remainder=True)
+
+    return prefetch(concatenate_epochs(draw_epoch, seeds, max(1, records // batch_size)))
+
+
 def concatenate_epochs(
     read_epoch: Callable[["tf.Tensor"], "tf.data.Dataset"], seeds: Sequence[int], elements: int
 ) -> "tf.data.Dataset":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.data.pipeline import available_memory
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import temporary
 from transforms.runtime.stderr import capture_native_stderr
@@ -78,6 +79,21 @@ class Device(ABC):
         takes an equal share of a batch.
         """
 
+    @abstractmethod
+    def store(self, values: np.ndarray) -> "keras.Variable":
+        """Return an array [n, ...] in the devices' memory, to be called in the scope; n is a multiple of `replicas`.
+
+        Under TensorFlow each replica has all of it, under JAX each device has an equal share.
+        """
+
+    @abstractmethod
+    def free_memory(self) -> int:
+        """Return the bytes that `store` can take.
+
+        Raises:
+          UsageError: that is not known here.
+        """
+
     @property
     def reproducible(self) -> bool:
         """Whether equal seeds are to give equal weights: on the CPU; accelerators add in an order of their own."""
@@ -134,6 +150,25 @@ class TensorFlowDevice(Device):
 
         return forward
 
+    def store(self, values: np.ndarray) -> "keras.Variable":
+        """See `Device`."""
+        import keras
+
+        return keras.Variable(values, dtype=values.dtype.name, trainable=False)
+
+    def free_memory(self) -> int:
+        """See `Device`."""
+        import tensorflow as tf
+        from tensorflow.python.client import device_lib  # where else TensorFlow tells its share of a GPU?
+
+        if self.name == "cpu":
+            return available_memory()
+        if self.name == "tpu":
+            raise UsageError("--cache device: TensorFlow does not say what a TPU has free: use --backend jax")
+        limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
+        used = [tf.config.experimental.get_memory_info(f"GPU:{i}")["current"] for i in range(len(limits))]
+        return min(limit - taken for limit, taken in zip(limits, used, strict=True))
+
 
 class JaxDevice(Device):
     """The devices that JAX sees; with several, each takes a share of a batch, and the program is one over them all."""
@@ -159,6 +194,27 @@ class JaxDevice(Device):
             return np.asarray(model.predict_on_batch(filled), np.float32)[: len(values)]
 
         return forward
+
+    def store(self, values: np.ndarray) -> "keras.Variable":
+        """See `Device`."""
+        import jax
+        import keras
+
+        distribution, layout = keras.distribution.distribution(), None
+        if distribution is not None:
+            axes = [distribution.batch_dim_name] + [None] * (values.ndim - 1)
+            layout = keras.distribution.TensorLayout(axes, distribution.device_mesh)
+        placed = jax.device_put(values, layout and layout.backend_layout)
+        return keras.Variable(placed, dtype=values.dtype.name, trainable=False, layout=layout)
+
+    def free_memory(self) -> int:
+        """See `Device`."""
+        import jax
+
+        if self.name == "cpu":
+            return available_memory()
+        known = [device.memory_stats() for device in jax.local_devices()]
+        return len(known) * min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in known)
 
 
 def open_device(name: str = "auto", backend: str = "tensorflow") -> Device:

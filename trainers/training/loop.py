@@ -19,6 +19,7 @@ from trainers.runs.state import RunState, describe_start, next_phase, save_state
 from trainers.serving.tflite import write_lite, write_lite_in_child
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochSeed, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
+from trainers.training.device_records import DeviceRecords, load_records
 from trainers.training.devices import Device, open_device
 from trainers.training.front_features import embed_split, front_on_records
 from trainers.training.objective import compile_part, count_by_label
@@ -39,6 +40,7 @@ class Job:
     model: keras.Model  # the whole model (`trainers.models.records`), built in the device's scope
     inputs: Inputs
     counts: np.ndarray  # training records by label, int64 [classes]
+    stored: DeviceRecords | None  # the training records on the device, with --cache device
 
     @property
     def run(self) -> str:
@@ -74,7 +76,8 @@ def train_run(plan: Plan) -> RunState:
             f"{spec.name}, {network.count_params():,} parameters, on {where}: {counts.sum():,} training records "
             f"of {(counts > 0).sum()} genres"
         )
-        job = Job(plan, device, model, inputs, counts)
+        stored = load_records(inputs, "training", device) if options.cache == "device" else None
+        job = Job(plan, device, model, inputs, counts, stored)
         return finish(job, train(job, state))
 
 
@@ -148,6 +151,7 @@ def train_phase(job: Job, state: RunState) -> RunState:
             examples.steps,
             jit=job.plan.options.jit,
             normalize=normalization_of(job.model) if is_whole else None,
+            stored=job.stored if is_whole else None,
         )
     if state.phase_epoch:
         checkpoint.restore(job.run, state, job.model, part.optimizer)
@@ -169,6 +173,7 @@ def make_examples(job: Job, state: RunState, phase: Phase, seeds: list[int]) -> 
             job.counts,
             seeds=seeds,
             reproducible=device.reproducible,
+            cache=job.plan.options.cache,
             replicas=device.replicas,
         )
     with device.scope():

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from trainers.models.spec import Phase
+from trainers.training.device_records import DeviceRecords
 from trainers.training.step import TrainedPart
 from transforms.audio.features import KINDS
 from transforms.dataset.ledger import read_tracks
@@ -76,6 +77,7 @@ def compile_part(
     seed: int = 0,
     jit: Jit = "auto",
     normalize: keras.layers.Layer | None = None,
+    stored: DeviceRecords | None = None,
 ) -> TrainedPart:
     """Return a network or a head with its optimizer, loss and accuracy; `part` itself is then saved without them.
 
@@ -86,11 +88,11 @@ def compile_part(
       counts: training examples by class, for the class weights.
       steps_per_epoch: for the schedule.
       jit: whether XLA compiles the training step; "auto" leaves it to Keras.
-      part, phase, seed, normalize: see `TrainedPart`.
+      part, phase, seed, normalize, stored: see `TrainedPart`.
     """
     optimizer = keras.optimizers.AdamW(cosine_schedule(phase, steps_per_epoch), weight_decay=phase.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    trained = TrainedPart(part, phase, class_weights(counts, phase.class_weights), seed, normalize)
+    trained = TrainedPart(part, phase, class_weights(counts, phase.class_weights), seed, normalize, stored=stored)
     trained.compile(
         optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),

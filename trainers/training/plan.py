@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.data.pipeline import find_shards
 from trainers.models import find_model
@@ -15,6 +15,7 @@ from transforms.runtime import console
 if TYPE_CHECKING:
     from trainers.training.objective import Jit
 
+CACHES = ("auto", "on", "off", "device")
 MIXUP_ALPHA = 0.2
 HELD_OUT = ("validation", "test")
 
@@ -30,6 +31,8 @@ class TrainOptions:
     device: str = "auto"  # one of `trainers.training.devices.DEVICES`
     backend: str = "tensorflow"  # of Keras, one of `trainers.training.devices.BACKENDS`
     jit: "Jit" = "auto"  # whether XLA compiles the training step
+    # whether the records of a split are kept in memory from the first epoch on, or those of training on the device
+    cache: Literal["auto", "on", "off", "device"] = "auto"
     epochs: tuple[int, ...] | None = None  # one number for every phase, or one for each; 0 skips a phase
     learning_rate: tuple[float, ...] | None = None  # one for every phase, or one for each
     batch_size: int | None = None  # this and the next four: for every phase; see `Phase`
@@ -67,6 +70,8 @@ def make_plan(options: TrainOptions) -> Plan:
     """
     spec = find_model(options.model)
     phases, model_options = choose_phases(spec, options), choose_model_options(spec, options)
+    if options.cache == "device" and all(phase.train == "head" for phase in phases):
+        raise UsageError(f"--cache device keeps records for training, and of {spec.name} only the head is trained")
     manifest = load(options.data)
     config = RunConfig(
         model=spec.name,

@@ -6,12 +6,13 @@ from keras import ops
 
 from trainers.models.spec import Phase
 from trainers.training.augment import GAIN_DB, Augment
+from trainers.training.device_records import DeviceRecords
 
 
 class TrainedPart(keras.Model):
     """A network, or a transfer model's head, as `fit` and `evaluate` see it; weights are shared, it is never saved.
 
-    Its input is a batch as the pipeline gives it, a dict of
+    Its input is a batch as the pipeline gives it: a dict of `row`, numbers of records in `stored`, int64 [batch], or of
 
     - input: records as they are stored, or features of a frozen front;
     - label: int64 [batch], class ids;
@@ -26,6 +27,7 @@ class TrainedPart(keras.Model):
       weights: of an example of each class in the training loss, float32 [classes].
       seed: of the augmentation.
       normalize: the layer that normalises records.
+      stored: the training records, where the device holds them.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class TrainedPart(keras.Model):
         weights: np.ndarray,
         seed: int,
         normalize: keras.layers.Layer | None = None,
+        *,
+        stored: DeviceRecords | None = None,
     ):
         super().__init__(name=part.name, dtype="float32")
-        self.part, self.normalize = part, normalize
+        self.part, self.normalize, self.stored = part, normalize, stored
         self.smoothing, self.classes, self.class_weights = phase.label_smoothing, len(weights), weights
         deviation = getattr(normalize, "deviation", None)  # of mel
         self.augment = Augment(
@@ -51,6 +55,8 @@ class TrainedPart(keras.Model):
 
     def call(self, batch, training=False):
         """Return a dict of logits and target, float32 [batch, classes], and weight float32 [batch]."""
+        if self.stored is not None and "row" in batch:
+            batch = self.stored(batch["row"])
         values = batch["input"] if self.normalize is None else self.normalize(batch["input"])
         target = ops.one_hot(batch["label"], self.classes, dtype="float32")
         if not training:
