@@ -4,8 +4,10 @@ import argparse
 from dataclasses import asdict
 
 from trainers.training.devices import BACKENDS, import_tensorflow
-from trainers.training.throughput import describe_bottleneck, measure, take_sample
+from trainers.training.throughput import TRAINING, describe_bottleneck, measure, take_sample
+from transforms.audio.features import KINDS
 from transforms.runtime import console
+from transforms.runtime.heap import keep_large_blocks
 from transforms.runtime.invocation import called_as
 from transforms.runtime.stderr import capture_native_stderr
 from transforms.tracks import SPLITS
@@ -15,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Measures the input pipeline, one stage more at a time: reading, shuffling and batching, parsing, and with "
-        "--model the training step, which normalises and augments. Whole epochs over as many shards as it takes, or "
-        "several over all; nothing is cached but by the operating system."
+        "--model the copy to the device and the training step, which normalises and augments, fed and alone. Whole "
+        "epochs over as many shards as it takes, or several over all; nothing is cached but by the operating system."
     )
     parser.epilog = f"example: {called_as()} bench-input data/small --model mel_cnn"
     parser.add_argument("dataset", metavar="DATASET")
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         records=args.records,
     )
+    keep_large_blocks(sample.batch_size * KINDS[sample.kind].payload_bytes(sample.manifest.config))
     import_tensorflow(args.backend)
     with capture_native_stderr():  # TensorFlow's notes at its start
         found = measure(sample, args.seconds, args.model, args.weights, args.backend)
@@ -53,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
         f"batches of {sample.batch_size:,}"
     )
     rows = [(s.name, round(s.records_per_s), f"{s.ms:.3f}", f"{s.added_ms:.3f}") for s in found.stages]
+    if found.model:
+        alone = found.model
+        rows.append((f"{TRAINING} alone", round(alone.records_per_s), f"{1000 / alone.records_per_s:.3f}", ""))
     console.table(title, ("up to", "records/s", "ms for each", "added ms"), rows)
     console.say(describe_bottleneck(found))
     return 0

@@ -13,9 +13,11 @@ from trainers.runs.state import MODEL, RunState
 from trainers.training.devices import import_tensorflow
 from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
+from transforms.audio.features import KINDS
 from transforms.commands.arguments import number, numbers
 from transforms.errors import FmaError
 from transforms.runtime import console
+from transforms.runtime.heap import keep_large_blocks
 from transforms.runtime.invocation import called_as, command_line
 
 
@@ -89,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
                 return code
             plan = make_plan(plan.options)  # again: the dataset has other statistics now
             find_normalization(args.data, plan.manifest, "mel")
+        largest = max(phase.batch_size for phase in plan.phases)
+        keep_large_blocks(largest * KINDS[plan.spec.kind].payload_bytes(plan.manifest.config))
         import_tensorflow(args.backend)
         from trainers.training.loop import train_run
 

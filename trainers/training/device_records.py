@@ -54,7 +54,7 @@ def load_records(inputs: Inputs, split: str, device: Device) -> DeviceRecords:
     manifest, kind = inputs.manifest, inputs.kind
     records, stored = count_records(manifest, kind, split), KINDS[kind]
     shape = stored.shape(manifest.config)
-    check_room(records * int(np.prod(shape)) * stored.dtype.itemsize, device)
+    check_room(records * stored.payload_bytes(manifest.config), device)
     filled = -(-records // device.replicas) * device.replicas  # an equal share for each; what fills it is not drawn
     values, label = np.zeros((filled, *shape), stored.dtype.newbyteorder("=")), np.zeros(filled, np.int32)
     done = 0

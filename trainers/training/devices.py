@@ -87,12 +87,21 @@ class Device(ABC):
         """
 
     @abstractmethod
+    def transfer(self, batch: "dict[str, tf.Tensor]") -> None:
+        """Copy a batch to the devices' memory and wait for it; to measure how long that takes."""
+
+    @abstractmethod
     def free_memory(self) -> int:
         """Return the bytes that `store` can take.
 
         Raises:
           UsageError: that is not known here.
         """
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What its maker calls the device, and how many there are where there are several."""
 
     @property
     def reproducible(self) -> bool:
@@ -156,6 +165,26 @@ class TensorFlowDevice(Device):
 
         return keras.Variable(values, dtype=values.dtype.name, trainable=False)
 
+    @property
+    def description(self) -> str:
+        """See `Device`."""
+        import tensorflow as tf
+
+        if self.name != "gpu":
+            return self.name
+        (gpu, *_) = gpus = tf.config.list_physical_devices("GPU")
+        name = tf.config.experimental.get_device_details(gpu).get("device_name", "gpu")
+        return name if len(gpus) == 1 else f"{len(gpus)} {name}"
+
+    def transfer(self, batch: "dict[str, tf.Tensor]") -> None:
+        """See `Device`; with several, to the first."""
+        import tensorflow as tf
+
+        with tf.device(f"{self.name.upper()}:0"):
+            copies = [tf.identity(value) for value in batch.values()]
+        tf.test.experimental.sync_devices()
+        del copies
+
     def free_memory(self) -> int:
         """See `Device`."""
         import tensorflow as tf
@@ -200,12 +229,25 @@ class JaxDevice(Device):
         import jax
         import keras
 
-        distribution, layout = keras.distribution.distribution(), None
-        if distribution is not None:
-            axes = [distribution.batch_dim_name] + [None] * (values.ndim - 1)
-            layout = keras.distribution.TensorLayout(axes, distribution.device_mesh)
+        layout = _shared(values.ndim)
         placed = jax.device_put(values, layout and layout.backend_layout)
         return keras.Variable(placed, dtype=values.dtype.name, trainable=False, layout=layout)
+
+    @property
+    def description(self) -> str:
+        """See `Device`."""
+        import jax
+
+        (device, *_) = devices = jax.devices()
+        return device.device_kind if len(devices) == 1 else f"{len(devices)} {device.device_kind}"
+
+    def transfer(self, batch: "dict[str, tf.Tensor]") -> None:
+        """See `Device`."""
+        import jax
+
+        for value in map(np.asarray, batch.values()):
+            layout = _shared(value.ndim)
+            jax.block_until_ready(jax.device_put(value, layout and layout.backend_layout))
 
     def free_memory(self) -> int:
         """See `Device`."""
@@ -215,6 +257,17 @@ class JaxDevice(Device):
             return available_memory()
         known = [device.memory_stats() for device in jax.local_devices()]
         return len(known) * min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in known)
+
+
+def _shared(rank: int) -> "keras.distribution.TensorLayout | None":
+    """The layout in which several devices share an array by its first axis; None with one device."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    axes = [distribution.batch_dim_name] + [None] * (rank - 1)
+    return keras.distribution.TensorLayout(axes, distribution.device_mesh)
 
 
 def open_device(name: str = "auto", backend: str = "tensorflow") -> Device:

@@ -30,6 +30,7 @@ from transforms.runtime import console
 if TYPE_CHECKING:
     import tensorflow as tf
 
+TRANSFER = "transfer to the device"
 TRAINING = "training step"
 ROUNDS = 3
 SHORT = 4  # steps of a short run: what a pipeline has made in advance is then used up
@@ -74,6 +75,7 @@ class TrainingStep:
     """A model's training step, with the same batch again and again."""
 
     name: str  # of the model
+    device: str  # as its maker calls it
     records_per_s: float
     step_ms: float
     idle: float  # share of the time in which the step waits for its input, where the pipeline feeds it
@@ -133,7 +135,7 @@ def measure(
     """
     stages: list[Stage] = []
     training_step, device = None, open_device(backend=backend) if model else None
-    total = 3 + bool(model)
+    total = 5 if model else 3
     with (
         check_shards(sample.dataset, sample.shards, set()) as check,
         console.progress("bench-input", total, "stages") as progress,
@@ -146,6 +148,10 @@ def measure(
             stages.append(_stage(name, taken / (epochs * records), stages))
             progress.advance()
         if model and device:
+            progress.advance(0, TRANSFER)
+            taken = time_passes(partial(transfer, stage.repeat(epochs), device), seconds)
+            stages.append(_stage(TRANSFER, taken / (epochs * records), stages))
+            progress.advance()
             progress.advance(0, TRAINING)
             fed, training_step = time_training_step(model, weights, sample, stage, seconds=seconds, device=device)
             stages.append(_stage(TRAINING, fed, stages))
@@ -201,6 +207,12 @@ def exhaust(dataset: "tf.data.Dataset") -> None:
     dataset.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1).numpy()
 
 
+def transfer(batches: "tf.data.Dataset", device: Device) -> None:
+    """Copy all batches to the device, one after the other."""
+    for batch in batches:
+        device.transfer(batch)
+
+
 def epochs_for(wanted: int, records: int) -> int:
     """Return how many epochs of so many records give those that are wanted: starting to read costs up to 0.1 s."""
     return math.ceil(wanted / records)
@@ -244,7 +256,7 @@ def time_training_step(
     rounds = [(_time_step(epoch, fed, steps), _time_step(epoch, alone, steps)) for _ in range(ROUNDS)]
     idle = statistics.median(1 - least / taken for taken, least in rounds)
     together, least = (statistics.median(times) for times in zip(*rounds, strict=True))
-    step = TrainingStep(name, sample.batch_size / least, 1000 * least, max(0.0, idle))
+    step = TrainingStep(name, device.description, sample.batch_size / least, 1000 * least, max(0.0, idle))
     return together / sample.batch_size, step
 
 

@@ -7,6 +7,7 @@ from fma import main
 from tests.trainers.synthetic import write_dataset
 from trainers.training.throughput import (
     TRAINING,
+    TRANSFER,
     Stage,
     Throughput,
     TrainingStep,
@@ -58,7 +59,7 @@ def test_the_table_ends_with_the_bottleneck(dataset, capsys):
 def test_a_models_training_step_is_measured_too(dataset, capsys):
     assert bench(dataset, "--model", "mel_cnn", "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert [stage["name"] for stage in result["stages"]] == [*INPUT_STAGES, TRAINING]
+    assert [stage["name"] for stage in result["stages"]] == [*INPUT_STAGES, TRANSFER, TRAINING]
     assert result["kind"] == "mel"
     assert result["model"]["name"] == "mel_cnn"
     assert result["model"]["step_ms"] == pytest.approx(4 * 1000 / result["model"]["records_per_s"])
@@ -119,15 +120,15 @@ def test_the_bottleneck_of_the_input_is_its_costliest_stage():
 
 def test_the_training_step_is_the_bottleneck_where_alone_it_is_slower_than_the_input():
     stages = stages_of(0.2, 0.3, 0.5, 0.5)  # the input gives 1,000 records/s
-    assert find_bottleneck(stages, TrainingStep("mel_cnn", 900, 1, 0)) == TRAINING
-    assert find_bottleneck(stages, TrainingStep("mel_cnn", 1100, 1, 0)) == "parsing"
+    assert find_bottleneck(stages, TrainingStep("mel_cnn", "cpu", 900, 1, 0)) == TRAINING
+    assert find_bottleneck(stages, TrainingStep("mel_cnn", "cpu", 1100, 1, 0)) == "parsing"
 
 
 def test_the_bottleneck_is_explained_in_a_sentence():
     stages = stages_of(0.3, 0.2, 0.5)
     sentence = "bottleneck: parsing, 0.500 of 1.000 ms for each record of the input"
     assert describe_bottleneck(Throughput(stages, "parsing", None)) == sentence
-    assert describe_bottleneck(Throughput(stages, TRAINING, TrainingStep("mel_cnn", 500.0, 64.0, 0.125))) == (
+    assert describe_bottleneck(Throughput(stages, TRAINING, TrainingStep("mel_cnn", "cpu", 500.0, 64.0, 0.125))) == (
         "bottleneck: training step: mel_cnn alone takes 500 records/s (64.0 ms a step), the input gives 1,000; "
         "the step waits 12% of the time"
     )
