@@ -23,13 +23,15 @@ class NonFiniteLossGuard(keras.callbacks.Callback):
     """Stops training with an FmaError at the first step whose loss is not a finite number.
 
     The loss that Keras reports is the mean over the epoch so far; it is NaN or infinite from that step on.
+
+    Args:
+      queue_steps: whether a step's result is awaited on another thread, so that an accelerator does not idle. On a CPU
+        JAX would have thirty steps in its queue, and the end of an interrupted training would wait for them.
     """
 
-    async_safe = True  # the step's result is awaited on another thread, so an accelerator does not idle
-
-    def __init__(self, run: str, state: RunState):
+    def __init__(self, run: str, state: RunState, *, queue_steps: bool = True):
         super().__init__()
-        self._run, self._epoch = run, state.epoch
+        self._run, self._epoch, self.async_safe = run, state.epoch, queue_steps
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch

@@ -213,7 +213,7 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
         checkpointer = Checkpointer(job.run, state, job.model, phase, validated, check_data=check.wait)
         callbacks = [
             EpochSeed(seeds),
-            NonFiniteLossGuard(job.run, state),
+            NonFiniteLossGuard(job.run, state, queue_steps=job.device.name != "cpu"),
             checkpointer,
             EpochTensorBoard(storage.join(job.run, LOGS), validated),
             ProgressLogger(progress, total, lines=not sys.stderr.isatty()),

@@ -2,6 +2,7 @@
 
 python -m tests.trainers.training.jax_runs DEVICES fma WORD...   a command, on so many devices
 python -m tests.trainers.training.jax_runs 1 answer FILE...      FILE.jax.npy of the records FILE.npy
+python -m tests.trainers.training.jax_runs 1 queue               exits with 0 where steps are queued as they should be
 """
 
 import os
@@ -32,7 +33,35 @@ def answer(*files: str) -> int:
     return 0
 
 
+def queue() -> int:
+    """Whether the results of steps are awaited on another thread, and not where that is switched off."""
+    from trainers.training.devices import import_tensorflow
+
+    import_tensorflow("jax")
+    import threading
+
+    import keras
+    import numpy as np
+
+    from trainers.runs.state import RunState
+    from trainers.training.callbacks import NonFiniteLossGuard
+
+    class Recorder(keras.callbacks.Callback):
+        async_safe = True
+
+        def on_train_batch_end(self, batch, logs=None):
+            on_main.append(threading.current_thread() is threading.main_thread())
+
+    on_main: list[bool] = []
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    for queue_steps in (True, False):
+        callbacks = [NonFiniteLossGuard("run", RunState(), queue_steps=queue_steps), Recorder()]
+        model.fit(np.zeros((4, 2)), np.zeros((4, 1)), verbose=0, callbacks=callbacks)
+    return int(on_main != [False, True])
+
+
 if __name__ == "__main__":
     devices, what, *words = sys.argv[1:]
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    sys.exit(command(*words) if what == "fma" else answer(*words))
+    sys.exit({"fma": command, "answer": answer, "queue": queue}[what](*words))

@@ -126,6 +126,11 @@ def test_a_run_that_cannot_be_converted_to_tflite_is_finished_all_the_same(train
     assert not (trained / LITE).exists()
 
 
+def test_steps_are_queued_on_an_accelerator_only():
+    """What is queued has to end before an interrupted training does: minutes on a CPU."""
+    succeed(1, "queue")
+
+
 def test_jax_reads_the_models_that_tensorflow_saved_and_answers_the_same(tmp_path):
     records, expected = {}, {}
     rng = np.random.default_rng(0)
