@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     numbers = (
         ("--tracks-per-genre", defaults.tracks_per_genre, "intact tracks of each of the 8 genres in subset small"),
+        ("--several", defaults.several, "tracks of two genres each, for each genre, in subset large"),
         ("--clip-seconds", defaults.clip_seconds, "length of a clip"),
         ("--seed", defaults.seed, "another seed gives other music"),
         ("--bitrate", defaults.bitrate, f"kb/s, constant: {', '.join(map(str, BITRATES))}"),

@@ -38,6 +38,8 @@ class CorpusOptions:
     archives: bool = False  # also write fma_small.zip, fma_medium.zip and fma_metadata.zip
     sample_rate: int = 44_100  # Hz of most clips
     channels: int = 2  # 1 or 2, of most clips
+    # tracks of two genres each, for each of the 8 genres, in subset large; and sub-genres that one can hear
+    several: int = 0
     song_durations: bool = False  # declare whole songs' lengths, as FMA's own tracks.csv does, though clips have 30 s
 
     def to_json(self) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def validate(options: CorpusOptions) -> CorpusOptions:
     checks = {
         f"--subset must be one of {', '.join(SUBSETS)}": options.subset in SUBSETS,
         "--tracks-per-genre must be 1 to 2000": 1 <= options.tracks_per_genre <= 2_000,
+        "--several must be 0 to 2000": 0 <= options.several <= 2_000,
         "--clip-seconds must be 3 to 600": 3 <= options.clip_seconds <= 600,
         f"--bitrate must be one of {', '.join(map(str, BITRATES))}": options.bitrate in BITRATES,
         f"--sample-rate must be one of {', '.join(map(str, SAMPLE_RATES))}": options.sample_rate in SAMPLE_RATES,

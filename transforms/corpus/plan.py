@@ -56,7 +56,7 @@ FIRST_IDS = (2, 5, 10, 140)  # as fma_small begins
 LAST_ID = 97_000  # below the ids of the broken rows
 RARE_FORMATS = ((22_050, 2), (8_000, 1), (44_100, 1), (48_000, 2))  # Hz and channels: MPEG-2, MPEG-2.5, MPEG-1
 UNLABELLED = (("Electronic", "Experimental"), ("Folk", "Pop"), ())  # genres of tracks that FMA gives no top genre
-UNLABELLED_ARTIST = 1_200  # numbers that no artist of a genre reaches
+UNLABELLED_ARTIST, SEVERAL_ARTIST = 1_200, 2_000  # numbers that no artist of a genre reaches
 
 
 def artist_name(number: int) -> str:
@@ -91,6 +91,8 @@ class Song:
       artist: number within the genre, which decides the sound.
       split, subset: as in tracks.csv; `subset` is the smallest that holds the track.
       sample_rate, channels, bitrate: of the file; bitrate in kb/s.
+      second: a genre that it sounds like as much, or "".
+      own_sound: whether its sub-genre sounds different from the genre.
       silent: digital silence.
       broken: a key of `BREAKAGES`, or "".
     """
@@ -106,6 +108,8 @@ class Song:
     sample_rate: int
     channels: int
     bitrate: int
+    second: str = ""
+    own_sound: bool = False
     silent: bool = False
     broken: str = ""
 
@@ -155,7 +159,17 @@ def _intact(options: CorpusOptions) -> list[Song]:
         ids = tuple(GENRES[name] for name in names)
         song = _song(options, names[0] if names else "Experimental", UNLABELLED_ARTIST + 10 * number, 0, "large")
         songs.append(replace(song, genre_top="", genres=ids, genres_all=ids))
-    return songs
+    return songs + [_mixed(options, place, k) for place in range(len(SMALL_GENRES)) for k in range(options.several)]
+
+
+def _mixed(options: CorpusOptions, place: int, number: int) -> Song:
+    """Return a row of two genres, without a top one; every third has a sub-genre of the first."""
+    genre = SMALL_GENRES[place]
+    second = SMALL_GENRES[(place + 1 + number % (len(SMALL_GENRES) - 1)) % len(SMALL_GENRES)]
+    song = _song(options, genre, SEVERAL_ARTIST + number // 2, number, "large")
+    other = GENRES[second]
+    genres, with_ancestors = (*song.genres, other), (*song.genres_all, other)
+    return replace(song, genre_top="", genres=genres, genres_all=with_ancestors, second=second)
 
 
 def _artists(tracks: int) -> int:
@@ -180,6 +194,7 @@ def _song(options: CorpusOptions, genre: str, artist: int, number: int, subset: 
         sample_rate=options.sample_rate,
         channels=options.channels,
         bitrate=fit_bitrate(options.bitrate, options.sample_rate),
+        own_sound=bool(options.several) and specific != (top,),
     )
 
 

@@ -87,12 +87,19 @@ GENRES = {
 }  # fmt: skip
 
 
-def synthesise(genre: str, artist: int, track_id: int, seconds: float, seed: int) -> Samples:
+def synthesise(
+    genre: str, artist: int, track_id: int, seconds: float, seed: int, *, sub_genre: bool = False
+) -> Samples:
     """Render one clip: [seconds * 44100, 2] float32 at 44.1 kHz in -1..1, the same for the same arguments.
 
-    The genre is a key of `GENRES`, the artist a number within the genre, the seed that of the corpus.
+    The genre is a key of `GENRES`, the artist a number within the genre, the seed that of the corpus. The genre's
+    sub-genre sounds like it, but an octave higher, bright and metallic.
     """
     track = _draw_track(genre, artist, track_id, seed)
+    if sub_genre:
+        track.tonic_midi += 12
+        track.detune += 0.15
+        track.spectral_tilt_db += 3
     rng = generator(seed, "music", genre, artist, track_id)
     middle, chords = np.zeros((2, round(seconds * SAMPLE_RATE)), np.float32)
     sixteenth = 15 / track.tempo_bpm * SAMPLE_RATE

@@ -146,7 +146,10 @@ def _mp3(song: Song, options: CorpusOptions, seconds: float) -> bytes:
     if song.silent:
         samples = np.zeros((round(seconds * SAMPLE_RATE), 2), np.float32)
     else:
-        samples = synthesise(song.genre, song.artist, song.track_id, seconds, options.seed)
+        which = song.artist, song.track_id, seconds, options.seed
+        samples = synthesise(song.genre, *which, sub_genre=song.own_sound)
+        if song.second:
+            samples = np.float32(0.5) * (samples + synthesise(song.second, *which))
     return encode_mp3(samples, song.sample_rate, song.channels, song.bitrate)
 
 
@@ -239,7 +242,7 @@ def is_complete(out: str, options: CorpusOptions) -> bool:
 def _check_same(out: str, path: str, options: CorpusOptions) -> None:
     want = {"format": FORMAT, **options.to_json()}
     try:
-        have = dict(json.loads(storage.read_bytes(path)))
+        have = CorpusOptions().to_json() | dict(json.loads(storage.read_bytes(path)))
     except (ValueError, TypeError):
         raise UsageError(f"{path} is not what fma sample writes: choose another --out") from None
     changed = [f"{name} is {have.get(name)}, not {value}" for name, value in want.items() if have.get(name) != value]

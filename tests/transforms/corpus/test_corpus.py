@@ -2,9 +2,11 @@
 
 import csv
 import io
+import json
 import os
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import soundfile
 from transforms.audio.decode import AudioFacts, check_length, read_mono
 from transforms.catalog.metadata import read_catalog
 from transforms.corpus.options import CorpusOptions, fit_bitrate
-from transforms.corpus.plan import BREAKAGES, SMALL_GENRES, plan_songs
+from transforms.corpus.plan import BREAKAGES, CHILDREN, GENRES, SMALL_GENRES, plan_songs
 from transforms.corpus.sound import synthesise
 from transforms.corpus.tables import declared_seconds
 from transforms.corpus.writer import CorpusSummary, clip_bytes, encode_mp3, write_corpus
@@ -201,3 +203,51 @@ def test_the_metadata_archive_is_bzip2_and_reads_like_the_folder(corpus):
     with zipfile.ZipFile(path) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_BZIP2}
     assert read_catalog(path, "medium").tracks == read_catalog(corpus.metadata, "medium").tracks
+
+
+SEVERAL = CorpusOptions(**QUICK.to_json() | {"several": 20, "broken": False})
+
+
+def test_tracks_of_several_genres_have_two_trees_and_cover_the_splits_by_artist():
+    songs = plan_songs(SEVERAL)
+    mixed = [song for song in songs if song.second]
+    assert len(mixed) == 20 * len(SMALL_GENRES)
+    assert not any(song.genre_top for song in mixed)
+    for song in mixed:
+        assert {GENRES[song.genre], GENRES[song.second]} <= set(song.genres_all)
+        assert song.subset == "large" and song.second != song.genre
+    for genre in SMALL_GENRES:
+        assert {song.split for song in mixed if song.genre == genre} == set(SPLITS)
+    splits = defaultdict(set)
+    for song in songs:
+        splits[song.artist_name].add(song.split)
+    assert all(len(found) == 1 for found in splits.values())
+
+
+def test_what_has_several_genres_sounds_of_both_and_a_sub_genre_has_a_sound_of_its_own():
+    songs = plan_songs(SEVERAL)
+    mixed = next(song for song in songs if song.second and not song.own_sound)
+    alone = replace(mixed, second="")
+    assert len({clip_bytes(song, SEVERAL) for song in (mixed, alone, replace(alone, genre=mixed.second))}) == 3
+    sub = next(song for song in songs if song.own_sound)
+    assert sub.genres[0] == CHILDREN[sub.genre][0]
+    assert clip_bytes(sub, SEVERAL) != clip_bytes(replace(sub, own_sound=False), SEVERAL)
+    assert not any(song.own_sound or song.second for song in plan_songs(QUICK))
+
+
+def test_the_metadata_of_several_genres_reads_back(tmp_path):
+    options = CorpusOptions(**QUICK.to_json() | {"several": 1, "broken": False, "archives": False})
+    summary = write_corpus(tmp_path / "corpus", options)
+    catalog = read_catalog(summary.metadata, "large")
+    assert Counter(track.labelled for track in catalog.tracks)["genres"] == len(SMALL_GENRES) + 2
+    assert {track.track_id for track in catalog.tracks} == set(summary.expected("large").tracks)
+
+
+def test_a_corpus_of_before_there_was_an_option_is_one_with_its_default(tmp_path):
+    options = CorpusOptions(**QUICK.to_json() | {"subset": "small", "broken": False, "archives": False})
+    write_corpus(tmp_path / "corpus", options)
+    stamp = tmp_path / "corpus" / "corpus.json"
+    stamp.write_text(
+        json.dumps({key: value for key, value in json.loads(stamp.read_text()).items() if key != "several"})
+    )
+    assert not write_corpus(tmp_path / "corpus", options).written
