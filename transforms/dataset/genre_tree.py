@@ -76,7 +76,7 @@ def write_genre_tree(rows: list[GenreRow], path: str) -> None:
         label.set_color("#c00000" if row.lacking else "black")
     axis.tick_params(axis="y", length=0, pad=150)
     axis.set_xlabel("tracks, ancestors included (red: a split has none)", fontsize=8)
-    axis.legend(fontsize=7, loc="lower right")
+    axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(SPLITS), frameon=False)
     axis.grid(axis="x", alpha=0.3)
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
