@@ -67,7 +67,9 @@ def _print_track(found: FoundTrack) -> None:
     state = f"failed: {track.reason} ({track.message})" if isinstance(track, FailedTrack) else "ingested"
     console.say(f"track {track.shown_id}, {state}, in generation {found.generation}")
     console.say()
-    console.table("", ("metadata", ""), [(key, str(value)) for key, value in found.cells.items() if key not in HIDDEN])
+    cells = {key: value for key, value in found.cells.items() if key not in HIDDEN}
+    cells["genres"] = ", ".join(track.genres) or "none"
+    console.table("", ("metadata", ""), [(key, str(value)) for key, value in cells.items()])
     if found.records:
         console.say()
         rows = [(p.kind, p.window, f"{p.start_s:.1f} s", p.shard, p.offset, p.length) for p in found.records]

@@ -13,6 +13,7 @@ from transforms.tracks import SPLITS
 
 LICENCES = 12  # listed; further ones are added up
 UNSTATED = "not stated"
+NO_TOP = "(no top genre)"
 
 
 @dataclass
@@ -35,7 +36,7 @@ def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Fac
     """
     facts = Facts()
     for track in read_tracks(dataset, manifest):
-        facts.genres[track.genre, track.split] += 1
+        facts.genres[track.genre or NO_TOP, track.split] += 1
         facts.subsets[track.subset or UNSTATED, track.split] += 1
         facts.licences[track.license or UNSTATED] += 1
         facts.seconds += track.seconds
@@ -49,6 +50,7 @@ def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Fac
 def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Comparison) -> Html:
     """Return the section."""
     totals, config, seconds = manifest.totals, manifest.config, facts.seconds
+    genres = manifest.labels + [NO_TOP] * any(name == NO_TOP for name, _ in facts.genres)
     terms: dict[str, Content] = {
         "tracks": f"{totals['tracks']:,}",
         "artists": f"{len(facts.artists):,}",
@@ -62,7 +64,7 @@ def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Com
         "The dataset",
         _compare_digests(dataset, manifest, comparison),
         element("dl", [definition(name, value) for name, value in terms.items()], class_="facts"),
-        _split_table("By genre", "genre", facts.genres, manifest.labels),
+        _split_table("By genre", "genre", facts.genres, genres),
         _split_table("By subset", "subset", facts.subsets, sorted({subset for subset, _ in facts.subsets})),
         element("div", _left_out(totals), _licences(facts), class_="columns"),
     )
