@@ -8,6 +8,8 @@ TYPE=${TYPE:-g2-standard-8} # one L4; a2-highgpu-1g has an A100
 # gcloud compute images list --project deeplearning-platform-release --filter family~common-cu --format 'value(family)'
 RUNTIME=${RUNTIME:-common-cu129-ubuntu-2204-nvidia-580}
 READY=RUNNING
+BACKEND=${BACKEND:-tensorflow}
+[[ $BACKEND == tensorflow ]] || die "--backend $BACKEND: GPU VMs are installed with TensorFlow; leave it out"
 
 vm_create() {
 	local flags=()
@@ -28,6 +30,7 @@ vm_state() {
 	state_of gcloud compute instances describe "${AT[@]}" --format 'value(status)'
 }
 
+# vm_ssh COMMAND [0]: runs a command there; it is one host.
 vm_ssh() {
 	attended gcloud compute ssh "${AT[@]}" --quiet ${INTERNAL_IPS:+--tunnel-through-iap} --command "$1"
 }

@@ -6,7 +6,8 @@
 #
 #   --project P      the Google Cloud project         --zone Z       where the accelerator is
 #   --source gs://S  source-T.tar.gz, written by deploy/dataflow/submit.sh build
-#   --on tpu|gpu     default tpu                      --type T       default v5litepod-8, or g2-standard-8
+#   --on tpu|gpu     default tpu                      --type T       default v5litepod-8, or g2-standard-8;
+#                    v6e-8, v5p-8; with more than 8 a slice of several hosts, v6e-16, which all train together
 #   --runtime R      TPU software version, or family of the GPU VM's image
 #   --spot           cheaper, but may be preempted: then another VM is made, and training carries on
 #   --queued         ask through a queued resource (TPUs), which waits for capacity
@@ -17,6 +18,7 @@
 #   --internal-ips   no public address: reached through IAP; installing packages then needs Cloud NAT
 #   --keep           do not delete the VM at the end  --dry-run      print the commands and run none
 #
+# TPUs train with JAX; with --backend tensorflow among the options of fma train also with TensorFlow, up to v5e.
 # The run's state is saved to its folder in the bucket after every epoch, so any VM can carry on from there; so does
 # this script when it is called again with the same options.
 # Exit code: 0 when the model is trained, 2 for a wrong call, 124 at the time limit, else 1.
@@ -120,7 +122,7 @@ obtain() {
 
 install() {
 	local unpack="mkdir -p fma && rm -f fma/.train/status && tar -xzf fma.tar.gz -C fma"
-	vm_ssh "gcloud storage cp $(quote "$SOURCE") fma.tar.gz && $unpack && bash fma/deploy/tpu/install.sh $ON"
+	vm_ssh "gcloud storage cp $(quote "$SOURCE") fma.tar.gz && $unpack && bash fma/deploy/tpu/install.sh $ON $BACKEND"
 }
 
 # train WORD...: returns 0 when training is done, 1 when it failed or cannot be reached any more, 2 when the VM is gone.
@@ -133,7 +135,7 @@ train() {
 		now=$(state)
 		[[ $now == "$READY" || $now == UNKNOWN ]] || return 2
 		# The VM is still there: the training ended, or only the connection did.
-		vm_ssh "cat fma/.train/status" >"$ANSWER" 2>/dev/null || true
+		vm_ssh "cat fma/.train/status" 0 >"$ANSWER" 2>/dev/null || true
 		code=$(<"$ANSWER")
 		[[ -z $code || $code == 0 ]] || { say "fma train ended with code $code" && return 1; }
 		say "lost the connection to $NAME, trying again"
@@ -158,7 +160,7 @@ attempt() {
 attempts() {
 	local number code rest=$POLL_SECONDS
 	for ((number = 1; number <= ATTEMPTS; number++)); do
-		attempt "$@" --device "$ON" && return 0 || code=$?
+		attempt "$@" --device "$ON" --backend "$BACKEND" && return 0 || code=$?
 		[[ $code == 2 ]] || return 1
 		say "$NAME could not be had or was taken away (VM $number of $ATTEMPTS)"
 		[[ $number -lt $ATTEMPTS ]] || break
@@ -183,6 +185,8 @@ check() {
 		# Two runs of a model must not share a VM.
 		NAME=${NAME:-fma-${1//_/-}-$(printf '%08x' "$(option --run "$@" | cksum | cut -d ' ' -f 1)")}
 	fi
+	BACKEND=$(option --backend "$@")
+	[[ -z $BACKEND || $BACKEND == jax || $BACKEND == tensorflow ]] || die "--backend $BACKEND: jax or tensorflow"
 	ATTEMPTS=${ATTEMPTS:-$([[ -n $SPOT ]] && echo 10 || echo 1)}
 	SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-fma-worker@$PROJECT.iam.gserviceaccount.com}
 	AT=("$NAME" --project "$PROJECT" --zone "$ZONE")

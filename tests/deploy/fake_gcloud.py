@@ -22,7 +22,9 @@ answers = json.load(open(path))
 for answer in answers:
     if answer["to"] in " ".join(said) and answer["times"]:
         answer["times"] -= 1
-        json.dump(answers, open(path, "w"))
+        with open(path + ".new", "w") as file:  # it may be killed at any moment
+            json.dump(answers, file)
+        os.replace(path + ".new", path)
         time.sleep(answer["seconds"])
         print(answer["out"])
         print(answer["err"], file=sys.stderr)

@@ -48,9 +48,20 @@ def test_a_vm_gets_what_the_trainers_need_and_setup_py_names():
 def test_a_vm_s_versions_are_those_of_the_pins_but_for_tensorflow_s():
     pinned = names(ROOT / "constraints.txt")
     assert names(DEPLOY / "tpu" / "requirements.txt") <= pinned
-    assert names(DEPLOY / "tpu" / "requirements-tpu.txt") == {"libtpu", "tensorboard", "tensorflow-tpu"}
+    assert names(DEPLOY / "tpu" / "requirements-tpu-tensorflow.txt") == {"libtpu", "tensorboard", "tensorflow-tpu"}
     left_out = re.search(r"grep -v -E '\^\((.+)\)=='", (DEPLOY / "tpu" / "install.sh").read_text())[1]
-    assert set(left_out.split("|")) == {"tensorflow", "tensorboard"}
+    assert set(left_out.split("|")) == {"tensorflow", "tensorboard", "libtpu"}
+
+
+def test_a_tpu_has_the_jax_and_the_tensorflow_that_are_pinned():
+    lines = (DEPLOY / "tpu" / "requirements-tpu-jax.txt").read_text().splitlines()
+    pins = (ROOT / "constraints.txt").read_text()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "jax[tpu]",
+        "tensorflow-cpu==" + re.search(r"^tensorflow==(\S+)", pins, re.M)[1],
+    ]
+    assert {"jax", "jaxlib", "libtpu"} <= names(ROOT / "constraints.txt")
+    assert '"jax-tpu"' in (ROOT / "setup.py").read_text()
 
 
 def test_terraform_parses_and_is_in_its_own_format():

@@ -24,6 +24,11 @@ def train(gcloud, *options: str):
     return gcloud.run("tpu/train.sh", *OPTIONS, *options, *TRAIN)
 
 
+def commands(gcloud) -> list[str]:
+    """What was run on the VM."""
+    return [value(call, "--command") for call in gcloud.calls if "ssh" in call]
+
+
 def test_a_tpu_vm_is_made_used_and_deleted(gcloud):
     there(absent(gcloud, 1))
     ran = train(gcloud)
@@ -36,7 +41,11 @@ def test_a_tpu_vm_is_made_used_and_deleted(gcloud):
     assert value(create, "--service-account") == "fma-worker@p.iam.gserviceaccount.com"
     assert "--spot" not in create
     command = next(value(call, "--command") for call in gcloud.calls if "on_vm.sh" in " ".join(call))
-    assert command.endswith("on_vm.sh mel_cnn --data gs://b/data --run gs://b/run --epochs 3 --device tpu")
+    assert command.endswith(
+        "on_vm.sh mel_cnn --data gs://b/data --run gs://b/run --epochs 3 --device tpu --backend jax"
+    )
+    assert commands(gcloud)[1].endswith("install.sh tpu jax")
+    assert not [call for call in gcloud.calls if "--worker" in call]
 
 
 def test_a_spot_vm_that_is_taken_away_is_replaced_and_training_carries_on(gcloud):
@@ -169,7 +178,69 @@ def test_a_gpu_vm_goes_the_same_way_and_has_an_end_of_its_own(gcloud):
     assert value(create, "--machine-type") == "a2-highgpu-1g"
     assert value(create, "--provisioning-model") == "SPOT"
     assert value(create, "--max-run-duration") == "21h"  # an hour after the script's own end
-    assert "--device gpu" in " ".join(gcloud.calls[-3])
+    assert "--device gpu --backend tensorflow" in commands(gcloud)[-1]
+    assert commands(gcloud)[1].endswith("install.sh gpu tensorflow")
+
+
+def test_on_a_slice_every_host_is_installed_and_trains_and_the_first_one_says_how_it_ended(gcloud):
+    there(absent(gcloud, 1))
+    gcloud.answers("on_vm.sh", code=1).answers("cat fma", "1")
+    ran = train(gcloud, "--type", "v6e-16")
+    assert ran.returncode == 1
+    assert "ended with code 1" in ran.stderr
+    remote = [(verb(call), value(call, "--worker")) for call in gcloud.calls if "ssh" in call]
+    assert remote == [("ssh", "all"), ("install", "all"), ("train", "all"), ("status", "0")]
+    assert gcloud.verbs[-1] == "delete"
+
+
+@pytest.mark.parametrize(
+    ("kind", "runtime", "hosts"),
+    [
+        ("v6e-8", "v2-alpha-tpuv6e", 1),
+        ("v6e-64", "v2-alpha-tpuv6e", 2),
+        ("v5p-8", "v2-alpha-tpuv5", 1),
+        ("v5litepod-1", "v2-alpha-tpuv5-lite", 1),
+        ("v5litepod-16", "v2-alpha-tpuv5-lite", 2),
+        ("v4-8", "tpu-ubuntu2204-base", 1),
+    ],
+)
+def test_each_type_of_tpu_gets_its_software_and_its_hosts(gcloud, kind, runtime, hosts):
+    ran = train(gcloud, "--dry-run", "--type", kind)
+    assert ran.returncode == 0, ran.stderr
+    create, ssh, *_ = map(shlex.split, ran.stdout.splitlines())
+    assert (value(create, "--accelerator-type"), value(create, "--version")) == (kind, runtime)
+    assert ("--worker" in ssh) == (hosts > 1)
+    assert (
+        f"--version {runtime}-next" in train(gcloud, "--dry-run", "--type", kind, "--runtime", f"{runtime}-next").stdout
+    )
+
+
+def test_tensorflow_on_a_tpu_only_where_it_is_asked_for(gcloud):
+    ran = gcloud.run("tpu/train.sh", *OPTIONS, "--dry-run", *TRAIN, "--backend", "tensorflow")
+    assert ran.returncode == 0, ran.stderr
+    assert "install.sh tpu tensorflow" in ran.stdout
+    assert "--backend jax" not in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "says"),
+    [
+        (("--type", "tpu7x-8"), (), "TPU7x on GKE"),
+        (("--type", "v6-8"), (), "no TPU VM is called so"),
+        (("--type", "v6e"), (), "no TPU VM is called so"),
+        (("--type", "v6e-8"), ("--backend", "tensorflow"), "ends with v5e"),
+        (("--type", "v5p-8"), ("--backend=tensorflow",), "ends with v5e"),
+        (("--type", "v5litepod-16"), ("--backend", "tensorflow"), "JAX only"),
+        ((), ("--backend", "torch"), "jax or tensorflow"),
+        (("--on", "gpu"), ("--backend", "jax"), "GPU VMs are installed with TensorFlow"),
+    ],
+)
+def test_a_type_that_cannot_work_is_refused_in_one_line_before_anything_is_made(gcloud, options, words, says):
+    ran = gcloud.run("tpu/train.sh", *OPTIONS, *options, *TRAIN, *words)
+    assert ran.returncode == 2
+    assert says in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert gcloud.calls == []
 
 
 @pytest.mark.parametrize(
