@@ -1,7 +1,7 @@
 """`fma train`: a model on a dataset, into a run directory; the same command carries on with an interrupted run."""
 
 import argparse
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from trainers.commands.arguments import add_backend, add_device
 from trainers.commands.evaluate import print_metrics
@@ -10,15 +10,19 @@ from trainers.models.spec import CLASS_WEIGHTS
 from trainers.runs.directory import METRICS, has_leftovers, locked, open_run, read_metrics, remove_leftovers
 from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
 from trainers.runs.state import MODEL, RunState
+from trainers.training.cluster import Cluster, join
 from trainers.training.devices import import_tensorflow
+from trainers.training.membership import find_membership
 from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.commands.arguments import number, numbers
+from transforms.dataset.manifest import checksum, load
 from transforms.errors import FmaError
 from transforms.runtime import console
 from transforms.runtime.heap import keep_large_blocks
 from transforms.runtime.invocation import called_as, command_line
+from transforms.runtime.stderr import capture_native_stderr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=CACHES,
         help="keep the records of a split in memory (on), or those of training on the device; default: what fits",
     )
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="for several hosts with JAX: where process 0 is; a TPU slice needs none",
+    )
+    parser.add_argument("--processes", type=number(int, 1), metavar="N", help="how many hosts run this command")
+    parser.add_argument("--process", type=number(int, 0), metavar="I", help="which of them this is, counted from 0")
     parser.add_argument("--jit", default="auto", choices=("auto", "on", "off"), help="XLA for the training step")
     _add_settings(parser)
 
@@ -77,28 +88,66 @@ def read_options(args: argparse.Namespace) -> TrainOptions:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma train --help`."""
-    plan = make_plan(read_options(args))
-    state = open_run(args.run, plan.config)
-    if state and state.finished:
-        console.say(f"{args.run} is finished already")
-        if has_leftovers(args.run):
-            with locked(args.run):
-                remove_leftovers(args.run)
-    else:
-        check_dataset(plan)
-        if plan.spec.kind == "mel" and not has_normalization(args.run):
-            if code := make_statistics(args.data, plan.manifest, "mel"):
-                return code
-            plan = make_plan(plan.options)  # again: the dataset has other statistics now
-            find_normalization(args.data, plan.manifest, "mel")
-        largest = max(phase.batch_size for phase in plan.phases)
-        keep_large_blocks(largest * KINDS[plan.spec.kind].payload_bytes(plan.manifest.config))
-        import_tensorflow(args.backend)
-        from trainers.training.loop import train_run
+    options = read_options(args)
+    with join(find_membership(options)) as cluster:
+        if cluster.leads:
+            return _train(options, cluster)
+        console.be_quiet()
+        with capture_native_stderr():  # where process 0 is lost, JAX writes a stack trace
+            return _train(options, cluster)
 
-        state = train_run(plan)
-    _print_result(plan, state)
+
+def _train(options: TrainOptions, cluster: Cluster) -> int:
+    # Process 0 makes the statistics that the others then find in the dataset.
+    code, to_do = cluster.broadcast_json(lambda: _prepare(options))
+    if code or not to_do:
+        return code
+    plan = make_plan(options)
+    _check_same(plan, cluster)
+    largest = max(phase.batch_size for phase in plan.phases)
+    keep_large_blocks(largest * KINDS[plan.spec.kind].payload_bytes(plan.manifest.config))
+    import_tensorflow(options.backend)
+    from trainers.training.loop import train_run
+
+    state = train_run(plan, cluster)
+    if cluster.leads:
+        _print_result(plan, state)
     return 0
+
+
+def _prepare(options: TrainOptions) -> tuple[int, bool]:
+    """Check what can be checked before TensorFlow is imported; return an exit code, and whether to train."""
+    plan = make_plan(options)
+    state = open_run(options.run, plan.config)
+    if state and state.finished:
+        console.say(f"{options.run} is finished already")
+        if has_leftovers(options.run):
+            with locked(options.run):
+                remove_leftovers(options.run)
+        _print_result(plan, state)
+        return 0, False
+    check_dataset(plan)
+    if plan.spec.kind == "mel" and not has_normalization(options.run):
+        if code := make_statistics(options.data, plan.manifest, "mel"):
+            return code, False
+        find_normalization(options.data, load(options.data), "mel")
+    return 0, True
+
+
+def _check_same(plan: Plan, cluster: Cluster) -> None:
+    """Refuse to train where the processes of a cluster would not train the same run.
+
+    Raises:
+      FmaError: one of them has other settings than process 0, or another dataset.
+    """
+    config = asdict(plan.config) | {"made_with": "", "dataset": plan.config.dataset["digest"]}
+    first, *others = cluster.gather(checksum(config).encode())
+    different = [str(process) for process, other in enumerate(others, 1) if other != first]
+    if different:
+        raise FmaError(
+            f"process {', '.join(different)} has other settings than process 0, or another dataset: give the same "
+            "options on every host, but for --process"
+        )
 
 
 def _print_result(plan: Plan, state: RunState) -> None:

@@ -20,6 +20,7 @@ from trainers.data.pipeline import (
     prefetch,
     read_split,
 )
+from trainers.data.portions import WHOLE, Share
 from trainers.models.spec import Phase
 from transforms.runtime import console
 
@@ -63,17 +64,19 @@ def record_examples(
     records = count_records(manifest, kind, "training")
     fitted = _fit_batch(phase, records, batch_size, replicas)
     host_cache: Cache = "auto" if cache == "device" else cache
+    share = inputs.cluster.share
     if cache == "device":
         training = draw_rows(records, fitted, seeds).map(lambda rows: {"row": rows})
     else:
-        options = ReadOptions(fitted, training=True, seeds=seeds, reproducible=reproducible, cache=host_cache)
+        own = fitted // share.processes
+        options = ReadOptions(own, training=True, seeds=seeds, reproducible=reproducible, cache=host_cache, share=share)
         batches = read_split(inputs.dataset, manifest, kind, "training", options)
         training = prefetch(batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]}))
     validation = None
     if count := count_records(manifest, kind, "validation"):
         padded = padded_batch(count, batch_size, replicas)
         scale = _padding_scale(count, padded)
-        validation = inputs.read("validation", padded, host_cache).map(
+        validation = inputs.read("validation", padded // share.processes, host_cache).map(
             lambda batch: {"input": batch["input"], "label": batch["label"], "weight": batch["weight"] * scale}
         )
     return Examples(training, validation, max(1, records // fitted), counts)
@@ -104,6 +107,7 @@ def feature_examples(
     by_track: bool,
     seeds: Sequence[int],
     replicas: int = 1,
+    share: Share = WHOLE,
 ) -> Examples:
     """Return examples that are stored features: of a window, or the mean over a random half of a track's windows.
 
@@ -113,6 +117,7 @@ def feature_examples(
       by_track: whether an example is a track (validation then takes all of its windows) or a window.
       seeds: of order and halves, one for each epoch that is drawn.
       replicas: that share a batch.
+      share: this process's part of each batch.
     """
     whole = training.by_track() if by_track else training
     examples = len(whole.label)
@@ -129,9 +134,19 @@ def feature_examples(
     held_out = validation.by_track() if validation is not None and by_track else validation
     in_order = None
     if held_out is not None:
-        in_order = _in_order(held_out, padded_batch(len(held_out.label), batch_size, replicas))
+        in_order = _part(_in_order(held_out, padded_batch(len(held_out.label), batch_size, replicas)), share)
     counts = np.bincount(whole.label, minlength=training.classes)
-    return Examples(prefetch(drawn), in_order, steps, counts)
+    return Examples(_part(drawn, share), in_order, steps, counts)
+
+
+def _part(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:
+    """Return a process's part of each batch; those of all processes, in their order, are the batch."""
+
+    def cut(batch):
+        size = len(batch["label"]) // share.processes
+        return {name: values[share.process * size : (share.process + 1) * size] for name, values in batch.items()}
+
+    return prefetch(batches if share == WHOLE else batches.map(cut))
 
 
 def _in_memory(*arrays: np.ndarray) -> list[tf.Tensor]:
@@ -168,4 +183,4 @@ def _in_order(embeddings: "Embeddings", batch_size: int) -> tf.data.Dataset:
         return {"input": tf.gather(values, kept), "label": tf.gather(labels, kept), "weight": weight}
 
     rows = tf.data.Dataset.range(-(-count // batch_size) * batch_size)
-    return prefetch(rows.batch(batch_size, drop_remainder=True).map(fetch))  # no remainder: for shapes that are static
+    return rows.batch(batch_size, drop_remainder=True).map(fetch)  # no remainder: for shapes that are static

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from trainers.data.portions import WHOLE, Portion, Share, divide
+from trainers.training.cluster import ALONE, Cluster
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
@@ -45,7 +47,7 @@ REMOTE_BUFFER = 8 << 20  # bytes for each request to an address, where each has 
 class ReadOptions:
     """How a split is read."""
 
-    batch_size: int  # records in a batch, over all replicas
+    batch_size: int  # records in a batch, over all replicas of this process
     # records in an order of their own in each epoch, and full batches only. Otherwise every record exactly once, in
     # the same order every time, and a last batch that may be smaller.
     training: bool = False
@@ -56,6 +58,7 @@ class ReadOptions:
     # keep the records in memory from the first epoch on; "auto" decides from the manifest's bytes
     cache: Cache = "auto"
     pad: bool = False  # fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
+    share: Share = WHOLE  # what this process reads, in as many batches as there are of every other share
 
 
 def count_records(manifest: Manifest, kind: str, split: str) -> int:
@@ -166,31 +169,35 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
       FmaError: a shard is missing or has another size than dataset.json says.
     """
     batch_size, training = options.batch_size, options.training
-    shards = find_shards(dataset, manifest, kind, split)
-    records, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
+    shards, processes = find_shards(dataset, manifest, kind, split), options.share.processes
+    total = sum(shard.records for shard in shards)
+    # With fewer records than processes, each repeats them all.
+    portions = divide(shards, WHOLE if training and total < processes else options.share)
+    records, size = sum(portion.records for portion in portions), sum(portion.bytes for portion in portions)
+    steps = max(1, total // (batch_size * processes)) if training else -(-total // (batch_size * processes))
     shuffle, ordered = training and options.shuffle, options.reproducible or not training
     budget = plan_memory(records, size, available_memory(), options.cache, shuffle)
     # Where not all records are shuffled among each other, the shards are shuffled, too.
     shuffle_shards = 0 < budget.shuffle < records
-    cached = read_serialized(dataset, shards, ordered=ordered).cache() if budget.cache else None
+    cached = read_serialized(dataset, portions, ordered=ordered).cache() if budget.cache else None
 
     def read_epoch(seed: "tf.Tensor | None") -> "tf.data.Dataset":
         serialized = cached
         if serialized is None:
-            serialized = read_serialized(dataset, shards, seed if shuffle_shards else None, ordered=ordered)
+            serialized = read_serialized(dataset, portions, seed if shuffle_shards else None, ordered=ordered)
         if budget.shuffle:
             serialized = shuffle_records(serialized, budget.shuffle, seed)
         if training:
             serialized = fill_batch(serialized, records, batch_size)
         # Parsed before epochs are put together: batches are out of order where the first that is ready comes first.
-        return parse(serialized.batch(batch_size, drop_remainder=training), manifest, kind, ordered)
+        serialized = serialized.batch(batch_size, drop_remainder=training)
+        if training and records // batch_size > steps:
+            serialized = serialized.take(steps)
+        return parse(serialized, manifest, kind, ordered)
 
-    if training:
-        batches = concatenate_epochs(read_epoch, options.seeds, max(1, records // batch_size))
-    else:
-        batches = read_epoch(None)
+    batches = concatenate_epochs(read_epoch, options.seeds, steps) if training else read_epoch(None)
     if options.pad and not training:
-        batches = batches.map(lambda batch: pad_batch(batch, batch_size))
+        batches = add_empty(batches.map(lambda batch: pad_batch(batch, batch_size)), steps - -(-records // batch_size))
     return prefetch(batches)
 
 
@@ -252,30 +259,32 @@ def fill_batch(examples: "tf.data.Dataset", count: int, batch_size: int) -> "tf.
 
 
 def read_serialized(
-    dataset: str, shards: list[ShardFile], seed: "int | tf.Tensor | None" = None, *, ordered: bool
+    dataset: str, portions: list[Portion], seed: "int | tf.Tensor | None" = None, *, ordered: bool
 ) -> "tf.data.Dataset":
-    """Read the shards' serialized records, from several shards at once.
+    """Read the serialized records of portions of shards, from several shards at once.
 
     Args:
-      seed: of the order of the shards; None for that of the list.
-      ordered: the same order of records every time, for the same order of shards.
+      seed: of the order of the portions; None for that of the list.
+      ordered: the same order of records every time, for the same order of portions.
 
     Returns:
       string []; fails at its end where the number of records is not what dataset.json says.
     """
     import tensorflow as tf
 
-    paths = tf.data.Dataset.from_tensor_slices([storage.join(dataset, shard.path) for shard in shards])
+    paths = [storage.join(dataset, portion.shard.path) for portion in portions]
+    bounds = np.array([(portion.start, portion.length) for portion in portions], np.int64)
+    files = tf.data.Dataset.from_tensor_slices((paths, bounds[:, 0], bounds[:, 1]))
     if seed is not None:
-        paths = paths.shuffle(len(shards), seed=seed, reshuffle_each_iteration=False)
+        files = files.shuffle(len(portions), seed=seed, reshuffle_each_iteration=False)
     buffer = None if storage.is_local(dataset) else REMOTE_BUFFER
-    serialized = paths.interleave(
-        lambda path: tf.data.TFRecordDataset(path, buffer_size=buffer),
-        cycle_length=min(len(shards), PARALLEL_SHARDS),
+    serialized = files.interleave(
+        lambda path, start, length: tf.data.TFRecordDataset(path, buffer_size=buffer).skip(start).take(length),
+        cycle_length=min(len(portions), PARALLEL_SHARDS),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=ordered,
     )
-    return serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.records for shard in shards)))
+    return serialized.apply(tf.data.experimental.assert_cardinality(sum(portion.records for portion in portions)))
 
 
 def shuffle_records(serialized: "tf.data.Dataset", buffer: int, seed: "int | tf.Tensor") -> "tf.data.Dataset":
@@ -304,6 +313,16 @@ def pad_batch(batch: dict[str, "tf.Tensor"], batch_size: int) -> dict[str, "tf.T
         padded = tf.pad(value, [[0, batch_size - count], *([[0, 0]] * (value.shape.rank - 1))])
         found[key] = tf.ensure_shape(padded, [batch_size, *value.shape[1:]])
     return found | {"weight": tf.cast(tf.range(batch_size) < count, tf.float32)}
+
+
+def add_empty(batches: "tf.data.Dataset", count: int) -> "tf.data.Dataset":
+    """Add so many batches of padding only: where the other shares have more batches, this one takes as many steps."""
+    import tensorflow as tf
+
+    if not count:
+        return batches
+    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in batches.element_spec.items()}
+    return batches.concatenate(tf.data.Dataset.from_tensors(empty).repeat(count))
 
 
 def prefetch(batches: "tf.data.Dataset") -> "tf.data.Dataset":
@@ -338,14 +357,22 @@ class Inputs:
     kind: str
     # paths of shards that were compared with their checksums; see `trainers.data.shard_check`
     checked: set[str] = field(default_factory=set, compare=False)
+    cluster: Cluster = ALONE  # each of its processes reads a share of a split
+
+    def portions(self, split: str) -> list[Portion]:
+        """Return what this process reads of a split."""
+        shards = self.manifest.shards(self.kind, split, "top")
+        return divide(shards, self.cluster.share) if shards else []
 
     def read(self, split: str, batch_size: int, cache: Cache = "off") -> "tf.data.Dataset":
         """Return every record of a split once, always in the same order, in padded batches of one size.
+
+        In a cluster, these are the records of this process's share, in as many batches as every other has.
 
         Returns:
           dicts of {input: [batch, ...] in the kind's dtype; label, track_id, window: int64 [batch]; weight: float32
           [batch], 0 for padding in the last batch}.
         """
-        options = ReadOptions(batch_size, pad=True, cache=cache)
+        options = ReadOptions(batch_size, pad=True, cache=cache, share=self.cluster.share)
         batches = read_split(self.dataset, self.manifest, self.kind, split, options)
         return prefetch(batches.map(lambda batch: {"input" if key == self.kind else key: batch[key] for key in batch}))

@@ -13,9 +13,30 @@ from keras import ops
 QUANTILES = 4096
 """Of the beta distribution: one of them is drawn instead of a value, since XLA cannot draw from a beta distribution."""
 
+REPLICA_STRIDE = 1_000_003  # between the seeds of two replicas
+
 GAIN_DB = 6.0  # each record becomes louder or softer by up to so many dB
 FREQUENCY_MASKS, TIME_MASKS = 2, 2  # groups of neighbouring bands, and of frames, that are masked in each record
 FREQUENCY_SHARE, TIME_SHARE = 0.12, 0.15  # the largest group, as a share of the bands or frames
+
+
+class ReplicaSeeds(keras.random.SeedGenerator):
+    """Seeds that differ between the replicas of a tf.distribute strategy, each of which counts its own draws.
+
+    With JAX the step is one program over all devices, which draws for the whole batch.
+    """
+
+    def next(self, ordered=True):
+        """Return the seed of the next draw, int [2]."""
+        seed = super().next(ordered)
+        if keras.config.backend() != "tensorflow":
+            return seed
+        import tensorflow as tf
+
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return seed
+        return seed + tf.cast([REPLICA_STRIDE * replica.replica_id_in_sync_group, 0], seed.dtype)
 
 
 class Augment(keras.layers.Layer):
@@ -35,7 +56,7 @@ class Augment(keras.layers.Layer):
         super().__init__(dtype="float32", name="augment")
         self.gain_db, self.mixup, self.spec_augment = gain_db, mixup, spec_augment
         self.units_per_db = np.asarray(units_per_db, np.float32)
-        self.random = keras.random.SeedGenerator(seed)
+        self.random = ReplicaSeeds(seed)
         self.built = True
 
     def reseed(self, seed: int) -> None:

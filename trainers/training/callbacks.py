@@ -13,6 +13,7 @@ import tensorflow as tf
 from trainers.models.spec import Phase
 from trainers.runs.state import HISTORY_COLUMNS, RunState, advance, history_row, save_state, write_history
 from trainers.training import checkpoint
+from trainers.training.cluster import ALONE, Cluster
 from transforms import storage
 from transforms.errors import FmaError
 from transforms.runtime import console
@@ -74,6 +75,7 @@ class Checkpointer(keras.callbacks.Callback):
       model: the whole model, for model.keras; the one that is trained may be a part of it.
       validated: whether there are validation losses to compare; without, the last epoch's model is kept.
       check_data: returns when what an epoch has read is known to be sound; FmaError where it is not.
+      cluster: whose first process commits what all of them have come to.
     """
 
     def __init__(
@@ -85,25 +87,32 @@ class Checkpointer(keras.callbacks.Callback):
         validated: bool,
         *,
         check_data: Callable[[], None],
+        cluster: Cluster = ALONE,
     ):
         super().__init__()
         self._run, self.state, self._whole, self._phase, self._validated = run, state, model, phase, validated
-        self._check_data = check_data
+        self._check_data, self._cluster = check_data, cluster
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
         self._check_data()
+        self._cluster.wait()  # until the others have checked what they have read
         values = [logs["loss"], logs["val_loss"]] if self._validated else [logs["loss"]]
         if not all(map(math.isfinite, values)) or not checkpoint.is_finite(self._whole):
             raise divergence_error(self._run, epoch, f"the end of epoch {epoch + 1}")
         state = advance(self.state, self._phase, logs["val_loss"] if self._validated else None)
         self.state = replace(state, history=[*state.history, self._row(state.epoch, logs)])
+        if self._cluster.leads:
+            self._commit()
+        self.model.stop_training = self.state.phase_done
+
+    def _commit(self) -> None:
+        state = self.state
         improved = state.best_epoch == state.epoch
         checkpoint.write(self._run, state.backup, self._whole, self.model.optimizer, epoch=state.epoch, best=improved)
-        save_state(self._run, self.state)
-        write_history(self._run, self.state.history)
-        checkpoint.promote_best(self._run, self.state)
-        self.model.stop_training = self.state.phase_done
+        save_state(self._run, state)
+        write_history(self._run, state.history)
+        checkpoint.promote_best(self._run, state)
 
     def _row(self, epoch: int, logs: dict[str, Any]) -> dict[str, Any]:
         numbers = {name: float(logs[name]) for name in HISTORY_COLUMNS if name in logs}

@@ -28,6 +28,8 @@ from transforms.runtime import temporary
 if TYPE_CHECKING:
     import keras
 
+    from trainers.training.devices import Device
+
 
 def write(run: str, name: str, model: "keras.Model", optimizer: "keras.Optimizer", *, epoch: int, best: bool) -> None:
     """Write the state after an epoch to `backup/<name>`; it counts once state.json names it.
@@ -53,26 +55,34 @@ def _label(epoch: int) -> str:
     return f"{MODEL} of epoch {epoch}"
 
 
-def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.Optimizer") -> None:
+def restore(run: str, state: RunState, model: "keras.Model", optimizer: "keras.Optimizer", device: "Device") -> None:
     """Set the variables to what they were after the last finished epoch; the optimizer must be built.
 
     Raises:
       FmaError: the backup is missing or damaged.
     """
-    name, advice = f"{BACKUP}/{state.backup}/{ARRAYS}", f"remove {run} and train again"
-    if load_state(run).finished:  # before the first of more epochs is committed
-        advice = "the run is as it was; for more epochs give another --run"
     variables, own = [*model.variables, *optimizer.variables], len(normalization_of(model).variables)
-    with open_zip(run, name, advice) as file:
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-        except DAMAGED_ZIP as error:
-            raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
+    values = device.from_leader(lambda: _read_arrays(run, state))
     if len(values) == len(variables) - own:  # an earlier version's: the normalisation, which comes first, is not in it
         variables = variables[own:]
     if not _assign(variables, values):
-        raise FmaError(f"{storage.join(run, name)} is not of this model: {advice}")
+        raise FmaError(f"{storage.join(run, BACKUP, state.backup, ARRAYS)} is not of this model: {_advice(run)}")
+
+
+def _read_arrays(run: str, state: RunState) -> list[np.ndarray]:
+    name, advice = f"{BACKUP}/{state.backup}/{ARRAYS}", _advice(run)
+    with open_zip(run, name, advice) as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+        except DAMAGED_ZIP as error:
+            raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
+
+
+def _advice(run: str) -> str:
+    if load_state(run).finished:  # before the first of more epochs is committed
+        return "the run is as it was; for more epochs give another --run"
+    return f"remove {run} and train again"
 
 
 def _assign(variables: list["keras.Variable"], values: list[np.ndarray]) -> bool:
@@ -99,14 +109,14 @@ def best_model(run: str, state: RunState) -> str:
     return name if is_new else MODEL
 
 
-def load_best(run: str, model: "keras.Model") -> None:
+def load_best(run: str, model: "keras.Model", device: "Device") -> None:
     """Give a model of the same shape the weights of the best epoch so far.
 
     Raises:
       FmaError: their file is missing or damaged, or has weights of other shapes.
     """
-    best = load_model(run)
-    if not _assign(model.variables, [np.asarray(variable) for variable in best.variables]):
+    values = device.from_leader(lambda: [np.asarray(variable) for variable in load_model(run).variables])
+    if not _assign(model.variables, values):
         raise FmaError(f"{storage.join(run, MODEL)} is not of this model: {RESTORE}")
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from glob import glob
 from importlib import metadata
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.data.pipeline import available_memory
+from trainers.training.cluster import ALONE, Cluster
+from trainers.training.jax_cluster import compute_alone, connect, infer_shares
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import temporary
 from transforms.runtime.stderr import capture_native_stderr
@@ -43,6 +45,8 @@ def import_tensorflow(backend: str = "tensorflow") -> None:
         raise UsageError("--backend jax: JAX is not installed here; install it with pip install 'fma-genres[jax]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", LOG_LEVEL)
     os.environ["KERAS_BACKEND"] = backend
+    if backend == "tensorflow":
+        find_tpu_plugin()
     if "tensorflow" in sys.modules:
         import keras
     else:
@@ -53,19 +57,30 @@ def import_tensorflow(backend: str = "tensorflow") -> None:
     assert keras.config.backend() == backend, "Keras was imported before with another backend"
 
 
+def find_tpu_plugin() -> None:
+    """Let TensorFlow find the TPU chips of this machine when it is imported; what the environment says stays."""
+    if tpu_address() == "local":
+        import libtpu
+
+        os.environ.setdefault("PJRT_DEVICE", "TPU")
+        os.environ.setdefault("NEXT_PLUGGABLE_DEVICE_USE_C_API", "true")
+        os.environ.setdefault("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", libtpu.get_library_path())
+
+
 class Device(ABC):
     """Where a run computes.
 
     Args:
       name: tpu, gpu or cpu.
       precision: Keras' name of the dtype policy, which `open_device` makes the global one.
-      replicas: parts that a batch is split into.
+      replicas: parts that a batch is split into, over all processes.
+      cluster: the processes that compute together.
     """
 
     backend: str  # Keras' own, one of `BACKENDS`
 
-    def __init__(self, name: str, precision: str, replicas: int):
-        self.name, self.precision, self.replicas = name, precision, replicas
+    def __init__(self, name: str, precision: str, replicas: int, cluster: Cluster = ALONE):
+        self.name, self.precision, self.replicas, self.cluster = name, precision, replicas, cluster
 
     @abstractmethod
     def scope(self) -> AbstractContextManager[Any]:
@@ -76,7 +91,8 @@ class Device(ABC):
         """Return a model as a compiled function, [batch, ...] -> float32 [batch, n], for batches of any size.
 
         There is no dropout, and batch norm takes its moving averages. The model was built in the scope; each replica
-        takes an equal share of a batch.
+        takes an equal share of a batch. In a cluster, all processes call it at the same point, each with a batch of its
+        own, of equal size.
         """
 
     @abstractmethod
@@ -97,6 +113,10 @@ class Device(ABC):
         Raises:
           UsageError: that is not known here.
         """
+
+    def from_leader(self, make: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """Return arrays that process 0 of the cluster makes, where it may build models of its own for it."""
+        return self.cluster.broadcast_arrays(make)
 
     @property
     @abstractmethod
@@ -207,7 +227,7 @@ class JaxDevice(Device):
     @property
     def facts(self) -> dict[str, Any]:
         """See `Device`."""
-        return super().facts | {"jax": metadata.version("jax")}
+        return super().facts | {"processes": self.cluster.processes, "jax": metadata.version("jax")}
 
     def scope(self) -> AbstractContextManager[Any]:
         """See `Device`."""
@@ -215,6 +235,8 @@ class JaxDevice(Device):
 
     def inference(self, model: "keras.Model") -> Forward:
         """See `Device`."""
+        if self.cluster.processes > 1:
+            return infer_shares(model, self.replicas // self.cluster.processes)
 
         def forward(values: Any) -> np.ndarray:
             values = np.asarray(values)
@@ -258,6 +280,10 @@ class JaxDevice(Device):
         known = [device.memory_stats() for device in jax.local_devices()]
         return len(known) * min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in known)
 
+    def from_leader(self, make: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """See `Device`."""
+        return self.cluster.broadcast_arrays(make if self.cluster.processes == 1 else lambda: compute_alone(make))
+
 
 def _shared(rank: int) -> "keras.distribution.TensorLayout | None":
     """The layout in which several devices share an array by its first axis; None with one device."""
@@ -270,12 +296,13 @@ def _shared(rank: int) -> "keras.distribution.TensorLayout | None":
     return keras.distribution.TensorLayout(axes, distribution.device_mesh)
 
 
-def open_device(name: str = "auto", backend: str = "tensorflow") -> Device:
+def open_device(name: str = "auto", backend: str = "tensorflow", cluster: Cluster = ALONE) -> Device:
     """Start a device and make its precision the global dtype policy. Call it before TensorFlow has done any work.
 
     Args:
       name: one of `DEVICES`; auto takes a TPU before GPUs before the CPU.
       backend: that `import_tensorflow` was called with.
+      cluster: the processes that compute together, with JAX.
 
     Raises:
       UsageError: there is no such device.
@@ -284,14 +311,14 @@ def open_device(name: str = "auto", backend: str = "tensorflow") -> Device:
     import keras
 
     if backend == "jax":
-        device: Device = _open_jax(name)
+        device: Device = _open_jax(name, cluster)
     else:
         device = _OPENERS[_detect() if name == "auto" else name]()
     keras.mixed_precision.set_global_policy(device.precision)
     return device
 
 
-def _open_jax(name: str) -> JaxDevice:
+def _open_jax(name: str, cluster: Cluster) -> JaxDevice:
     import jax
     import keras
     import tensorflow as tf
@@ -301,6 +328,8 @@ def _open_jax(name: str) -> JaxDevice:
             tf.config.set_visible_devices([], kind)
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    if cluster.processes > 1:
+        connect(cluster)
     try:
         devices = jax.devices()
     except RuntimeError as error:
@@ -312,9 +341,15 @@ def _open_jax(name: str) -> JaxDevice:
             f"--device {name}: JAX sees only a {found} here; install JAX for it ('fma-genres[jax-cuda]' or "
             "'fma-genres[jax-tpu]'), or use --device auto"
         )
+    if len(devices) != jax.local_device_count() * cluster.processes:
+        raise FmaError(
+            f"process {cluster.process} has {jax.local_device_count()} of {len(devices)} devices: each of the "
+            f"{cluster.processes} processes needs as many"
+        )
     if len(devices) > 1:
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
-    return JaxDevice(found, _jax_precision(devices), len(devices))
+        # Each process reads its own records: Keras is not to divide them once more.
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return JaxDevice(found, _jax_precision(devices), len(devices), cluster)
 
 
 def _jax_precision(devices: list[Any]) -> str:
@@ -328,18 +363,18 @@ def _jax_precision(devices: list[Any]) -> str:
 
 def may_have_accelerator() -> bool:
     """Return whether there is a sign of a TPU or of an NVIDIA GPU, without TensorFlow, which takes seconds to ask."""
-    return _tpu_address() is not None or bool(glob("/dev/nvidia[0-9]*") or glob("/dev/dxg"))
+    return tpu_address() is not None or bool(glob("/dev/nvidia[0-9]*") or glob("/dev/dxg"))
 
 
 def _detect() -> str:
     import tensorflow as tf
 
-    if _tpu_address():
+    if tpu_address():
         return "tpu"
     return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
 
 
-def _tpu_address() -> str | None:
+def tpu_address() -> str | None:
     """Return the TPU's name or grpc:// address, "local" for the chips of this machine, or None."""
     if os.environ.get("TPU_NAME"):
         return os.environ["TPU_NAME"]
@@ -350,7 +385,7 @@ def _tpu_address() -> str | None:
 def _open_tpu() -> Device:
     import tensorflow as tf
 
-    address = _tpu_address()
+    address = tpu_address()
     if address is None:
         raise UsageError(
             "--device tpu: there is no TPU here; run on a TPU VM with TensorFlow for TPUs (tensorflow-tpu), "

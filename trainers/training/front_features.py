@@ -56,21 +56,23 @@ def embed_split(
     """
     if not count_records(inputs.manifest, inputs.kind, split):
         return None
-    name = f"{FEATURES}/{phase}-{split}.npz"
-    if storage.exists(storage.join(run, name)):
-        return _read(run, name, len(inputs.manifest.labels))
+    name, cluster = f"{FEATURES}/{phase}-{split}.npz", inputs.cluster
+    if cluster.broadcast_json(lambda: storage.exists(storage.join(run, name))):
+        features, label, track_id = cluster.broadcast_arrays(lambda: _read(run, name))
+        return Embeddings(features, label, track_id, len(inputs.manifest.labels))
     found = infer_split(front, inputs, split, batch_size, f"features of {split}")
-    arrays = {"features": found.features, "label": found.label, "track_id": found.track_id}
-    write_zip(run, name, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    named = {"features": found.features, "label": found.label, "track_id": found.track_id}
+    if cluster.leads:
+        write_zip(run, name, lambda file: np.savez(file, **named))  # type: ignore[arg-type]
     return found
 
 
-def _read(run: str, name: str, classes: int) -> Embeddings:
+def _read(run: str, name: str) -> list[np.ndarray]:
     advice = "remove it, and they are computed again"
     with open_zip(run, name, advice, large=True) as file:
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return Embeddings(arrays["features"], arrays["label"], arrays["track_id"], classes)
+                return [arrays[key] for key in ("features", "label", "track_id")]
         except DAMAGED_ZIP as error:
             raise FmaError(f"{storage.join(run, name)} is damaged ({error}): {advice}") from error
 
@@ -78,29 +80,32 @@ def _read(run: str, name: str, classes: int) -> Embeddings:
 def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, title: str) -> Embeddings:
     """Return a model's output for every record of a split, which has records; `title` is the progress bar's.
 
+    In a cluster, each process computes those of its share, and has those of all in the end.
+
     Raises:
       FmaError: a shard is not what was written.
     """
-    records = count_records(inputs.manifest, inputs.kind, split)
-    batch_size = min(batch_size, records)
+    processes, portions = inputs.cluster.processes, inputs.portions(split)
+    records = sum(portion.records for portion in portions)
+    batch_size = -(-min(batch_size, count_records(inputs.manifest, inputs.kind, split)) // processes)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = np.zeros((records, 0), np.float32), 0
-    shards = inputs.manifest.shards(inputs.kind, split, "top")
     with (
         console.progress(title, records, "records") as progress,
-        check_shards(inputs.dataset, shards, inputs.checked),
+        check_shards(inputs.dataset, [portion.shard for portion in portions], inputs.checked),
     ):
         for batch in inputs.read(split, batch_size):
             kept = batch["weight"].numpy() > 0  # without the padding of the last batch
             output = forward(batch["input"])[kept]
-            if not done:
+            if not outputs.shape[1]:
                 outputs = np.empty((records, output.shape[1]), np.float32)
             rows = slice(done, done + len(output))
             outputs[rows] = output
             ids[:, rows] = [batch[key].numpy()[kept] for key in ("label", "track_id", "window")]
             done += len(output)
             progress.advance(len(output))
-    label, track_id, window = ids
+    outputs = inputs.cluster.gather_rows(outputs)
+    label, track_id, window = inputs.cluster.gather_rows(ids.T).T
     order = np.lexsort((window, track_id))
     sort_rows(outputs, order)
     return Embeddings(outputs, label[order], track_id[order], len(inputs.manifest.labels))

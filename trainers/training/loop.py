@@ -1,7 +1,8 @@
 """The training loop: phase after phase, epoch after epoch, from wherever a run stands; then the evaluation."""
 
 import sys
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from trainers.runs.state import RunState, describe_start, next_phase, save_state
 from trainers.serving.tflite import write_lite, write_lite_in_child
 from trainers.training import checkpoint
 from trainers.training.callbacks import Checkpointer, EpochSeed, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
+from trainers.training.cluster import ALONE, Cluster
 from trainers.training.device_records import DeviceRecords, load_records
 from trainers.training.devices import Device, open_device
 from trainers.training.front_features import embed_split, front_on_records
@@ -48,30 +50,28 @@ class Job:
         return self.plan.options.run
 
 
-def train_run(plan: Plan) -> RunState:
+def train_run(plan: Plan, cluster: Cluster = ALONE) -> RunState:
     """Train a run from where it stands to its end, and evaluate it; return its last state.
+
+    In a cluster all processes call it, with equal plans. Process 0 reads and writes the run.
 
     Raises:
       FmaError: a shard is damaged, or the loss is no longer finite; what was committed before is kept.
     """
     options, spec, manifest = plan.options, plan.spec, plan.manifest
-    device = open_device(options.device, options.backend)
+    device = open_device(options.device, options.backend, cluster)
     keras.utils.set_random_seed(options.seed)
     with device.scope():
         model_input = ModelInput.of(spec.kind, manifest.config)
         network = spec.build(model_input, len(manifest.labels), plan.model_options)
-    with locked(options.run), annotate_os_errors(options.run):
-        state = open_run(options.run, plan.config)  # again: another process may have ended before we got the lock
-        if state is None:
-            state = create_run(options.run, replace(plan.config, made_with=plan.config.made_with | device.facts))
-        else:
-            check_device(options.run, device)
-            console.log(describe_start(options.run, state))
+    with locked(options.run) if cluster.leads else nullcontext(), annotate_os_errors(options.run):
+        state = RunState(**cluster.broadcast_json(lambda: asdict(_open(plan, device))))
         with device.scope():
             model = add_normalization(network, spec.kind, manifest.config, _normalization(plan))
-        inputs = Inputs(options.data, manifest, spec.kind)
+        inputs = Inputs(options.data, manifest, spec.kind, cluster=cluster)
         counts = count_by_label(options.data, manifest, spec.kind)
         where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
+        where += f" of {cluster.processes} processes" if cluster.processes > 1 else ""
         console.log(
             f"{spec.name}, {network.count_params():,} parameters, on {where}: {counts.sum():,} training records "
             f"of {(counts > 0).sum()} genres"
@@ -79,6 +79,17 @@ def train_run(plan: Plan) -> RunState:
         stored = load_records(inputs, "training", device) if options.cache == "device" else None
         job = Job(plan, device, model, inputs, counts, stored)
         return finish(job, train(job, state))
+
+
+def _open(plan: Plan, device: Device) -> RunState:
+    """Open or create the run, whose lock is held, and return its state."""
+    run = plan.options.run
+    state = open_run(run, plan.config)  # again: another process may have ended before we got the lock
+    if state is None:
+        return create_run(run, replace(plan.config, made_with=plan.config.made_with | device.facts))
+    check_device(run, device)
+    console.log(describe_start(run, state))
+    return state
 
 
 def _normalization(plan: Plan) -> Normalization | None:
@@ -115,8 +126,9 @@ def check_device(run: str, device: Device) -> None:
 
 def train(job: Job, state: RunState) -> RunState:
     """Train to the end of the last phase; return the state there."""
-    checkpoint.promote_best(job.run, state)
-    write_history(job.run, state.history)
+    if job.device.cluster.leads:
+        checkpoint.promote_best(job.run, state)
+        write_history(job.run, state.history)
     while not state.phase_done or state.phase + 1 < len(job.plan.phases):
         if state.phase_done:
             state = next_phase(state)
@@ -137,7 +149,7 @@ def train_phase(job: Job, state: RunState) -> RunState:
         if phase.prepare:
             phase.prepare(network_of(job.model))
     if state.epoch and not state.phase_epoch:
-        checkpoint.load_best(job.run, job.model)
+        checkpoint.load_best(job.run, job.model, job.device)
     network = network_of(job.model)
     epochs = range(state.epoch, state.epoch - state.phase_epoch + phase.epochs)
     seeds = {epoch: epoch_seed(job.plan.options.seed, epoch) for epoch in epochs}
@@ -154,7 +166,7 @@ def train_phase(job: Job, state: RunState) -> RunState:
             stored=job.stored if is_whole else None,
         )
     if state.phase_epoch:
-        checkpoint.restore(job.run, state, job.model, part.optimizer)
+        checkpoint.restore(job.run, state, job.model, part.optimizer, job.device)
     return _fit(job, state, part, examples, seeds)
 
 
@@ -187,7 +199,14 @@ def make_examples(job: Job, state: RunState, phase: Phase, seeds: list[int]) -> 
         standardise(head_of(network_of(job.model)), training.features)
     by_track = job.plan.spec.pool == "track"
     return feature_examples(
-        training, validation, phase, batch_size=batch_size, by_track=by_track, seeds=seeds, replicas=device.replicas
+        training,
+        validation,
+        phase,
+        batch_size=batch_size,
+        by_track=by_track,
+        seeds=seeds,
+        replicas=device.replicas,
+        share=device.cluster.share,
     )
 
 
@@ -205,19 +224,21 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
     label = name if len(phases) == 1 else f"{name}, {phase.name}"
     inputs = job.inputs
     splits = () if phase.train == "head" else ("training", "validation")  # a head is trained on features
-    shards = [shard for split in splits for shard in inputs.manifest.shards(inputs.kind, split, "top")]
+    shards = [portion.shard for split in splits for portion in inputs.portions(split)]
     with (
         console.progress(f"train {label}", len(seeds) * examples.steps, "steps") as progress,
         check_shards(inputs.dataset, shards, inputs.checked) as check,
     ):
-        checkpointer = Checkpointer(job.run, state, job.model, phase, validated, check_data=check.wait)
-        callbacks = [
+        cluster = job.device.cluster
+        checkpointer = Checkpointer(job.run, state, job.model, phase, validated, check_data=check.wait, cluster=cluster)
+        callbacks: list[keras.callbacks.Callback] = [
             EpochSeed(seeds),
             NonFiniteLossGuard(job.run, state, queue_steps=job.device.name != "cpu"),
             checkpointer,
-            EpochTensorBoard(storage.join(job.run, LOGS), validated),
-            ProgressLogger(progress, total, lines=not sys.stderr.isatty()),
         ]
+        if cluster.leads:
+            callbacks.append(EpochTensorBoard(storage.join(job.run, LOGS), validated))
+            callbacks.append(ProgressLogger(progress, total, lines=not sys.stderr.isatty()))
         part.fit(
             examples.training,
             validation_data=examples.validation,
@@ -233,10 +254,12 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
 
 def finish(job: Job, state: RunState) -> RunState:
     """Evaluate the best model on the held-out splits, and mark the run as finished; return the state then stored."""
+    leads = job.device.cluster.leads
     if state.finished:
-        remove_leftovers(job.run)  # it may have been killed just before it did so
+        if leads:
+            remove_leftovers(job.run)  # it may have been killed just before it did so
         return state
-    checkpoint.load_best(job.run, job.model)
+    checkpoint.load_best(job.run, job.model, job.device)
     plan, inputs = job.plan, job.inputs
     batch_size = max(phase.batch_size for phase in plan.phases)
     predictor = Predictor(plan.spec, job.model, job.device)
@@ -244,14 +267,16 @@ def finish(job: Job, state: RunState) -> RunState:
     for split in HELD_OUT:
         if count_records(inputs.manifest, inputs.kind, split):
             metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
-            write_predictions(job.run, split, predictions)
-    write_metrics(job.run, metrics)
-    if job.device.backend == "tensorflow":
-        write_lite(job.run, plan.config, state)
-    else:
-        write_lite_in_child(job.run)
+            if leads:
+                write_predictions(job.run, split, predictions)
     early = state.phase_epoch < plan.phases[state.phase].epochs
-    state = replace(state, finished="validation no longer improved" if early else "all epochs done")
-    save_state(job.run, state)
-    remove_leftovers(job.run)
-    return state
+    done = replace(state, finished="validation no longer improved" if early else "all epochs done")
+    if leads:
+        write_metrics(job.run, metrics)
+        if job.device.backend == "tensorflow":
+            write_lite(job.run, plan.config, state)
+        else:
+            write_lite_in_child(job.run)
+        save_state(job.run, done)
+        remove_leftovers(job.run)
+    return done

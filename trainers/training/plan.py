@@ -30,6 +30,9 @@ class TrainOptions:
     seed: int = 0  # of weights, order, augmentation and dropout
     device: str = "auto"  # one of `trainers.training.devices.DEVICES`
     backend: str = "tensorflow"  # of Keras, one of `trainers.training.devices.BACKENDS`
+    coordinator: str | None = None  # this and the next two: see `trainers.training.cluster.Membership`
+    processes: int | None = None
+    process: int | None = None
     jit: "Jit" = "auto"  # whether XLA compiles the training step
     # whether the records of a split are kept in memory from the first epoch on, or those of training on the device
     cache: Literal["auto", "on", "off", "device"] = "auto"

@@ -18,6 +18,7 @@ from trainers.data.pipeline import (
     read_serialized,
     shuffle_records,
 )
+from trainers.data.portions import divide
 from trainers.data.shard_check import check_shards
 from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions
@@ -190,7 +191,7 @@ def describe_bottleneck(found: Throughput) -> str:
 
 def build_stages(sample: Sample) -> Iterator[tuple[str, "tf.data.Dataset", int]]:
     """Yield (name, pipeline up to there, records in one epoch of it) for each stage; training reads the last."""
-    serialized = read_serialized(sample.dataset, sample.shards, ordered=False)
+    serialized = read_serialized(sample.dataset, divide(sample.shards), ordered=False)
     serialized = serialized.with_options(pipeline_options())
     yield "reading", serialized, sample.records
     shuffled = shuffle_records(serialized, sample.records, seed=0)

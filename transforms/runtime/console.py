@@ -20,6 +20,7 @@ from transforms.runtime.text import printable
 RATE_WINDOW = 60.0  # seconds that the rate and the time left are computed from
 LINE_INTERVAL = 30.0  # seconds between two plain lines
 BAR_INTERVAL = 0.1  # seconds between two redraws of the bar
+_quiet = False
 _QUANTITY = re.compile(r"[-+]?\d[\d,]*(\.\d+)?( ?%| [A-Za-z/]+( \d+ [a-z]+)?)?")
 
 
@@ -60,7 +61,19 @@ def say_json(value: Any) -> None:
 
 def log(line: str) -> None:
     """Write one remark to standard error."""
+    if not _quiet:
+        _write(sys.stderr, line)
+
+
+def log_error(line: str) -> None:
+    """Write one line about an error to standard error."""
     _write(sys.stderr, line)
+
+
+def be_quiet() -> None:
+    """Show no remarks and no progress from now on, in a process that does what another one reports."""
+    global _quiet  # noqa: PLW0603
+    _quiet = True
 
 
 def _write(stream: TextIO, line: str) -> None:
@@ -169,6 +182,11 @@ def _lines(label: str, stream: TextIO) -> Iterator[Callable[[Progress, str], Non
 
 
 @contextlib.contextmanager
+def _nothing(label: str, stream: TextIO) -> Iterator[Callable[[Progress, str], None]]:
+    yield lambda _, text: None
+
+
+@contextlib.contextmanager
 def progress(
     label: str,
     total: int | None,
@@ -190,7 +208,7 @@ def progress(
     """
     stream = stream or sys.stderr
     terminal = _is_terminal(stream)
-    with (_bar if terminal else _lines)(label, stream) as show:
+    with (_nothing if _quiet else _bar if terminal else _lines)(label, stream) as show:
         every = BAR_INTERVAL if terminal else interval
         state = Progress(total, unit, initial, interval=every, clock=clock, show=show)
         if terminal:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transforms.errors import FmaError
-from transforms.runtime.console import log
+from transforms.runtime.console import log_error
 from transforms.runtime.interrupts import InterruptedBySignal, raise_on_signals
 from transforms.runtime.os_errors import ADVICE, annotate_os_errors, os_message
 from transforms.runtime.stderr import debugging
@@ -79,13 +79,13 @@ def _report_interrupt(interrupt: InterruptedBySignal) -> int:
 def _report(message: str, code: int) -> int:
     if debugging():
         _show_traceback(*sys.exc_info())
-    log("fma: " + " ".join(line.strip() for line in message.split("\n") if line.strip()))
+    log_error("fma: " + " ".join(line.strip() for line in message.split("\n") if line.strip()))
     return code
 
 
 def _show_traceback(kind: Any, error: Any, trace: Any) -> None:
     for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
-        log(line)
+        log_error(line)
 
 
 def _open_closed_streams() -> None:

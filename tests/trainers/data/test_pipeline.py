@@ -9,6 +9,7 @@ from tests.trainers.synthetic import CONFIG, TRACKS, write_dataset
 from trainers.data import pipeline
 from trainers.data.errors import translate_read_errors
 from trainers.data.pipeline import MIN_SHUFFLE, Budget, ReadOptions, available_memory, plan_memory, read_serialized
+from trainers.data.portions import divide
 from transforms.audio.features import KINDS
 from transforms.dataset.manifest import load
 from transforms.dataset.verify import verify
@@ -128,7 +129,7 @@ def test_an_epochs_seed_gives_its_order_in_a_reproducible_run_whatever_is_kept_i
 
 def test_shards_are_read_in_the_order_of_a_seed(dataset):
     def tracks(seed: int | None) -> list[int]:
-        serialized = read_serialized(dataset, shards, seed, ordered=True)
+        serialized = read_serialized(dataset, divide(shards), seed, ordered=True)
         return [deserialize(data).track_id for data in serialized.as_numpy_iterator()]
 
     shards = load(dataset).shards("mel", "training")

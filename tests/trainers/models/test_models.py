@@ -112,6 +112,14 @@ def test_each_device_answers_for_its_share_of_a_batch(distributed):
     assert distributed["share"] == [[[7]] * 7, [[4]] * 7]
 
 
+def test_each_device_draws_an_augmentation_of_its_own_at_each_step(distributed):
+    (one,), two = distributed["gains"]
+    draws = np.array([one, *two]).reshape(3, -1)  # of two steps with three records each
+    assert all(len(np.unique(drawn)) == 6 for drawn in draws)
+    np.testing.assert_array_equal(draws[0], draws[1])  # the first of several draws what one alone does
+    assert not set(draws[1]) & set(draws[2])
+
+
 def test_an_unknown_model_is_refused_with_the_names_there_are():
     with pytest.raises(UsageError, match=r"mel_cmn.*mel_cnn"):
         find_model("mel_cmn")

@@ -1,5 +1,11 @@
 """trainers/training/devices.py: which device is taken, and what is said where it is absent."""
 
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import pytest
 import tensorflow as tf
@@ -7,6 +13,7 @@ import tensorflow as tf
 from trainers.training.devices import TensorFlowDevice, gpu_precision, open_device
 from transforms.errors import FmaError, UsageError
 
+ROOT = Path(__file__).resolve().parents[3]
 HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
 
 
@@ -68,3 +75,26 @@ def test_precision_is_what_every_gpu_is_good_at(capabilities, policy):
 
 def test_accelerators_promise_no_equal_bits():
     assert not TensorFlowDevice("gpu", tf.distribute.get_strategy(), "mixed_bfloat16").reproducible
+
+
+def test_tensorflow_finds_the_chips_of_a_tpu_vm_by_variables_that_a_user_may_set(tmp_path):
+    (tmp_path / "libtpu.py").write_text("def get_library_path():\n    return '/there/libtpu.so'\n")
+    code = (
+        "import os; from trainers.training.devices import find_tpu_plugin; find_tpu_plugin(); "
+        "print({name: value for name, value in os.environ.items() if 'PLUGGABLE' in name or 'PJRT' in name})"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+    def variables(**more: str) -> dict[str, str]:
+        command = [sys.executable, "-c", code]
+        return ast.literal_eval(subprocess.check_output(command, env=environment | more, text=True))
+
+    found = {
+        "PJRT_DEVICE": "TPU",
+        "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true",
+        "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/there/libtpu.so",
+    }
+    assert variables(TPU_NAME="local") == found
+    mine = {"TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/mine.so"}
+    assert variables(TPU_NAME="local", **mine) == found | mine
+    assert variables() == {}

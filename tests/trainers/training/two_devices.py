@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
 from trainers.models.spec import Phase
+from trainers.training.augment import Augment
 from trainers.training.devices import Device, TensorFlowDevice
 from trainers.training.step import TrainedPart
 
@@ -49,8 +50,18 @@ def share(device: Device) -> list[list[float]]:
     return count(tf.zeros([7, 2])).tolist()
 
 
+def gains(strategy: tf.distribute.Strategy) -> list[list[list[float]]]:
+    """For each replica, in two steps, what three equal records of raw became under a gain of their own."""
+    with strategy.scope():
+        layer = Augment(7, gain_db=6.0, mixup=0.0, spec_augment=False)
+    values, labels = tf.fill([3, 1], 0.1), tf.ones([3, 2])
+    step = tf.function(lambda: strategy.run(lambda: layer(values, labels)[0][:, 0]))
+    steps = [strategy.experimental_local_results(step()) for _ in range(2)]
+    return [[drawn.numpy().tolist() for drawn in replica] for replica in zip(*steps, strict=True)]
+
+
 def main() -> None:
-    """Prints {losses, answers: {model: [on one device, on two]}; share: [on one, on two]} as JSON."""
+    """Prints {losses, answers: {model: [on one device, on two]}; share, gains: [on one, on two]} as JSON."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     mirrored = TensorFlowDevice("gpu", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), "float32")
@@ -61,7 +72,9 @@ def main() -> None:
         of.__name__: {name: [of(name, file, device) for device in devices] for name in MODELS}
         for of in (losses, answers)
     }
-    print(json.dumps(found | {"share": [share(device) for device in devices]}))
+    strategies = (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    found |= {"share": [share(device) for device in devices], "gains": [gains(strategy) for strategy in strategies]}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
