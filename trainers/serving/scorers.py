@@ -14,7 +14,8 @@ from trainers.evaluation.calibration import Calibration, class_scores, log_proba
 from trainers.runs.directory import BASELINES, METRICS, RunConfig, check_trained, load_config
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
 from trainers.serving.lite import is_export, open_export, open_lite_run
-from trainers.training.devices import import_tensorflow, may_have_accelerator, open_device
+from trainers.training.accelerators import may_have_accelerator
+from trainers.training.devices import import_tensorflow, open_device
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load

@@ -6,15 +6,15 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from glob import glob
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainers.data.pipeline import available_memory
+from trainers.training.accelerators import find_tpu_plugin, tpu_address
 from trainers.training.cluster import ALONE, Cluster
-from trainers.training.jax_cluster import compute_alone, connect, infer_shares
+from trainers.training.jax_cluster import compute_alone, connect, infer_shares, share_layout
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import temporary
 from transforms.runtime.stderr import capture_native_stderr
@@ -55,16 +55,6 @@ def import_tensorflow(backend: str = "tensorflow") -> None:
             import tensorflow  # noqa: F401
         temporary.use_for_libraries()  # AutoGraph writes a file for each function
     assert keras.config.backend() == backend, "Keras was imported before with another backend"
-
-
-def find_tpu_plugin() -> None:
-    """Let TensorFlow find the TPU chips of this machine when it is imported; what the environment says stays."""
-    if tpu_address() == "local":
-        import libtpu
-
-        os.environ.setdefault("PJRT_DEVICE", "TPU")
-        os.environ.setdefault("NEXT_PLUGGABLE_DEVICE_USE_C_API", "true")
-        os.environ.setdefault("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", libtpu.get_library_path())
 
 
 class Device(ABC):
@@ -251,7 +241,7 @@ class JaxDevice(Device):
         import jax
         import keras
 
-        layout = _shared(values.ndim)
+        layout = share_layout(values.ndim)
         placed = jax.device_put(values, layout and layout.backend_layout)
         return keras.Variable(placed, dtype=values.dtype.name, trainable=False, layout=layout)
 
@@ -268,7 +258,7 @@ class JaxDevice(Device):
         import jax
 
         for value in map(np.asarray, batch.values()):
-            layout = _shared(value.ndim)
+            layout = share_layout(value.ndim)
             jax.block_until_ready(jax.device_put(value, layout and layout.backend_layout))
 
     def free_memory(self) -> int:
@@ -283,17 +273,6 @@ class JaxDevice(Device):
     def from_leader(self, make: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
         """See `Device`."""
         return self.cluster.broadcast_arrays(make if self.cluster.processes == 1 else lambda: compute_alone(make))
-
-
-def _shared(rank: int) -> "keras.distribution.TensorLayout | None":
-    """The layout in which several devices share an array by its first axis; None with one device."""
-    import keras
-
-    distribution = keras.distribution.distribution()
-    if distribution is None:
-        return None
-    axes = [distribution.batch_dim_name] + [None] * (rank - 1)
-    return keras.distribution.TensorLayout(axes, distribution.device_mesh)
 
 
 def open_device(name: str = "auto", backend: str = "tensorflow", cluster: Cluster = ALONE) -> Device:
@@ -361,25 +340,12 @@ def _jax_precision(devices: list[Any]) -> str:
     return gpu_precision([{"compute_capability": version} for version in versions])
 
 
-def may_have_accelerator() -> bool:
-    """Return whether there is a sign of a TPU or of an NVIDIA GPU, without TensorFlow, which takes seconds to ask."""
-    return tpu_address() is not None or bool(glob("/dev/nvidia[0-9]*") or glob("/dev/dxg"))
-
-
 def _detect() -> str:
     import tensorflow as tf
 
     if tpu_address():
         return "tpu"
     return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
-
-
-def tpu_address() -> str | None:
-    """Return the TPU's name or grpc:// address, "local" for the chips of this machine, or None."""
-    if os.environ.get("TPU_NAME"):
-        return os.environ["TPU_NAME"]
-    chips = glob("/dev/accel*") or glob("/dev/vfio/[0-9]*")
-    return "local" if chips and importlib.util.find_spec("libtpu") else None
 
 
 def _open_tpu() -> Device:

@@ -66,3 +66,14 @@ def compute_alone(make: Callable[[], Sequence[np.ndarray]]) -> Sequence[np.ndarr
         return make()
     finally:
         keras.distribution.set_distribution(distribution)
+
+
+def share_layout(rank: int) -> "keras.distribution.TensorLayout | None":
+    """Return the layout in which several devices share an array by its first axis; None with one device."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    axes = [distribution.batch_dim_name] + [None] * (rank - 1)
+    return keras.distribution.TensorLayout(axes, distribution.device_mesh)

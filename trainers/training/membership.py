@@ -4,8 +4,8 @@ import os
 import urllib.request
 from typing import TYPE_CHECKING
 
+from trainers.training.accelerators import tpu_address
 from trainers.training.cluster import Membership
-from trainers.training.devices import tpu_address
 from transforms.errors import FmaError, UsageError
 
 if TYPE_CHECKING:

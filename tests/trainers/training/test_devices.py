@@ -80,7 +80,7 @@ def test_accelerators_promise_no_equal_bits():
 def test_tensorflow_finds_the_chips_of_a_tpu_vm_by_variables_that_a_user_may_set(tmp_path):
     (tmp_path / "libtpu.py").write_text("def get_library_path():\n    return '/there/libtpu.so'\n")
     code = (
-        "import os; from trainers.training.devices import find_tpu_plugin; find_tpu_plugin(); "
+        "import os; from trainers.training.accelerators import find_tpu_plugin; find_tpu_plugin(); "
         "print({name: value for name, value in os.environ.items() if 'PLUGGABLE' in name or 'PJRT' in name})"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{ROOT}"}
