@@ -39,6 +39,7 @@ def test_what_beam_cannot_upload_is_one_line():
         raise OSError(28, "No space left on device")
 
 
+@pytest.mark.long
 def test_a_service_that_cannot_be_reached_is_one_line(there, service, capsys):  # noqa: F811
     options = dataflow(service)
     options[options.index("--dataflow_endpoint") + 1] = "http://localhost:9"

@@ -70,6 +70,7 @@ def test_a_model_of_crops_keeps_the_names_that_files_of_earlier_versions_have(ya
             assert "network" in weights["layers/over_crops"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_a_training_step_under_xla_has_the_same_loss(name, yamnet_file):
     losses = {jit: _losses(name, yamnet_file, jit) for jit in (False, True)}
@@ -94,6 +95,7 @@ def distributed(yamnet_file):
     return json.loads(ran.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", two_devices.MODELS)
 def test_two_devices_train_to_the_same_loss_as_one(name, distributed):
     one, two = distributed["losses"][name]

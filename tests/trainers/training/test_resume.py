@@ -232,6 +232,7 @@ def test_a_lost_backup_is_one_line(dataset, tmp_path, monkeypatch, capsys):
     assert f"remove {run} and train again" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_kill_9_in_the_middle_of_an_epoch_and_the_same_command_again(tmp_path):
     folder, run = tmp_path / "dataset", tmp_path / "run"
     write_dataset(folder, ("raw",), tracks={"training": 60, "validation": 4, "test": 4}, windows=8)
