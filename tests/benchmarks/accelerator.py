@@ -44,6 +44,7 @@ def make_dataset(folder: Path, records: int) -> str:
 def measure(dataset: str, model: str, backend: str, batch: int, options: argparse.Namespace) -> dict[str, Any]:
     """The JSON of one `fma bench-input`, or {"error": its last line}."""
     command = [sys.executable, "-m", "fma", "bench-input", dataset, "--model", model, "--backend", backend, "--json"]
+    command += ["--weights", options.yamnet] if model == "yamnet" else []
     command += ["--batch-size", str(batch), "--seconds", str(options.seconds), "--records", str(options.records)]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=options.limit)
@@ -66,17 +67,19 @@ def main() -> int:
     """Measure and print; 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=["jax"])
-    parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="default: all, yamnet with --yamnet only")
+    parser.add_argument("--yamnet", metavar="FILE", help="YAMNet as a .keras file")
     parser.add_argument("--records", type=int, default=2500, help="of each kind")
     parser.add_argument("--batch-size", type=int, help=f"default {BATCH}")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each stage")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for one model")
     parser.add_argument("--folder", type=Path, default=Path("bench"))
     options = parser.parse_args()
+    models = options.models or [name for name in MODELS if name != "yamnet" or options.yamnet]
     dataset = make_dataset(options.folder, options.records)
     lines, errors = [], []
     for backend in options.backends:
-        for model in options.models:
+        for model in models:
             batch = options.batch_size or BATCH[MODELS[model].kind]
             name = f"{model}, {backend}, {batch}"
             console.log(name)
