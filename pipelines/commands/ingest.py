@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -186,7 +185,7 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
 
 def _describe_rows(catalog: "Catalog") -> str:
     """Return what the rows of the metadata are; the numbers add up."""
-    labelled = Counter(track.labelled for track in catalog.tracks)
+    labelled = catalog.labelled
     parts = [
         (labelled["top"], "with a top genre"),
         (labelled["genres"], "with genres of several trees"),
@@ -201,8 +200,7 @@ def _describe_rows(catalog: "Catalog") -> str:
 def _as_json(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -> dict[str, object]:
     return {
         "dataset": options.out,
-        "rows": {"all": len(plan.catalog.known), "skipped": plan.catalog.skipped}
-        | dict(Counter(track.labelled for track in plan.catalog.tracks)),
+        "rows": {"all": len(plan.catalog.known), "skipped": plan.catalog.skipped, **plan.catalog.labelled},
         "digest": plan.manifest.digest,
         "new": outcome.ingested,
         "failed": outcome.failed,

@@ -132,9 +132,14 @@ def checked(log_probabilities: np.ndarray, labels: np.ndarray, classes: int) -> 
         raise ValueError(f"log-probabilities of shape {values.shape} for {len(labels)} labels and {classes} genres")
     if np.min(labels) < 0 or np.max(labels) >= classes:
         raise ValueError(f"labels from {np.min(labels)} to {np.max(labels)} for {classes} genres")
+    check_numbers(values)
+    return np.maximum(values, LOWEST)
+
+
+def check_numbers(values: np.ndarray) -> None:
+    """Raise an FmaError where one of a model's outputs is not a number."""
     if np.isnan(values).any():
         raise FmaError("the model's output is not a number: its training has diverged; train it with a lower rate")
-    return np.maximum(values, LOWEST)
 
 
 def by_track(log_probabilities: np.ndarray, labels: np.ndarray, track_ids: np.ndarray) -> Tracks:

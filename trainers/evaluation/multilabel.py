@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.evaluation.metrics import CALIBRATION_BINS, check_numbers
 from transforms.errors import FmaError
 from transforms.taxonomy import Taxonomy
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 RESAMPLES = 500  # of the bootstrap
-CALIBRATION_BINS = 15
 THRESHOLD = 0.5  # of all genres, where no track of the validation split has any
 
 RANKING = ("map_macro", "map_micro", "roc_auc_macro", "roc_auc_micro")
@@ -163,8 +163,7 @@ def evaluate(
       FmaError: a probability is not a number, or no track has any of the genres.
     """
     probabilities = np.asarray(probabilities, np.float64)
-    if np.isnan(probabilities).any():
-        raise FmaError("the model's output is not a number: its training has diverged; train it with a lower rate")
+    check_numbers(probabilities)
     if not truth.any():
         raise FmaError(f"none of the tracks has one of the {len(genres)} genres that the model knows")
     scored = _Scored.of(probabilities, truth, thresholds, ancestors(genres, taxonomy))

@@ -60,7 +60,7 @@ def load_records(inputs: Inputs, split: str, device: Device) -> DeviceRecords:
     done = 0
     with (
         console.progress(f"{split} records to the {device.name}", records, "records") as progress,
-        check_shards(inputs.dataset, manifest.shards(kind, split, "top"), inputs.checked),
+        check_shards(inputs.dataset, [portion.shard for portion in inputs.portions(split)], inputs.checked),
     ):
         for batch in inputs.read(split, min(READ_AT_ONCE, records)):
             rows = slice(done, min(done + READ_AT_ONCE, records))

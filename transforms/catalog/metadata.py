@@ -52,6 +52,11 @@ class Catalog:
     # (name, parent in the dataset, parent in the metadata) of the genres for which these differ
     moved: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def labelled(self) -> Counter[str]:
+        """The number of its tracks by what is known of their genres, as in `LABELLED`."""
+        return Counter(track.labelled for track in self.tracks)
+
 
 @dataclass(frozen=True)
 class GenreOptions:

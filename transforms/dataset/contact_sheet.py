@@ -1,16 +1,13 @@
 """A contact sheet of a dataset: mel spectrograms of some of its tracks, by genre, as a PNG."""
 
-import io
 from typing import TYPE_CHECKING
 
-from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError
 from transforms.records import decode_payload
-from transforms.runtime.figures import load_pyplot
-from transforms.runtime.os_errors import annotate_os_errors
+from transforms.runtime.figures import load_pyplot, save_png
 from transforms.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -42,11 +39,7 @@ def write_contact_sheet(dataset: str, manifest: Manifest, path: str) -> None:
             axis.set_title(_short(shown[track_id]), fontsize=7, pad=2, parse_math=False)
     seconds = f"{manifest.config.window_seconds:.1f} s"
     figure.suptitle(f"log-mel, first {seconds} of each track (by track id; low frequencies at the bottom)", fontsize=9)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png")
-    pyplot.close(figure)
-    with annotate_os_errors(path):
-        storage.write_bytes(path, drawn.getvalue())
+    save_png(figure, path)
 
 
 def _short(shown_id: str) -> str:

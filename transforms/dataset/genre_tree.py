@@ -1,16 +1,13 @@
 """The genres of a dataset as a tree, with the tracks of each by split; as rows, and as a picture."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest
-from transforms.runtime.figures import load_pyplot
-from transforms.runtime.os_errors import annotate_os_errors
+from transforms.runtime.figures import load_pyplot, save_png
 from transforms.runtime.text import printable
 from transforms.taxonomy import Taxonomy
 from transforms.tracks import SPLITS, Track
@@ -78,8 +75,4 @@ def write_genre_tree(rows: list[GenreRow], path: str) -> None:
     axis.set_xlabel("tracks, ancestors included (red: a split has none)", fontsize=8)
     axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(SPLITS), frameon=False)
     axis.grid(axis="x", alpha=0.3)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png")
-    pyplot.close(figure)
-    with annotate_os_errors(path):
-        storage.write_bytes(path, drawn.getvalue())
+    save_png(figure, path)
