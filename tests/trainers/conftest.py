@@ -30,6 +30,18 @@ def dataset(tmp_path_factory) -> Path:
     return folder
 
 
+TREE = {"Rock": "", "Punk": "Rock", "Metal": "Rock", "Electronic": "", "House": "Electronic", "Techno": "Electronic"}
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory) -> Path:
+    """Four genres below two others, one or two of them for each track, some without a genre_top; mel, raw and stats."""
+    folder = tmp_path_factory.mktemp("trainers") / "several"
+    write_dataset(folder, ("mel", "raw", "stats"), tracks={"training": 48, "validation": 12, "test": 12}, tree=TREE)
+    assert fma.main(["statistics", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture(scope="session")
 def finished(tiny_models, dataset, tmp_path_factory) -> Path:
     """A finished run of the tiny model on that dataset. Not to be written to."""

@@ -1,14 +1,18 @@
 """Runs as they lie on disk when they are finished, without any training: for tests of what reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from trainers.runs.directory import RunConfig, create_run
+from trainers.evaluation.multilabel import ancestors, choose_thresholds, evaluate, keep_consistent
+from trainers.runs.directory import RunConfig, create_run, write_metrics
 from trainers.runs.files import BUNDLE, CONFIG, read_identity, read_json, write_identity, write_json
+from trainers.runs.genre_facts import GenreFacts, write_genre_facts
+from trainers.runs.genre_predictions import GenrePredictions, write_genre_predictions
 from trainers.runs.predictions import RunPredictions, write_predictions
 from trainers.runs.state import RunState, history_row, save_state, write_history
+from transforms.taxonomy import Taxonomy
 
 GENRES = ("Folk", "Jazz", "Rock")
 
@@ -84,4 +88,47 @@ def write_run(
         write_history(run, rows)
         state = RunState(epoch=epochs, phase_epoch=epochs, best_epoch=best, finished="all epochs done", history=rows)
         save_state(run, state)
+    return run
+
+
+def write_genre_run(
+    run,
+    tree: Mapping[str, str],
+    models: Sequence[str] = ("mel_cnn",),
+    *,
+    dataset: str = "gone",
+    digest: str = "a" * 64,
+    track_id: Sequence[int] = range(100, 160),
+    skill: float = 2.0,
+    seed: int = 0,
+) -> str:
+    """Writes a finished run with many genres for each track, without a history; returns its path.
+
+    A track has one or two genres of the tree, drawn at random, and their ancestors.
+
+    Args:
+      tree: {genre: its parent, "" at the top}, in the order of the model's outputs.
+      run, models, dataset, digest, track_id, skill, seed: as of `write_run`.
+    """
+    run, ids, genres = str(run), np.array(track_id, np.int64), list(tree)
+    rng, above = np.random.default_rng(seed), ancestors(genres, Taxonomy(tree))
+    drawn = rng.integers(0, len(genres), (2, len(ids)))
+    truth = above[drawn[0]] | (above[drawn[1]] & (rng.random(len(ids)) < 0.5)[:, None])
+    name, phases = (models[0], [{"name": "train", "epochs": 3}]) if len(models) == 1 else ("baselines", [])
+    options = {"width": 1.0, "labels": "all", "min_tracks": 20}
+    of_dataset = {"path": dataset, "digest": digest, "config": {}}
+    create_run(run, RunConfig(name, options, seed, of_dataset, genres, phases, {"numpy": "2"}, dict(tree)))
+    prior, found, thresholds, scores = truth.mean(axis=0), {}, {}, {}
+    for i, model in enumerate(models):
+        logits = rng.standard_normal(truth.shape) + skill / 2**i * (2 * truth - 1) - 1
+        values = keep_consistent(1 / (1 + np.exp(-logits)), above).astype(np.float32)
+        found[model], thresholds[model] = values, choose_thresholds(values, truth)
+        scores[model] = evaluate(values, truth, genres, Taxonomy(tree), thresholds=thresholds[model], prior=prior)
+    write_genre_predictions(run, "test", GenrePredictions(ids, truth, genres, found, thresholds, prior))
+    write_genre_facts(run, GenreFacts(prior, thresholds))
+    if len(models) == 1:
+        write_metrics(run, {"test": {"per_track": scores[name], "labels": genres, "left_out": {}}})
+        save_state(run, RunState(epoch=3, phase_epoch=3, best_epoch=2, finished="all epochs done"))
+    else:
+        write_metrics(run, {"models": {model: {"per_track": entry} for model, entry in scores.items()}})
     return run

@@ -19,6 +19,7 @@ from transforms.config import DatasetConfig
 from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
 from transforms.dataset.plan import ShardPlan, make_plan
 from transforms.records import Record, add_digests, digest, frame, serialize
+from transforms.taxonomy import Taxonomy, Vocabulary
 from transforms.tracks import SPLITS, Track, TrackFacts
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)
@@ -28,26 +29,28 @@ GENERATION = "0001-synthetic"
 TRACKS = {"training": 12, "validation": 4, "test": 4}
 
 
-def mel_payload(config: DatasetConfig, label: int, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise around -20 dB (default range), the genre's share of the bands 20 dB up: uint8 [n_mels, window_frames]."""
+def mel_payload(config: DatasetConfig, labels: Sequence[int], classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise around -20 dB (default range), a genre's share of the bands 20 dB up: uint8 [n_mels, window_frames]."""
     image = rng.integers(100, 140, (config.n_mels, config.window_frames))
-    image[np.array_split(np.arange(config.n_mels), classes)[label]] += round(20 / config.db_step)
+    for label in labels:
+        image[np.array_split(np.arange(config.n_mels), classes)[label]] += round(20 / config.db_step)
     return np.clip(image, 0, 255).astype("u1")
 
 
-def raw_payload(config: DatasetConfig, label: int, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """A tone of the genre's pitch, any phase, in some noise: int16 [window_samples]."""
-    hz = 220.0 * 2 ** (label * 4 / classes)
+def raw_payload(config: DatasetConfig, labels: Sequence[int], classes: int, rng: np.random.Generator) -> np.ndarray:
+    """A tone of each genre's pitch, any phase, in some noise: int16 [window_samples]."""
     t = np.arange(config.window_samples) / config.sample_rate
-    tone = 0.4 * np.sin(2 * np.pi * (hz * t + rng.random()))
+    pitches = [220.0 * 2 ** (label * 4 / classes) for label in labels]
+    tones = [0.4 / len(labels) * np.sin(2 * np.pi * (hz * t + rng.random())) for hz in pitches]
     noise = 0.05 * rng.standard_normal(len(t), np.float32)
-    return np.clip(np.rint((tone + noise) * 32767), -32768, 32767).astype("<i2")
+    return np.clip(np.rint((sum(tones) + noise) * 32767), -32768, 32767).astype("<i2")
 
 
-def stats_payload(config: DatasetConfig, label: int, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal, every classes-th column from the genre's on shifted by 2: float32 [518]."""
+def stats_payload(config: DatasetConfig, labels: Sequence[int], classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal, every classes-th column from a genre's on shifted by 2: float32 [518]."""
     values = rng.standard_normal(KINDS["stats"].shape(config))
-    values[label::classes] += 2
+    for label in labels:
+        values[label::classes] += 2
     return values.astype("<f4")
 
 
@@ -65,6 +68,7 @@ def write_dataset(
     seed: int = 0,
     shards: int | None = None,
     artist: str = "artist",
+    tree: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Writes a whole dataset that `fma verify` finds sound, and returns its manifest.
 
@@ -78,17 +82,21 @@ def write_dataset(
       seed: of the payloads.
       shards: in each split, instead of as many as ingestion would make.
       artist: of each track, with the track's number behind it.
+      tree: {genre: its parent}, instead of `genres`: tracks take turns over the lowest ones, every third track has the
+        next one, too, and all have the ancestors of theirs.
     """
     config = dataclasses.replace(config or CONFIG, features=tuple(name for name in KINDS if name in features))
-    recipe = Recipe(str(folder), config, tuple(genres), windows, seed, artist)
+    taxonomy = Taxonomy(tree or dict.fromkeys(genres, ""))
+    recipe = Recipe(str(folder), config, taxonomy, tree is not None, windows, seed, artist)
     generation = Generation(GENERATION, "", {"runner": "synthetic"})
     for plan in make_plan(_make_tracks(recipe, TRACKS if tracks is None else tracks), config, shards):
         sums = dict.fromkeys((track.track_id for track in plan.tracks), 0)
         generation.shards += [_write_shard(recipe, kind, plan, sums) for kind in config.features]
         generation.ledgers.append(_write_ledger(recipe, plan, sums))
         for track in plan.tracks:
-            generation.genres[track.genre] = generation.genres.get(track.genre, 0) + 1
-    manifest = Manifest(config, list(genres), [generation])
+            if track.genre:
+                generation.genres[track.genre] = generation.genres.get(track.genre, 0) + 1
+    manifest = Manifest(config, recipe.labels, [generation], genres=dict(taxonomy.parents))
     commit(recipe.dataset, manifest)
     return manifest
 
@@ -99,10 +107,21 @@ class Recipe:
 
     dataset: str
     config: DatasetConfig
-    genres: tuple[str, ...]
+    taxonomy: Taxonomy
+    several: bool  # whether some tracks have several genres
     windows: int
     seed: int
     artist: str
+
+    @property
+    def labels(self) -> list[str]:
+        """The genres at the top."""
+        return [name for name, parent in self.taxonomy.parents.items() if not parent]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names behind the ids of records."""
+        return Vocabulary(tuple(self.labels), tuple(self.taxonomy.parents))
 
     @property
     def seconds(self) -> float:
@@ -111,20 +130,25 @@ class Recipe:
 
     def records(self, kind: str, track: Track) -> Iterator[Record]:
         """A track's records, in order."""
-        label = self.genres.index(track.genre)
+        label, genres = self.vocabulary.ids(track)
+        patterns = [list(self.taxonomy.parents).index(name) for name in track.genres]
         for window in range(self.windows if KINDS[kind].per == "window" else 1):
             rng = np.random.default_rng((self.seed, list(KINDS).index(kind), track.track_id, window))
-            payload = PAYLOADS[kind](self.config, label, len(self.genres), rng).tobytes()
-            yield Record(track.track_id, window, window * self.config.window_hop_samples, label, payload)
+            payload = PAYLOADS[kind](self.config, patterns, len(self.taxonomy.parents), rng).tobytes()
+            yield Record(track.track_id, window, window * self.config.window_hop_samples, label, payload, genres)
 
 
 def _make_tracks(recipe: Recipe, tracks: Mapping[str, int]) -> Iterator[Track]:
     numbers = itertools.count(1)
+    parents = recipe.taxonomy.parents
+    lowest = [name for name in parents if name not in parents.values()]
     for split in SPLITS:
         for i in range(tracks.get(split, 0)):
             n = next(numbers)
-            genre = recipe.genres[i % len(recipe.genres)]
-            yield Track(n, genre, split, f"{n}.mp3", artist=f"{recipe.artist} {n}", duration=recipe.seconds)
+            own = [lowest[(i + k) % len(lowest)] for k in range(2 if recipe.several and i % 3 == 2 else 1)]
+            genre, genres = recipe.taxonomy.top(own), recipe.taxonomy.close(own)
+            artist = f"{recipe.artist} {n}"
+            yield Track(n, genre, split, f"{n}.mp3", artist=artist, duration=recipe.seconds, genres=genres)
 
 
 def _write_shard(recipe: Recipe, kind: str, plan: ShardPlan, sums: dict[int, int]) -> ShardFile:
@@ -133,11 +157,12 @@ def _write_shard(recipe: Recipe, kind: str, plan: ShardPlan, sums: dict[int, int
     total = 0
     for track in plan.tracks:
         for record in recipe.records(kind, track):
-            value = digest(kind, record, track.split, track.genre)
+            value = digest(kind, record, track.split, track.genre, track.genres)
             total += value
             sums[track.track_id] += value
             frames.append(frame(serialize(record)))
-    facts = ShardFile(storage.join(kind, GENERATION, f"{plan.name}.tfrecord"), kind, plan.split, len(frames))
+    path = storage.join(kind, GENERATION, f"{plan.name}.tfrecord")
+    facts = ShardFile(path, kind, plan.split, len(frames), labelled=plan.labelled)
     return _write(recipe, facts, plan, frames, total)
 
 
@@ -148,7 +173,8 @@ def _write_ledger(recipe: Recipe, plan: ShardPlan, sums: dict[int, int]) -> Shar
         found = TrackFacts(recipe.seconds, recipe.windows, False, sound)
         track_digest = {"digest": f"{add_digests(sums[track.track_id]):064x}"}
         lines.append((json.dumps(track.to_json() | dataclasses.asdict(found) | track_digest) + "\n").encode())
-    facts = ShardFile(storage.join("tracks", GENERATION, f"{plan.name}.jsonl"), "tracks", plan.split, len(lines))
+    path = storage.join("tracks", GENERATION, f"{plan.name}.jsonl")
+    facts = ShardFile(path, "tracks", plan.split, len(lines), labelled=plan.labelled)
     return _write(recipe, facts, plan, lines, 0)
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from trainers.commands.arguments import add_model
-from trainers.runs.directory import BASELINES, load_config
+from trainers.runs.directory import BASELINES, load_config, require_one_label
 from trainers.runs.predictions import choose_run
 from trainers.serving.lite import is_export
 from trainers.serving.scorers import check_network, is_bundle, open_baselines, open_network, write_bundle
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.run} is an export already: copy it")
     run = choose_run(args.run)
     config = load_config(run)
+    require_one_label(run, config, "fma export")
     if config.model == BASELINES:
         classical = open_baselines(run, args.model)
         write_bundle(args.out, classical, config.made_with)

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import tensorflow as tf
 
+from trainers.data.inputs import Inputs
 from trainers.data.pipeline import (
     Cache,
-    Inputs,
     ReadOptions,
     concatenate_epochs,
-    count_records,
     draw_rows,
     fill_batch,
     fit_batch,
     padded_batch,
     prefetch,
-    read_split,
 )
 from trainers.data.portions import WHOLE, Share
 from trainers.models.spec import Phase
@@ -60,8 +58,7 @@ def record_examples(
       cache: of both splits; with "device", training batches are numbers of records, in the order of `Inputs.read`.
       replicas: that share a batch.
     """
-    manifest, kind = inputs.manifest, inputs.kind
-    records = count_records(manifest, kind, "training")
+    records = inputs.count("training")
     fitted = _fit_batch(phase, records, batch_size, replicas)
     host_cache: Cache = "auto" if cache == "device" else cache
     share = inputs.cluster.share
@@ -70,10 +67,10 @@ def record_examples(
     else:
         own = fitted // share.processes
         options = ReadOptions(own, training=True, seeds=seeds, reproducible=reproducible, cache=host_cache, share=share)
-        batches = read_split(inputs.dataset, manifest, kind, "training", options)
-        training = prefetch(batches.map(lambda batch: {"input": batch[kind], "label": batch["label"]}))
+        batches = inputs.read_split("training", options)
+        training = prefetch(batches.map(lambda batch: {"input": batch["input"], "label": batch["label"]}))
     validation = None
-    if count := count_records(manifest, kind, "validation"):
+    if count := inputs.count("validation"):
         padded = padded_batch(count, batch_size, replicas)
         scale = _padding_scale(count, padded)
         validation = inputs.read("validation", padded // share.processes, host_cache).map(

@@ -3,13 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from trainers.data.portions import WHOLE, Portion, Share, divide
-from trainers.training.cluster import ALONE, Cluster
+from trainers.data.targets import Targets
 from transforms import storage
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.errors import FmaError, UsageError
@@ -59,15 +59,16 @@ class ReadOptions:
     cache: Cache = "auto"
     pad: bool = False  # fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
     share: Share = WHOLE  # what this process reads, in as many batches as there are of every other share
+    targets: Targets | None = None  # of tracks with many genres each; None: of tracks with one label each
 
 
-def count_records(manifest: Manifest, kind: str, split: str) -> int:
-    """Count the records of a kind in a split, of tracks with a genre_top."""
-    return sum(shard.records for shard in manifest.shards(kind, split, "top"))
+def count_records(manifest: Manifest, kind: str, split: str, labels: str = "top") -> int:
+    """Count the records of a kind in a split, of tracks as in `transforms.tracks.LABELS`."""
+    return sum(shard.records for shard in manifest.shards(kind, split, labels))
 
 
-def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list[ShardFile]:
-    """Return the shards of a split, of tracks with a genre_top, after a check of their sizes where they are local.
+def find_shards(dataset: str, manifest: Manifest, kind: str, split: str, labels: str = "top") -> list[ShardFile]:
+    """Return the shards of a split, of tracks as in `LABELS`, after a check of their sizes where they are local.
 
     Raises:
       UsageError: the dataset has no records of that kind, or none in that split.
@@ -78,9 +79,9 @@ def find_shards(dataset: str, manifest: Manifest, kind: str, split: str) -> list
         raise UsageError(
             f"{dataset} has no {kind} records (it holds {held}): ingest into a new dataset with --features {kind}"
         )
-    shards = manifest.shards(kind, split, "top")
+    shards = manifest.shards(kind, split, labels)
     if not any(shard.records for shard in shards):
-        counts = ", ".join(f"{name} {count_records(manifest, kind, name):,}" for name in SPLITS)
+        counts = ", ".join(f"{name} {count_records(manifest, kind, name, labels):,}" for name in SPLITS)
         raise UsageError(f"{dataset} has no {kind} records in its {split} split (records by split: {counts})")
     if storage.is_local(dataset):
         _check_sizes(dataset, shards)
@@ -157,6 +158,8 @@ def _control_group(root: str, limit_name: str, use_name: str, stat_name: str) ->
 def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options: ReadOptions) -> "tf.data.Dataset":
     """Return a split as batches; iterate inside `check_shards`, which names a damaged shard.
 
+    With `targets`, these are the records of all tracks with genres, and a record's label is its track's row in them.
+
     Returns:
       dicts of {kind: [batch, *shape] in the kind's dtype; label, track_id, window: int64 [batch]}; with `pad` also
       weight: float32 [batch], 1 for a record and 0 for padding. Finite, of known cardinality: one epoch, or for
@@ -169,7 +172,8 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
       FmaError: a shard is missing or has another size than dataset.json says.
     """
     batch_size, training = options.batch_size, options.training
-    shards, processes = find_shards(dataset, manifest, kind, split), options.share.processes
+    shards = find_shards(dataset, manifest, kind, split, "all" if options.targets else "top")
+    processes = options.share.processes
     total = sum(shard.records for shard in shards)
     # With fewer records than processes, each repeats them all.
     portions = divide(shards, WHOLE if training and total < processes else options.share)
@@ -193,7 +197,7 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
         serialized = serialized.batch(batch_size, drop_remainder=training)
         if training and records // batch_size > steps:
             serialized = serialized.take(steps)
-        return parse(serialized, manifest, kind, ordered)
+        return parse(serialized, manifest, kind, ordered, options.targets)
 
     batches = concatenate_epochs(read_epoch, options.seeds, steps) if training else read_epoch(None)
     if options.pad and not training:
@@ -292,15 +296,27 @@ def shuffle_records(serialized: "tf.data.Dataset", buffer: int, seed: "int | tf.
     return serialized.shuffle(buffer, seed=seed + 1, reshuffle_each_iteration=False)
 
 
-def parse(batches: "tf.data.Dataset", manifest: Manifest, kind: str, ordered: bool) -> "tf.data.Dataset":
+def parse(
+    batches: "tf.data.Dataset", manifest: Manifest, kind: str, ordered: bool, targets: Targets | None = None
+) -> "tf.data.Dataset":
     """Parse batches of serialized records into dicts of tensors; see `read_split`."""
     import tensorflow as tf
 
     def to_tensors(serialized: "tf.Tensor") -> dict[str, "tf.Tensor"]:
         parsed = parse_example(kind, manifest.config, serialized)
-        return {key: parsed[key] for key in (kind, "label", "track_id", "window")}
+        found = {key: parsed[key] for key in (kind, "label", "track_id", "window")}
+        return found if targets is None else found | {"label": find_rows(targets, found["track_id"])}
 
     return batches.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=ordered)
+
+
+def find_rows(targets: Targets, track_id: "tf.Tensor") -> "tf.Tensor":
+    """Return the rows of a batch's tracks, int64 [batch]; as `Targets.rows`."""
+    import tensorflow as tf
+
+    rows = tf.searchsorted(targets.track_id, track_id, out_type=tf.int64)
+    tf.debugging.assert_equal(tf.gather(targets.track_id, rows), track_id)
+    return rows
 
 
 def pad_batch(batch: dict[str, "tf.Tensor"], batch_size: int) -> dict[str, "tf.Tensor"]:
@@ -346,33 +362,3 @@ def pipeline_options() -> "tf.data.Options":
     # By records: by files, a process would not see the number of records that dataset.json promises.
     found.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return found
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The records of a kind in a dataset, for a model that takes them as they are stored."""
-
-    dataset: str
-    manifest: Manifest
-    kind: str
-    # paths of shards that were compared with their checksums; see `trainers.data.shard_check`
-    checked: set[str] = field(default_factory=set, compare=False)
-    cluster: Cluster = ALONE  # each of its processes reads a share of a split
-
-    def portions(self, split: str) -> list[Portion]:
-        """Return what this process reads of a split."""
-        shards = self.manifest.shards(self.kind, split, "top")
-        return divide(shards, self.cluster.share) if shards else []
-
-    def read(self, split: str, batch_size: int, cache: Cache = "off") -> "tf.data.Dataset":
-        """Return every record of a split once, always in the same order, in padded batches of one size.
-
-        In a cluster, these are the records of this process's share, in as many batches as every other has.
-
-        Returns:
-          dicts of {input: [batch, ...] in the kind's dtype; label, track_id, window: int64 [batch]; weight: float32
-          [batch], 0 for padding in the last batch}.
-        """
-        options = ReadOptions(batch_size, pad=True, cache=cache, share=self.cluster.share)
-        batches = read_split(self.dataset, self.manifest, self.kind, split, options)
-        return prefetch(batches.map(lambda batch: {"input" if key == self.kind else key: batch[key] for key in batch}))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.data.pipeline import Inputs, find_shards
+from trainers.data.inputs import Inputs
+from trainers.data.pipeline import find_shards
 from trainers.evaluation import metrics
 from trainers.models import find_model
 from trainers.models.records import network_of
@@ -18,6 +19,7 @@ from trainers.runs.directory import (
     load_config,
     read_metrics,
     read_settings,
+    require_one_label,
     write_evaluation,
     write_metrics,
 )
@@ -73,7 +75,9 @@ def evaluate_run(
       device: one of `trainers.training.devices.DEVICES`.
       backend: one of `trainers.training.devices.BACKENDS`, whichever the run was trained with.
     """
-    config, manifest = load_config(run), load(dataset)
+    config = load_config(run)
+    require_one_label(run, config, "fma evaluate")
+    manifest = load(dataset)
     if config.model == BASELINES:
         from trainers.classical.baselines import evaluate_baselines
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.metrics import LOWEST, describe
-from trainers.runs.directory import RunConfig, load_config
+from trainers.runs.directory import RunConfig, load_config, require_one_label
 from trainers.runs.predictions import TrackPredictions, read_run_predictions
 from trainers.runs.state import RunState, load_state
 from transforms.errors import UsageError
@@ -86,10 +86,12 @@ def read_runs(paths: Sequence[str]) -> list[Run]:
       UsageError: there is no such run.
       FmaError: one is damaged or has no test predictions yet.
     """
-    return [
-        Run(path, load_config(path), load_state(path), read_run_predictions(path, SPLIT))
-        for path in dict.fromkeys(path.rstrip("/") or path for path in paths)
-    ]
+    found = []
+    for path in dict.fromkeys(path.rstrip("/") or path for path in paths):
+        config = load_config(path)
+        require_one_label(path, config, "this report")
+        found.append(Run(path, config, load_state(path), read_run_predictions(path, SPLIT)))
+    return found
 
 
 def compare(runs: list[Run]) -> Comparison:

@@ -13,6 +13,7 @@
 | predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |
 | neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
+| genres.json | with many genres for each track: thresholds and shares (`trainers.runs.genre_facts`) |
 
 All but history.csv and logs/ carry a checksum (`trainers.runs.files`).
 """
@@ -49,6 +50,7 @@ from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
+from transforms.taxonomy import Taxonomy
 from transforms.tracks import SPLITS
 
 METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
@@ -83,8 +85,20 @@ class RunConfig:
     labels: list[str]  # genre names in the order of the model's outputs
     phases: list[dict[str, Any]]  # settings of each phase of training, in order
     made_with: dict[str, Any]  # device, replicas, precision and versions; not compared
+    # where a track has many of the labels: the parent of each, "" at the top; None where it has one
+    parents: dict[str, str] | None = None
     # of the run, part of its files' checksums: equal for equal configs, wherever the dataset lies; "" in version 0.1.0
     id: str = field(default="", compare=False)
+
+    @property
+    def many(self) -> bool:
+        """Whether a track has many genres (`--labels all`), not one label (`--labels top`)."""
+        return self.parents is not None
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The tree of the labels; flat where a track has one."""
+        return Taxonomy(self.parents or {})
 
 
 def versions(*libraries: str) -> dict[str, str]:
@@ -147,6 +161,8 @@ def differences(have: RunConfig, want: RunConfig) -> list[str]:
     if have.model != want.model:
         return [f"model is {have.model}, not {want.model}"]  # options of two models have little in common
     found = [f"seed is {have.seed}, not {want.seed}"] if have.seed != want.seed else []
+    if have.many != want.many:
+        return [*found, f"labels are {_task(have)}, not {_task(want)}"]
     for name in sorted({*have.options, *want.options}):
         one, other = have.options.get(name), want.options.get(name)
         if one != other:
@@ -175,6 +191,10 @@ def _phase_differences(have: list[dict[str, Any]], want: list[dict[str, Any]]) -
     ]
 
 
+def _task(config: RunConfig) -> str:
+    return "all" if config.many else "top"
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -193,13 +213,26 @@ def load_config(run: str) -> RunConfig:
         raise UsageError(f"{run} is not a run: it has no {CONFIG} (make one with {command_line('train')})")
     values = read_identity(run, CONFIG)
     del values["format_version"]
-    config = {ID: ""} | values
+    config = {ID: "", "parents": None} | values
     missing = {field.name for field in fields(RunConfig)} ^ set(config)
     if missing:
         raise FmaError(f"{path} is damaged: {', '.join(sorted(missing))}")
     with report_damage(path):
         _check_types(config)
     return RunConfig(**config)
+
+
+def require_one_label(run: str, config: RunConfig, what: str) -> None:
+    """Refuse a run that gives each track many genres.
+
+    Args:
+      what: the part of the program that has no answer to them, as the subject of a sentence in the singular.
+
+    Raises:
+      UsageError: it is such a run.
+    """
+    if config.many:
+        raise UsageError(f"{run} gives each track many genres (--labels all); {what} is for runs with one label each")
 
 
 def read_settings(run: str, config: RunConfig) -> DatasetConfig:
@@ -214,6 +247,8 @@ def _check_types(config: dict[str, Any]) -> None:
     wrong = [name for name, kind in kinds.items() if not isinstance(config[name], kind)]
     wrong += [name for name in ("path", "digest") if not isinstance(config["dataset"].get(name), str)]
     wrong += ["labels"] * any(not isinstance(label, str) for label in config["labels"])
+    parents = config["parents"]
+    wrong += ["parents"] * (parents is not None and set(parents) != set(config["labels"]))
     wrong += ["phases"] * any(
         not isinstance(phase, dict) or "name" not in phase or not isinstance(phase.get("epochs"), int)
         for phase in config["phases"]

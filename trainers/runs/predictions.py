@@ -16,6 +16,7 @@ from trainers.runs.directory import (
     load_config,
     read_metrics,
     report_damage,
+    require_one_label,
 )
 from trainers.runs.files import open_zip, write_zip
 from transforms import storage
@@ -108,7 +109,8 @@ def choose_run(path: str) -> str:
         return path
     digest = load(dataset).digest
     runs = [run for name in storage.list_folders(folder) if is_run(run := storage.join(folder, name))]
-    configs = {run: config for run in runs if (config := load_config(run)).dataset["digest"] == digest}
+    found = {run: load_config(run) for run in runs}
+    configs = {run: config for run, config in found.items() if config.dataset["digest"] == digest and not config.many}
     scores = {run: score for run, config in configs.items() if (score := _validation_accuracy(run, config)) is not None}
     if not scores:
         raise UsageError(f"{path} has no finished run on its dataset: run {command_line('run')} again")
@@ -161,12 +163,26 @@ def write_predictions(run: str, split: str, predictions: RunPredictions) -> None
     """Replace a run's predictions for a split."""
     arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
     arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
-    genres = np.array(predictions.genres)
-    write_zip(run, _name(split), lambda file: np.savez_compressed(file, genres=genres, **arrays))
+    write_arrays(run, split, {"genres": np.array(predictions.genres)} | arrays)
+
+
+def write_arrays(run: str, split: str, arrays: dict[str, np.ndarray]) -> None:
+    """Replace what a run's file for a split holds."""
+    write_zip(run, _name(split), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def read_predictions(run: str, split: str) -> RunPredictions:
     """Read all that a run's file holds; see `read_run_predictions` for the errors."""
+    require_one_label(run, load_config(run), "this")
+    arrays = read_arrays(run, split)
+    with report_damage(predictions_path(run, split)):
+        numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
+        models = {name.removeprefix(_KEY): values for name, values in arrays.items() if name.startswith(_KEY)}
+        return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
+
+
+def read_arrays(run: str, split: str) -> dict[str, np.ndarray]:
+    """Read what `write_arrays` wrote; see `read_run_predictions` for the errors."""
     path = predictions_path(run, split)
     advice = f"remove it and run {command_line('evaluate', run, '--data', 'DATASET', '--split', split)}"
     if not storage.exists(path):
@@ -174,9 +190,7 @@ def read_predictions(run: str, split: str) -> RunPredictions:
     with open_zip(run, _name(split), advice) as file:
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
-                models = {name.removeprefix(_KEY): arrays[name] for name in arrays.files if name.startswith(_KEY)}
-                return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
+                return {name: arrays[name] for name in arrays.files}
         except DAMAGED_ZIP as error:
             raise FmaError(f"{path} is damaged ({error}): {advice}") from error
 

@@ -11,7 +11,7 @@ from trainers.classical.baselines import load_finished, load_model, save_model, 
 from trainers.classical.models import MODELS
 from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import Calibration, class_scores, log_probabilities
-from trainers.runs.directory import BASELINES, METRICS, RunConfig, check_trained, load_config
+from trainers.runs.directory import BASELINES, METRICS, RunConfig, check_trained, load_config, require_one_label
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
 from trainers.serving.lite import is_export, open_export, open_lite_run
 from trainers.training.accelerators import may_have_accelerator
@@ -81,6 +81,7 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Sco
         _refuse_name(run, model)
         return open_export(run)
     config = load_config(run)
+    require_one_label(run, config, "this command")
     if config.model == BASELINES:
         return open_baselines(run, model)
     check_network(run, model)

@@ -281,11 +281,10 @@ class _Connected(Cluster):
 
     def fail(self, error: BaseException) -> None:
         """Let the others know that this process ends with an error, and end them."""
-        if not isinstance(error, FmaError | KeyboardInterrupt):
-            # Where another process is lost, a step fails in some library's words; the thread that sees it says why, and
-            # ends this process.
-            if self._lost.wait(2):
-                threading.Event().wait()
+        # Where another process is lost, a step fails in some library's words; the thread that sees it says why and
+        # ends this process.
+        if not isinstance(error, FmaError | KeyboardInterrupt) and self._lost.wait(2):
+            threading.Event().wait()
         with self._ending:
             self._failed = True
             self._tell(f"process {self.process} has failed: {str(error) or type(error).__name__}")

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from trainers.data.pipeline import Inputs, available_memory, count_records
+from trainers.data.inputs import Inputs
+from trainers.data.pipeline import available_memory
 from trainers.data.shard_check import check_shards
 from trainers.training.devices import Device
 from transforms.audio.features import KINDS
@@ -51,10 +52,9 @@ def load_records(inputs: Inputs, split: str, device: Device) -> DeviceRecords:
       UsageError: it does not fit there.
       FmaError: a shard is not what was written.
     """
-    manifest, kind = inputs.manifest, inputs.kind
-    records, stored = count_records(manifest, kind, split), KINDS[kind]
-    shape = stored.shape(manifest.config)
-    check_room(records * stored.payload_bytes(manifest.config), device)
+    config, stored, records = inputs.manifest.config, KINDS[inputs.kind], inputs.count(split)
+    shape = stored.shape(config)
+    check_room(records * stored.payload_bytes(config), device)
     filled = -(-records // device.replicas) * device.replicas  # an equal share for each; what fills it is not drawn
     values, label = np.zeros((filled, *shape), stored.dtype.newbyteorder("=")), np.zeros(filled, np.int32)
     done = 0

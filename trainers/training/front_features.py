@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.data.pipeline import Inputs, count_records
+from trainers.data.inputs import Inputs
 from trainers.data.shard_check import check_shards
 from trainers.models.records import network_of, normalization_of
 from trainers.models.spec import front_of
@@ -54,12 +54,12 @@ def embed_split(
       phase: its name; features of another phase may come from another front.
       front: record batch -> features; of `front_on_records`, see `Device.inference`.
     """
-    if not count_records(inputs.manifest, inputs.kind, split):
+    if not inputs.count(split):
         return None
     name, cluster = f"{FEATURES}/{phase}-{split}.npz", inputs.cluster
     if cluster.broadcast_json(lambda: storage.exists(storage.join(run, name))):
         features, label, track_id = cluster.broadcast_arrays(lambda: _read(run, name))
-        return Embeddings(features, label, track_id, len(inputs.manifest.labels))
+        return Embeddings(features, label, track_id, inputs.classes)
     found = infer_split(front, inputs, split, batch_size, f"features of {split}")
     named = {"features": found.features, "label": found.label, "track_id": found.track_id}
     if cluster.leads:
@@ -87,7 +87,7 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
     """
     processes, portions = inputs.cluster.processes, inputs.portions(split)
     records = sum(portion.records for portion in portions)
-    batch_size = -(-min(batch_size, count_records(inputs.manifest, inputs.kind, split)) // processes)
+    batch_size = -(-min(batch_size, inputs.count(split)) // processes)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = np.zeros((records, 0), np.float32), 0
     with (
@@ -108,7 +108,7 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
     label, track_id, window = inputs.cluster.gather_rows(ids.T).T
     order = np.lexsort((window, track_id))
     sort_rows(outputs, order)
-    return Embeddings(outputs, label[order], track_id[order], len(inputs.manifest.labels))
+    return Embeddings(outputs, label[order], track_id[order], inputs.classes)
 
 
 def sort_rows(values: np.ndarray, order: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from trainers.data.examples import Examples, feature_examples, record_examples
-from trainers.data.pipeline import Inputs, count_records
+from trainers.data.inputs import Inputs
 from trainers.data.shard_check import check_shards
 from trainers.evaluation.evaluate import Predictor, evaluate_split
 from trainers.models.records import add_normalization, network_of, normalization_of
@@ -265,7 +265,7 @@ def finish(job: Job, state: RunState) -> RunState:
     predictor = Predictor(plan.spec, job.model, job.device)
     metrics = {}
     for split in HELD_OUT:
-        if count_records(inputs.manifest, inputs.kind, split):
+        if inputs.count(split):
             metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
             if leads:
                 write_predictions(job.run, split, predictions)

@@ -6,7 +6,8 @@ import pytest
 from tests.trainers import tiny
 from tests.trainers.synthetic import CONFIG, write_dataset
 from trainers.data.examples import feature_examples, record_examples
-from trainers.data.pipeline import Inputs, fit_batch
+from trainers.data.inputs import Inputs
+from trainers.data.pipeline import fit_batch
 from trainers.models.records import add_normalization, normalization_of
 from trainers.training.front_features import COLUMNS, Embeddings, embed_split, sort_rows
 from trainers.training.objective import compile_part

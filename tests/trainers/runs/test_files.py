@@ -133,7 +133,7 @@ def test_files_of_a_run_of_the_version_before_checksums_are_read_without(tmp_pat
 
 
 def test_a_run_of_a_newer_version_is_refused(folder):
-    change(Path(folder) / CONFIG, format_version=3)
+    change(Path(folder) / CONFIG, format_version=4)
     with pytest.raises(FmaError, match="update fma-genres"):
         read_json(folder, "some.json")
 

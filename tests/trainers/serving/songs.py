@@ -12,7 +12,7 @@ import fma
 from tests.conftest import tone
 from tests.trainers.small_models import OPTIONS, fake_yamnet
 from tests.trainers.synthetic import CONFIG
-from trainers.data.pipeline import Inputs
+from trainers.data.inputs import Inputs
 from trainers.models import find_model
 from trainers.models.records import add_normalization, network_of
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise

@@ -73,7 +73,7 @@ def batches(dataset: str, file: str, processes: str, process: str, coordinator: 
     with join(Membership(coordinator, int(processes), int(process))) as cluster:
         import_tensorflow("jax")
         from trainers.data.examples import record_examples
-        from trainers.data.pipeline import Inputs
+        from trainers.data.inputs import Inputs
         from trainers.models.spec import Phase
         from trainers.training.objective import count_by_label
         from transforms.dataset.manifest import load

@@ -122,7 +122,7 @@ def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset
 
 
 def validation_loss(dataset: Path, run: Path) -> float:
-    from trainers.data.pipeline import Inputs
+    from trainers.data.inputs import Inputs
     from trainers.evaluation.evaluate import Predictor
     from trainers.training.checkpoint import load_model
     from trainers.training.devices import open_device

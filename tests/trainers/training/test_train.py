@@ -76,7 +76,7 @@ def test_metrics_are_by_split_by_track_and_by_window(finished):
 def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
     import keras
 
-    from trainers.data.pipeline import Inputs
+    from trainers.data.inputs import Inputs
     from trainers.evaluation.evaluate import Predictor
     from trainers.training.devices import open_device
 
