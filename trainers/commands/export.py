@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.run} is an export already: copy it")
     run = choose_run(args.run)
     config = load_config(run)
-    require_one_label(run, config, "fma export")
+    require_one_label(run, config, command_line("export"))
     if config.model == BASELINES:
         classical = open_baselines(run, args.model)
         write_bundle(args.out, classical, config.made_with)

@@ -30,6 +30,7 @@ from trainers.training.front_features import Embeddings, front_on_records, infer
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
+from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
     import keras
@@ -76,7 +77,7 @@ def evaluate_run(
       backend: one of `trainers.training.devices.BACKENDS`, whichever the run was trained with.
     """
     config = load_config(run)
-    require_one_label(run, config, "fma evaluate")
+    require_one_label(run, config, command_line("evaluate"))
     manifest = load(dataset)
     if config.model == BASELINES:
         from trainers.classical.baselines import evaluate_baselines

@@ -248,7 +248,9 @@ def _check_types(config: dict[str, Any]) -> None:
     wrong += [name for name in ("path", "digest") if not isinstance(config["dataset"].get(name), str)]
     wrong += ["labels"] * any(not isinstance(label, str) for label in config["labels"])
     parents = config["parents"]
-    wrong += ["parents"] * (parents is not None and set(parents) != set(config["labels"]))
+    if parents is not None:
+        Taxonomy(parents)  # fails where a genre is above itself
+        wrong += ["parents"] * (set(parents) != set(config["labels"]))
     wrong += ["phases"] * any(
         not isinstance(phase, dict) or "name" not in phase or not isinstance(phase.get("epochs"), int)
         for phase in config["phases"]
