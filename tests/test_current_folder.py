@@ -48,6 +48,7 @@ def test_an_ingestion_with_workers_runs_nothing_that_lies_beside_the_songs(songs
     assert not note.exists()
 
 
+@pytest.mark.long
 def test_a_workflow_runs_nothing_that_lies_beside_the_songs(songs):
     (songs.parent / "fma").write_text(CONSOLE_SCRIPT)
     note = plant(songs, HOSTILE, EMPTY)

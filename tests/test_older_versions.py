@@ -134,6 +134,7 @@ def test_the_same_commands_find_that_older_runs_are_done_and_that_the_statistics
         assert why[model] == "after statistics"
 
 
+@pytest.mark.long
 def test_a_new_run_on_older_statistics_makes_them_again(expected, capfd):
     words = [word.replace("broken_off", "new") for word in expected["broken_off"]]
     assert fma.main(words) == 0

@@ -57,6 +57,7 @@ def test_what_the_image_takes_in_is_there_and_is_let_through(dockerfile):
             assert f"!{name}" in let_through, name
 
 
+@pytest.mark.long
 def test_a_worker_imports_no_numba():
     audio = "transforms.audio.extract, transforms.audio.features, transforms.audio.decoder_process"
     check = "found = {'numba', 'librosa'} & set(sys.modules); assert not found, found"

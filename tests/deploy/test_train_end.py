@@ -53,6 +53,7 @@ def test_a_signal_while_a_vm_is_asked_for_deletes_it_though_it_does_not_show_yet
     assert seconds < 10
 
 
+@pytest.mark.long
 def test_when_the_hours_are_over_the_vm_is_deleted_in_the_middle_of_the_training(gcloud):
     there(absent(gcloud, 1))
     gcloud.answers("on_vm.sh", seconds=30)

@@ -8,6 +8,7 @@ from tests.faults.dead_workers import TRACKS, kill_one
 from tests.pipelines.ingest.test_ingest import make_music
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc")
 def test_a_worker_that_dies_while_others_start_ends_the_command_in_one_line_or_the_command_recovers(tmp_path):
     (tmp_path / "music").mkdir()

@@ -32,6 +32,7 @@ def is_sound(dataset: str) -> bool:
     return not verify(dataset, manifests.load(dataset)).problems
 
 
+@pytest.mark.long
 def test_of_two_ingests_at_once_one_wins_and_the_other_stops_with_one_line(corpus, folder, digests, cloud, capsys):
     with cloud.faults(every=1, kinds=["slow"], match="POST /upload", seconds=0.2):
         first = start(arguments(str(corpus), f"{folder}/out", "small", False))

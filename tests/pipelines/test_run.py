@@ -77,6 +77,7 @@ def test_a_second_run_does_nothing_and_says_so(music, capsys):
     assert {path: path.stat().st_mtime_ns for path in (music / "work").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.long
 def test_after_adding_tracks_only_the_steps_behind_them_run_and_the_older_run_stays(music, capsys):
     make_music(music, tracks=16)
     assert run(music) == 0

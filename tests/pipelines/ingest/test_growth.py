@@ -96,6 +96,7 @@ def test_a_vanished_track_is_reported_and_kept_until_it_is_to_be_taken_out(music
     assert is_sound(music / "out")
 
 
+@pytest.mark.long
 def test_failed_tracks_that_were_mended_move_into_the_dataset(music, capsys):
     text = (music / "tracks.csv").read_text()
     (music / "tracks.csv").write_text(text + "20,20.wav,Folk,new,training\n21,21.wav,Rock,new,training\n")

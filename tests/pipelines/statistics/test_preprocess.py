@@ -61,6 +61,7 @@ def test_the_coder_gives_back_every_bit():
     assert Coder().decode_cache(Coder().encode_cache(None)) is None
 
 
+@pytest.mark.long
 def test_tft_names_its_sums_alike_in_every_process_and_keeps_all_of_them():
     from pipelines.statistics.analyze import cache_keys
     from transforms.config import DatasetConfig

@@ -149,6 +149,7 @@ def test_a_graph_that_was_removed_by_hand_is_made_again_and_only_training_record
     assert_same_statistics(dataset, analysed)
 
 
+@pytest.mark.long
 def test_other_validation_and_test_records_and_another_bundling_give_the_same_statistics(analysed, tmp_path):
     dataset = make(tmp_path / "dataset", tracks={"training": 12, "validation": 9})
     assert analyse(dataset, "--direct_running_mode=multi_threading", "--direct_num_workers=3") == 0

@@ -208,6 +208,7 @@ def test_the_lowest_log_loss_wins_and_the_first_of_equals():
     assert best_trial(trials).params == {"C": 2}
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_the_number_of_processes():
     table = a_table((30, 10, 10), columns=5)
     for one, two in zip(fit_all(table, ["gnb", "svm_rbf"]), fit_all(table, ["gnb", "svm_rbf"], workers=2), strict=True):

@@ -63,7 +63,9 @@ def check_agreement(folder: Path, engine, paths: list[str]) -> None:
             assert found["probabilities"].argmax() == answer.order[0]
 
 
-@pytest.mark.parametrize("model", ["mel_cnn", "waveform_cnn", "yamnet"])
+@pytest.mark.parametrize(
+    "model", ["mel_cnn", *(pytest.param(model, marks=pytest.mark.long) for model in ("waveform_cnn", "yamnet"))]
+)
 def test_exported_models_agree_with_the_pipeline(model, exported, engine_of, music):
     check_agreement(exported(model), engine_of(model), [track.path for track in music.tracks])
 
@@ -74,6 +76,7 @@ def test_exported_models_agree_with_the_pipeline_on_real_songs(model, exported, 
     check_agreement(exported(model), engine_of(model), [path for path in paths if Path(path).stat().st_size > 100_000])
 
 
+@pytest.mark.long
 def test_a_model_that_was_trained_in_half_precision_is_exported_in_float32_for_devices(music, tmp_path):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

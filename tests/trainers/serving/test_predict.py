@@ -142,6 +142,7 @@ def test_a_timeline_needs_a_model_that_predicts_windows(predict, music, tmp_path
     assert "predicts whole songs" in err
 
 
+@pytest.mark.long
 def test_a_timeline_of_many_songs_shows_the_first_forty(predict, music, tmp_path):
     code, _, err = predict("mel_cnn", *[music.tracks[0].path] * 41, "--timeline", tmp_path / "t.png")
     assert code == 0

@@ -147,6 +147,7 @@ def test_limits_that_no_system_can_hold_are_refused(command, option, capsys):
     assert f"argument {option.partition('=')[0]}: must be " in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_songs_that_are_being_predicted_in_one_line(run_of, tmp_path):
     songs = [tmp_path / f"{i}.wav" for i in range(4)]
     for song in songs:

@@ -64,6 +64,7 @@ def test_a_run_is_the_one_that_the_host_feeds_to_the_last_bit(trained, model):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_a_run_killed_and_carried_on_with_is_the_run_that_was_not_killed(dataset, trained, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
     kill_at(monkeypatch, "trainers.training.callbacks.advance", 2, lambda: train(dataset, killed, "device"))

@@ -92,7 +92,7 @@ def test_a_run_killed_anywhere_ends_with_every_epoch_once(dataset, tmp_path, mon
 
 @pytest.mark.parametrize(
     "kill",  # model, epoch
-    [("tiny", 2), ("tiny_transfer", 5), ("tiny_pooled", 3)],
+    [("tiny", 2), *(pytest.param(kill, marks=pytest.mark.long) for kill in (("tiny_transfer", 5), ("tiny_pooled", 3)))],
 )
 def test_a_run_killed_and_carried_on_with_is_the_run_that_was_not_killed(dataset, tmp_path, monkeypatch, kill):
     """To the last bit: order, augmentation, dropout and the optimizer's steps."""
@@ -134,6 +134,7 @@ def validation_loss(dataset: Path, run: Path) -> float:
     return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
 
 
+@pytest.mark.long
 def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
     options = ("--epochs", "30", "--learning-rate", "0.3", "--patience", "3")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
