@@ -2,7 +2,7 @@
 
 import argparse
 
-from trainers.serving.answers import THRESHOLD
+from trainers.serving.tasks import THRESHOLD
 from trainers.training.devices import BACKENDS, DEVICES
 from transforms.commands.arguments import number
 
@@ -50,7 +50,9 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=number(float, 0, below=1),
-        default=THRESHOLD,
         metavar="P",
-        help=f"the verdict is 'unsure' where no genre is at least this likely; default {THRESHOLD:g}",
+        help=(
+            f"the verdict is 'unsure' where no genre is at least this likely; default {THRESHOLD:g}. With many genres, "
+            "one is predicted where it is; default: a threshold for each genre, chosen on validation"
+        ),
     )

@@ -3,7 +3,7 @@
 import argparse
 
 from trainers.commands.arguments import add_model
-from trainers.runs.directory import BASELINES, load_config, require_one_label
+from trainers.runs.directory import BASELINES, load_config
 from trainers.runs.predictions import choose_run
 from trainers.serving.lite import is_export
 from trainers.serving.scorers import check_network, is_bundle, open_baselines, open_network, write_bundle
@@ -34,12 +34,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.run} is an export already: copy it")
     run = choose_run(args.run)
     config = load_config(run)
-    require_one_label(run, config, command_line("export"))
     if config.model == BASELINES:
         classical = open_baselines(run, args.model)
         write_bundle(args.out, classical, config.made_with)
         try_it = command_line("predict", args.out, "FILE")
-        console.say(f"{classical.name}, {len(classical.labels)} genres: try it with  {try_it}")
+        console.say(f"{classical.name}, {len(classical.task.labels)} genres: try it with  {try_it}")
         return 0
     check_network(run, args.model)
     scorer = open_network(run, config, "cpu")
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     facts = export_network(scorer, args.out, config, tflite=args.tflite)
     console.table(
-        f"{scorer.name}, {len(scorer.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
+        f"{scorer.name}, {len(scorer.task.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
         ("model", "size", "largest difference from the pipeline, in probability"),
         [
             (name, console.human_bytes(facts["bytes"][name]), f"{difference:.1e}")

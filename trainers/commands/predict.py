@@ -7,10 +7,11 @@ from typing import Any
 
 from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
 from trainers.runs.predictions import choose_run
-from trainers.serving.answers import MOST_SONGS, Answer, check_picture, draw_timeline
+from trainers.serving.answers import Answer, tables
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk
 from trainers.serving.scorers import open_scorer
+from trainers.serving.timeline import MOST_SONGS, check_picture, draw_timeline
 from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
 from transforms.errors import TrackError, UsageError
@@ -19,7 +20,6 @@ from transforms.runtime.invocation import called_as
 
 Predicted = tuple[Song, Answer | TrackError]
 TAKES_ANY_NAME = True  # also of songs whose names are not UTF-8
-SHOWN = 3
 OPTIONS = LimitOptions("--timeout", "--memory", "--jobs")
 
 
@@ -55,16 +55,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         predicted = _predict(args, run, songs)
     if args.json:
-        console.say_json([_entry(song, found, args.threshold) for song, found in predicted])
+        console.say_json([_entry(song, found) for song, found in predicted])
     else:
-        _print(predicted, args.threshold)
+        _print(predicted)
     if args.timeline:
         _draw(args.timeline, predicted)
     return int(any(isinstance(found, TrackError) for _, found in predicted))
 
 
 def _predict(args: argparse.Namespace, run: str, songs: Sequence[Song]) -> list[Predicted]:
-    scorer = open_scorer(run, args.model, args.device)
+    scorer = open_scorer(run, args.model, args.device, threshold=args.threshold)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
     decoders = min(len(songs), args.jobs or cores())
@@ -87,21 +87,22 @@ def _predict_all(engine: Engine, songs: Sequence[Song]) -> list[Predicted]:
     return predicted
 
 
-def _entry(song: Song, found: Answer | TrackError, threshold: float) -> dict[str, Any]:
+def _entry(song: Song, found: Answer | TrackError) -> dict[str, Any]:
     if isinstance(found, TrackError):
         return {"file": song.name, "error": found.reason, "message": found.message}
-    return {"file": song.name} | found.to_json(threshold)
+    return {"file": song.name} | found.to_json()
 
 
-def _print(predicted: Sequence[Predicted], threshold: float) -> None:
-    answers = [(song, found) for song, found in predicted if isinstance(found, Answer)]
+def _print(predicted: Sequence[Predicted]) -> None:
+    answers = _answers(predicted)
     failures = [(song, found) for song, found in predicted if isinstance(found, TrackError)]
-    if answers:
-        rows = [
-            (song.name, answer.verdict(threshold), _genres(answer), console.human_seconds(answer.seconds))
-            for song, answer in answers
-        ]
-        console.table("", ("file", "verdict", "most likely", "length"), rows)
+    for at, (title, columns, rows) in enumerate(tables(answers)):
+        if at:
+            console.say()
+        if rows:
+            console.table(title, columns, rows)
+        else:
+            console.say(title)
     if failures:
         if answers:
             console.say()
@@ -110,14 +111,12 @@ def _print(predicted: Sequence[Predicted], threshold: float) -> None:
         )
 
 
-def _genres(answer: Answer) -> str:
-    if answer.silent:
-        return "digital silence"
-    return ", ".join(f"{answer.labels[i]} {answer.probabilities[i]:.2f}" for i in answer.order[:SHOWN])
+def _answers(predicted: Sequence[Predicted]) -> list[tuple[str, Answer]]:
+    return [(song.name, found) for song, found in predicted if isinstance(found, Answer)]
 
 
 def _draw(path: str, predicted: Sequence[Predicted]) -> None:
-    answers = [(song.name, found) for song, found in predicted if isinstance(found, Answer)]
+    answers = _answers(predicted)
     if not answers:
         console.log(f"{path} is not drawn: no song has an answer")
         return

@@ -1,32 +1,32 @@
-"""The answer for a song: its genres, as JSON and as a picture over time."""
+"""The answer for a song: its genres, as JSON and as tables."""
 
-import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from transforms import storage
-from transforms.errors import UsageError
-from transforms.runtime.figures import load_pyplot
-from transforms.runtime.os_errors import annotate_os_errors
-from transforms.runtime.text import printable
+from trainers.serving.tasks import ManyGenres, OneLabel, Task, most_likely
+from transforms.runtime import console
 
-UNSURE = "unsure"
-THRESHOLD = 0.5  # default: a genre is the verdict if it is more likely than all others together
-MOST_SONGS = 40
-ROW_INCHES = 1.7
+SHOWN = 3  # genres of one label, the most likely ones; of many genres the most likely that are not predicted
+SILENCE = "digital silence"
+TREE = ("genre", "probability", "threshold", "predicted")
+
+Named = tuple[str, "Answer"]
+"""A song's name and its answer."""
+
+Table = tuple[str, tuple[str, ...], list[tuple[Any, ...]]]
+"""Title, columns and rows, as `console.table` takes them."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """A song's genres."""
 
-    labels: list[str]  # genre names, in the order of the model's outputs
-    probabilities: np.ndarray  # float64 [classes], calibrated, of the whole song
-    windows: np.ndarray  # float64 [windows, classes], the same by window; [0, classes] for models of whole songs
+    task: Task  # of the run: its genres, and what follows from their probabilities
+    probabilities: np.ndarray  # float64 [genres], of the whole song
+    windows: np.ndarray  # float64 [windows, genres], the same by window; [0, genres] for models of whole songs
     window_seconds: float  # a window's length
     hop_seconds: float  # from one window's start to the next
     seconds: float  # the song's length
@@ -35,29 +35,14 @@ class Answer:
     spectrogram: np.ndarray  # uint8 [bands, columns], an image, lowest band first; [0, 0] if not asked for
     pictured_seconds: float  # of the song that the image covers, from its start
 
-    @property
-    def order(self) -> np.ndarray:
-        """Return the classes, the most likely first."""
-        return np.argsort(-self.probabilities, kind="stable")
+    def to_json(self) -> dict[str, Any]:
+        """Return what the task says of the genres, and seconds, windows and silent."""
+        facts = {"seconds": round(self.seconds, 3), "windows": len(self.windows), "silent": self.silent}
+        return self.task.answer(self.probabilities, silent=self.silent) | facts
 
-    def verdict(self, threshold: float) -> str:
-        """Return the most likely genre; `UNSURE` where it is less likely than the threshold, or the song is silence."""
-        top = int(self.order[0])
-        return UNSURE if self.silent or self.probabilities[top] < threshold else self.labels[top]
-
-    def to_json(self, threshold: float) -> dict[str, Any]:
-        """Return verdict, genres (the most likely first), seconds, windows and silent."""
-        genres = [
-            {"genre": self.labels[label], "probability": round(float(self.probabilities[label]), 6)}
-            for label in self.order
-        ]
-        return {
-            "verdict": self.verdict(threshold),
-            "genres": genres,
-            "seconds": round(self.seconds, 3),
-            "windows": len(self.windows),
-            "silent": self.silent,
-        }
+    def verdicts(self) -> list[str]:
+        """Return the genres that the song is said to have, or that there are none."""
+        return self.task.verdicts(self.probabilities, silent=self.silent)
 
     def timeline(self) -> list[dict[str, Any]]:
         """Return start and end of each window in seconds, and its probabilities in the order of the labels."""
@@ -75,55 +60,37 @@ class Answer:
 
         Returns:
           seconds float64 [windows + 1], the start of each step and the end of the last; probabilities
-          [windows + 1, classes].
+          [windows + 1, genres].
         """
         starts = np.arange(len(self.windows)) * self.hop_seconds
         edges = np.append(starts, starts[-1] + self.window_seconds)
         return edges, np.concatenate([self.windows, self.windows[-1:]])
 
 
-def check_picture(path: str) -> None:
-    """Check, before any song is decoded, that the timeline can be drawn.
+def tables(songs: Sequence[Named]) -> Iterator[Table]:
+    """Yield the answers for people: one table with one label for each track, a tree for each song with many genres.
 
-    Raises:
-      UsageError: the picture cannot be written to that path.
+    A tree without rows is that of silence, which the title says.
     """
-    folder = os.path.dirname(path) or "."
-    if not storage.is_local(path):
-        raise UsageError(f"--timeline {path}: give a path on this machine")
-    if os.path.isdir(path):
-        raise UsageError(f"--timeline {path} is a folder: give a file")
-    if not os.path.isdir(folder):
-        raise UsageError(f"--timeline {path}: there is no folder {folder}")
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise UsageError(f"--timeline {path}: no permission to write there")
+    one_label = [_row(name, answer) for name, answer in songs if isinstance(answer.task, OneLabel)]
+    if one_label:
+        yield "", ("file", "verdict", "most likely", "length"), one_label
+    for name, answer in songs:
+        if isinstance(answer.task, ManyGenres):
+            title = f"{name}, {console.human_seconds(answer.seconds)}"
+            tree = [] if answer.silent else _tree(answer.task, answer)
+            yield f"{title}: {SILENCE}" if answer.silent else title, TREE, tree
 
 
-def draw_timeline(path: str, answers: Sequence[tuple[str, Answer]]) -> None:
-    """Write a PNG, whatever the path's ending, with a row for each song: probabilities by window, stacked to 1.
+def _row(name: str, answer: Answer) -> tuple[Any, ...]:
+    labels, chances = answer.task.labels, answer.probabilities
+    likely = ", ".join(f"{labels[at]} {chances[at]:.2f}" for at in most_likely(chances)[:SHOWN])
+    return name, answer.verdicts()[0], SILENCE if answer.silent else likely, console.human_seconds(answer.seconds)
 
-    There is at least one (name, answer), and every answer has windows; no more than `MOST_SONGS` fit a picture.
-    """
-    pyplot = load_pyplot()
-    labels = answers[0][1].labels
-    colours = pyplot.get_cmap("tab20" if len(labels) > 10 else "tab10").colors
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that the font lacks are drawn as boxes
-        figure, axes = pyplot.subplots(
-            len(answers), 1, figsize=(9, ROW_INCHES * len(answers) + 0.7), squeeze=False, layout="constrained"
-        )
-        for axis, (name, answer) in zip(axes[:, 0], answers, strict=True):
-            edges, values = answer.steps()
-            bands = axis.stackplot(
-                edges, values.T, colors=[colours[i % len(colours)] for i in range(len(labels))], step="post"
-            )
-            axis.set(xlim=(0, edges[-1]), ylim=(0, 1), yticks=[0, 0.5, 1])
-            # A name's dollar signs do not make it mathematics.
-            axis.set_title(printable(name), fontsize=9, loc="left", parse_math=False)
-        axes[-1, 0].set_xlabel("seconds")
-        legend = figure.legend(bands, [printable(label) for label in labels], loc="outside right upper", fontsize=8)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-        with annotate_os_errors(path):
-            figure.savefig(path, dpi=110, format="png")
-        pyplot.close(figure)
+
+def _tree(task: ManyGenres, answer: Answer) -> list[tuple[Any, ...]]:
+    predicted = task.predicted(answer.probabilities, silent=answer.silent)
+    return [
+        ("  " * depth + task.labels[at], answer.probabilities[at], task.thresholds[at], bool(predicted[at]) or None)
+        for at, depth in task.shown(answer.probabilities, SHOWN)
+    ]

@@ -13,16 +13,17 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from trainers.serving.access import HEALTH, METRICS, Access, Guard
-from trainers.serving.answers import THRESHOLD, Answer
+from trainers.serving.answers import Answer
 from trainers.serving.engine import Engine
 from trainers.serving.neighbours import Neighbours, open_neighbours
 from trainers.serving.problems import Problem, RefusedError, problem
+from trainers.serving.schema import GenresPrediction, Health, LabelPrediction, ModelFacts
 from trainers.serving.scorers import open_scorer
 from trainers.serving.shares import Shares, Turns, client_address
+from trainers.serving.tasks import ManyGenres, Task
 from trainers.serving.uploads import CONTENT_TYPE, Closing, Counting, Meters, UploadLimits, received
 from transforms.audio.decoder_process import Limits
 from transforms.errors import TrackError
@@ -56,77 +57,6 @@ REFUSALS = {
 }
 
 
-class Genre(BaseModel):
-    """A genre and how likely it is."""
-
-    genre: str
-    probability: float = Field(ge=0, le=1, description="calibrated on the validation split")
-
-
-class Window(BaseModel):
-    """A stretch of the song."""
-
-    start: float = Field(description="seconds")
-    end: float = Field(description="seconds")
-    probabilities: list[float] = Field(description="in the order of the labels of /model")
-
-
-class Neighbour(BaseModel):
-    """A training track that is similar for the model."""
-
-    track_id: int | str = Field(description="as the metadata has it")
-    similarity: float = Field(ge=-1, le=1, description="cosine between the model's features of both")
-    genre: str = ""
-    title: str = ""
-    artist: str = ""
-    license: str = ""
-
-
-class Picture(BaseModel):
-    """The song's mel spectrogram."""
-
-    bands: int
-    columns: int
-    seconds: float = Field(description="that the columns cover, from the song's start")
-    data: str = Field(description="base64 of bands x columns bytes, row by row, the lowest band first")
-
-
-class Prediction(BaseModel):
-    """The song's genres."""
-
-    verdict: str = Field(description="the most likely genre, or `unsure`")
-    genres: list[Genre] = Field(description="all of them, the most likely first")
-    seconds: float
-    windows: int = Field(description="that were predicted; 0 for a model that predicts whole songs only")
-    silent: bool = Field(description="whether the song is digital silence")
-    timeline: list[Window] | None = Field(None, description="if asked for")
-    nearest: list[Neighbour] | None = Field(None, description="if asked for; the most similar first")
-    spectrogram: Picture | None = Field(None, description="if asked for")
-
-
-class Health(BaseModel):
-    """Whether the server answers."""
-
-    status: str
-
-
-class ModelFacts(BaseModel):
-    """The model that answers, and the server's limits."""
-
-    run: str
-    model: str
-    labels: list[str]
-    sample_rate: int = Field(description="Hz, that songs are resampled to")
-    window_seconds: float
-    by_window: bool = Field(description="whether there are timelines")
-    threshold: float = Field(description="verdicts below it are `unsure`")
-    temperature: float
-    neighbours: int = Field(description="training tracks that are compared with; 0 without --data")
-    most_bytes: int = Field(description="of a song's file")
-    most_seconds: float = Field(description="that one song may take")
-    longest_seconds: float | None = Field(description="of a song; null: any length")
-
-
 @dataclass(frozen=True)
 class ServeOptions:
     """The options of a service."""
@@ -137,7 +67,7 @@ class ServeOptions:
     limits: Limits  # for one song
     most_bytes: int  # of a song's file
     decoders: int | None = None  # songs that are decoded at once; None: as many as there are cores
-    threshold: float = THRESHOLD  # of verdicts
+    threshold: float | None = None  # in place of those of the run's task
     device: str = "auto"  # see `trainers.training.devices`
 
 
@@ -148,7 +78,6 @@ class Service:
     engine: Engine  # with spectrograms
     neighbours: Neighbours | None  # of the training tracks, or None
     run: str  # the model's name for people
-    threshold: float  # of verdicts
     limits: UploadLimits  # for an upload
     song_limits: Limits  # for one song
     decoders: int  # songs that are decoded at once
@@ -161,7 +90,7 @@ def open_service(options: ServeOptions) -> Service:
       UsageError: the run or the dataset is not there, or they do not fit together.
       FmaError: a file is damaged, or a first prediction fails.
     """
-    scorer = open_scorer(options.run, options.model, options.device)
+    scorer = open_scorer(options.run, options.model, options.device, threshold=options.threshold)
     neighbours = open_neighbours(options.run, scorer, options.data) if options.data else None
     decoders = options.decoders or cores()
     engine = Engine(scorer, options.limits, decoders, spectrograms=True)
@@ -174,7 +103,6 @@ def open_service(options: ServeOptions) -> Service:
         engine=engine,
         neighbours=neighbours,
         run=os.path.basename(os.path.normpath(options.run)),
-        threshold=options.threshold,
         limits=UploadLimits(options.most_bytes),
         song_limits=options.limits,
         decoders=decoders,
@@ -237,13 +165,14 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
             raise
         meters.seconds.observe(time.monotonic() - start)
         meters.music.inc(answer.seconds)
-        meters.verdicts.labels(answer.verdict(service.threshold)).inc()
+        for verdict in answer.verdicts():
+            meters.verdicts.labels(verdict).inc()
         return _describe(answer, service, timeline=timeline, spectrogram=spectrogram, nearest=nearest)
 
     song = {"schema": {"type": "string", "format": "binary"}}
     app.post(
         "/predict",
-        response_model=Prediction,
+        response_model=GenresPrediction if _has_many(service) else LabelPrediction,
         response_model_exclude_none=True,
         responses={status: {"model": Problem, "description": text} for status, text in REFUSALS.items()},
         openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(AUDIO_TYPES, song)}},
@@ -251,8 +180,8 @@ def _add_predict(app: FastAPI, service: Service, meters: Meters) -> None:
 
 
 def _describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: bool, nearest: int) -> dict[str, Any]:
-    """Return the values of a `Prediction`."""
-    found = answer.to_json(service.threshold)
+    """Return the values of the response model."""
+    found = answer.to_json()
     if timeline:
         found["timeline"] = answer.timeline()
     if nearest and service.neighbours:
@@ -268,24 +197,33 @@ def _describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: 
     return found
 
 
+def _has_many(service: Service) -> bool:
+    return isinstance(service.engine.scorer.task, ManyGenres)
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    if isinstance(task, ManyGenres):
+        return {"parents": dict(task.parents), "thresholds": list(task.thresholds)}
+    return {"threshold": task.threshold, "temperature": task.calibration.temperature}
+
+
 def _add_facts(app: FastAPI, service: Service) -> None:
     scorer = service.engine.scorer
     facts = ModelFacts(
         run=service.run,
         model=scorer.name,
-        labels=scorer.labels,
+        labels=scorer.task.labels,
         sample_rate=scorer.config.sample_rate,
         window_seconds=scorer.config.window_seconds,
         by_window=scorer.by_window,
-        threshold=service.threshold,
-        temperature=scorer.calibration.temperature,
+        **_task_facts(scorer.task),
         neighbours=len(service.neighbours.tracks) if service.neighbours else 0,
         most_bytes=service.limits.most_bytes,
         most_seconds=service.song_limits.seconds,
         longest_seconds=service.song_limits.audio_seconds,
     )
 
-    @app.get("/model")
+    @app.get("/model", response_model_exclude_unset=True)
     async def model() -> ModelFacts:
         """Return the model that answers, and the server's limits."""
         return facts

@@ -302,12 +302,11 @@ class _PartialAnswer:
         scorer, picture = self._scorer, self._picture
         logits = np.concatenate(self._logits)
         mean = np.asarray(self._features / self._windows, np.float32)
-        whole, embedding = scorer.song(logits, mean)
-        apply = scorer.calibration.apply
+        rows, embedding = scorer.song(logits, mean)
         return Answer(
-            labels=scorer.labels,
-            probabilities=apply(whole[None])[0],
-            windows=apply(logits if scorer.by_window else logits[:0]),
+            task=scorer.task,
+            probabilities=scorer.task.of_song(rows),
+            windows=scorer.task.of_windows(logits if scorer.by_window else logits[:0]),
             window_seconds=scorer.config.window_seconds,
             hop_seconds=scorer.config.window_hop_samples / scorer.config.sample_rate,
             seconds=seconds,

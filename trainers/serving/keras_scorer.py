@@ -8,8 +8,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainers.evaluation.calibration import calibrate
-from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
 from trainers.models.layers import MultiCrop
 from trainers.models.records import network_of, normalization_of
@@ -17,6 +15,7 @@ from trainers.models.spec import ModelSpec, front_of, head_of
 from trainers.runs.directory import RunConfig, read_settings
 from trainers.runs.files import CONFIG
 from trainers.runs.state import load_state
+from trainers.serving.tasks import task_of
 from trainers.training.checkpoint import best_model, load_model
 from transforms import storage
 from transforms.audio.features import KINDS
@@ -83,14 +82,14 @@ class KerasScorer:
 
     def __init__(self, run: str, config: RunConfig):
         spec = find_model(config.model)
-        self.name, self.labels = spec.name, config.labels
+        self.name = spec.name
         self.kind: str = spec.kind
         path = storage.join(run, CONFIG)
         self.config = read_settings(run, config)
-        self.calibration = calibrate(run, spec.name)
+        self.task = task_of(run, config, spec.name)
         self.weights = storage.join(run, best_model(run, load_state(run)))
         self.network = Network(spec, load_model(run))
-        count, outputs = len(self.labels), self.network.classes
+        count, outputs = len(config.labels), self.network.classes
         if count != outputs:
             raise FmaError(f"{path} is damaged: it has {count} labels, and the network has {outputs} outputs")
         kind = KINDS[spec.kind]
@@ -104,8 +103,7 @@ class KerasScorer:
         return logits.numpy(), features.numpy()
 
     def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Scorer`; combined as in evaluation."""
+        """See `Scorer`."""
         mean = tf.constant(features[None], tf.float32)
         embedding = self.network.embedding(mean).numpy()[0]
-        rows = self.network.head(mean).numpy() if self.network.pooled else logits
-        return song_log_probabilities(rows), embedding
+        return self.network.head(mean).numpy() if self.network.pooled else logits, embedding

@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainers.evaluation.calibration import Calibration, calibrate
-from trainers.evaluation.metrics import song_log_probabilities
 from trainers.models import find_model
 from trainers.runs.directory import RunConfig, read_settings
 from trainers.runs.files import NOT_OURS, open_zip, read_json, report_damage
 from trainers.runs.state import MODEL, load_state
+from trainers.serving.tasks import Task, read_task, task_of
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError, UsageError, check_format_version
@@ -23,7 +22,9 @@ TFLITE, LITE = "model.tflite", "model.tflite.zip"
 """The model in an export; and in a run, where a zip gives it a checksum."""
 
 RECORDS, SONG = "records", "song"  # signatures, see `trainers.serving.tflite`
-FACTS, FACTS_VERSION = "export.json", 2
+FACTS, FACTS_VERSION = "export.json", 3
+"""Version 1 had no signatures for records, version 2 one label for each track only."""
+
 EXPORT_AGAIN = "export the run again"
 
 Runner = Callable[..., dict[str, np.ndarray]]
@@ -42,23 +43,21 @@ class LiteScorer:
         self,
         model: str,
         content: bytes,
-        labels: list[str],
         config: DatasetConfig,
-        calibration: Calibration,
+        task: Task,
         *,
         weights: str,
     ):
         spec = find_model(model)
         self.name, self._pooled = spec.name, spec.pool == "track"
         self.kind: str = spec.kind
-        self.labels, self.config, self.calibration, self.weights = labels, config, calibration, weights
+        self.config, self.task, self.weights = config, task, weights
         self._records, self._song = _open(content, weights)
         self._lock = threading.Lock()  # both runners use one interpreter, which is not for two threads at once
         outputs = int(self._records.get_output_details()["logits"]["shape"][-1])  # type: ignore[attr-defined]
-        if outputs != len(labels):
-            raise FmaError(
-                f"{weights} is damaged: it has {outputs} outputs for {console.counted(len(labels), 'label')}"
-            )
+        if outputs != len(task.labels):
+            labels = console.counted(len(task.labels), "label")
+            raise FmaError(f"{weights} is damaged: it has {outputs} outputs for {labels}")
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
@@ -67,10 +66,10 @@ class LiteScorer:
         return found["logits"], found["features"]
 
     def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Scorer`; combined as in evaluation."""
+        """See `Scorer`."""
         with self._lock:
             found = self._song(features=features[None])
-        return song_log_probabilities(found["logits"] if self._pooled else logits), found["embedding"][0]
+        return found["logits"] if self._pooled else logits, found["embedding"][0]
 
 
 def _read(path: str) -> bytes:
@@ -109,7 +108,7 @@ def open_lite_run(run: str, config: RunConfig) -> LiteScorer | None:
     settings = read_settings(run, config)
     # The neighbours that `fma serve` stores are of these weights, whichever library computes with them.
     weights = storage.join(run, MODEL)
-    return LiteScorer(config.model, content, config.labels, settings, calibrate(run, config.model), weights=weights)
+    return LiteScorer(config.model, content, settings, task_of(run, config, config.model), weights=weights)
 
 
 def member(epoch: int) -> str:
@@ -138,5 +137,5 @@ def open_export(folder: str) -> LiteScorer:
         content = _read(model)
         if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise FmaError(f"{model} {NOT_OURS}: {EXPORT_AGAIN}")
-        config, calibration = DatasetConfig.from_json(facts["config"]), Calibration(**facts["calibration"])
-        return LiteScorer(facts["model"], content, facts["labels"], config, calibration, weights=model)
+        config, task = DatasetConfig.from_json(facts["config"]), read_task(facts)
+        return LiteScorer(facts["model"], content, config, task, weights=model)

@@ -15,6 +15,7 @@ from trainers.data.pipeline import count_records, find_shards
 from trainers.evaluation.evaluate import record_differences
 from trainers.runs.files import open_zip, write_zip
 from trainers.serving.scorers import ClassicalScorer, Scorer
+from trainers.serving.tasks import ManyGenres
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
@@ -66,12 +67,13 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
         arrays = _compute(scorer, dataset, manifest)
         _write(run, name, arrays | {"weights": np.array(weights)})
     known = {track.track_id: track for track in read_tracks(dataset, manifest)}
+    shown_of = (*SHOWN, "genres") if isinstance(scorer.task, ManyGenres) else SHOWN
     tracks = []
     for track_id in arrays.pop("track_id").tolist():
         track = known.get(track_id)
-        shown = {name: getattr(track, name, "") for name in SHOWN}
+        shown = {name: getattr(track, name, "") for name in shown_of}
         shown_id = track.shown_id if track else track_id
-        tracks.append({"track_id": shown_id} | {name: text for name, text in shown.items() if text})
+        tracks.append({"track_id": shown_id} | {name: value for name, value in shown.items() if value})
     return Neighbours(tracks, **arrays)
 
 
@@ -97,7 +99,8 @@ def _classical_features(scorer: ClassicalScorer, dataset: str, manifest: Manifes
 
 
 def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    shards = find_shards(dataset, manifest, scorer.kind, "training")
+    labels = "all" if isinstance(scorer.task, ManyGenres) else "top"
+    shards = find_shards(dataset, manifest, scorer.kind, "training", labels)
     different = record_differences(scorer.config, manifest.config, scorer.kind)
     if different:
         raise UsageError(f"--data {dataset}: its {scorer.kind} records are not the model's: {'; '.join(different)}")
@@ -105,7 +108,9 @@ def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple
     counts: Counter[int] = Counter()
     names = manifest.vocabulary
     records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.config, names))
-    with console.progress("neighbours", count_records(manifest, scorer.kind, "training"), "records") as progress:
+    with console.progress(
+        "neighbours", count_records(manifest, scorer.kind, "training", labels), "records"
+    ) as progress:
         while batch := list(islice(records, BATCH)):
             payloads = [decode_payload(scorer.kind, record.payload, manifest.config) for record in batch]
             _, features = scorer.rows(np.stack(payloads))
@@ -113,7 +118,7 @@ def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple
                 sums[record.track_id] = sums.get(record.track_id, 0.0) + row
                 counts[record.track_id] += 1
             progress.advance(len(batch))
-    nothing = np.zeros((1, len(scorer.labels)), np.float32)
+    nothing = np.zeros((1, len(scorer.task.labels)), np.float32)
     tracks = sorted(sums)
     means = ((sums[track_id] / counts[track_id]).astype(np.float32) for track_id in tracks)
     return np.stack([scorer.song(nothing, mean)[1] for mean in means]), np.array(tracks, np.int64)

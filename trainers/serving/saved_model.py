@@ -2,18 +2,17 @@
 
 import hashlib
 import os
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from trainers.evaluation import metrics
 from trainers.runs.directory import RunConfig, versions
 from trainers.runs.files import write_json
 from trainers.serving.keras_scorer import KerasScorer, Network
 from trainers.serving.lite import FACTS, FACTS_VERSION, TFLITE
+from trainers.serving.task_graphs import graph_of
 from trainers.serving.tflite import convert, record_signatures
 from transforms import storage
 from transforms.audio.features import KINDS
@@ -51,7 +50,8 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
     with temporary.new_folder() as folder:
         labels = os.path.join(folder, LABELS)
         with open(labels, "w", encoding="utf-8") as file:
-            file.write("".join(f"{printable(genre)}\n" for genre in scorer.labels))  # a line each, whatever its name
+            lines = (f"{printable(genre)}\n" for genre in scorer.task.labels)  # one each, whatever its name
+            file.write("".join(lines))
         module = WaveformModel(scorer, labels)
         network = scorer.network.in_float32()
         full = network is scorer.network
@@ -88,8 +88,8 @@ class WaveformModel(tf.Module):
         # Serving and TFLite, which do not know Keras, then find no weights.
         self.weights = self.network.variables
         self.labels_file = tf.saved_model.Asset(labels_file)
-        self._labels = list(scorer.labels)
-        self._temperature = scorer.calibration.temperature
+        self._labels = list(scorer.task.labels)
+        self._task = graph_of(scorer.task)
         self._context = scorer.config.n_fft // 2 if scorer.kind == "mel" else 0
         self._payloads = MelImages(scorer.config) if scorer.kind == "mel" else _pcm
 
@@ -101,8 +101,9 @@ class WaveformModel(tf.Module):
           waveform: float32 [n], mono in [-1, 1) at the dataset's sample rate, at least one window long.
 
         Returns:
-          probabilities float32 [classes]; window_probabilities float32 [windows, classes]; window_start_seconds float32
-          [windows]; labels string [classes].
+          probabilities float32 [genres]; window_probabilities float32 [windows, genres]; window_start_seconds float32
+          [windows]; labels string [genres]; with many genres for each track also parents string [genres], thresholds
+          float32 [genres] and predicted bool [genres], as in `trainers.serving.task_graphs`.
         """
         count = self._count(waveform)
         checks = [
@@ -114,10 +115,12 @@ class WaveformModel(tf.Module):
         with tf.control_dependencies([check for check in checks if check is not None]):
             logits, features = self._in_chunks(waveform, count)
         hop = self._config.window_hop_samples / self._config.sample_rate
-        return self._answer(logits, features) | {
-            "window_start_seconds": tf.range(tf.cast(count, tf.float32)) * hop,
-            "labels": tf.constant(self._labels),
-        }
+        found = self._answer(logits, features)
+        return (
+            found
+            | self._task.of_tree(found["probabilities"])
+            | {"window_start_seconds": tf.range(tf.cast(count, tf.float32)) * hop, "labels": tf.constant(self._labels)}
+        )
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="pcm16")])
     def pcm16(self, pcm16: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -127,7 +130,8 @@ class WaveformModel(tf.Module):
           pcm16: string [batch], each a song as little-endian 16-bit samples, mono at the dataset's sample rate.
 
         Returns:
-          probabilities float32 [batch, classes]; genre string [batch], the most likely one.
+          probabilities float32 [batch, genres]; genre string [batch], the most likely one, or predicted bool [batch,
+          genres] with many genres for each track.
         """
 
         def one(data: tf.Tensor) -> tf.Tensor:
@@ -135,10 +139,7 @@ class WaveformModel(tf.Module):
             return self.serving_default(samples)["probabilities"]
 
         probabilities = tf.map_fn(one, pcm16, fn_output_signature=tf.TensorSpec([len(self._labels)], tf.float32))
-        return {
-            "probabilities": probabilities,
-            "genre": tf.gather(tf.constant(self._labels), tf.argmax(probabilities, axis=1)),
-        }
+        return {"probabilities": probabilities} | self._task.decide(probabilities)
 
     def device(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predict a song on TFLite: without checks, text and loops, so all windows are in memory at once.
@@ -146,7 +147,7 @@ class WaveformModel(tf.Module):
         It is not a tf.function, so that the SavedModel does not include it.
 
         Returns:
-          probabilities float32 [classes]; window_probabilities float32 [windows, classes].
+          probabilities float32 [genres]; window_probabilities float32 [windows, genres].
         """
         logits, features = self._windows(self._padded(waveform), tf.range(self._count(waveform)))
         return self._answer(logits, tf.reduce_mean(features, axis=0))
@@ -160,7 +161,7 @@ class WaveformModel(tf.Module):
         return tf.pad(waveform, [[self._context, self._context]])
 
     def _windows(self, padded: tf.Tensor, windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return logits [b, classes] and features [b, d] of the windows with these numbers, int32 [b]."""
+        """Return logits [b, genres] and features [b, d] of the windows with these numbers, int32 [b]."""
         length = self._config.window_samples
         if self._context:
             length += self._config.n_fft - self._config.hop_length
@@ -169,7 +170,7 @@ class WaveformModel(tf.Module):
         return self.network.windows(self._payloads(samples))
 
     def _in_chunks(self, waveform: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return logits [windows, classes] of all windows, and their features' mean [d]."""
+        """Return logits [windows, genres] of all windows, and their features' mean [d]."""
         padded, classes = self._padded(waveform), len(self._labels)
         kept = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None, classes])
 
@@ -187,15 +188,8 @@ class WaveformModel(tf.Module):
         return tf.ensure_shape(logits.concat(), [None, classes]), total / tf.cast(count, tf.float32)
 
     def _answer(self, logits: tf.Tensor, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        by_window = tf.nn.log_softmax(logits)
-        if self.network.pooled:
-            whole = tf.nn.log_softmax(self.network.head(features[tf.newaxis]))[0]
-        else:
-            whole = tf.reduce_mean(tf.maximum(by_window, metrics.LOWEST), axis=0)
-        return {
-            "probabilities": tf.nn.softmax(whole / self._temperature),
-            "window_probabilities": tf.nn.softmax(by_window / self._temperature),
-        }
+        rows = self.network.head(features[tf.newaxis]) if self.network.pooled else logits
+        return {"probabilities": self._task.of_song(rows), "window_probabilities": self._task.of_windows(logits)}
 
 
 class MelImages:
@@ -261,14 +255,14 @@ def run_tflite(path: str, song: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def pipeline_probabilities(scorer: KerasScorer, song: np.ndarray) -> np.ndarray:
-    """Return calibrated probabilities float64 [classes] of a waveform, by ingestion's features and the run's model."""
+    """Return probabilities float64 [genres] of a waveform, by ingestion's features and the run's model."""
     kind = KINDS[scorer.kind]
     extractor = kind.extractor(scorer.config)
     features = [*extractor.push(song), *extractor.finish()]
     payloads = np.stack([np.frombuffer(feature.payload, kind.dtype) for feature in features])
     logits, values = scorer.rows(payloads.reshape(-1, *kind.shape(scorer.config)))
-    whole, _ = scorer.song(logits, values.mean(axis=0))
-    return scorer.calibration.apply(whole[None])[0]
+    rows, _ = scorer.song(logits, values.mean(axis=0))
+    return scorer.task.of_song(rows)
 
 
 def _synthetic_song(config: DatasetConfig) -> np.ndarray:
@@ -283,11 +277,10 @@ def _describe(scorer: KerasScorer, config: RunConfig) -> dict[str, Any]:
     return {
         "format_version": FACTS_VERSION,
         "model": scorer.name,
-        "labels": scorer.labels,
+        **scorer.task.to_json(),
         "sample_rate": settings.sample_rate,
         "window_samples": settings.window_samples,
         "window_hop_samples": settings.window_hop_samples,
-        "calibration": asdict(scorer.calibration),
         "dataset_digest": config.dataset["digest"],
         "config": settings.to_json(),
         "made_with": versions(),

@@ -1,4 +1,4 @@
-"""A run's model as serving calls it, whatever kind of run it is: payloads in, log-probabilities out."""
+"""A run's model as serving calls it, whatever kind of run it is: payloads in, logits out."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +10,11 @@ import numpy as np
 from trainers.classical.baselines import load_finished, load_model, save_model, warn_about_versions
 from trainers.classical.models import MODELS
 from trainers.classical.table import group_columns
-from trainers.evaluation.calibration import Calibration, class_scores, log_probabilities
+from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.runs.directory import BASELINES, METRICS, RunConfig, check_trained, load_config, require_one_label
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
 from trainers.serving.lite import is_export, open_export, open_lite_run
+from trainers.serving.tasks import Task, read_task, task_of
 from trainers.training.accelerators import may_have_accelerator
 from trainers.training.devices import import_tensorflow, open_device
 from transforms import storage
@@ -38,8 +39,7 @@ class Scorer(Protocol):
     name: str  # of the model
     kind: str  # feature kind that it reads
     config: DatasetConfig  # of the dataset that it was trained on
-    labels: list[str]  # genre names, in the order of its outputs
-    calibration: Calibration  # of its log-probabilities
+    task: Task  # from its logits to what an answer says
     by_window: bool  # whether it predicts the windows of a song, too
     weights: str  # path of the file that its weights are from
 
@@ -47,41 +47,47 @@ class Scorer(Protocol):
         """Run the model on payloads [b, ...] of any songs.
 
         Returns:
-          logits float32 [b, classes], and features float32 [b, d].
+          logits float32 [b, genres], and features float32 [b, d].
         """
 
     def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Combine the windows of a song.
+        """Return what a song is answered by.
 
         Args:
-          logits: float32 [windows, classes].
+          logits: float32 [windows, genres].
           features: float32 [d], the mean over its windows.
 
         Returns:
-          log-probabilities float64 [classes] before calibration, and the song's embedding float32 [e].
+          logits [n, genres] that `Task.of_song` combines, and the song's embedding float32 [e].
         """
 
 
-def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Scorer:
+def open_scorer(run: str, model: str | None = None, device: str = "auto", *, threshold: float | None = None) -> Scorer:
     """Open the model of a run, or of what `fma export` made of one.
 
     On a CPU, a network runs without TensorFlow, whose start takes seconds, where there is a TFLite model of it. A run
     that JAX trained stays on the CPU, unless another device is named.
 
     `model` names one of a run of fma baselines (None: the best on validation); for `device` see
-    `trainers.training.devices`.
+    `trainers.training.devices`; `threshold` takes the place of those of the run's task.
 
     Raises:
       UsageError: there is no such run or model, or it has no model yet.
       FmaError: one of its files is damaged.
     """
+    scorer = _open(run, model, device)
+    if threshold is not None:
+        scorer.task = scorer.task.at(threshold)
+    return scorer
+
+
+def _open(run: str, model: str | None, device: str) -> Scorer:
     if is_bundle(run):
         return _open_bundle(run, model)
     if is_export(run):
         _refuse_name(run, model)
         return open_export(run)
     config = load_config(run)
-    require_one_label(run, config, "this command")
     if config.model == BASELINES:
         return open_baselines(run, model)
     check_network(run, model)
@@ -89,8 +95,8 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto") -> Sco
         device = "cpu"  # the accelerator here may be one of JAX alone
     on_cpu = device == "cpu" or (device == "auto" and not may_have_accelerator())
     scorer = (open_lite_run(run, config) if on_cpu else None) or open_network(run, config, device)
-    if not scorer.calibration.fitted:
-        console.log(f"note: {run} has no validation predictions; its probabilities are not calibrated")
+    if not scorer.task.fitted:
+        console.log(f"note: {run} has no validation predictions; {scorer.task.unfitted}")
     return scorer
 
 
@@ -131,16 +137,14 @@ class ClassicalScorer:
         name: str,
         load: Callable[[], "Pipeline"],
         entry: dict[str, Any],
-        labels: list[str],
+        task: Task,
         config: DatasetConfig,
         *,
         weights: str,
     ):
         (fit,) = entry["fits"]
         self.weights = weights
-        self.name, self.labels, self.config, self.entry = name, labels, config, entry
-        # The temperature was fitted on validation along with the model, and is applied to its scores.
-        self.calibration = Calibration(1.0, fitted=True)
+        self.name, self.task, self.config, self.entry = name, task, config, entry
         self._temperature = float(fit["temperature"])
         self._method = MODELS[entry["model"]].scores
         self._columns = group_columns(tuple("/".join(column) for column in COLUMNS), entry["features_group"])
@@ -155,7 +159,7 @@ class ClassicalScorer:
 
     def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`; the logits are log-probabilities already."""
-        scores = class_scores(self.pipeline, self._method, payloads[:, self._columns], len(self.labels))
+        scores = class_scores(self.pipeline, self._method, payloads[:, self._columns], len(self.task.labels))
         return log_probabilities(scores, self._temperature), self.features(payloads)
 
     def features(self, payloads: np.ndarray) -> np.ndarray:
@@ -164,12 +168,13 @@ class ClassicalScorer:
 
     def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
-        return logits[0].astype(np.float64), features
+        return logits[:1], features
 
 
 def open_baselines(run: str, model: str | None) -> ClassicalScorer:
     """Open a model of a run of fma baselines; see `open_scorer`."""
     config, found = load_finished(run)
+    require_one_label(run, config, "this command")
     path = storage.join(run, METRICS)
     with report_damage(path):
         models = found["models"]
@@ -181,8 +186,9 @@ def open_baselines(run: str, model: str | None) -> ClassicalScorer:
         file = storage.join(fit["file"])
     warn_about_versions(run, config.made_with)
     settings, load = _dataset_config(run, config), partial(_load, run, file, path, len(config.labels))
+    task = task_of(run, config, name)
     with report_damage(path):
-        return ClassicalScorer(name, load, models[name], config.labels, settings, weights=storage.join(run, file))
+        return ClassicalScorer(name, load, models[name], task, settings, weights=storage.join(run, file))
 
 
 def _load(folder: str, file: str, source: str, labels: int) -> "Pipeline":
@@ -220,8 +226,8 @@ def is_bundle(folder: str) -> bool:
 def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -> None:
     """Write a model to an empty folder."""
     entry = scorer.entry | {"fits": [scorer.entry["fits"][0] | {"file": BUNDLE_MODEL}]}
-    facts = {"name": scorer.name, "labels": scorer.labels, "config": scorer.config.to_json(), "entry": entry}
-    facts |= {"made_with": made_with}
+    facts = {"name": scorer.name, "config": scorer.config.to_json(), "entry": entry, "made_with": made_with}
+    facts |= scorer.task.to_json()
     write_identity(out, BUNDLE, facts | {ID: make_id(facts)})
     save_model(out, BUNDLE_MODEL, scorer.pipeline)
 
@@ -230,11 +236,11 @@ def _open_bundle(folder: str, model: str | None) -> ClassicalScorer:
     path = storage.join(folder, BUNDLE)
     values = read_identity(folder, BUNDLE)
     with report_damage(path):
-        name, labels, entry = values["name"], values["labels"], values["entry"]
+        name, entry, task = values["name"], values["entry"], read_task(values)
         config, made_with = DatasetConfig.from_json(values["config"]), dict(values["made_with"])
     if model not in (None, name):
         raise UsageError(f"--model {model}: {folder} has {name}")
     warn_about_versions(folder, made_with)
     with report_damage(path):
-        load = partial(_load, folder, BUNDLE_MODEL, path, len(labels))
-        return ClassicalScorer(name, load, entry, labels, config, weights=storage.join(folder, BUNDLE_MODEL))
+        load = partial(_load, folder, BUNDLE_MODEL, path, len(task.labels))
+        return ClassicalScorer(name, load, entry, task, config, weights=storage.join(folder, BUNDLE_MODEL))

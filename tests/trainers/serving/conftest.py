@@ -1,7 +1,7 @@
 """A dataset made of songs, and a run of each kind of model on it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def engine_of(run_of):
     def engine(model: str, *, calibrated: bool = True, **options) -> Engine:
         scorer = open_scorer(str(run_of(model)), device="cpu")
         if not calibrated:
-            scorer.calibration = Calibration()
+            scorer.task = replace(scorer.task, calibration=Calibration())
         engines.append(Engine(scorer, LIMITS, 1, **options))
         return engines[-1]
 
@@ -98,4 +98,4 @@ def predict(run_of, capsys):
 def service(engine_of, music, run_of) -> Service:
     engine = engine_of("mel_cnn", spectrograms=True)
     neighbours = open_neighbours(str(run_of("mel_cnn")), engine.scorer, str(music.dataset))
-    return Service(engine, neighbours, "mel_cnn", 0.5, UploadLimits(4 << 20), LIMITS, 1)
+    return Service(engine, neighbours, "mel_cnn", UploadLimits(4 << 20), LIMITS, 1)

@@ -52,6 +52,6 @@ def test_its_export_gives_the_probabilities_that_jax_gave(trained, music, tmp_pa
     with np.load(trained / "predictions" / "test.npz") as arrays:
         expected = dict(zip(arrays["track_id"].tolist(), arrays["log_probabilities/yamnet"], strict=True))
     for track in music.of("test"):
-        of_jax = exported.calibration.apply(expected[track.track_id][None])[0]
+        of_jax = exported.task.calibration.apply(expected[track.track_id][None])[0]
         np.testing.assert_allclose(probabilities(exported, track.path), of_jax, atol=1e-4)
     assert keras.config.backend() == "tensorflow"

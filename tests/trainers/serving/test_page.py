@@ -34,9 +34,9 @@ OVERFLOWING = """
 def address(music, dataset, tiny_models, tmp_path_factory):
     """A server with a model of fifteen genres."""
     run = songs.write_run(tmp_path_factory.mktemp("many") / "tiny", "tiny", music.dataset, dataset, LABELS)
-    engine = Engine(open_scorer(str(run), device="cpu"), Limits(), 1, spectrograms=True)
+    engine = Engine(open_scorer(str(run), device="cpu", threshold=0.0), Limits(), 1, spectrograms=True)
     neighbours = open_neighbours(str(run), engine.scorer, str(music.dataset))
-    with listening(create_app(Service(engine, neighbours, "tiny", 0.0, UploadLimits(8 << 20), Limits(), 1))) as port:
+    with listening(create_app(Service(engine, neighbours, "tiny", UploadLimits(8 << 20), Limits(), 1))) as port:
         yield f"http://127.0.0.1:{port}/"
     engine.close()
 

@@ -15,8 +15,10 @@ import soundfile
 import fma
 from tests.conftest import tone
 from tests.trainers.serving.bad_songs import write_bad_songs, write_ten_hours
+from trainers.evaluation.calibration import Calibration
 from trainers.serving.answers import Answer
 from trainers.serving.inputs import find_songs
+from trainers.serving.tasks import OneLabel
 from transforms.errors import UsageError
 
 
@@ -28,7 +30,7 @@ def test_each_file_has_its_entry_in_the_order_given(predict, engine_of, music):
     engine = engine_of("mel_cnn")
     for entry in entries:
         answer = engine.predict(entry["file"])
-        assert entry == {"file": entry["file"]} | answer.to_json(0.5)
+        assert entry == {"file": entry["file"]} | answer.to_json()
         assert sum(genre["probability"] for genre in entry["genres"]) == pytest.approx(1, abs=1e-5)
         assert entry["genres"][0]["probability"] == pytest.approx(answer.probabilities.max(), abs=1e-6)
         assert entry["seconds"] == pytest.approx(soundfile.info(entry["file"]).duration, abs=0.1)
@@ -129,7 +131,9 @@ def test_the_timeline_is_a_picture_with_a_row_for_each_song(predict, music, tmp_
 def test_a_window_of_the_timeline_lasts_until_the_next_one_begins():
     windows = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
     none = np.empty((0, 0))
-    answer = Answer(["Folk", "Rock"], windows[0], windows, 2.0, 0.5, 3.4, False, none, none, 0.0)
+    answer = Answer(
+        OneLabel(["Folk", "Rock"], Calibration()), windows[0], windows, 2.0, 0.5, 3.4, False, none, none, 0.0
+    )
     edges, values = answer.steps()
     assert edges.tolist() == [0, 0.5, 1.0, 3.0]
     assert values[:, 0].tolist() == [0.9, 0.5, 0.2, 0.2]

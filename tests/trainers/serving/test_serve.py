@@ -46,7 +46,7 @@ def test_the_answer_is_that_of_predict(client, service, music):
     for track in music.of("test"):
         answer = send(client, track.path)
         assert answer.status_code == 200
-        assert answer.json() == service.engine.predict(track.path).to_json(service.threshold)
+        assert answer.json() == service.engine.predict(track.path).to_json()
 
 
 def test_programs_may_ask_for_more(client, service, music):
@@ -119,7 +119,7 @@ def test_a_song_of_too_many_bytes_is_refused_before_and_while_it_comes(client):
 def test_ten_hours_end_with_the_time_limit(run_of, tmp_path):
     write_ten_hours(tmp_path / "long.wav")
     engine = Engine(open_scorer(str(run_of("mel_cnn")), device="cpu"), Limits(1.0, 512), 1)
-    service = Service(engine, None, "mel_cnn", 0.5, UploadLimits(2 << 30), Limits(), 1)
+    service = Service(engine, None, "mel_cnn", UploadLimits(2 << 30), Limits(), 1)
     try:
         with listening(create_app(service)) as port, Client(port) as client, open(tmp_path / "long.wav", "rb") as file:
             answer = client.post("/predict", file)
@@ -175,7 +175,7 @@ def test_the_server_says_how_it_is_and_what_it_can(client, service):
     facts = client.get("/model").json()
     assert facts["labels"] == ["Folk", "Rock"]
     assert (facts["model"], facts["neighbours"], facts["most_bytes"]) == ("mel_cnn", 6, 4 << 20)
-    assert facts["temperature"] == service.engine.scorer.calibration.temperature
+    assert facts["temperature"] == service.engine.scorer.task.calibration.temperature
 
 
 def test_no_page_names_anything_from_elsewhere(client):
