@@ -5,11 +5,13 @@ from typing import Any
 
 from trainers.commands.arguments import add_backend, add_device
 from trainers.evaluation.evaluate import evaluate_run
+from trainers.runs.directory import load_config
 from transforms.commands.arguments import number
 from transforms.errors import FmaError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
 from transforms.runtime.os_errors import annotate_os_errors, os_message
+from transforms.taxonomy import Taxonomy
 from transforms.tracks import SPLITS
 
 
@@ -41,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
         _print_baselines(args.split, metrics["models"])
     else:
         print_metrics({args.split: metrics})
-        _print_genres(metrics)
+        if "per_window" in metrics:
+            _print_genres(metrics)
+        else:
+            _print_tree(metrics["per_track"], load_config(args.run).taxonomy)
     try:
         with annotate_os_errors(args.run):
             console.log(f"written to {found.store()}")
@@ -61,6 +66,17 @@ def _print_baselines(split: str, models: dict[str, dict[str, Any]]) -> None:
 
 def print_metrics(by_split: dict[str, dict[str, Any]]) -> None:
     """Print a line for each split."""
+    if all("per_window" in metrics for metrics in by_split.values()):
+        _print_accuracy(by_split)
+    else:
+        _print_average_precision(by_split)
+    for split, metrics in by_split.items():
+        if metrics["left_out"]:
+            counts = ", ".join(f"{count:,} {genre}" for genre, count in metrics["left_out"].items())
+            console.say(f"left out of {split}, since the model does not know the genre: {counts}")
+
+
+def _print_accuracy(by_split: dict[str, dict[str, Any]]) -> None:
     columns = ("split", "tracks", "by track", "95% interval", "macro F1", "calibration error", "by window")
     rows = []
     for split, metrics in by_split.items():
@@ -69,10 +85,27 @@ def print_metrics(by_split: dict[str, dict[str, Any]]) -> None:
         scores = (track["macro_f1"], track["calibration_error"], window["accuracy"])
         rows.append((split, track["tracks"], track["accuracy"], interval, *scores))
     console.table("accuracy", columns, rows)
+
+
+def _print_average_precision(by_split: dict[str, dict[str, Any]]) -> None:
+    columns = ("split", "tracks", "by genre", "95% interval", "prior", "all pairs", "ROC-AUC", "F1", "hierarchical F1")
+    rows = []
     for split, metrics in by_split.items():
-        if metrics["left_out"]:
-            counts = ", ".join(f"{count:,} {genre}" for genre, count in metrics["left_out"].items())
-            console.say(f"left out of {split}, since the model does not know the genre: {counts}")
+        track = metrics["per_track"]
+        interval = "{:.2f} to {:.2f}".format(*track["interval"]["map_macro"])
+        scores = [track[name] for name in ("map_micro", "roc_auc_macro", "f1_macro", "hierarchical_f1")]
+        rows.append((split, track["tracks"], track["map_macro"], interval, track["prior"]["map_macro"], *scores))
+    console.table("average precision by track", columns, rows)
+
+
+def _print_tree(metrics: dict[str, Any], taxonomy: Taxonomy) -> None:
+    rows = []
+    for name in taxonomy.walk():
+        found = metrics["per_genre"][name]
+        scores = [found[key] for key in ("average_precision", "precision", "recall", "f1", "threshold")]
+        rows.append(("  " * (len(taxonomy.line(name)) - 1) + name, found["support"], *scores))
+    console.say()
+    console.table("by genre", ("genre", "tracks", "average precision", "precision", "recall", "F1", "from"), rows)
 
 
 def _print_genres(metrics: dict[str, Any]) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 
 from trainers.data.inputs import Inputs
 from trainers.data.pipeline import find_shards
+from trainers.data.targets import Targets
 from trainers.evaluation import metrics
+from trainers.evaluation.many_genres import count_unknown, predict_genres, score_genres
 from trainers.models import find_model
 from trainers.models.records import network_of
 from trainers.models.spec import ModelSpec, head_of
@@ -23,14 +25,16 @@ from trainers.runs.directory import (
     write_evaluation,
     write_metrics,
 )
+from trainers.runs.genre_facts import read_genre_facts
+from trainers.runs.genre_predictions import GenrePredictions, write_genre_predictions
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
 from trainers.training.devices import Device, import_tensorflow, open_device
 from trainers.training.front_features import Embeddings, front_on_records, infer_split
 from transforms.config import DatasetConfig, differences
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
-from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
     import keras
@@ -53,13 +57,16 @@ class Evaluation:
     digest: str  # of the dataset
     is_own: bool  # whether that is the dataset of the run
     metrics: dict[str, Any]  # of `evaluate_split`, or of `evaluate_baselines`
-    predictions: RunPredictions
+    predictions: RunPredictions | GenrePredictions
 
     def store(self) -> str:
         """Store metrics and predictions in the run; return the path of the metrics."""
         is_baselines = "models" in self.metrics
         if self.is_own:
-            write_predictions(self.run, self.split, self.predictions)
+            if isinstance(self.predictions, GenrePredictions):
+                write_genre_predictions(self.run, self.split, self.predictions)
+            else:
+                write_predictions(self.run, self.split, self.predictions)
         if self.is_own and not is_baselines:  # the metrics.json of baselines stays as fma baselines wrote it
             return write_metrics(self.run, read_metrics(self.run) | {self.split: self.metrics})
         where = {} if is_baselines else {"dataset": self.digest}
@@ -76,10 +83,11 @@ def evaluate_run(
       device: one of `trainers.training.devices.DEVICES`.
       backend: one of `trainers.training.devices.BACKENDS`, whichever the run was trained with.
     """
-    config = load_config(run)
-    require_one_label(run, config, command_line("evaluate"))
-    manifest = load(dataset)
+    config, manifest = load_config(run), load(dataset)
+    found: dict[str, Any]
+    predictions: RunPredictions | GenrePredictions
     if config.model == BASELINES:
+        require_one_label(run, config, "this evaluation of baselines")
         from trainers.classical.baselines import evaluate_baselines
 
         found, predictions = evaluate_baselines(run, dataset, split)
@@ -89,8 +97,15 @@ def evaluate_run(
         spec, opened = find_model(config.model), open_device(device, backend)
         with opened.scope():
             model = load_model(run)
-        inputs = Inputs(dataset, manifest, spec.kind)
-        found, predictions = evaluate_split(Predictor(spec, model, opened), inputs, split, config.labels, batch_size)
+        predictor = Predictor(spec, model, opened)
+        if config.many:
+            inputs = Inputs(dataset, manifest, spec.kind, Targets.of(read_tracks(dataset, manifest), config.labels))
+            genres = predict_genres(predictor, inputs, split, batch_size)
+            unknown = count_unknown(inputs, split)
+            found, predictions = score_genres(spec.name, genres, config, read_genre_facts(run), unknown)
+        else:
+            inputs = Inputs(dataset, manifest, spec.kind)
+            found, predictions = evaluate_split(predictor, inputs, split, config.labels, batch_size)
     is_own = manifest.digest == config.dataset["digest"]
     return Evaluation(run, split, manifest.digest, is_own, found, predictions)
 
@@ -104,7 +119,7 @@ def check_fits(run: str, config: RunConfig, dataset: str, manifest: Manifest, sp
     """
     check_trained(run)
     kind = find_model(config.model).kind
-    find_shards(dataset, manifest, kind, split)
+    find_shards(dataset, manifest, kind, split, "all" if config.many else "top")
     trained_on = read_settings(run, config)
     different = record_differences(trained_on, manifest.config, kind)
     if different:
@@ -112,9 +127,10 @@ def check_fits(run: str, config: RunConfig, dataset: str, manifest: Manifest, sp
             f"{dataset} has other {kind} records than {run} was trained on: {'; '.join(different)}. "
             "Ingest it with the same settings"
         )
-    if not set(manifest.labels) & set(config.labels):
+    genres = list(manifest.genres) if config.many else manifest.labels
+    if not set(genres) & set(config.labels):
         raise UsageError(
-            f"{dataset} and {run} have no genre in common: the dataset has {', '.join(manifest.labels)}; "
+            f"{dataset} and {run} have no genre in common: the dataset has {', '.join(genres)}; "
             f"the model knows {', '.join(config.labels)}"
         )
 
@@ -134,6 +150,11 @@ class Predictions:
     log_probabilities: np.ndarray  # float64 [n, classes]
     label: np.ndarray  # int64 [n], as the dataset has them
     track_id: np.ndarray  # int64 [n]
+
+    @classmethod
+    def of(cls, logits: Embeddings) -> "Predictions":
+        """Return those of a model's logits."""
+        return cls(metrics.log_softmax(logits.features), logits.label, logits.track_id)
 
     def relabelled(self, ids: np.ndarray) -> "Predictions":
         """Return these with other label ids, [dataset labels]; what becomes negative is left out."""
@@ -158,8 +179,8 @@ class Predictor:
         self._head = device.inference(head_of(network_of(model))) if self._pooled else None
         self._replicas = device.replicas
 
-    def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Predictions, Predictions | None]:
-        """Return predictions by window, and by track where the model's head classifies whole tracks.
+    def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Embeddings, Embeddings | None]:
+        """Return logits by window, and by track where the model's head classifies whole tracks.
 
         Args:
           batch_size: records at a time, for each replica.
@@ -167,14 +188,14 @@ class Predictor:
         whole_batch = batch_size * self._replicas
         windows = infer_split(self._forward, inputs, split, whole_batch, f"evaluate {split}")
         if not self._pooled:
-            return Predictions(metrics.log_softmax(windows.features), windows.label, windows.track_id), None
+            return windows, None
         return self._classify(windows), self._classify(windows.by_track())
 
-    def _classify(self, embeddings: Embeddings) -> Predictions:
+    def _classify(self, embeddings: Embeddings) -> Embeddings:
         assert self._head is not None
         rows = range(0, len(embeddings.label), HEAD_BATCH)
         logits = [self._head(embeddings.features[start : start + HEAD_BATCH]) for start in rows]
-        return Predictions(metrics.log_softmax(np.concatenate(logits)), embeddings.label, embeddings.track_id)
+        return replace(embeddings, features=np.concatenate(logits))
 
 
 def evaluate_split(
@@ -196,7 +217,8 @@ def evaluate_split(
     Raises:
       UsageError: no track of the split has a genre that the model knows.
     """
-    windows, tracks = predictor.predict(inputs, split, batch_size)
+    of_windows, of_tracks = predictor.predict(inputs, split, batch_size)
+    windows, tracks = Predictions.of(of_windows), Predictions.of(of_tracks) if of_tracks else None
     genres = inputs.manifest.labels
     ids = np.array([labels.index(genre) if genre in labels else -1 for genre in genres], np.int64)
     _, first = np.unique(windows.track_id, return_index=True)

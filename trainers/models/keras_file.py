@@ -71,7 +71,8 @@ def load_keras_file(path: str) -> "keras.Model":
     import keras
     import tensorflow as tf
 
-    import trainers.models.layers  # noqa: F401 - registers the layers that Keras looks for
+    import trainers.models.genre_output
+    import trainers.models.layers  # noqa: F401 - both register layers that Keras looks for
 
     check_keras_file(path, set(keras.saving.get_custom_objects()))
     if keras.config.backend() != "tensorflow":

@@ -138,30 +138,36 @@ class MultiCrop(layers.Layer):
     """Runs a network on crops of a signal: one random crop in training, fixed crops in inference.
 
     Input: float32 [batch, samples]. Output: float32 [batch, classes]: in training the network's logits for the crop,
-    else the mean of the crops' log-probabilities. All shapes are static for a static batch.
+    else the mean of the crops' log-probabilities, or of their logits where each class is a question of its own. All
+    shapes are static for a static batch.
 
     Args:
       network: [batch, size, 1] -> logits [batch, classes].
       size: samples in a crop.
       crops: number of fixed crops, spread evenly from the signal's first sample to its last.
       seed: of the random crops.
+      many: whether a signal may have many of the classes.
     """
 
-    def __init__(self, network, size: int, crops: int, seed: int, **kwargs):
+    def __init__(self, network, size: int, crops: int, seed: int, *, many: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.network, self.size, self.crops, self.seed = network, size, crops, seed
+        self.network, self.size, self.crops, self.seed, self.many = network, size, crops, seed, many
         self.random = keras.random.SeedGenerator(seed)
 
     def call(self, signal, training=False):
         if training:
             return self.network(self._random_crop(signal)[..., None], training=True)
-        logits = ops.cast(self.network(self.fixed_crops(signal), training=False), "float32")
-        return self.mean(ops.log_softmax(logits))
+        return self.combine(self.network(self.fixed_crops(signal), training=False))
 
     def fixed_crops(self, signal):
         """Return the network's input [crops * batch, size, 1], crop after crop, for float32 [batch, samples]."""
         starts = np.linspace(0, signal.shape[1] - self.size, self.crops).round().astype(int)
         return ops.concatenate([signal[:, start : start + self.size] for start in starts], axis=0)[..., None]
+
+    def combine(self, logits):
+        """Return the output for the network's logits for the fixed crops, [crops * batch, classes]."""
+        logits = ops.cast(logits, "float32")
+        return self.mean(logits if self.many else ops.log_softmax(logits))
 
     def mean(self, by_crop):
         """Average the network's output for the fixed crops, [crops * batch, n], over them: [batch, n]."""
@@ -178,7 +184,7 @@ class MultiCrop(layers.Layer):
         return (input_shape[0], self.network.output_shape[-1])
 
     def get_config(self):
-        config = {"size": self.size, "crops": self.crops, "seed": self.seed}
+        config = {"size": self.size, "crops": self.crops, "seed": self.seed} | ({"many": True} if self.many else {})
         return super().get_config() | config | {"network": keras.saving.serialize_keras_object(self.network)}
 
     @classmethod

@@ -56,6 +56,7 @@ class ModelOptions:
     width: float = 1.0  # multiplies the number of channels of the models that are trained from scratch
     image_size: int = 224  # side of the square image that mobilenet_v2 sees, in pixels
     seed: int = 0  # of random crops (weights and dropout follow keras.utils.set_random_seed, which the loop calls)
+    many: bool = False  # whether a track may have many of the classes; `trainers.models.genre_output` then ends it
 
     def dropout_or(self, default: float) -> float:
         """Return the dropout, or the model's own default where none is set."""

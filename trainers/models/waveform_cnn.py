@@ -20,7 +20,7 @@ DROPOUT = 0.5
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
     """Build the network over crops; a window shorter than a crop is taken whole.
 
-    Of the options, width, dropout and seed are used.
+    Of the options, width, dropout, seed and many are used.
     """
     import keras
 
@@ -29,7 +29,8 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     (samples,) = model_input.shape
     size = min(CROP, samples)
     inputs = keras.Input((samples,), name="raw")
-    multi_crop = MultiCrop(crop_network(size, classes, options), size, CROPS, options.seed, name="over_crops")
+    network = crop_network(size, classes, options)
+    multi_crop = MultiCrop(network, size, CROPS, options.seed, many=options.many, name="over_crops")
     outputs = keras.layers.Activation("linear", dtype="float32", name="logits")(multi_crop(inputs))
     return keras.Model(inputs, outputs, name="waveform_cnn")
 

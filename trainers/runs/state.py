@@ -16,7 +16,8 @@ ARRAYS, BEST = BACKUP_FILES = "state.npz", "best.keras"
 
 OLDER_LACK = {"history", "phases"}  # fields that the state.json of older runs lacks
 PHASE_DEFAULTS = {"class_weights": "balanced"}  # settings of phases that the config.json of older runs lacks
-HISTORY_COLUMNS = ("epoch", "phase", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+SCORES = ACCURACY, AVERAGE_PRECISION = "accuracy", "average_precision"
+"""What is measured of each epoch beside the loss: of one label for each track, and of many genres (mean over them)."""
 
 
 @dataclass(slots=True)
@@ -134,16 +135,21 @@ def describe_start(run: str, state: RunState) -> str:
     return line + (patience if state.best is not None else "")
 
 
-def history_row(values: dict[str, Any]) -> dict[str, Any]:
+def history_columns(score: str) -> tuple[str, ...]:
+    """Return the columns of history.csv, for one of `SCORES`."""
+    return ("epoch", "phase", "learning_rate", "loss", score, "val_loss", f"val_{score}")
+
+
+def history_row(values: dict[str, Any], score: str = ACCURACY) -> dict[str, Any]:
     """Return an epoch's values as a row of history.csv has them: of every column, numbers with seven digits."""
-    found = {name: values.get(name) for name in HISTORY_COLUMNS}
+    found = {name: values.get(name) for name in history_columns(score)}
     return {name: float(f"{value:.7g}") if isinstance(value, float) else value for name, value in found.items()}
 
 
-def write_history(run: str, rows: list[dict[str, Any]]) -> None:
+def write_history(run: str, rows: list[dict[str, Any]], score: str = ACCURACY) -> None:
     """Replace history.csv by these rows, atomically; state.json has them, too."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, history_columns(score), lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     storage.write_bytes(storage.join(run, HISTORY), text.getvalue().encode())
@@ -169,4 +175,4 @@ def _read_history(run: str, epochs: int) -> list[dict[str, Any]]:
 
 def _parse_row(row: dict[str, str]) -> dict[str, Any]:
     kinds: dict[str, type] = {"phase": str, "epoch": int}
-    return {name: kinds.get(name, float)(row[name]) if row[name] else None for name in HISTORY_COLUMNS}
+    return {name: kinds.get(name, float)(row[name]) if row[name] else None for name in history_columns(ACCURACY)}

@@ -6,9 +6,9 @@ import re
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from trainers.models import find_model
+from trainers.models.genre_output import GenreOutput
 from trainers.models.layers import MultiCrop
 from trainers.models.records import network_of, normalization_of
 from trainers.models.spec import ModelSpec, front_of, head_of
@@ -33,6 +33,8 @@ class Network:
         self.variables: list[tf.Variable] = [variable.value for variable in model.variables]  # all weights
         self._transfer = any(layer.name == "front" for layer in network.layers)
         self._crops = next((layer for layer in network.layers if isinstance(layer, MultiCrop)), None)
+        # of many genres for each track, or nothing
+        self._genres = next((layer for layer in network.layers if isinstance(layer, GenreOutput)), tf.identity)
         if self._transfer:
             self._front, self._head = front_of(network), head_of(network)
             self._standardise = self._head.get_layer("standardise")
@@ -61,8 +63,7 @@ class Network:
             return self.head(features), features
         if self._crops:
             logits, features = self._twin(self._crops.fixed_crops(values), training=False)
-            log_probabilities = ops.log_softmax(tf.cast(logits, tf.float32))
-            return tuple(self._crops.mean(tf.cast(part, tf.float32)) for part in (log_probabilities, features))
+            return self._genres(self._crops.combine(logits)), self._crops.mean(tf.cast(features, tf.float32))
         logits, features = self._twin(values, training=False)
         return tf.cast(logits, tf.float32), tf.cast(features, tf.float32)
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.models.spec import Phase
-from trainers.runs.state import HISTORY_COLUMNS, RunState, advance, history_row, save_state, write_history
+from trainers.runs.state import RunState, advance, history_columns, history_row, save_state, write_history
 from trainers.training import checkpoint
 from trainers.training.cluster import ALONE, Cluster
 from transforms import storage
@@ -111,19 +111,20 @@ class Checkpointer(keras.callbacks.Callback):
         improved = state.best_epoch == state.epoch
         checkpoint.write(self._run, state.backup, self._whole, self.model.optimizer, epoch=state.epoch, best=improved)
         save_state(self._run, state)
-        write_history(self._run, state.history)
+        write_history(self._run, state.history, self.model.answer.score)
         checkpoint.promote_best(self._run, state)
 
     def _row(self, epoch: int, logs: dict[str, Any]) -> dict[str, Any]:
-        numbers = {name: float(logs[name]) for name in HISTORY_COLUMNS if name in logs}
+        score = self.model.answer.score
+        numbers = {name: float(logs[name]) for name in history_columns(score) if name in logs}
         optimizer = self.model.optimizer
         rate = getattr(optimizer, "inner_optimizer", optimizer).learning_rate  # float16 wraps it in a loss scale
         known = {"epoch": epoch, "phase": self._phase.name, "learning_rate": float(np.asarray(rate))}
-        return history_row(known | numbers)
+        return history_row(known | numbers, score)
 
 
 class EpochTensorBoard(keras.callbacks.Callback):
-    """Writes loss and accuracy of each epoch for TensorBoard, to `train` and `validation` below a folder.
+    """Writes loss and score of each epoch for TensorBoard, to `train` and `validation` below a folder.
 
     keras.callbacks.TensorBoard also writes each step, for which it waits for the step's result.
     """
@@ -138,7 +139,7 @@ class EpochTensorBoard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for prefix, writer in self._writers.items():
             with writer.as_default():
-                for name in ("loss", "accuracy"):
+                for name in ("loss", self.model.answer.score):
                     tf.summary.scalar(name, (logs or {})[prefix + name], step=epoch + 1)
             writer.flush()
 
@@ -174,9 +175,11 @@ class ProgressLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
-        losses = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
+        score = self.model.answer.score
+        name = score.replace("_", " ")
+        losses = f"loss {logs['loss']:.3f}, {name} {logs[score]:.2f}"
         if "val_loss" in logs:
-            losses += f", validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.2f}"
+            losses += f", validation loss {logs['val_loss']:.3f}, {name} {logs[f'val_{score}']:.2f}"
         self._note = f"epoch {epoch + 1} of {self._epochs}: {losses}"
         self._progress.update(self._progress.done, self._note)
         if self._lines:

@@ -33,10 +33,11 @@ class DeviceRecords(keras.layers.Layer):
 
     def call(self, rows):
         """Return a batch for `TrainedPart`: {input: [batch, ...], label: int32 [batch]} of records by number."""
-        return {"input": _take(self.values, rows), "label": _take(self.label, rows)}
+        return {"input": take(self.values, rows), "label": take(self.label, rows)}
 
 
-def _take(variable: keras.Variable, rows):
+def take(variable: keras.Variable, rows):
+    """Return rows of a variable, in the device's memory."""
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -3,6 +3,7 @@
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,15 +11,38 @@ import numpy as np
 from trainers.data.examples import Examples, feature_examples, record_examples
 from trainers.data.inputs import Inputs
 from trainers.data.shard_check import check_shards
+from trainers.data.targets import Targets
 from trainers.evaluation.evaluate import Predictor, evaluate_split
+from trainers.evaluation.many_genres import choose_facts, count_unknown, predict_genres, score_genres
+from trainers.models.genre_output import add_genre_output
 from trainers.models.records import add_normalization, network_of, normalization_of
 from trainers.models.spec import ModelInput, Phase, head_of, standardise
-from trainers.runs.directory import LOGS, create_run, load_config, locked, open_run, remove_leftovers, write_metrics
+from trainers.runs.directory import (
+    LOGS,
+    RunConfig,
+    create_run,
+    load_config,
+    locked,
+    open_run,
+    remove_leftovers,
+    write_metrics,
+)
+from trainers.runs.genre_facts import GENRES, GenreFacts, write_genre_facts
+from trainers.runs.genre_predictions import write_genre_predictions
 from trainers.runs.normalization import find_normalization, has_normalization, load_normalization
 from trainers.runs.predictions import write_predictions
-from trainers.runs.state import RunState, describe_start, next_phase, save_state, write_history
+from trainers.runs.state import (
+    ACCURACY,
+    AVERAGE_PRECISION,
+    RunState,
+    describe_start,
+    next_phase,
+    save_state,
+    write_history,
+)
 from trainers.serving.tflite import write_lite, write_lite_in_child
 from trainers.training import checkpoint
+from trainers.training.answers import ManyGenres, OneLabel
 from trainers.training.callbacks import Checkpointer, EpochSeed, EpochTensorBoard, NonFiniteLossGuard, ProgressLogger
 from trainers.training.cluster import ALONE, Cluster
 from trainers.training.device_records import DeviceRecords, load_records
@@ -41,7 +65,7 @@ class Job:
     device: Device
     model: keras.Model  # the whole model (`trainers.models.records`), built in the device's scope
     inputs: Inputs
-    counts: np.ndarray  # training records by label, int64 [classes]
+    counts: np.ndarray  # of `count_by_genre`
     stored: DeviceRecords | None  # the training records on the device, with --cache device
 
     @property
@@ -63,22 +87,39 @@ def train_run(plan: Plan, cluster: Cluster = ALONE) -> RunState:
     keras.utils.set_random_seed(options.seed)
     with device.scope():
         model_input = ModelInput.of(spec.kind, manifest.config)
-        network = spec.build(model_input, len(manifest.labels), plan.model_options)
+        network = spec.build(model_input, len(plan.config.labels), plan.model_options)
+        if plan.targets:
+            network = end_with_genres(network, plan.config, plan.targets)
     with locked(options.run) if cluster.leads else nullcontext(), annotate_os_errors(options.run):
         state = RunState(**cluster.broadcast_json(lambda: asdict(_open(plan, device))))
         with device.scope():
             model = add_normalization(network, spec.kind, manifest.config, _normalization(plan))
-        inputs = Inputs(options.data, manifest, spec.kind, cluster=cluster)
-        counts = count_by_label(options.data, manifest, spec.kind)
+        inputs = Inputs(options.data, manifest, spec.kind, plan.targets, cluster=cluster)
+        counts = count_by_genre(inputs)
         where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
         where += f" of {cluster.processes} processes" if cluster.processes > 1 else ""
         console.log(
-            f"{spec.name}, {network.count_params():,} parameters, on {where}: {counts.sum():,} training records "
-            f"of {(counts > 0).sum()} genres"
+            f"{spec.name}, {network.count_params():,} parameters, on {where}: {inputs.count('training'):,} training "
+            f"records of {(counts > 0).sum()} genres"
         )
         stored = load_records(inputs, "training", device) if options.cache == "device" else None
         job = Job(plan, device, model, inputs, counts, stored)
         return finish(job, train(job, state))
+
+
+def end_with_genres(network: keras.Model, config: RunConfig, targets: Targets) -> keras.Model:
+    """Return a network that starts at the shares of the training tracks and keeps the tree; see `GenreOutput`."""
+    assert config.parents is not None
+    places = {name: place for place, name in enumerate(config.labels)}
+    parents = [places.get(config.parents[name], -1) for name in config.labels]
+    return add_genre_output(network, parents, targets.share("training"), int((targets.splits == "training").sum()))
+
+
+def count_by_genre(inputs: Inputs) -> np.ndarray:
+    """Count training records by label, or with many genres for each track the tracks of each: int64 [classes]."""
+    if inputs.targets is None:
+        return count_by_label(inputs.dataset, inputs.manifest, inputs.kind)
+    return inputs.targets.truth[inputs.targets.splits == "training"].sum(axis=0)
 
 
 def _open(plan: Plan, device: Device) -> RunState:
@@ -128,7 +169,10 @@ def train(job: Job, state: RunState) -> RunState:
     """Train to the end of the last phase; return the state there."""
     if job.device.cluster.leads:
         checkpoint.promote_best(job.run, state)
-        write_history(job.run, state.history)
+        if job.plan.targets and not storage.exists(storage.join(job.run, GENRES)):
+            # Thresholds come with the best model, but whoever evaluates the run before needs the rest.
+            write_genre_facts(job.run, GenreFacts(job.plan.targets.share("training"), {}))
+        write_history(job.run, state.history, AVERAGE_PRECISION if job.plan.targets else ACCURACY)
     while not state.phase_done or state.phase + 1 < len(job.plan.phases):
         if state.phase_done:
             state = next_phase(state)
@@ -155,11 +199,12 @@ def train_phase(job: Job, state: RunState) -> RunState:
     seeds = {epoch: epoch_seed(job.plan.options.seed, epoch) for epoch in epochs}
     examples = make_examples(job, state, phase, list(seeds.values()))
     is_whole = phase.train == "model"
+    targets = job.plan.targets
     with job.device.scope():
         part = compile_part(
             network if is_whole else head_of(network),
             phase,
-            examples.counts,
+            ManyGenres.of(targets, phase) if targets else OneLabel.of(examples.counts, phase),
             examples.steps,
             jit=job.plan.options.jit,
             normalize=normalization_of(job.model) if is_whole else None,
@@ -263,12 +308,8 @@ def finish(job: Job, state: RunState) -> RunState:
     plan, inputs = job.plan, job.inputs
     batch_size = max(phase.batch_size for phase in plan.phases)
     predictor = Predictor(plan.spec, job.model, job.device)
-    metrics = {}
-    for split in HELD_OUT:
-        if inputs.count(split):
-            metrics[split], predictions = evaluate_split(predictor, inputs, split, inputs.manifest.labels, batch_size)
-            if leads:
-                write_predictions(job.run, split, predictions)
+    evaluate = _evaluate_genres if plan.targets else _evaluate_labels
+    metrics = evaluate(job, predictor, [split for split in HELD_OUT if inputs.count(split)], batch_size)
     early = state.phase_epoch < plan.phases[state.phase].epochs
     done = replace(state, finished="validation no longer improved" if early else "all epochs done")
     if leads:
@@ -280,3 +321,29 @@ def finish(job: Job, state: RunState) -> RunState:
         save_state(job.run, done)
         remove_leftovers(job.run)
     return done
+
+
+def _evaluate_labels(job: Job, predictor: Predictor, splits: list[str], batch_size: int) -> dict[str, Any]:
+    """Store predictions of one label for each track; return the metrics by split."""
+    metrics = {}
+    for split in splits:
+        labels = job.inputs.manifest.labels
+        metrics[split], predictions = evaluate_split(predictor, job.inputs, split, labels, batch_size)
+        if job.device.cluster.leads:
+            write_predictions(job.run, split, predictions)
+    return metrics
+
+
+def _evaluate_genres(job: Job, predictor: Predictor, splits: list[str], batch_size: int) -> dict[str, Any]:
+    """Store thresholds and predictions of many genres for each track; return the metrics by split."""
+    targets, name, config = job.plan.targets, job.plan.spec.name, job.plan.config
+    assert targets is not None
+    found = {split: predict_genres(predictor, job.inputs, split, batch_size) for split in splits}
+    if not job.device.cluster.leads:
+        return {}
+    facts, metrics = choose_facts(name, targets.share("training"), found.get("validation")), {}
+    for split, genres in found.items():
+        metrics[split], predictions = score_genres(name, genres, config, facts, count_unknown(job.inputs, split))
+        write_genre_predictions(job.run, split, predictions)
+    write_genre_facts(job.run, facts)
+    return metrics

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.data.pipeline import find_shards
+from trainers.data.targets import Targets, choose_genres
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
 from trainers.runs.directory import RunConfig, versions
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 CACHES = ("auto", "on", "off", "device")
 MIXUP_ALPHA = 0.2
+MIN_TRACKS = 20
 HELD_OUT = ("validation", "test")
 
 
@@ -27,6 +30,8 @@ class TrainOptions:
     model: str  # its name
     data: str  # path of the dataset
     run: str  # the run directory
+    labels: Literal["top", "all"] = "top"  # one label for each track, or all of its genres
+    min_tracks: int | None = None  # training tracks that a genre needs to be learned, of "all"; default `MIN_TRACKS`
     seed: int = 0  # of weights, order, augmentation and dropout
     device: str = "auto"  # one of `trainers.training.devices.DEVICES`
     backend: str = "tensorflow"  # of Keras, one of `trainers.training.devices.BACKENDS`
@@ -63,6 +68,7 @@ class Plan:
     model_options: ModelOptions
     manifest: Manifest
     config: RunConfig
+    targets: Targets | None  # of tracks with many genres; None for one label a track
 
 
 def make_plan(options: TrainOptions) -> Plan:
@@ -76,16 +82,39 @@ def make_plan(options: TrainOptions) -> Plan:
     if options.cache == "device" and all(phase.train == "head" for phase in phases):
         raise UsageError(f"--cache device keeps records for training, and of {spec.name} only the head is trained")
     manifest = load(options.data)
+    targets = choose_targets(options, manifest)
     config = RunConfig(
         model=spec.name,
-        options={name: value for name, value in asdict(model_options).items() if name != "seed"},
+        options=_describe_options(options, model_options),
         seed=options.seed,
         dataset={"path": options.data, "digest": manifest.digest, "config": manifest.config.to_json()},
-        labels=list(manifest.labels),
+        labels=targets.genres if targets else list(manifest.labels),
         phases=[describe_phase(phase) for phase in phases],
         made_with=versions(),
+        parents={name: manifest.genres[name] for name in targets.genres} if targets else None,
     )
-    return Plan(options, spec, phases, model_options, manifest, config)
+    return Plan(options, spec, phases, model_options, manifest, config, targets)
+
+
+def choose_targets(options: TrainOptions, manifest: Manifest) -> Targets | None:
+    """Return the genres to learn of each track, those with enough training tracks; None for one label a track.
+
+    Raises:
+      UsageError: no genre has enough.
+      FmaError: a ledger is missing or damaged.
+    """
+    if options.labels == "top":
+        return None
+    tracks, least = list(read_tracks(options.data, manifest)), options.min_tracks or MIN_TRACKS
+    genres = choose_genres(tracks, manifest.genres, least)
+    if not genres:
+        raise UsageError(f"no genre of {options.data} has {least:,} training tracks: give fewer as --min-tracks")
+    return Targets.of(tracks, genres)
+
+
+def _describe_options(options: TrainOptions, model_options: ModelOptions) -> dict[str, Any]:
+    found = {name: value for name, value in asdict(model_options).items() if name not in ("seed", "many")}
+    return found | ({"labels": "all", "min_tracks": options.min_tracks or MIN_TRACKS} if model_options.many else {})
 
 
 def check_dataset(plan: Plan) -> None:
@@ -95,11 +124,11 @@ def check_dataset(plan: Plan) -> None:
       UsageError: the records are of another kind, there is no training split, or one genre only.
       FmaError: a shard is missing.
     """
-    dataset, manifest, kind = plan.options.data, plan.manifest, plan.spec.kind
-    find_shards(dataset, manifest, kind, "training")
-    if len(manifest.labels) < 2:
+    dataset, manifest, kind, labels = plan.options.data, plan.manifest, plan.spec.kind, plan.options.labels
+    find_shards(dataset, manifest, kind, "training", labels)
+    if labels == "top" and len(manifest.labels) < 2:
         raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
-    if not manifest.shards(kind, "validation", "top"):
+    if not manifest.shards(kind, "validation", labels):
         console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
 
 
@@ -108,7 +137,8 @@ def choose_model_options(spec: ModelSpec, options: TrainOptions) -> ModelOptions
     if options.weights and spec.default_weights is None:
         raise UsageError(f"{spec.name} takes no --weights: it is trained from scratch")
     given = _given(options, "dropout", "width", "image_size")
-    return ModelOptions(weights=options.weights or spec.default_weights or "", seed=options.seed, **given)
+    weights, many = options.weights or spec.default_weights or "", options.labels == "all"
+    return ModelOptions(weights=weights, seed=options.seed, many=many, **given)
 
 
 def choose_phases(spec: ModelSpec, options: TrainOptions) -> tuple[Phase, ...]:
@@ -117,6 +147,10 @@ def choose_phases(spec: ModelSpec, options: TrainOptions) -> tuple[Phase, ...]:
     Raises:
       UsageError: a setting does not fit the model.
     """
+    if options.labels == "top" and options.min_tracks is not None:
+        raise UsageError("--min-tracks chooses genres for --labels all: give both, or neither")
+    if options.labels == "all" and options.label_smoothing:
+        raise UsageError("--label-smoothing is for one label a track: leave it out with --labels all")
     if options.spec_augment and spec.kind != "mel":
         raise UsageError(f"--spec-augment masks mel images, and {spec.name} reads {spec.kind}")
     epochs = _for_each_phase("--epochs", options.epochs, spec)
@@ -142,6 +176,8 @@ def _for_each_phase(option: str, values: Sequence | None, spec: ModelSpec) -> li
 
 def _change(phase: Phase, options: TrainOptions, changes: dict[str, Any]) -> Phase:
     changes = {name: value for name, value in changes.items() if value is not None}
+    if options.labels == "all":
+        changes["label_smoothing"] = 0.0
     if options.no_augment:
         changes |= {"spec_augment": False, "mixup": 0.0, "gain": False}
     changes |= _given(options, "batch_size", "label_smoothing", "patience", "weight_decay", "class_weights")

@@ -1,10 +1,10 @@
 """The training step: normalisation, augmentation, network, targets and loss, all on the device. Imports Keras."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from trainers.models.spec import Phase
+from trainers.training.answers import Answer
 from trainers.training.augment import GAIN_DB, Augment
 from trainers.training.device_records import DeviceRecords
 
@@ -15,16 +15,16 @@ class TrainedPart(keras.Model):
     Its input is a batch as the pipeline gives it: a dict of `row`, numbers of records in `stored`, int64 [batch], or of
 
     - input: records as they are stored, or features of a frozen front;
-    - label: int64 [batch], class ids;
+    - label: int64 [batch], what `answer` takes;
     - weight: float32 [batch], in evaluation: 0 for padding; 1 where it is left out.
 
-    Class weights, label smoothing and augmentation are applied in training only. Validation losses are then plain
+    Weights, label smoothing and augmentation are applied in training only. Validation losses are then plain
     cross-entropies, which can be compared between phases and runs.
 
     Args:
       part: input -> logits, or normalised values -> logits where `normalize` is given.
       phase: of training.
-      weights: of an example of each class in the training loss, float32 [classes].
+      answer: what the part is trained to answer.
       seed: of the augmentation.
       normalize: the layer that normalises records.
       stored: the training records, where the device holds them.
@@ -34,15 +34,14 @@ class TrainedPart(keras.Model):
         self,
         part: keras.Model,
         phase: Phase,
-        weights: np.ndarray,
+        answer: Answer,
         seed: int,
         normalize: keras.layers.Layer | None = None,
         *,
         stored: DeviceRecords | None = None,
     ):
         super().__init__(name=part.name, dtype="float32")
-        self.part, self.normalize, self.stored = part, normalize, stored
-        self.smoothing, self.classes, self.class_weights = phase.label_smoothing, len(weights), weights
+        self.part, self.normalize, self.stored, self.answer = part, normalize, stored, answer
         deviation = getattr(normalize, "deviation", None)  # of mel
         self.augment = Augment(
             seed,
@@ -54,21 +53,16 @@ class TrainedPart(keras.Model):
         self.built = True
 
     def call(self, batch, training=False):
-        """Return a dict of logits and target, float32 [batch, classes], and weight float32 [batch]."""
+        """Return a dict of logits and target, float32 [batch, classes], and their weight: see `Answer.weigh`."""
         if self.stored is not None and "row" in batch:
             batch = self.stored(batch["row"])
         values = batch["input"] if self.normalize is None else self.normalize(batch["input"])
-        target = ops.one_hot(batch["label"], self.classes, dtype="float32")
-        if not training:
-            weight = batch.get("weight", ops.ones_like(target[:, 0]))
-            return {"logits": self.part(values, training=False), "target": target, "weight": weight}
-        values, target = self.augment(values, target)
-        weight = ops.matmul(target, self.class_weights)
-        return {
-            "logits": self.part(values, training=True),
-            "target": smooth_labels(target, self.smoothing),
-            "weight": weight,
-        }
+        target = self.answer(batch["label"])
+        if training:
+            values, target = self.augment(values, target)
+            return self.answer.weigh(self.part(values, training=True), target)
+        weight = batch.get("weight", ops.ones_like(target[:, 0]))
+        return {"logits": self.part(values, training=False), "target": target, "weight": self.answer.spread(weight)}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Pass what `call` has made on to Keras."""
@@ -77,8 +71,3 @@ class TrainedPart(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Pass what `call` has made on to Keras."""
         return super().compute_metrics(x, y_pred["target"], y_pred["logits"], y_pred["weight"])
-
-
-def smooth_labels(labels, smoothing: float):
-    """Spread a share of each target [batch, classes] evenly over all classes."""
-    return labels * (1 - smoothing) + smoothing / labels.shape[-1]

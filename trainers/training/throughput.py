@@ -285,6 +285,7 @@ def _time(epoch: Epoch, batches: "tf.data.Dataset") -> float:
 def _make_epoch(name: str, weights: str | None, sample: Sample, device: Device) -> Epoch:
     """Runs over batches as training does: training steps, or the frozen front where only that sees records."""
     from trainers.models.records import add_normalization, normalization_of
+    from trainers.training.answers import OneLabel
     from trainers.training.front_features import front_on_records
     from trainers.training.objective import compile_part
 
@@ -303,5 +304,5 @@ def _make_epoch(name: str, weights: str | None, sample: Sample, device: Device) 
     if phase.prepare:
         phase.prepare(network)
     steps = sample.batched_records // sample.batch_size
-    part = compile_part(network, phase, np.ones(classes), steps, normalize=normalization_of(model))
+    part = compile_part(network, phase, OneLabel.of(np.ones(classes), phase), steps, normalize=normalization_of(model))
     return lambda batches: part.fit(batches, epochs=1, shuffle=False, verbose=0)

@@ -9,6 +9,7 @@ from trainers.data.examples import feature_examples, record_examples
 from trainers.data.inputs import Inputs
 from trainers.data.pipeline import fit_batch
 from trainers.models.records import add_normalization, normalization_of
+from trainers.training.answers import OneLabel
 from trainers.training.front_features import COLUMNS, Embeddings, embed_split, sort_rows
 from trainers.training.objective import compile_part
 
@@ -81,7 +82,7 @@ def test_validation_is_the_mean_over_all_its_records(inputs):
     validation = record_examples(inputs, PLAIN, 4, COUNTS, seeds=[0], reproducible=True).validation
     network = tiny.build(tiny.ModelInput((16384,)), 3, tiny.ModelOptions())
     model = add_normalization(network, "raw", CONFIG, None)
-    part = compile_part(network, tiny.phase(), COUNTS, 5, normalize=normalization_of(model))
+    part = compile_part(network, tiny.phase(), OneLabel.of(COUNTS, tiny.phase()), 5, normalize=normalization_of(model))
     found = part.evaluate(validation, verbose=0, return_dict=True)
     values, labels, weights = (
         np.concatenate([batch[key] for batch in validation]) for key in ("input", "label", "weight")

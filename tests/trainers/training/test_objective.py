@@ -6,9 +6,9 @@ import pytest
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.models.spec import CLASS_WEIGHTS, ModelInput, ModelOptions
+from trainers.training.answers import OneLabel, class_weights, smooth_labels
 from trainers.training.loop import epoch_seed
-from trainers.training.objective import class_weights, compile_part, cosine_schedule, count_by_label
-from trainers.training.step import smooth_labels
+from trainers.training.objective import compile_part, cosine_schedule, count_by_label
 
 COUNTS = np.array([100, 10, 0, 30])
 
@@ -37,7 +37,7 @@ def test_accuracy_counts_each_example_once_whatever_it_weighs():
     labels = np.asarray(network(values)).argmax(axis=1)
     labels[0] = 1 - labels[0]  # one of four is wrong, and outweighs the others
     weights = np.float32([9, 0.5, 0.5, 0])  # the last one is padding
-    part = compile_part(network, tiny.phase(), np.ones(2), 10)
+    part = compile_part(network, tiny.phase(), OneLabel.of(np.ones(2), tiny.phase()), 10)
     found = part.evaluate({"input": values, "label": labels, "weight": weights}, verbose=0, return_dict=True)
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert set(found) == {"loss", "accuracy"}
@@ -78,7 +78,7 @@ def test_short_phases_have_a_schedule_too(epochs, warmup):
 def test_what_is_trained_is_the_model_itself_and_kernels_only_decay():
     model = tiny.build(ModelInput((4, 3)), 2, ModelOptions())
     phase = tiny.phase(learning_rate=0.5, weight_decay=0.1, warmup_epochs=0)
-    part = compile_part(model, phase, np.array([4, 0]), 10)
+    part = compile_part(model, phase, OneLabel.of(np.array([4, 0]), phase), 10)
     kernel, bias = model.get_layer("hidden").get_weights()
     model.get_layer("hidden").set_weights([kernel, bias + 1])
     weightless = {"input": np.zeros((2, 4, 3), "float32"), "label": np.array([1, 1])}  # of a class without examples

@@ -154,6 +154,7 @@ def test_patience_and_best_loss_survive_a_kill(dataset, tmp_path, monkeypatch):
 def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypatch):
     from trainers.models.records import add_normalization
     from trainers.training import callbacks, checkpoint
+    from trainers.training.answers import OneLabel
     from trainers.training.devices import open_device
     from trainers.training.objective import compile_part
 
@@ -172,7 +173,7 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
     network = tiny.build(tiny.ModelInput((32, 32)), 2, tiny.ModelOptions())
     ones = np.ones(32, np.float32)
     model = add_normalization(network, "mel", CONFIG, Normalization("mel", ones, ones))
-    optimizer = compile_part(network, tiny.phase(), np.ones(2), 4).optimizer
+    optimizer = compile_part(network, tiny.phase(), OneLabel.of(np.ones(2), tiny.phase()), 4).optimizer
     checkpoint.restore(str(run), load_state(str(run)), model, optimizer, open_device("cpu"))
     for variable, value in zip([*model.variables, *optimizer.variables], written["epoch-0001"], strict=True):
         np.testing.assert_array_equal(np.asarray(variable), value)

@@ -7,7 +7,8 @@ import pytest
 from tests.trainers import tiny
 from tests.trainers.synthetic import CONFIG
 from trainers.models.records import add_normalization, normalization_of
-from trainers.training.objective import class_weights, compile_part
+from trainers.training.answers import OneLabel, class_weights
+from trainers.training.objective import compile_part
 from transforms.dataset.normalization import Normalization
 
 COUNTS = np.array([8, 6, 6])
@@ -27,7 +28,9 @@ def part_of(kind: str, *, seed: int = 0, jit: str = "auto", **settings):
     network = spec.build(tiny.ModelInput(BATCHES[kind]["input"].shape[1:]), 3, tiny.ModelOptions())
     model = add_normalization(network, kind, CONFIG, NORMALIZATION)
     phase = tiny.phase(**{"label_smoothing": 0.0} | settings)
-    return compile_part(network, phase, COUNTS, 2, seed=seed, jit=jit, normalize=normalization_of(model))
+    return compile_part(
+        network, phase, OneLabel.of(COUNTS, phase), 2, seed=seed, jit=jit, normalize=normalization_of(model)
+    )
 
 
 def trained(kind: str, **settings) -> dict[str, np.ndarray]:
@@ -85,7 +88,8 @@ def test_features_of_a_front_are_mixed_and_nothing_else():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     head = keras.Model(inputs, keras.layers.Identity()(inputs))
-    part = compile_part(head, tiny.phase(label_smoothing=0.0, **AUGMENTED), np.ones(4), 2)
+    phase = tiny.phase(label_smoothing=0.0, **AUGMENTED)
+    part = compile_part(head, phase, OneLabel.of(np.ones(4), phase), 2)
     values = np.eye(4, dtype=np.float32)
     found = part({"input": values, "label": np.arange(4)}, training=True)
     np.testing.assert_allclose(found["logits"], found["target"])
@@ -97,7 +101,7 @@ def test_half_precision_is_the_layers_own_and_not_that_of_features_targets_and_w
     try:
         inputs = keras.Input((4,))
         head = keras.Model(inputs, keras.layers.Identity(dtype="float32")(inputs))
-        part = compile_part(head, tiny.phase(), np.ones(4), 2)
+        part = compile_part(head, tiny.phase(), OneLabel.of(np.ones(4), tiny.phase()), 2)
         batch = {"input": np.full((4, 4), 0.1, np.float32), "label": np.arange(4)}
         found = part(batch | {"weight": np.full(4, 0.1, np.float32)}, training=False)
     finally:

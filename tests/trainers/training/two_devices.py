@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tests.trainers.small_models import DROPOUT_FREE, batch_of, build, ready
 from trainers.models.spec import Phase
+from trainers.training.answers import OneLabel
 from trainers.training.augment import Augment
 from trainers.training.devices import Device, TensorFlowDevice
 from trainers.training.step import TrainedPart
@@ -28,7 +29,8 @@ def losses(name: str, yamnet_file: Path, device: Device) -> list[float]:
     keras.utils.set_random_seed(3)
     with device.scope():
         network = ready(name, build(name, yamnet_file, DROPOUT_FREE))
-        model = TrainedPart(network, Phase("train", 1, 0.01), np.array([1, 0.5, 1.5], np.float32), seed=0)
+        answer = OneLabel(np.array([1, 0.5, 1.5], np.float32), smoothing=0.1)
+        model = TrainedPart(network, Phase("train", 1, 0.01), answer, seed=0)
         model.compile(keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy(from_logits=True))
     values, labels = batch_of(name)
     batch = {"input": values, "label": labels.argmax(axis=1)}
