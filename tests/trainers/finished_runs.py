@@ -104,16 +104,17 @@ def write_genre_run(
 ) -> str:
     """Writes a finished run with many genres for each track, without a history; returns its path.
 
-    A track has one or two genres of the tree, drawn at random, and their ancestors.
+    A track has one or two genres of the tree, drawn at random and the same ones in every such run, and their ancestors.
 
     Args:
       tree: {genre: its parent, "" at the top}, in the order of the model's outputs.
       run, models, dataset, digest, track_id, skill, seed: as of `write_run`.
     """
     run, ids, genres = str(run), np.array(track_id, np.int64), list(tree)
-    rng, above = np.random.default_rng(seed), ancestors(genres, Taxonomy(tree))
+    rng, above = np.random.default_rng(0), ancestors(genres, Taxonomy(tree))
     drawn = rng.integers(0, len(genres), (2, len(ids)))
     truth = above[drawn[0]] | (above[drawn[1]] & (rng.random(len(ids)) < 0.5)[:, None])
+    rng = rng if seed == 0 else np.random.default_rng(seed)
     name, phases = (models[0], [{"name": "train", "epochs": 3}]) if len(models) == 1 else ("baselines", [])
     options = {"width": 1.0, "labels": "all", "min_tracks": 20}
     of_dataset = {"path": dataset, "digest": digest, "config": {}}

@@ -1,10 +1,15 @@
 """`fma report`: one page that compares runs, for a browser, without a network."""
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from transforms import storage
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
+
+if TYPE_CHECKING:
+    from trainers.report.leaderboard import Standing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,19 +32,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma report --help`."""
-    from trainers.report.collect import compare, read_runs
-    from trainers.report.html import p_value, percent, percents
+    from trainers.report.genre_leaderboard import genre_standings
     from trainers.report.leaderboard import standings
-    from trainers.report.page import make_page, read_background
+    from trainers.report.page import compare_runs, make_page, read_background
 
-    comparison = compare(read_runs(args.runs))
-    background = read_background(comparison, args.data, show_leakage=args.show_leakage)
-    storage.write_bytes(args.out, make_page(comparison, background).encode())
-    rows = []
-    for place in standings(comparison):
-        p = "" if place.p is None else p_value(place.p)
-        rows.append((place.model.name, percent(place.accuracy), percents(*place.interval), p))
-    title = f"accuracy on {len(comparison.track_id):,} test tracks"
-    console.table(title, ("model", "by track", "95% interval", "p against the best"), rows)
+    compared = compare_runs(args.runs)
+    background = read_background(compared, args.data, show_leakage=args.show_leakage)
+    storage.write_bytes(args.out, make_page(compared, background).encode())
+    if compared.one_label:
+        _print_places("accuracy", len(compared.one_label.track_id), standings(compared.one_label))
+    if compared.many:
+        metric = f"mean average precision over {len(compared.many.genres)} genres"
+        _print_places(metric, len(compared.many.track_id), genre_standings(compared.many))
     console.say(f"report: {args.out}")
     return 0
+
+
+def _print_places(metric: str, tracks: int, places: Sequence["Standing"]) -> None:
+    from trainers.report.html import p_value, percent, percents
+
+    rows = [
+        (place.model.name, percent(place.value), percents(*place.interval), "" if place.p is None else p_value(place.p))
+        for place in places
+    ]
+    console.table(
+        f"{metric} on {tracks:,} test tracks", ("model", "by track", "95% interval", "p against the best"), rows
+    )

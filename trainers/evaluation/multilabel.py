@@ -124,6 +124,14 @@ def average_precision(values: np.ndarray, truth: np.ndarray) -> float:
     return float(_rank(_Ranked.of(values, truth, np.arange(len(values))), np.ones((len(values), 1)))[0][0])
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What `evaluate` measures."""
+
+    metrics: dict[str, Any]  # as `evaluate` returns them
+    resamples: dict[str, np.ndarray]  # {metric with an interval: float [RESAMPLES]}, that of each resample
+
+
 def evaluate(
     probabilities: np.ndarray,
     truth: np.ndarray,
@@ -153,7 +161,7 @@ def evaluate(
       lrap: label-ranking average precision, of the tracks that have a genre;
       calibration_error: over all pairs, in 15 bins of probability, the mean of |share of true pairs - mean
         probability|, weighted by the pairs in the bin;
-      interval: {each of the above: [low, high]}, 95%, percentiles of a bootstrap that draws tracks;
+      interval: {each of the above: [low, high]}, 95%, of a bootstrap that draws tracks; see `interval`;
       prior: {each of the first four: that of `prior`};
       per_genre: {genre: {support, average_precision, roc_auc, precision, recall, f1, threshold}};
       left_out: genres without a track in the split, which the macro means leave out;
@@ -161,6 +169,23 @@ def evaluate(
 
     Raises:
       FmaError: a probability is not a number, or no track has any of the genres.
+    """
+    return measure(probabilities, truth, genres, taxonomy, thresholds=thresholds, prior=prior, seed=seed).metrics
+
+
+def measure(
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    genres: Sequence[str],
+    taxonomy: Taxonomy,
+    *,
+    thresholds: np.ndarray,
+    prior: np.ndarray,
+    seed: int = 0,
+) -> Measured:
+    """Do what `evaluate` does, and keep the resamples.
+
+    With one seed, all models on the same tracks have the same resamples, so that their differences are paired.
     """
     probabilities = np.asarray(probabilities, np.float64)
     check_numbers(probabilities)
@@ -171,14 +196,15 @@ def evaluate(
     resampled = _resample(scored, seed)
     guess = _Scored.of(np.tile(prior, (len(truth), 1)), truth, thresholds, scored.above)
     guessed = guess.metrics(np.ones((len(truth), 1)))
-    return {
+    metrics = {
         **{name: _number(values[0]) for name, values in whole.items()},
-        "interval": {name: _interval(values) for name, values in resampled.items()},
+        "interval": {name: interval(whole[name][0], values, 0.0, 1.0) for name, values in resampled.items()},
         "prior": {name: _number(guessed[name][0]) for name in RANKING},
         "per_genre": scored.per_genre(genres, thresholds),
         "left_out": [name for at, name in enumerate(genres) if not truth[:, at].any()],
         "tracks": len(truth),
     }
+    return Measured(metrics, resampled)
 
 
 def _resample(scored: "_Scored", seed: int) -> dict[str, np.ndarray]:
@@ -281,9 +307,27 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
-    known = values[~np.isnan(values)]
-    return np.percentile(known, [2.5, 97.5]).tolist() if len(known) else None
+def interval(
+    value: float, resampled: np.ndarray, lowest: float = -np.inf, highest: float = np.inf
+) -> list[float] | None:
+    """Return the 95% interval of a metric, or of a difference of two, from its resamples: percentiles around the value.
+
+    They are moved by the distance of the resamples' mean from the value. A resample has tracks twice, which raises the
+    average precision of rare genres, so that unmoved percentiles may lie above the value as a whole.
+
+    Args:
+      value: of the tracks as they are.
+      resampled: float [resamples]; NaN where a resample has none.
+      lowest, highest: what the metric can be.
+
+    Returns:
+      [low, high], or None where no resample has a value.
+    """
+    known = resampled[~np.isnan(resampled)]
+    if not len(known):
+        return None
+    low, high = np.percentile(known, [2.5, 97.5]) - known.mean() + value
+    return [float(max(lowest, low)), float(min(highest, high))]
 
 
 def _f1(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:

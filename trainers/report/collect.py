@@ -2,34 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from trainers.evaluation.metrics import LOWEST, describe
-from trainers.runs.directory import RunConfig, load_config, require_one_label
-from trainers.runs.predictions import TrackPredictions, read_run_predictions
+from trainers.runs.directory import RunConfig, load_config
+from trainers.runs.genre_predictions import GenrePredictions, read_genre_predictions
+from trainers.runs.predictions import RunPredictions, read_predictions
 from trainers.runs.state import RunState, load_state
 from transforms.errors import UsageError
 from transforms.runtime import console
 
 SPLIT = "test"
 
+Predictions = TypeVar("Predictions", RunPredictions, GenrePredictions)
+
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[Predictions]):
     """A run's files."""
 
     path: str  # as given
     config: RunConfig  # its config.json
     state: RunState  # its state.json; at the start for a run that has no epochs
-    predictions: dict[str, TrackPredictions]  # by model, on all test tracks that the run has
-
-    @property
-    def tracks(self) -> TrackPredictions:
-        """Return the predictions of any of its models: they have the same tracks."""
-        return next(iter(self.predictions.values()))
+    predictions: Predictions  # of its models, on all test tracks that the run has
 
     @property
     def digest(self) -> str:
@@ -38,11 +36,17 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model's predictions for the common tracks."""
+class ModelOfRun:
+    """A model in the report."""
 
-    name: str  # unique in the report
+    name: str  # unique among those that it is compared with
     run: Run  # that it belongs to
+
+
+@dataclass(frozen=True)
+class Model(ModelOfRun):
+    """A model's predictions for the common tracks, one label each."""
+
     log_probabilities: np.ndarray  # float64 [tracks, genres], at least LOWEST
     label: np.ndarray  # int64 [tracks], the true genres
     genres: list[str]  # the common ones
@@ -70,47 +74,42 @@ class Model:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on the same tracks."""
+    """Models with one label for each track, on the same tracks."""
 
-    runs: list[Run]  # in the order given
+    runs: list[Run[RunPredictions]]  # in the order given
     genres: list[str]  # names; labels are indices into them
     track_id: np.ndarray  # int64 [tracks], ascending
     label: np.ndarray  # int64 [tracks]
     models: list[Model]  # the best first, by accuracy, then by the mean log-probability of the true genre
 
 
-def read_runs(paths: Sequence[str]) -> list[Run]:
-    """Read the runs, each once.
+def read_runs(paths: Sequence[str]) -> tuple[list[Run[RunPredictions]], list[Run[GenrePredictions]]]:
+    """Read the runs, each once: those with one label for each track, and those with many genres.
 
     Raises:
       UsageError: there is no such run.
       FmaError: one is damaged or has no test predictions yet.
     """
-    found = []
+    one_label: list[Run[RunPredictions]] = []
+    many: list[Run[GenrePredictions]] = []
     for path in dict.fromkeys(path.rstrip("/") or path for path in paths):
-        config = load_config(path)
-        require_one_label(path, config, "this report")
-        found.append(Run(path, config, load_state(path), read_run_predictions(path, SPLIT)))
-    return found
+        config, state = load_config(path), load_state(path)
+        if config.many:
+            many.append(Run(path, config, state, read_genre_predictions(path, SPLIT)))
+        else:
+            one_label.append(Run(path, config, state, read_predictions(path, SPLIT)))
+    return one_label, many
 
 
-def compare(runs: list[Run]) -> Comparison:
+def compare(runs: list[Run[RunPredictions]]) -> Comparison:
     """Reduce the models of all runs to the tracks that all of them have.
 
     Raises:
       UsageError: runs of different datasets have different test tracks, there is no common track, or a track has
         different genres in two runs.
     """
-    for run in runs[1:]:
-        _check_dataset(runs[0], run)
-    track_id = runs[0].tracks.track_id
-    for run in runs[1:]:
-        track_id = np.intersect1d(track_id, run.tracks.track_id)
-    if not len(track_id):
-        raise UsageError("the runs have no test track in common: compare runs of one dataset")
-    if any(len(run.tracks.track_id) > len(track_id) for run in runs):
-        console.log(f"the runs were tested on different tracks: compared on the {len(track_id):,} that all have")
-    genres = list(dict.fromkeys(genre for run in runs for genre in run.tracks.genres))
+    track_id = common_tracks(runs)
+    genres = list(dict.fromkeys(genre for run in runs for genre in run.predictions.genres))
     labels = [_labels(run, track_id, genres) for run in runs]
     for run, label in zip(runs[1:], labels[1:], strict=True):
         for row in np.flatnonzero(labels[0] != label)[:1]:
@@ -118,19 +117,31 @@ def compare(runs: list[Run]) -> Comparison:
                 f"track {track_id[row]} is {genres[labels[0][row]]} in {runs[0].path} and {genres[label[row]]} in "
                 f"{run.path}: compare runs of one dataset"
             )
-    found = [(run, predictions) for run in runs for predictions in run.predictions.values()]
+    found = [(run, values) for run in runs for values in run.predictions.log_probabilities.values()]
     models = [
-        Model(name, run, _on_tracks(predictions, track_id, genres), labels[0], genres)
-        for name, (run, predictions) in zip(model_names(runs), found, strict=True)
+        Model(name, run, _on_tracks(run, values, track_id, genres), labels[0], genres)
+        for name, (run, values) in zip(model_names(runs), found, strict=True)
     ]
     of_truth = np.arange(len(track_id)), labels[0]
     models.sort(key=lambda model: (-model.right.mean(), -model.log_probabilities[of_truth].mean(), model.name))
     return Comparison(runs, genres, track_id, labels[0], models)
 
 
+def common_tracks(runs: Sequence[Run]) -> np.ndarray:
+    """Return the test tracks that all runs have, int64, ascending; `compare` lists the errors."""
+    for run in runs[1:]:
+        _check_dataset(runs[0], run)
+    track_id = reduce(np.intersect1d, [run.predictions.track_id for run in runs])
+    if not len(track_id):
+        raise UsageError("the runs have no test track in common: compare runs of one dataset")
+    if any(len(run.predictions.track_id) > len(track_id) for run in runs):
+        console.log(f"the runs were tested on different tracks: compared on the {len(track_id):,} that all have")
+    return track_id
+
+
 def model_names(runs: Sequence[Run]) -> list[str]:
     """Name each model of each run: by its own name, with the run's folder or whole path where that is not unique."""
-    found = [(name, run.path, run.path.rpartition("/")[2]) for run in runs for name in run.predictions]
+    found = [(name, run.path, run.path.rpartition("/")[2]) for run in runs for name in run.predictions.models]
     names = ["" for _ in found]
     for proposed in (
         [name for name, _, _ in found],
@@ -142,7 +153,7 @@ def model_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _check_dataset(one: Run, other: Run) -> None:
-    first, second = one.tracks.track_id, other.tracks.track_id
+    first, second = one.predictions.track_id, other.predictions.track_id
     if one.digest == other.digest or np.array_equal(first, second):
         return
     raise UsageError(
@@ -152,16 +163,17 @@ def _check_dataset(one: Run, other: Run) -> None:
     )
 
 
-def _labels(run: Run, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
+def _labels(run: Run[RunPredictions], track_id: np.ndarray, genres: list[str]) -> np.ndarray:
     """Return the true genres of some tracks, int64 [tracks]."""
-    ids = np.array([genres.index(genre) for genre in run.tracks.genres], np.int64)
-    return ids[run.tracks.label[np.searchsorted(run.tracks.track_id, track_id)]]
+    found = run.predictions
+    ids = np.array([genres.index(genre) for genre in found.genres], np.int64)
+    return ids[found.label[np.searchsorted(found.track_id, track_id)]]
 
 
-def _on_tracks(predictions: TrackPredictions, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
+def _on_tracks(run: Run[RunPredictions], values: np.ndarray, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
     """Return log-probabilities float64 [tracks, genres]; a genre that the model does not know has LOWEST."""
-    values = np.full((len(track_id), len(genres)), LOWEST)
-    columns = [genres.index(genre) for genre in predictions.genres]
-    rows = np.searchsorted(predictions.track_id, track_id)
-    values[:, columns] = np.maximum(predictions.log_probabilities[rows], LOWEST)
-    return values
+    found = np.full((len(track_id), len(genres)), LOWEST)
+    columns = [genres.index(genre) for genre in run.predictions.genres]
+    rows = np.searchsorted(run.predictions.track_id, track_id)
+    found[:, columns] = np.maximum(values[rows], LOWEST)
+    return found

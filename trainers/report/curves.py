@@ -1,11 +1,12 @@
 """Learning curves: training and validation in one picture, and a verdict on overfitting by a stated rule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from trainers.models import MODELS
-from trainers.report.collect import Comparison, Run
+from trainers.report.collect import ModelOfRun, Run
 from trainers.report.html import (
     TOP,
     Frame,
@@ -118,12 +119,11 @@ def _unit(run: Run) -> str:
     return "track" if spec and spec.pool == "track" else "window"
 
 
-def remark(comparison: Comparison) -> str | None:
-    """Return a sentence for the summary; None where no run has epochs, as classical models have none."""
-    by_run = {run.path: _assess_run(run) for run in comparison.runs if run.state.history}
-    if not by_run:
+def remark(models: Sequence[ModelOfRun]) -> str | None:
+    """Return a sentence for the summary; None where no model has epochs, as classical ones have none."""
+    verdicts = {model.name: _assess_run(model.run) for model in models if model.run.state.history}
+    if not verdicts:
         return None
-    verdicts = {model.name: by_run[model.run.path] for model in comparison.models if model.run.path in by_run}
     overfit = [name for name, verdict in verdicts.items() if verdict.overfits]
     wide = [name for name, verdict in verdicts.items() if verdict.wide]
     parts = []
@@ -134,10 +134,10 @@ def remark(comparison: Comparison) -> str | None:
     return " ".join(parts) or "No learning curve shows overfitting."
 
 
-def curves(comparison: Comparison) -> Html:
+def curves(runs: Sequence[Run]) -> Html:
     """Return the section."""
-    runs = [run for run in comparison.runs if run.state.history]
-    without = [name for run in comparison.runs if not run.state.history for name in run.predictions]
+    without = [name for run in runs if not run.state.history for name in run.predictions.models]
+    runs = [run for run in runs if run.state.history]
     keys = {"training": "training", "validation": "validation", "kept": "the epoch that was kept"}
     return section(
         "curves",

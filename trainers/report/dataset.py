@@ -1,11 +1,11 @@
 """The dataset card: what the models were trained on, what was left out, and the licences."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.report.collect import Comparison
+from trainers.report.collect import Run
 from trainers.report.html import Content, Html, definition, element, paragraph, percent, section, table
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest
@@ -47,7 +47,7 @@ def read_facts(dataset: str, manifest: Manifest, wanted: Collection[int]) -> Fac
     return facts
 
 
-def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Comparison) -> Html:
+def dataset_card(dataset: str, manifest: Manifest, facts: Facts, runs: Sequence[Run]) -> Html:
     """Return the section."""
     totals, config, seconds = manifest.totals, manifest.config, facts.seconds
     genres = manifest.labels + [NO_TOP] * any(name == NO_TOP for name, _ in facts.genres)
@@ -62,7 +62,7 @@ def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Com
     return section(
         "dataset",
         "The dataset",
-        _compare_digests(dataset, manifest, comparison),
+        _compare_digests(dataset, manifest, runs),
         element("dl", [definition(name, value) for name, value in terms.items()], class_="facts"),
         _split_table("By genre", "genre", facts.genres, genres),
         _split_table("By subset", "subset", facts.subsets, sorted({subset for subset, _ in facts.subsets})),
@@ -70,9 +70,9 @@ def dataset_card(dataset: str, manifest: Manifest, facts: Facts, comparison: Com
     )
 
 
-def no_dataset_card(comparison: Comparison) -> Html:
+def no_dataset_card(runs: Sequence[Run]) -> Html:
     """Return the section for runs whose dataset is gone."""
-    path = comparison.runs[0].config.dataset["path"]
+    path = runs[0].config.dataset["path"]
     return section(
         "dataset",
         "The dataset",
@@ -84,14 +84,14 @@ def no_dataset_card(comparison: Comparison) -> Html:
     )
 
 
-def _compare_digests(dataset: str, manifest: Manifest, comparison: Comparison) -> Html:
+def _compare_digests(dataset: str, manifest: Manifest, runs: Sequence[Run]) -> Html:
     path = element("span", dataset, class_="path")
-    others = [run.path for run in comparison.runs if run.digest != manifest.digest]
+    others = [run.path for run in runs if run.digest != manifest.digest]
     if not others:
         return paragraph(path, ", as it was when the models were trained.")
     return paragraph(
         path,
-        f" has changed since {', '.join(others)} trained (digest {comparison.runs[0].digest[:12]} then): what follows "
+        f" has changed since {', '.join(others)} trained (digest {runs[0].digest[:12]} then): what follows "
         "describes the dataset of today, not the one of the training.",
         class_="warning",
     )

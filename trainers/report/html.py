@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 VOID = {"meta", "link", "br", "circle", "line", "rect", "path", "polyline"}
+DARKEST = 65  # percentage of the shade's colour at a share of 1: more would leave too little contrast for the text
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0  # margins of a plot, in SVG units
 
 
@@ -84,6 +85,17 @@ def table(
 def scrolling(label: str, content: Html) -> Html:
     """Put content that may be wider than a phone into a box that scrolls, with the keyboard, too."""
     return element("div", content, class_="scroll", role="region", aria_label=label, tabindex="0")
+
+
+def heat_table(caption: str, class_: str, head: Html, rows: list[Html], label: str | None = None) -> Html:
+    """Return a table of `shaded` cells; the label, default the caption, is for screen readers."""
+    parts = (element("caption", caption), element("thead", head), element("tbody", rows))
+    return scrolling(label or caption, element("table", *parts, class_=class_))
+
+
+def shaded(text: str, share: float, title: str | None = None) -> Html:
+    """Return a table cell whose background is darker for a larger share, and whose text stays readable on it."""
+    return element("td", text, style=f"--share:{DARKEST * share:.0f}%", title=title)
 
 
 def paragraph(*children: Content, class_: str | None = None) -> Html:
@@ -223,7 +235,7 @@ class Interval:
 
     name: str
     value: float
-    interval: tuple[float, float]
+    interval: Sequence[float]  # [low, high]
     tone: str
 
 

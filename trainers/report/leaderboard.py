@@ -1,12 +1,15 @@
 """The first section: which model is best, how certain that is, and what follows from it in plain words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from trainers.evaluation.metrics import difference, holm, mcnemar, wilson
-from trainers.report.collect import Comparison, Model
+from trainers.report.collect import Comparison, Model, ModelOfRun, Run
 from trainers.report.html import (
+    Content,
     Html,
     Interval,
     bullets,
@@ -26,22 +29,19 @@ from trainers.report.html import (
 
 LEVEL = 0.05  # of significance
 
+Ranked = TypeVar("Ranked", bound=ModelOfRun)
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+
+@dataclass(frozen=True)
+class Standing(Generic[Ranked]):
     """A model's place."""
 
-    model: Model  # which one
-    interval: tuple[float, float]  # 95%, of its accuracy
-    # 95% interval of its accuracy minus the best one's; None for the best
-    difference: tuple[float, float] | None = None
-    p: float | None = None  # of McNemar's exact test against the best; None for the best
+    model: Ranked  # which one
+    value: float  # what models are ranked by: with one label the accuracy, with many genres the mean average precision
+    interval: Sequence[float]  # [low, high], 95%, of the value
+    difference: Sequence[float] | None = None  # 95% interval of its value minus the best one's; None for the best
+    p: float | None = None  # of a test against the best; None for the best
     adjusted: float | None = None  # the same after Holm's correction
-
-    @property
-    def accuracy(self) -> float:
-        """Return the share of the tracks that it gets right."""
-        return float(self.model.right.mean())
 
     @property
     def worse(self) -> bool:
@@ -54,14 +54,16 @@ class Standing:
         return "best" if self.p is None else "worse" if self.worse else "close"
 
 
-def standings(comparison: Comparison) -> list[Standing]:
-    """Return every model's place, the best first."""
+def standings(comparison: Comparison) -> list[Standing[Model]]:
+    """Return every model's place, the best first; the test is McNemar's."""
     best, *others = comparison.models
-    intervals = [wilson(int(model.right.sum()), len(model.right)) for model in comparison.models]
+    values = [
+        (float(model.right.mean()), wilson(int(model.right.sum()), len(model.right))) for model in [best, *others]
+    ]
     tests = [mcnemar(best.right, other.right) for other in others]
-    return [Standing(best, intervals[0])] + [
-        Standing(other, interval, difference(other.right, best.right), p, adjusted)
-        for other, interval, p, adjusted in zip(others, intervals[1:], tests, holm(tests), strict=True)
+    return [Standing(best, *values[0])] + [
+        Standing(other, *value, difference(other.right, best.right), p, adjusted)
+        for other, value, p, adjusted in zip(others, values[1:], tests, holm(tests), strict=True)
     ]
 
 
@@ -71,29 +73,37 @@ def _majority(comparison: Comparison) -> tuple[str, float]:
     return comparison.genres[int(counts.argmax())], float(counts.max() / counts.sum())
 
 
-def verdicts(comparison: Comparison, places: list[Standing]) -> list[str]:
+def verdicts(comparison: Comparison, places: list[Standing[Model]]) -> list[str]:
     """Return sentences on what the numbers mean."""
     best, tracks = places[0], len(comparison.track_id)
     genre, share = _majority(comparison)
     is_best = "is right" if len(places) == 1 else "is best: right"
     found = [
         f"{best.model.name} {is_best} on {int(best.model.right.sum()):,} of {count(tracks, 'test track')}, "
-        f"{percent(best.accuracy)} (95% interval {percents(*best.interval)})."
+        f"{percent(best.value)} (95% interval {percents(*best.interval)}).",
+        *compare_to_best(places),
     ]
-    close = [place.model.name for place in places[1:] if not place.worse]
-    worse = [place.model.name for place in places[1:] if place.worse]
-    if worse:
-        found.append(f"Worse than {best.model.name} beyond chance: {listing(worse)}.")
-    if close:
-        found.append(f"These tracks are too few to tell {listing(close)} from {best.model.name}.")
     chance = [place.model.name for place in places if place.interval[0] <= share]
     rest = f"{listing(chance)} may be no better than that" if chance else "every model is better"
     return [*found, f"Always answering {genre} would be right on {percent(share)}; {rest}."]
 
 
-def _describe_tracks(comparison: Comparison) -> str:
-    tracks = len(comparison.track_id)
-    sizes = {len(run.tracks.track_id) for run in comparison.runs}
+def compare_to_best(places: Sequence[Standing]) -> list[str]:
+    """Return sentences on which models are worse than the best, and which may not be."""
+    best, found = places[0].model.name, []
+    close = [place.model.name for place in places[1:] if not place.worse]
+    worse = [place.model.name for place in places[1:] if place.worse]
+    if worse:
+        found.append(f"Worse than {best} beyond chance: {listing(worse)}.")
+    if close:
+        found.append(f"These tracks are too few to tell {listing(close)} from {best}.")
+    return found
+
+
+def describe_tracks(track_id: np.ndarray, runs: Sequence[Run]) -> str:
+    """Return a sentence on the tracks that the models are compared on."""
+    tracks = len(track_id)
+    sizes = {len(run.predictions.track_id) for run in runs}
     if sizes == {tracks}:
         return f"Every model was scored on the same {count(tracks, 'test track')}, by track."
     each = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
@@ -112,7 +122,7 @@ def leaderboard(comparison: Comparison, remarks: list[str]) -> Html:
         _figure(comparison, places),
         _numbers(places),
         paragraph(
-            _describe_tracks(comparison),
+            describe_tracks(comparison.track_id, comparison.runs),
             " Accuracy has Wilson's 95% interval, the difference to the best a paired bootstrap over tracks. p is "
             "McNemar's exact test against the best, on the tracks that only one of the two gets right; Holm's "
             "correction allows for testing several models. The best was picked on these very tracks, so expect "
@@ -122,23 +132,37 @@ def leaderboard(comparison: Comparison, remarks: list[str]) -> Html:
     )
 
 
-def _figure(comparison: Comparison, places: list[Standing]) -> Html:
+def _figure(comparison: Comparison, places: list[Standing[Model]]) -> Html:
     genre, share = _majority(comparison)
-    rows = [Interval(place.model.name, place.accuracy, place.interval, place.tone) for place in places]
-    keys = {"best": "the best", "close": "too close to tell", "worse": "worse beyond chance"}
-    return element("figure", interval_chart(rows, share), legend(keys | {"chance": f"always {genre}"}))
+    return draw_places(places, share, f"always {genre}")
 
 
-def _numbers(places: list[Standing]) -> Html:
-    columns = ("model", "accuracy", "95% interval", "macro F1", "to the best, points", "p", "p (Holm)", "run")
+def draw_places(places: Sequence[Standing], chance: float, chance_name: str) -> Html:
+    """Draw a dot and an interval for each model, and a dashed line for what needs no model."""
+    rows = [Interval(place.model.name, place.value, place.interval, place.tone) for place in places]
+    keys = {"best": "the best", "close": "too close to tell", "worse": "worse beyond chance", "chance": chance_name}
+    return element("figure", interval_chart(rows, chance), legend(keys))
+
+
+TO_BEST = ("to the best, points", "p", "p (Holm)")
+"""The columns of `to_best`."""
+
+
+def to_best(place: Standing, best: Standing) -> list[Content]:
+    """Return a row's cells on how a model compares to the best."""
+    if place.difference is None or place.p is None or place.adjusted is None:
+        return [element("span", "best", class_="tag"), "", ""]
+    low, high = place.difference
+    gap = f"{points(place.value - best.value)} ({points(low)} to {points(high)})"
+    return [gap, p_value(place.p), p_value(place.adjusted)]
+
+
+def _numbers(places: list[Standing[Model]]) -> Html:
+    columns = ("model", "accuracy", "95% interval", "macro F1", *TO_BEST, "run")
     rows = []
     for place in places:
-        to_best = [element("span", "best", class_="tag"), "", ""]
-        if place.difference and place.p is not None and place.adjusted is not None:
-            low, high = place.difference
-            gap = points(place.accuracy - places[0].accuracy)
-            to_best = [f"{gap} ({points(low)} to {points(high)})", p_value(place.p), p_value(place.adjusted)]
         macro = f"{place.model.scores['macro_f1']:.2f}"
         run = element("span", place.model.run.path, class_="path")
-        rows.append([place.model.name, percent(place.accuracy), percents(*place.interval), macro, *to_best, run])
+        cells = [percent(place.value), percents(*place.interval), macro, *to_best(place, places[0])]
+        rows.append([place.model.name, *cells, run])
     return table("Accuracy by track on the test split", columns, rows, numbers=range(1, 7))

@@ -67,12 +67,15 @@ def _shown_id(track_id: int, tracks: Tracks) -> str:
     return str(track.shown_id if track else track_id)
 
 
-def _link(track_id: int, tracks: Tracks) -> Html:
-    """Link to a track by title and artist, such as `Moonrise, Yongen (348)`, as far as they are known."""
+def name_of(track_id: int, tracks: Tracks) -> str:
+    """Name a track by title and artist, such as `Moonrise, Yongen (348)`, as far as they are known."""
     words = [word for word in _title_and_artist(track_id, tracks) if word]
     shown = _shown_id(track_id, tracks)
-    name = f"{', '.join(words)} ({shown})" if words else f"track {shown}"
-    return element("a", name, href=f"#track-{track_id}")
+    return f"{', '.join(words)} ({shown})" if words else f"track {shown}"
+
+
+def _link(track_id: int, tracks: Tracks) -> Html:
+    return element("a", name_of(track_id, tracks), href=f"#track-{track_id}")
 
 
 def _pairs_table(comparison: Comparison, tracks: Tracks) -> Html:

@@ -1,12 +1,20 @@
 """The whole page: sections in order, a list of links to them, and everything that it needs inside of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainers.report import curves, leaks
-from trainers.report.collect import Comparison, Run
+import numpy as np
+
+from trainers.report import curves, genre_tracks, leaks
+from trainers.report.collect import Comparison, ModelOfRun, Run, compare, read_runs
 from trainers.report.dataset import Facts, dataset_card, no_dataset_card, read_facts
+from trainers.report.genre_confusion import genre_confusions, genres_together
+from trainers.report.genre_leaderboard import genre_calibration, genre_leaderboard
+from trainers.report.genre_models import GenreComparison, compare_genres
+from trainers.report.genre_tree import extremes, genre_tree
 from trainers.report.html import Html, count, definition, element, paragraph, section
 from trainers.report.leaderboard import leaderboard
 from trainers.report.leaks import Leakage, leak_audit, measure_leakage
@@ -34,52 +42,82 @@ class Background:
     leakage: Leakage | None = None  # the experiment's result, or None where it was not run
 
 
-def read_background(comparison: Comparison, dataset: str | None, *, show_leakage: bool) -> Background | None:
+@dataclass(frozen=True)
+class Compared:
+    """All that the page compares; runs with one label for each track and runs with many genres stand apart."""
+
+    one_label: Comparison | None  # None where there is no such run
+    many: GenreComparison | None  # likewise
+
+    @property
+    def parts(self) -> list[Comparison | GenreComparison]:
+        """Return the comparisons that there are."""
+        return [part for part in (self.one_label, self.many) if part]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Return all runs."""
+        return [run for part in self.parts for run in part.runs]
+
+    @property
+    def models(self) -> list[ModelOfRun]:
+        """Return all models."""
+        return [model for part in self.parts for model in part.models]
+
+
+def compare_runs(paths: Sequence[str]) -> Compared:
+    """Read runs and compare them; `read_runs`, `compare` and `compare_genres` list the errors.
+
+    Raises:
+      UsageError: runs with one label and runs with many genres were trained on different datasets.
+    """
+    one_label, many = read_runs(paths)
+    found = Compared(compare(one_label) if one_label else None, compare_genres(many) if many else None)
+    first, *others = found.parts
+    for other in others:
+        if first.runs[0].digest != other.runs[0].digest and not np.isin(first.track_id, other.track_id).all():
+            one, two = first.runs[0], other.runs[0]
+            raise UsageError(
+                f"{one.path} and {two.path} were trained on different datasets (digests {one.digest[:12]} and "
+                f"{two.digest[:12]}): compare runs of one dataset"
+            )
+    return found
+
+
+def read_background(compared: Compared, dataset: str | None, *, show_leakage: bool) -> Background | None:
     """Read the dataset (default: that of the first run); None where that is gone.
 
     Raises:
       UsageError: `dataset` is not one, or it is gone and the leakage experiment needs it.
     """
-    path = dataset or comparison.runs[0].config.dataset["path"]
+    path = dataset or compared.runs[0].config.dataset["path"]
     if not dataset and not is_dataset(path):
         if show_leakage:
             raise UsageError(f"--show-leakage needs the dataset, which is not at {path} any more: give --data DATASET")
         console.log(f"no dataset at {path}: no dataset card and no leak audit (give --data DATASET)")
         return None
     manifest = load(path)
-    facts = read_facts(path, manifest, set(comparison.track_id[named_rows(comparison)].tolist()))
+    wanted: set[int] = set()
+    if compared.one_label:
+        wanted |= set(compared.one_label.track_id[named_rows(compared.one_label)].tolist())
+    if compared.many:
+        wanted |= set(compared.many.track_id[genre_tracks.named_rows(compared.many)].tolist())
+    facts = read_facts(path, manifest, wanted)
     leakage = measure_leakage(path, manifest) if show_leakage else None
     return Background(path, manifest, facts, audit(path, manifest), leakage)
 
 
-def make_page(comparison: Comparison, background: Background | None) -> str:
+def make_page(compared: Compared, background: Background | None) -> str:
     """Return the report as one HTML document; equal arguments give equal text."""
-    if background:
-        path = background.dataset
-        named = mistakes(comparison, background.facts.tracks, path)
-        card = dataset_card(path, background.manifest, background.facts, comparison)
-    else:
-        path = comparison.runs[0].config.dataset["path"]
-        named, card = mistakes(comparison, {}, None), no_dataset_card(comparison)
-    remarks = [curves.remark(comparison), leaks.remark(background.leaks) if background else None]
-    sections = [
-        ("leaderboard", "Leaderboard", leaderboard(comparison, [remark for remark in remarks if remark])),
-        ("genres", "Genres", genres(comparison)),
-        ("confusion", "Confusion", confusions(comparison)),
-        ("mistakes", "Mistakes", named),
-        ("calibration", "Calibration", calibration(comparison)),
-        ("curves", "Learning curves", curves.curves(comparison)),
-        ("dataset", "Dataset", card),
-    ]
-    if background:
-        audited = leak_audit(background.leaks, background.leakage, undetectable_leaks(background.manifest))
-        sections.append(("leaks", "Leak audit", audited))
-    sections.append(("runs", "Runs", section("runs", "The runs", [_run(run) for run in comparison.runs])))
+    runs, models = compared.runs, compared.models
+    path = background.dataset if background else runs[0].config.dataset["path"]
+    sections = [one for part in compared.parts for one in _sections_of(part, background)]
+    sections += _shared_sections(runs, background)
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
-    models, tracks = len(comparison.models), len(comparison.track_id)
-    title = f"{count(models, 'genre model')} on {count(tracks, 'test track')}"
-    runs, digest = count(len(comparison.runs), "run"), comparison.runs[0].digest[:12]
-    summary = f"{runs} · {len(comparison.genres)} genres · dataset {path} · digest {digest}"
+    tracks = max(len(part.track_id) for part in compared.parts)
+    title = f"{count(len(models), 'genre model')} on {count(tracks, 'test track')}"
+    genres = max(len(part.genres) for part in compared.parts)
+    summary = f"{count(len(runs), 'run')} · {genres} genres · dataset {path} · digest {runs[0].digest[:12]}"
     body = element(
         "body",
         element("header", element("h1", title), paragraph(summary, class_="path")),
@@ -88,6 +126,47 @@ def make_page(comparison: Comparison, background: Background | None) -> str:
         element("footer", paragraph("Written by fma report. The page loads nothing and runs no script.")),
     )
     return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
+
+
+Section = tuple[str, str, Html]
+"""A section's anchor, its name in the list of links, and its content."""
+
+
+def _sections_of(part: Comparison | GenreComparison, background: Background | None) -> list[Section]:
+    """Return the sections that are about models."""
+    remarks = [curves.remark(part.models), leaks.remark(background.leaks) if background else None]
+    said = [remark for remark in remarks if remark]
+    tracks, dataset = (background.facts.tracks, background.dataset) if background else ({}, None)
+    if isinstance(part, Comparison):
+        return [
+            ("leaderboard", "Leaderboard", leaderboard(part, said)),
+            ("genres", "Genres", genres(part)),
+            ("confusion", "Confusion", confusions(part)),
+            ("mistakes", "Mistakes", mistakes(part, tracks, dataset)),
+            ("calibration", "Calibration", calibration(part)),
+        ]
+    link = partial(genre_tracks.link_to, part, tracks)
+    return [
+        ("many-leaderboard", "Many genres: leaderboard", genre_leaderboard(part, said)),
+        ("many-tree", "Tree", genre_tree(part)),
+        ("many-extremes", "Rarest and commonest", extremes(part)),
+        ("many-confusion", "Instead or in addition", genre_confusions(part, link)),
+        ("many-together", "Together", genres_together(part)),
+        ("many-tracks", "Tracks", genre_tracks.genre_tracks(part, tracks, dataset)),
+        ("many-calibration", "Probabilities", genre_calibration(part)),
+    ]
+
+
+def _shared_sections(runs: list[Run], background: Background | None) -> list[Section]:
+    """Return the sections that are about runs and their dataset."""
+    card = no_dataset_card(runs)
+    if background:
+        card = dataset_card(background.dataset, background.manifest, background.facts, runs)
+    sections = [("curves", "Learning curves", curves.curves(runs)), ("dataset", "Dataset", card)]
+    if background:
+        audited = leak_audit(background.leaks, background.leakage, undetectable_leaks(background.manifest))
+        sections.append(("leaks", "Leak audit", audited))
+    return [*sections, ("runs", "Runs", section("runs", "The runs", [_run(run) for run in runs]))]
 
 
 def _head(title: str) -> Html:

@@ -12,16 +12,16 @@ from trainers.report.html import (
     element,
     folded,
     gallery,
+    heat_table,
     line,
     paragraph,
-    scrolling,
     section,
+    shaded,
     table,
 )
 
 SHOWN = 6  # models whose diagrams are shown; those of further models are folded
 MANY = 8  # with more genres than this, one confusion matrix is shown, and columns are narrower
-DARKEST = 65  # percentage of the shade's colour at a share of 1: more would leave too little contrast for the text
 DIAGRAM = (270.0, 250.0)
 NOTABLE = 0.05  # a mean confidence that is this far from the accuracy is called overconfident or underconfident
 
@@ -59,20 +59,10 @@ def _f1_table(comparison: Comparison) -> Html:
     rows = []
     for i, genre in enumerate(comparison.genres):
         f1 = [model.scores["genres"][genre]["f1"] for model in models]
-        cells = [_shaded(f"{value:.2f}", value) for value in f1]
+        cells = [shaded(f"{value:.2f}", value) for value in f1]
         name, tracks = element("th", genre, scope="row"), element("td", f"{support[i]:,}", class_="number")
         rows.append(element("tr", name, tracks, cells))
-    return _heat_table("F1 by genre; darker is better", "heat", head, rows)
-
-
-def _heat_table(caption: str, class_: str, head: Html, rows: list[Html], label: str | None = None) -> Html:
-    parts = (element("caption", caption), element("thead", head), element("tbody", rows))
-    return scrolling(label or caption, element("table", *parts, class_=class_))
-
-
-def _shaded(text: str, share: float, title: str | None = None) -> Html:
-    """Return a table cell whose background is darker for a larger share, and whose text stays readable on it."""
-    return element("td", text, style=f"--share:{DARKEST * share:.0f}%", title=title)
+    return heat_table("F1 by genre; darker is better", "heat", head, rows)
 
 
 def _genre_table(model: Model) -> Html:
@@ -101,13 +91,13 @@ def _confusion_matrix(model: Model) -> Html:
     for genre, counts in zip(model.genres, model.scores["confusion"], strict=True):
         total = max(1, sum(counts))
         cells = [
-            _shaded(str(number) if number else "", number / total, f"{genre} taken for {other}: {number}")
+            shaded(str(number) if number else "", number / total, f"{genre} taken for {other}: {number}")
             for other, number in zip(model.genres, counts, strict=True)
         ]
         rows.append(element("tr", element("th", genre, scope="row"), cells))
     class_ = "heat matrix dense" if len(model.genres) > MANY else "heat matrix"
     head = element("tr", element("td"), names)
-    return _heat_table(model.name, class_, head, rows, f"confusion matrix of {model.name}")
+    return heat_table(model.name, class_, head, rows, f"confusion matrix of {model.name}")
 
 
 def calibration(comparison: Comparison) -> Html:
@@ -128,15 +118,6 @@ def calibration(comparison: Comparison) -> Html:
     )
 
 
-def _bins(model: Model) -> list[tuple[float, float, int]]:
-    """Return (mean confidence, accuracy, tracks) of each bin of equal width that has tracks; the metrics' bins."""
-    which = np.clip(np.ceil(model.confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, None)
-    return [
-        (float(model.confidence[which == i].mean()), float(model.right[which == i].mean()), int((which == i).sum()))
-        for i in np.unique(which)
-    ]
-
-
 def _calibration_verdict(model: Model) -> str:
     confidence, accuracy = float(model.confidence.mean()), float(model.right.mean())
     excess = confidence - accuracy
@@ -145,23 +126,50 @@ def _calibration_verdict(model: Model) -> str:
 
 
 def _reliability_diagram(model: Model) -> Html:
+    error, verdict = model.scores["calibration_error"], _calibration_verdict(model)
+    return reliability_diagram(
+        model.name, model.confidence, model.right, error=error, verdict=verdict, axis="confidence"
+    )
+
+
+def reliability_diagram(
+    name: str, probability: np.ndarray, right: np.ndarray, *, error: float, verdict: str, axis: str
+) -> Html:
+    """Return a figure with a dot for each bin of the calibration error.
+
+    Args:
+      name: of the model.
+      probability, right: [n], what the model said, and whether it was so.
+      error: its calibration error.
+      verdict: a sentence below the diagram.
+      axis: what the probabilities are called.
+    """
     frame = Frame(*DIAGRAM, (0.0, 1.0), (0.0, 1.0))
     quarters = [0.0, 0.25, 0.5, 0.75, 1.0]
-    bins, verdict, error = _bins(model), _calibration_verdict(model), model.scores["calibration_error"]
-    largest = max(tracks for _, _, tracks in bins)
+    bins = _bins(probability, right)
+    largest = max(number for _, _, number in bins)
     marks = []
-    for confidence, accuracy, tracks in bins:
-        x, y, radius = frame.at_x(confidence), frame.at_y(accuracy), 2.5 + 6 * (tracks / largest) ** 0.5
+    for said, share, number in bins:
+        x, y, radius = frame.at_x(said), frame.at_y(share), 2.5 + 6 * (number / largest) ** 0.5
         marks += [
-            line(frame, [(confidence, confidence), (confidence, accuracy)], "miss"),
+            line(frame, [(said, said), (said, share)], "miss"),
             element("circle", cx=x, cy=y, r=radius, class_="bin"),
         ]
     drawn = drawing(
         frame,
-        f"reliability diagram of {model.name}; expected calibration error {error:.2f}. {verdict}",
-        axes(frame, quarters, quarters, "confidence", shares=True),
+        f"reliability diagram of {name}; expected calibration error {error:.2f}. {verdict}",
+        axes(frame, quarters, quarters, axis, shares=True),
         line(frame, [(0, 0), (1, 1)], "diagonal"),
         marks,
     )
-    caption = element("figcaption", element("strong", model.name), f" calibration error {error:.2f}")
+    caption = element("figcaption", element("strong", name), f" calibration error {error:.2f}")
     return element("figure", caption, drawn, paragraph(verdict, class_="under"))
+
+
+def _bins(probability: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
+    """Return (mean probability, share that is right, number) of each bin that has any; the metrics' bins."""
+    which = np.clip(np.ceil(probability * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    return [
+        (float(probability[which == i].mean()), float(right[which == i].mean()), int((which == i).sum()))
+        for i in np.unique(which)
+    ]

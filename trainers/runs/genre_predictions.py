@@ -24,6 +24,11 @@ class GenrePredictions:
     thresholds: dict[str, np.ndarray]
     prior: np.ndarray  # float64 [genres], the share of the training tracks that have each
 
+    @property
+    def models(self) -> list[str]:
+        """Return the models' names."""
+        return list(self.probabilities)
+
     def predicted(self, model: str) -> np.ndarray:
         """Return which genres a model predicts: bool [tracks, genres]."""
         return self.probabilities[model] >= self.thresholds[model]

@@ -39,6 +39,11 @@ class RunPredictions:
     log_probabilities: dict[str, np.ndarray]  # {model's name: float32 [tracks, classes]}; the prediction is the argmax
     fold: np.ndarray  # int64 [tracks], the round in which the track was tested; 0 where there was one
 
+    @property
+    def models(self) -> list[str]:
+        """Return the models' names."""
+        return list(self.log_probabilities)
+
 
 @dataclass(frozen=True)
 class TrackPredictions:

@@ -90,7 +90,7 @@ def test_the_page_says_which_model_is_best_and_how_sure_that_is(runs, tmp_path, 
         "scored on the same 12 test tracks",
     ):
         assert words in page.text
-    comparison = compare(read_runs(runs))
+    comparison = compare(read_runs(runs)[0])
     best = standings(comparison)[0]
     assert f"{best.model.name} is best: right on {best.model.right.sum()} of 12 test tracks" in page.text
     out = capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_the_page_needs_nothing_from_elsewhere(runs, tmp_path):
 def test_accuracies_are_those_that_the_runs_have_measured(finished, dataset, tmp_path):
     page = Parsed(report(tmp_path / "r.html", finished))
     measured = json.loads((finished / "metrics.json").read_text())["test"]["per_track"]
-    (model,) = compare(read_runs([str(finished)])).models
+    (model,) = compare(read_runs([str(finished)])[0]).models
     assert model.scores == {key: measured[key] for key in model.scores} | {
         "calibration_error": pytest.approx(measured["calibration_error"], abs=1e-5)
     }
@@ -148,7 +148,7 @@ def test_accuracies_are_those_that_the_runs_have_measured(finished, dataset, tmp
 def test_all_models_are_scored_on_the_tracks_that_all_runs_have(tmp_path, capsys):
     one = write_run(tmp_path / "one", track_id=range(1, 31))
     other = write_run(tmp_path / "other", ("svm",), track_id=range(4, 34))
-    comparison = compare(read_runs([one, other]))
+    comparison = compare(read_runs([one, other])[0])
     np.testing.assert_array_equal(comparison.track_id, np.arange(4, 31))
     assert all(len(model.right) == 27 for model in comparison.models)
     page = Parsed(report(tmp_path / "r.html", one, other))
@@ -169,7 +169,7 @@ def test_genres_are_matched_by_name(tmp_path):
         label=[turned[i] for i in label],
         values={"svm": perfect[:, [1, 2, 0]]},
     )
-    comparison = compare(read_runs([one, other]))
+    comparison = compare(read_runs([one, other])[0])
     assert comparison.genres == list(GENRES)
     for model in comparison.models:
         assert model.right.all()
@@ -182,7 +182,7 @@ def test_a_genre_that_a_model_does_not_know_counts_as_a_mistake(tmp_path):
     small = write_run(
         tmp_path / "two", ("svm",), track_id=[0, 1, 3, 4], genres=GENRES[:2], label=[0, 1, 0, 1], skill=9.0
     )
-    comparison = compare(read_runs([all_three, small]))
+    comparison = compare(read_runs([all_three, small])[0])
     assert len(comparison.track_id) == 4
     probabilities = np.exp(comparison.models[1].log_probabilities)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -192,7 +192,7 @@ def test_a_genre_that_a_model_does_not_know_counts_as_a_mistake(tmp_path):
 def test_runs_of_other_datasets_are_refused_unless_their_test_tracks_are_the_same(tmp_path, capsys):
     one = write_run(tmp_path / "one")
     same = write_run(tmp_path / "same", ("svm",), digest="b" * 64)
-    assert len(compare(read_runs([one, same])).track_id) == 60
+    assert len(compare(read_runs([one, same])[0]).track_id) == 60
     other = write_run(tmp_path / "other", ("svm",), digest="c" * 64, track_id=range(110, 170))
     assert fma.main(["report", one, other, "--out", str(tmp_path / "r.html")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -205,14 +205,14 @@ def test_a_track_with_two_truths_is_refused(tmp_path):
     one = write_run(tmp_path / "one", track_id=range(3), label=[0, 1, 2])
     other = write_run(tmp_path / "other", ("svm",), track_id=range(3), label=[0, 2, 2])
     with pytest.raises(UsageError, match=r"track 1 is Jazz in .*one and Rock in .*other"):
-        compare(read_runs([one, other]))
+        compare(read_runs([one, other])[0])
 
 
 def test_runs_without_a_common_track_are_refused(tmp_path):
     one = write_run(tmp_path / "one", track_id=range(3))
     other = write_run(tmp_path / "other", track_id=range(3, 6))
     with pytest.raises(UsageError, match="no test track in common"):
-        compare(read_runs([one, other]))
+        compare(read_runs([one, other])[0])
 
 
 def test_a_run_without_predictions_is_one_line(tmp_path):
@@ -222,12 +222,12 @@ def test_a_run_without_predictions_is_one_line(tmp_path):
 
 
 def test_a_run_that_is_named_twice_is_compared_once(runs):
-    assert len(read_runs([runs[0], runs[0] + "/"])) == 1
+    assert len(read_runs([runs[0], runs[0] + "/"])[0]) == 1
 
 
 def test_models_of_the_same_name_are_told_apart_by_their_runs(tmp_path):
     paths = [tmp_path / name for name in ("mel_cnn-0", "mel_cnn-1", "first", "a/run", "b/run")]
-    found = read_runs([write_run(path, ("gnb", "svm") if path.name == "run" else ("mel_cnn",)) for path in paths])
+    found, _ = read_runs([write_run(path, ("gnb", "svm") if path.name == "run" else ("mel_cnn",)) for path in paths])
     a, b = tmp_path / "a/run", tmp_path / "b/run"
     of_folders = [f"gnb ({a})", f"svm ({a})", f"gnb ({b})", f"svm ({b})"]
     assert model_names(found) == ["mel_cnn-0", "mel_cnn-1", "mel_cnn (first)", *of_folders]
@@ -247,7 +247,7 @@ def test_what_users_wrote_stays_text(tmp_path):
     assert "<i>svm" in page.text
     assert not {"script", "i", "b"} & set(page.tags)
     ledger = {i: Track(i, "Rock", "test", title=EVIL, artist='"><img src=x>') for i in range(5, 17)}
-    found = Parsed(mistakes(compare(read_runs(runs)), ledger, data))
+    found = Parsed(mistakes(compare(read_runs(runs)[0]), ledger, data))
     assert EVIL in found.text and '"><img src=x>' in found.text
     assert not {"script", "img"} & set(found.tags)
     leak = Leak("artist", EVIL, {"training": [1], "test": [2]})
@@ -317,14 +317,14 @@ def test_the_most_confused_pairs_name_their_tracks(tmp_path):
     values = np.log(np.eye(2)[said] * 0.8 + 0.1).astype(np.float32)
     values[4] = np.log([0.01, 0.99])
     run = write_run(tmp_path / "r", genres=GENRES[:2], track_id=range(12), label=label, values={"cnn": values})
-    comparison = compare(read_runs([run]))
+    comparison = compare(read_runs([run])[0])
     (first, second) = confused_pairs(comparison)
     assert first[:2] == (0, 1) and second[:2] == (1, 0)
     assert first[2].tolist() == [4, 3, 5], "the surest mistake comes first"
     assert sorted(hard_rows(comparison).tolist()) == [3, 4, 5, 11]
     other = np.log(np.eye(2)[[0, 0, 0, 0, 1, 1] + [1] * 6] * 0.8 + 0.1).astype(np.float32)
     second_run = write_run(tmp_path / "s", genres=GENRES[:2], track_id=range(12), label=label, values={"svm": other})
-    assert sorted(hard_rows(compare(read_runs([run, second_run]))).tolist()) == [4, 5]
+    assert sorted(hard_rows(compare(read_runs([run, second_run])[0])).tolist()) == [4, 5]
     tracks = {
         4: Track(4, "Folk", "test", title="A Song", artist="Somebody"),
         5: Track(5, "Folk", "test", id_text="folk/b-17.mp3"),
@@ -347,7 +347,7 @@ def test_verdicts_tell_what_is_worse_from_what_is_too_close(tmp_path):
     good = write_run(tmp_path / "good", ("good",), track_id=ids, skill=4.0)
     near = write_run(tmp_path / "near", ("near",), track_id=ids, skill=3.9, seed=1)
     bad = write_run(tmp_path / "bad", ("bad",), track_id=ids, skill=0.0, seed=2)
-    comparison = compare(read_runs([bad, near, good]))
+    comparison = compare(read_runs([bad, near, good])[0])
     places = standings(comparison)
     assert [place.model.name for place in places][-1] == "bad"
     assert [place.worse for place in places] == [False, False, True]

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import fma
 from tests.trainers.conftest import TREE
 from tests.trainers.finished_runs import write_genre_run, write_run
 from trainers.runs.directory import CONFIG, load_config, open_run
@@ -82,17 +81,3 @@ def test_parents_that_cannot_have_been_written_are_damage(run, parents):
     write_identity(run, CONFIG, values | {"parents": parents})
     with pytest.raises(FmaError, match=r"config\.json is damaged"):
         load_config(run)
-
-
-@pytest.mark.parametrize("command", ["predict", "export", "evaluate", "report"])
-def test_commands_without_an_answer_to_many_genres_say_so_in_one_line(run, tmp_path, capsys, command):
-    words = {
-        "predict": [run, "song.mp3"],
-        "export": [run, "--out", str(tmp_path / "out")],
-        "evaluate": [run, "--data", "gone"],
-        "report": [run, "--out", str(tmp_path / "report.html")],
-    }
-    (tmp_path / "song.mp3").touch()
-    words["predict"][1] = str(tmp_path / "song.mp3")
-    assert fma.main([command, *words[command]]) == 2
-    assert "gives each track many genres (--labels all)" in capsys.readouterr().err
