@@ -15,9 +15,11 @@ import pytest
 
 import fma
 from tests.trainers import small_models
+from tests.trainers.conftest import TREE
 from tests.trainers.synthetic import CONFIG
 from trainers.models.records import add_normalization
 from trainers.runs.directory import load_config, read_metrics
+from trainers.runs.genre_predictions import read_genre_predictions
 from trainers.runs.state import load_state
 from trainers.serving.lite import LITE
 from trainers.training.checkpoint import load_model
@@ -159,3 +161,17 @@ def test_without_jax_one_line_says_what_to_install(dataset, tmp_path, capsys, mo
     words = ["train", "tiny", "--data", str(dataset), "--run", str(tmp_path / "run"), "--backend", "jax"]
     assert fma.main(words) == 2
     assert "pip install 'fma-genres[jax]'" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_many_genres_are_learned_on_one_device_and_on_two(several, tmp_path):
+    for devices in (1, 2):
+        run = tmp_path / str(devices)
+        words = train_words(several, run, devices)
+        succeed(*words, "--labels", "all", "--min-tracks", "2", "--epochs", "8,4", "--learning-rate", "0.05")
+        found = read_genre_predictions(str(run))
+        scores = read_metrics(str(run))["test"]["per_track"]
+        assert scores["map_macro"] > scores["prior"]["map_macro"] + 0.25
+        for genre, parent in TREE.items():
+            if parent:
+                below, above = (found.probabilities[MODEL][:, found.genres.index(name)] for name in (genre, parent))
+                assert (below <= above).all()
