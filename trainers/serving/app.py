@@ -31,7 +31,7 @@ from transforms.runtime import cores
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/docs": "docs.html"} | {
-    f"/{name}": name for name in ("page.js", "page.css", "draw.js", "sound.js", "docs.js")
+    f"/{name}": name for name in ("page.js", "page.css", "draw.js", "tree.js", "sound.js", "docs.js")
 }
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

@@ -2,8 +2,9 @@
 
 import {OTHERS, clock, colour, drawAxis, drawSpectrogram, drawTimeline, until} from "./draw.js";
 import {record, toWav} from "./sound.js";
+import {drawLines, finest, placed, shownOf} from "./tree.js";
 
-const NEAREST = 5, KEPT = 12, GENRES = 6;
+const NEAREST = 5, KEPT = 12, GENRES = 6, HEADLINE = 3;
 const $ = selector => document.querySelector(selector);
 const percent = share => share > 0.995 && share < 1 ? ">99%" : share < 0.005 && share > 0 ? "<1%" : `${Math.round(100 * share)}%`;
 let model = null;
@@ -36,11 +37,18 @@ function element(name, text, className) {
   return made;
 }
 
-function bar(share, fill) {
+const width = share => `${100 * Math.max(0, Math.min(1, share))}%`;
+
+function bar(share, fill, threshold) {
   const outer = element("span", undefined, "bar"), inner = element("i");
-  inner.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
+  inner.style.width = width(share);
   if (fill) inner.style.background = fill;
   outer.append(inner);
+  if (threshold !== undefined) {
+    const mark = element("b");
+    mark.style.left = width(threshold);
+    outer.append(mark);
+  }
   return outer;
 }
 
@@ -53,25 +61,66 @@ function chip(text, fill) {
 
 const named = label => chip(model.labels[label], colour(label));
 
+// Of many genres, all that are below one at the top have its colour.
+const tops = () => model.labels.filter(label => model.parents && !model.parents[label]);
+const toneOf = genre => colour((model.parents ? tops() : model.labels).indexOf(genre));
+
 // The likeliest genres; one more takes the place of a word that says that there is one more.
 const likeliest = genres => genres.length > GENRES + 1 ? genres.slice(0, GENRES) : genres;
 
+const SILENCE = "the file is digital silence";
+
+// With one label: the verdict, why, the genre whose colour it has, the genres that are shown, and the others.
+function oneLabel(found) {
+  const unsure = found.verdict === "unsure", likely = `${percent(found.genres[0].probability)} likely`;
+  const shown = likeliest(found.genres), others = found.genres.slice(shown.length);
+  return {
+    verdict: unsure ? "Unsure" : found.verdict,
+    why: found.silent ? SILENCE : unsure ? `nothing reaches ${percent(model.threshold)}` : likely,
+    tone: unsure ? undefined : found.verdict,
+    lines: shown.map(({genre, probability}) => genreLine(genre, probability, genre)),
+    others: others.map(({genre, probability}) => genreLine(genre, probability, genre)),
+    summary: `${others.length} less likely ones`,
+  };
+}
+
+// The same with many genres; the others are the whole tree.
+function manyGenres(found) {
+  const tree = placed(found.genres), shown = shownOf(tree), names = finest(tree), count = tree.filter(one => one.predicted).length;
+  const reached = `${count} ${count === 1 ? "genre reaches its" : "genres reach their"} threshold`;
+  const more = names.length > HEADLINE ? ` and ${names.length - HEADLINE} more` : "";
+  const line = one => {
+    const made = genreLine(one.genre, one.probability, one.top, one.threshold);
+    made.style.setProperty("--depth", one.depth);
+    made.classList.toggle("predicted", one.predicted);
+    return made;
+  };
+  return {
+    verdict: names.length ? names.slice(0, HEADLINE).join(", ") + more : "Unsure",
+    why: found.silent ? SILENCE : count ? reached : "no genre reaches its threshold",
+    tone: names.length ? tree.find(one => one.predicted).top : undefined,
+    lines: shown.map(line),
+    others: shown.length < tree.length ? tree.map(line) : [],
+    summary: `all ${tree.length} genres`,
+  };
+}
+
+function genreLine(genre, probability, tone, threshold) {
+  const line = element("li");
+  line.append(element("span", genre), bar(probability, toneOf(tone), threshold), element("output", percent(probability)));
+  return line;
+}
+
 function showVerdict(article, found) {
-  const unsure = found.verdict === "unsure", verdict = article.querySelector(".verdict");
-  const likely = `${percent(found.genres[0].probability)} likely`;
-  const why = found.silent ? "the file is digital silence" : unsure ? `nothing reaches ${percent(model.threshold)}` : likely;
-  verdict.append(unsure ? "Unsure" : found.verdict, element("small", `${why} · ${clock(found.seconds)} long`));
-  if (!unsure) verdict.style.setProperty("--tone", colour(model.labels.indexOf(found.verdict)));
-  const lines = found.genres.map(({genre, probability}) => {
-    const line = element("li");
-    line.append(element("span", genre), bar(probability, colour(model.labels.indexOf(genre))), element("output", percent(probability)));
-    return line;
-  });
-  const shown = likeliest(lines).length, more = article.querySelector(".more");
-  article.querySelector(".genres").append(...lines.slice(0, shown));
-  more.hidden = shown === lines.length;
-  more.querySelector("summary").textContent = `${lines.length - shown} less likely ones`;
-  more.querySelector("ol").append(...lines.slice(shown));
+  const {verdict, why, tone, lines, others, summary} = model.parents ? manyGenres(found) : oneLabel(found);
+  const headline = article.querySelector(".verdict"), more = article.querySelector(".more");
+  headline.append(verdict, element("small", `${why} · ${clock(found.seconds)} long`));
+  headline.classList.toggle("several", verdict.includes(", "));
+  if (tone) headline.style.setProperty("--tone", toneOf(tone));
+  article.querySelector(".genres").append(...lines);
+  more.hidden = !others.length;
+  more.querySelector("summary").textContent = summary;
+  more.querySelector("ol").append(...others);
 }
 
 function showTime(article, found) {
@@ -81,17 +130,35 @@ function showTime(article, found) {
   drawAxis(time.querySelector(".axis"), found.seconds);
   const svg = time.querySelector("svg");
   if (found.timeline.length) {
-    const shown = likeliest(order), legend = time.querySelector(".legend");
-    drawTimeline(svg, found.timeline, shown, found.seconds);
+    const legend = time.querySelector(".legend");
+    if (model.parents) {
+      showLines(time, svg, found);
+    } else {
+      const shown = likeliest(order);
+      drawTimeline(svg, found.timeline, shown, found.seconds);
+      legend.append(...shown.map(named));
+      if (shown.length < order.length) legend.append(chip("others", OTHERS));
+    }
     svg.setAttribute("aria-label", `Genres over ${clock(found.seconds)}, mostly ${found.genres[0].genre}`);
-    legend.append(...shown.map(named));
-    if (shown.length < order.length) legend.append(chip("others", OTHERS));
     const rest = found.seconds - found.timeline.at(-1).end;
     if (rest > 0.1) legend.append(chip(`the rest does not fill ${model.window_seconds.toFixed(1)} s`));
   } else {
     time.querySelector(".timeline").hidden = true;
   }
   followCursor(article, found);
+}
+
+function showLines(time, svg, found) {
+  const lines = shownOf(placed(found.genres)).map(one => ({...one, label: model.labels.indexOf(one.genre)}));
+  drawLines(svg, found.timeline, until, lines, found.seconds, one => toneOf(one.top));
+  time.querySelector(".timeline figcaption .soft").textContent = "how likely each one is, and its threshold";
+  const strip = svg.parentElement, names = element("ol", undefined, "names");
+  names.append(...lines.map(one => {
+    const name = element("li", one.genre, one.predicted ? "predicted" : "");
+    name.style.setProperty("--depth", one.depth);
+    return name;
+  }));
+  strip.append(names);
 }
 
 // One cursor for both pictures: it follows the music, shows what is under the pointer, and a click goes there.
@@ -124,7 +191,8 @@ function showNearest(article, nearest) {
     if (track.artist) title.append(element("span", track.artist, "soft"));
     const label = model.labels.indexOf(track.genre), alike = element("span", undefined, "alike");
     alike.append(bar(track.similarity), element("span", track.similarity.toFixed(2)));
-    line.append(title, label < 0 ? element("span", track.genre) : named(label), alike);
+    const genres = element("span", (track.genres ?? []).join(", ") || track.genre);
+    line.append(title, track.genres || label < 0 ? genres : named(label), alike);
     article.querySelector(".nearest ol").append(line);
   }
 }
@@ -221,7 +289,10 @@ async function introduce() {
   if (!answer.ok) throw new TypeError(SILENT);
   model = await answer.json().catch(() => { throw new TypeError(SILENT); });
   const how = model.by_window ? `, ${model.window_seconds.toFixed(1)} s at a time` : "";
-  $("#model").textContent = `${model.run === model.model ? model.run : `${model.run} (${model.model})`} tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
+  const name = model.run === model.model ? model.run : `${model.run} (${model.model})`;
+  $("#model").textContent = model.parents
+    ? `${name} finds any of ${model.labels.length} genres in a song${how}: those of ${tops().join(", ")}.`
+    : `${name} tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
   $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server until they are predicted.`;
   listenToMicrophone();
 }
