@@ -23,6 +23,7 @@ from trainers.report.html import (
     section,
     ticks,
 )
+from trainers.runs.state import ACCURACY, SCORES
 
 RISE, GAP, FEWEST = 0.05, 0.15, 3
 PANEL = (390.0, 230.0)
@@ -31,6 +32,10 @@ RULE = (
     f"training loss, within the last phase, went on falling; the kept model fits its training tracks better than new "
     f"ones where its training accuracy is more than {100 * GAP:.0f} points above its validation accuracy. "
     "Training is measured while it runs, with augmentation and dropout, so the real gap can be larger than it looks."
+)
+MANY = (
+    " With many genres, average precision stands for accuracy, and training loss weighs rare genres, which validation "
+    "loss does not: compare each only with itself."
 )
 
 
@@ -68,18 +73,26 @@ def assess(history: list[dict[str, Any]], best_epoch: int, unit: str = "window")
     Args:
       history: rows of history.csv, at least one.
       best_epoch: the epoch that the kept model is from, counted from 1.
-      unit: what its accuracies count, window or track.
+      unit: what its scores count, window or track.
     """
     last = history[-1]
     if last["val_loss"] is None:
         return Verdict(False, None, ["Without a validation split, overfitting cannot be measured."])
     kept = next(row for row in history if row["epoch"] == best_epoch)
-    gap = kept["accuracy"] - kept["val_accuracy"]
+    score = score_of(history)
+    gap = None if None in (kept[score], kept[f"val_{score}"]) else kept[score] - kept[f"val_{score}"]
     if len(history) < FEWEST:
-        return Verdict(False, gap, [f"Only {len(history)} epochs: too few to tell.", _gap_sentence(kept, gap, unit)])
+        return Verdict(
+            False, gap, [f"Only {len(history)} epochs: too few to tell.", *_gap_sentences(kept, score, unit)]
+        )
     after = next(row for row in history if row["epoch"] >= best_epoch and row["phase"] == last["phase"])
     overfits = last["val_loss"] > (1 + RISE) * kept["val_loss"] and last["loss"] < after["loss"]
-    return Verdict(overfits, gap, [_loss_sentence(last, kept, overfits), _gap_sentence(kept, gap, unit)])
+    return Verdict(overfits, gap, [_loss_sentence(last, kept, overfits), *_gap_sentences(kept, score, unit)])
+
+
+def score_of(history: list[dict[str, Any]]) -> str:
+    """Return what the rows of history.csv have beside the loss, one of `state.SCORES`."""
+    return next(score for score in SCORES if score in history[0])
 
 
 def _loss_sentence(last: dict[str, Any], kept: dict[str, Any], overfits: bool) -> str:
@@ -99,14 +112,21 @@ def _loss_sentence(last: dict[str, Any], kept: dict[str, Any], overfits: bool) -
     return f"Validation loss stayed near its lowest value, that of epoch {kept['epoch']}."
 
 
-def _gap_sentence(kept: dict[str, Any], gap: float, unit: str) -> str:
-    text = f"At epoch {kept['epoch']} it is right on {kept['accuracy']:.0%} of training and {kept['val_accuracy']:.0%} "
-    text += f"of validation {unit}s: "
+def _gap_sentences(kept: dict[str, Any], score: str, unit: str) -> list[str]:
+    """Compare the kept epoch on training and validation; nothing where one of the two has no score."""
+    training, validation = kept[score], kept[f"val_{score}"]
+    if training is None or validation is None:
+        return []
+    gap, text = training - validation, f"At epoch {kept['epoch']} "
+    if score == ACCURACY:
+        text += f"it is right on {training:.0%} of training and {validation:.0%} of validation {unit}s: "
+    else:
+        text += f"its average precision is {training:.0%} on training and {validation:.0%} on validation {unit}s: "
     if gap > GAP:
-        return text + f"a gap of {100 * gap:.0f} points. More data or stronger regularisation should help."
+        return [text + f"a gap of {100 * gap:.0f} points. More data or stronger regularisation should help."]
     if gap < 0:
-        return text + "no gap (augmentation makes training the harder of the two)."
-    return text + f"a gap of {100 * gap:.0f} points."
+        return [text + "no gap (augmentation makes training the harder of the two)."]
+    return [text + f"a gap of {100 * gap:.0f} points."]
 
 
 def _assess_run(run: Run) -> Verdict:
@@ -130,7 +150,8 @@ def remark(models: Sequence[ModelOfRun]) -> str | None:
     if overfit:
         parts.append(f"Overfitting set in while {listing(overfit)} trained; the weights from before that were kept.")
     if wide:
-        parts.append(f"Right far more often on training than on validation: {listing(wide)}.")
+        better = "Far better" if any(model.run.config.many for model in models) else "Right far more often"
+        parts.append(f"{better} on training than on validation: {listing(wide)}.")
     return " ".join(parts) or "No learning curve shows overfitting."
 
 
@@ -145,17 +166,18 @@ def curves(runs: Sequence[Run]) -> Html:
         legend(keys) if runs else None,
         [_curves_of(run) for run in runs],
         paragraph(f"Fitted without epochs, so without curves: {listing(without)}.") if without else None,
-        paragraph(RULE, class_="note") if runs else None,
+        paragraph(RULE, MANY if any(run.config.many for run in runs) else None, class_="note") if runs else None,
     )
 
 
 def _curves_of(run: Run) -> Html:
     verdict = _assess_run(run)
     loss = _panel(run, "loss", "loss", shares=False)
-    accuracy = _panel(run, "accuracy", f"accuracy by {_unit(run)}", shares=True)
+    score = score_of(run.state.history)
+    scores = _panel(run, score, f"{score.replace('_', ' ')} by {_unit(run)}", shares=True)
     badge = element("span", verdict.word, class_="badge bad" if verdict.bad else "badge")
     title = element("h3", f"{run.config.model} ", badge, " ", element("span", run.path, class_="path"))
-    panels = element("div", loss, accuracy, class_="panels")
+    panels = element("div", loss, scores, class_="panels")
     return element("div", title, panels, bullets(verdict.sentences), class_="curves")
 
 
@@ -163,13 +185,14 @@ def _panel(run: Run, column: str, title: str, *, shares: bool) -> Html:
     """Draw a column of history.csv over the epochs; `shares`: on a scale from 0 to 100%."""
     rows = run.state.history
     last = rows[-1]["epoch"]
-    training = [(row["epoch"], row[column]) for row in rows]
+    training = [(row["epoch"], row[column]) for row in rows if row[column] is not None]
     validation = [(row["epoch"], row[f"val_{column}"]) for row in rows if row[f"val_{column}"] is not None]
     values = [value for _, value in training + validation]
     top = 1.0 if shares else max(values) * 1.05
     low = 0.0 if shares else min(0.0, *values)
     frame = Frame(*PANEL, (1.0, float(max(2, last))), (low, top))
-    label = f"{title} of {run.path} over {last} epochs: training ends at {training[-1][1]:.2f}"
+    label = f"{title} of {run.path} over {last} epochs: "
+    label += f"training ends at {training[-1][1]:.2f}" if training else "not measured in training"
     label += f", validation at {validation[-1][1]:.2f}" if validation else ""
     epochs = sorted({1, *(tick for tick in ticks(1, max(2, last)) if tick == int(tick))})
     kept = [point for point in validation if point[0] == run.state.best_epoch]

@@ -19,6 +19,7 @@ from trainers.report.genre_models import Confusions, GenreComparison, compare_ge
 from trainers.report.genre_tracks import genre_tracks, surprising_rows
 from trainers.report.genre_tree import extremes, genre_tree
 from trainers.runs.genre_predictions import GenrePredictions, read_genre_predictions, write_genre_predictions
+from trainers.runs.state import AVERAGE_PRECISION, RunState, history_row, save_state
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import load
 from transforms.tracks import Track
@@ -276,6 +277,21 @@ def test_the_calibration_says_how_many_genres_a_model_expects(tmp_path):
     assert "about right" in Parsed(genre_calibration(compared(rewrite(run, sure)))).text
     assert "too many" in Parsed(genre_calibration(compared(rewrite(run, np.full(truth.shape, 0.6))))).text
     assert "too few" in Parsed(genre_calibration(compared(rewrite(run, sure / 2)))).text
+
+
+def test_learning_curves_show_average_precision_in_place_of_accuracy(tmp_path):
+    run = write_genre_run(tmp_path / "r", MUSIC)
+    values = {"phase": "train", "learning_rate": 0.001, "loss": 1.0, "val_loss": 0.3}
+    scores = {"average_precision": 0.9, "val_average_precision": 0.41}
+    rows = [history_row({"epoch": epoch, **values, **scores}, AVERAGE_PRECISION) for epoch in (1, 2, 3)]
+    save_state(run, RunState(epoch=3, phase_epoch=3, best_epoch=2, finished="all epochs done", history=rows))
+    text = Parsed(report(tmp_path / "r.html", run)).text
+    assert "its average precision is 90% on training and 41% on validation windows: a gap of 49 points" in text
+    assert "Far better on training than on validation: mel_cnn." in text
+    assert "average precision by window" in text and "accuracy by window" not in text
+    blank = [row | dict.fromkeys(scores) for row in rows]
+    save_state(run, RunState(epoch=3, phase_epoch=3, best_epoch=2, finished="all epochs done", history=blank))
+    assert "Validation loss" in Parsed(report(tmp_path / "s.html", run)).text
 
 
 def test_with_its_dataset_the_page_names_tracks_and_audits_leaks(several, tmp_path):
