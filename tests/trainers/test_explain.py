@@ -6,6 +6,7 @@ import pytest
 
 import fma
 from tests.pipelines.ingest.test_ingest import ingest, make_music
+from tests.trainers.finished_runs import write_genre_run
 from trainers.runs.predictions import single_model_predictions, write_predictions
 from transforms.dataset.manifest import load
 from transforms.records import deserialize, frame
@@ -22,7 +23,13 @@ def work(tmp_path_factory) -> Path:
     assert ingest(folder, "dataset", settings=SMALL) == 0
     run = folder / "runs" / "tiny"
     run.mkdir(parents=True)
-    config = {"model": "mel_cnn", "options": {}, "seed": 0, "dataset": {"path": "x"}, "labels": ["Folk", "Rock"]}
+    config = {
+        "model": "mel_cnn",
+        "options": {},
+        "seed": 0,
+        "dataset": {"path": "x", "digest": ""},
+        "labels": ["Folk", "Rock"],
+    }
     (run / "config.json").write_text(json.dumps({"format_version": 1, **config, "phases": [], "made_with": {}}))
     chances = np.log([[0.9, 0.1], [0.7, 0.3]])
     tiny = single_model_predictions("mel_cnn", np.array([6, 7]), np.array([1, 0]), ["Folk", "Rock"], chances)
@@ -40,6 +47,22 @@ def test_a_track_is_shown_with_its_metadata_its_records_and_what_each_run_says(w
     assert "track 6, ingested" in text
     for words in ("artist 6", "test", "mel_cnn", "Folk", "90%", "10%", "wrong"):
         assert words in text, words
+
+
+def test_a_run_with_many_genres_shows_their_tree(work, tmp_path, capsys):
+    tree = {"Rock": "", "Punk": "Rock", "Jazz": ""}
+    run = write_genre_run(tmp_path / "many", tree, track_id=range(12), skill=6.0)
+    assert explain(work, 6, "--runs", run, "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert (found["run"], found["model"], found["labels"]) == (run, "mel_cnn", "all")
+    assert {one["genre"]: one["parent"] for one in found["genres"]} == tree
+    assert explain(work, 6, "--runs", run) == 0
+    text = capsys.readouterr().out
+    assert f"{run}, mel_cnn\n" in text
+    assert "\n  Punk " in text
+    assert "has it" in text
+    assert explain(work, 0, "--runs", run) == 0
+    assert "a training track" in capsys.readouterr().out
 
 
 def test_offsets_lead_to_the_tracks_own_records(work, capsys):

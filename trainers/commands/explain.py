@@ -1,10 +1,16 @@
 """`fma explain`: all that is known about one track, from its metadata to what each run predicts for it."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from trainers.runs.directory import find_runs
+import numpy as np
+
+from trainers.runs.directory import find_runs, load_config
+from trainers.runs.genre_predictions import read_genre_predictions
 from trainers.runs.predictions import ModelPrediction, collect_predictions
+from trainers.serving.answers import SHOWN, TREE
+from trainers.serving.tasks import ManyGenres
 from transforms.dataset.ledger import FailedTrack, FoundTrack, find_track
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError
@@ -15,6 +21,37 @@ from transforms.tracks import number_of
 TAKES_ANY_NAME = True  # a track's id may be a path that is not UTF-8
 HIDDEN = ("track_id", "id_text", "reason", "message", "digest")
 """Fields of a ledger line that are shown elsewhere, or mean nothing to a person."""
+
+
+@dataclass(frozen=True, eq=False)
+class TreePrediction:
+    """What a model of many genres predicts for a track."""
+
+    run: str  # path of the run
+    model: str  # name of the model
+    task: ManyGenres
+    probabilities: np.ndarray  # float32 [genres]
+    truth: np.ndarray  # bool [genres], ancestors included
+
+    def to_json(self) -> dict[str, Any]:
+        """Return run, model and the genres as `fma predict` gives them."""
+        return {"run": self.run, "model": self.model} | self.task.answer(self.probabilities, silent=False)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return the tree of what is predicted, of the next most likely, and of what the track has, line by line."""
+        predicted = self.task.predicted(self.probabilities, silent=False)
+        kept = {at for at, _ in self.task.shown(self.probabilities, SHOWN)} | set(np.flatnonzero(self.truth).tolist())
+        return [
+            (
+                "  " * depth + self.task.labels[at],
+                self.probabilities[at],
+                self.task.thresholds[at],
+                bool(predicted[at]) or None,
+                bool(self.truth[at]) or None,
+            )
+            for at, depth in self.task.walk(self.probabilities)
+            if at in kept
+        ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,21 +82,54 @@ def run(args: argparse.Namespace) -> int:
         raise FmaError(f"{args.dataset} knows no track {args.track_id}{may_be}")
     runs = find_runs(args.runs, args.dataset)
     ingested = not isinstance(found.track, FailedTrack)
-    predictions, missing = collect_predictions(runs, found.track.split, found.track.track_id) if ingested else ([], [])
+    many = [run for run in runs if _has_many_genres(run)]
+    of, split = found.track.track_id, found.track.split
+    predictions, missing = collect_predictions([r for r in runs if r not in many], split, of) if ingested else ([], [])
+    trees = _collect_trees(many, split, of, missing) if ingested else []
     if args.json:
         values = {
             "ingested": ingested,
             "generation": found.generation,
             "track": found.cells,
             "records": [asdict(record) for record in found.records],
-            "predictions": [asdict(prediction) for prediction in predictions],
+            "predictions": [asdict(one) for one in predictions] + [tree.to_json() for tree in trees],
             "without_predictions": missing,
         }
         console.say_json(values)
     else:
         _print_track(found)
-        _print_predictions(found, predictions, missing)
+        for tree in trees:
+            console.say()
+            console.table(f"{tree.run}, {tree.model}", (*TREE, "has it"), tree.rows())
+        _print_predictions(found, predictions, missing, bool(trees))
     return 0
+
+
+def _has_many_genres(run: str) -> bool:
+    try:
+        return load_config(run).many
+    except FmaError:  # `collect_predictions` says what is wrong with it
+        return False
+
+
+def _collect_trees(runs: list[str], split: str, track_id: int, missing: list[str]) -> list[TreePrediction]:
+    """Return what runs with many genres predict for a track; a line for each without an answer goes to `missing`."""
+    trees: list[TreePrediction] = []
+    for run in runs:
+        parents = load_config(run).parents or {}
+        try:
+            found = read_genre_predictions(run, split)
+        except FmaError as error:
+            missing.append(str(error))
+            continue
+        (rows,) = np.nonzero(found.track_id == track_id)
+        for row in rows:
+            for model, values in found.probabilities.items():
+                task = ManyGenres(found.genres, parents, found.thresholds[model].tolist(), fitted=True)
+                trees.append(TreePrediction(run, model, task, values[row], found.truth[row]))
+        if not len(rows):
+            missing.append(f"{run} was not evaluated on this track: its dataset did not hold it")
+    return trees
 
 
 def _print_track(found: FoundTrack) -> None:
@@ -76,13 +146,15 @@ def _print_track(found: FoundTrack) -> None:
         console.table("", ("record", "window", "at", "shard", "offset", "bytes"), rows)
 
 
-def _print_predictions(found: FoundTrack, predictions: list[ModelPrediction], missing: list[str]) -> None:
+def _print_predictions(
+    found: FoundTrack, predictions: list[ModelPrediction], missing: list[str], has_trees: bool
+) -> None:
     if predictions:
         genre = found.track.genre
         console.say()
         rows = [_row(prediction, genre) for prediction in predictions]
         console.table("", ("run", "model", "predicted", "confidence", f"P({genre})", ""), rows)
-    elif missing and found.track.split == "training":
+    elif missing and not has_trees and found.track.split == "training":
         missing = [
             "a training track: runs keep predictions for validation and test "
             f"({command_line('evaluate', 'RUN', '--data', 'DATASET', '--split', 'training')})"

@@ -14,9 +14,11 @@ from tests.trainers.small_models import OPTIONS, fake_yamnet
 from tests.trainers.synthetic import CONFIG
 from trainers.data.inputs import Inputs
 from trainers.models import find_model
+from trainers.models.genre_output import add_genre_output
 from trainers.models.records import add_normalization, network_of
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, head_of, standardise
 from trainers.runs.directory import RunConfig, create_run
+from trainers.runs.genre_facts import GenreFacts, write_genre_facts
 from trainers.runs.normalization import find_normalization
 from trainers.runs.state import MODEL, RunState, save_state
 from trainers.serving.keras_scorer import Network
@@ -61,20 +63,39 @@ def ingest(dataset: Path, tracks: list[Track]) -> Manifest:
     return manifest
 
 
-def write_run(run: Path, model: str, dataset: Path, analysed: Path, labels: Sequence[str] = GENRES) -> Path:
-    """A finished run of a small model with random weights, normalised by the statistics of `analysed`."""
+def write_run(
+    run: Path,
+    model: str,
+    dataset: Path,
+    analysed: Path,
+    labels: Sequence[str] = GENRES,
+    *,
+    tree: dict[str, str] | None = None,
+) -> Path:
+    """A finished run of a small model with random weights, normalised by the statistics of `analysed`.
+
+    With a tree, a track has many of its genres.
+    """
+    labels = list(tree) if tree else labels
     spec, manifest, labels = find_model(model), load(str(dataset)), list(labels)
     weights = {"yamnet": str(run.parent / "yamnet.keras"), "mobilenet_v2": "none"}.get(model, "")
     if model == "yamnet":
         fake_yamnet(Path(weights))
     keras.utils.set_random_seed(1)
-    network = spec.build(ModelInput.of(spec.kind, SETTINGS), len(labels), ModelOptions(weights=weights, **OPTIONS))
+    network = spec.build(
+        ModelInput.of(spec.kind, SETTINGS), len(labels), ModelOptions(weights=weights, many=tree is not None, **OPTIONS)
+    )
+    if tree:
+        parents = [labels.index(parent) if parent else -1 for parent in tree.values()]
+        network = add_genre_output(network, parents, np.full(len(labels), 0.3), 100)
     known = {"path": str(dataset), "digest": manifest.digest, "config": SETTINGS.to_json()}
-    create_run(str(run), RunConfig(model, {}, 0, known, labels, [], {}))
+    create_run(str(run), RunConfig(model, {}, 0, known, labels, [], {}, tree))
     found = find_normalization(str(analysed), load(str(analysed)), "mel") if spec.kind == "mel" else None
     model = add_normalization(network, spec.kind, SETTINGS, found)
     decide(spec, model, Inputs(str(dataset), manifest, spec.kind))
     checkpoint.write_model(str(run), MODEL, model, epoch=1)
+    if tree:
+        write_genre_facts(str(run), GenreFacts(np.full(len(labels), 0.3), {spec.name: np.full(len(labels), 0.4)}))
     save_state(str(run), RunState(epoch=1, best_epoch=1, phase_done=True, finished="for tests"))
     return run
 

@@ -37,13 +37,14 @@ export function drawLines(svg, timeline, until, lines, seconds, colourOf) {
     for (const [name, value] of Object.entries(properties)) path.setAttribute(name, value);
     svg.append(path);
   };
+  const end = timeline.at(-1).end;
+  add(`M0 0H${end}V${lines.length}H0Z`, {class: "ground"});
   lines.forEach((line, row) => {
     const base = row + 1, height = p => base - 0.94 * p;
     const top = timeline.map((window, i) => {
       const at = height(window.probabilities[line.label]);
       return `L${window.start} ${at}L${until(timeline, i)} ${at}`;
     }).join("");
-    const end = timeline.at(-1).end;
     add(`M0 ${base}${top}L${end} ${base}Z`, {fill: colourOf(line), opacity: line.predicted ? 0.9 : 0.35});
     const threshold = height(Math.min(1, line.threshold));
     add(`M0 ${threshold}L${end} ${threshold}`, {class: "threshold"});
