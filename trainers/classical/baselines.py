@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.classical import many_genres, one_vs_rest
 from trainers.classical.fma_tables import read_fma_table
 from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS, candidates
 from trainers.classical.search import Fitted, choose_workers, make_jobs, make_rounds, run_jobs
 from trainers.classical.table import Table, group_columns, read_stats
+from trainers.data.targets import Targets, choose_genres
 from trainers.evaluation import metrics
 from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.runs.directory import (
@@ -32,12 +34,14 @@ from trainers.runs.directory import (
     write_metrics,
 )
 from trainers.runs.files import open_zip, write_zip
+from trainers.runs.genre_predictions import GenrePredictions
 from trainers.runs.predictions import RunPredictions, write_predictions
 from transforms import storage
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
 from transforms.library_errors import DAMAGED_ZIP
-from transforms.runtime import console
+from transforms.runtime import console, cores
 from transforms.runtime.invocation import command_line
 from transforms.runtime.os_errors import annotate_os_errors
 
@@ -60,18 +64,32 @@ PROBABILITIES = {
 class BaselineOptions:
     """The settings of a run."""
 
-    models: Sequence[str] = DEFAULT_MODELS  # keys of `MODELS`
+    # keys of `MODELS`, or with many genres of `one_vs_rest.MODELS`; None: the default ones
+    models: Sequence[str] | None = None
     # feature groups, each of which every model is fitted on; None: the table's default
     groups: Sequence[str] | None = None
     refit: str = REFITS[0]  # one of `REFITS`: the splits that the chosen models are fitted on
     svm_rows: int = SVM_ROWS  # rows that SVMs are fitted on at most
     seed: int = 0  # of folds, samples and the bootstrap
-    jobs: int | None = None  # processes; None: as many as cores and memory allow
+    jobs: int | None = None  # processes, or with many genres threads; None: as many as cores and memory allow
+    min_tracks: int | None = None  # a track has all genres that have so many training tracks; None: its top genre
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.models if name not in MODELS]
-        if unknown or not self.models:
-            raise UsageError(f"--models {','.join(self.models)}: choose some of {', '.join(MODELS)}, joined by commas")
+        known = one_vs_rest.MODELS if self.many else MODELS
+        if not self.chosen or not known.keys() >= set(self.chosen):
+            given = f"--models {','.join(self.chosen)}{' --labels all' if self.many else ''}"
+            raise UsageError(f"{given}: choose some of {', '.join(known)}, joined by commas")
+
+    @property
+    def many(self) -> bool:
+        """Whether a track has many genres."""
+        return self.min_tracks is not None
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The models to fit."""
+        default = one_vs_rest.MODELS if self.many else DEFAULT_MODELS
+        return tuple(default if self.models is None else self.models)
 
 
 @dataclass(frozen=True)
@@ -83,12 +101,16 @@ class Source:
     metadata: str | None = None
     subset: str | None = None
 
-    def read(self) -> Table:
-        """Read all rows."""
+    def read(self, min_tracks: int | None = None) -> Table:
+        """Read all rows: of tracks with a top genre, or with all genres that have `min_tracks` training tracks."""
         if self.features_csv:
-            return read_fma_table(self.features_csv, self.metadata, self.subset)
+            return read_fma_table(self.features_csv, self.metadata, self.subset, min_tracks)
         assert self.dataset
-        return read_stats(self.dataset, load(self.dataset))
+        manifest, targets = load(self.dataset), None
+        if min_tracks is not None:
+            tracks = list(read_tracks(self.dataset, manifest))
+            targets = Targets.of(tracks, choose_genres(tracks, manifest.genres, min_tracks))
+        return read_stats(self.dataset, manifest, targets=targets)
 
 
 def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[str, Any]:
@@ -98,7 +120,9 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
       UsageError: a group names an unknown feature, a split is missing, or the run has other settings.
       FmaError: a file is damaged.
     """
-    table = source.read()
+    table = source.read(options.min_tracks)
+    if not table.genres:
+        raise UsageError(f"{table.name}: no genre has {options.min_tracks} training tracks; give a lower --min-tracks")
     groups = list(options.groups or [table.default_group])
     for group in groups:
         group_columns(table.columns, group)
@@ -111,27 +135,39 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
             return found
         if not started:
             create_run(run, config)
+        if options.many:
+            refit, threads = options.refit == REFITS[1], options.jobs or cores()
+            return many_genres.fit_models(
+                run, table, options.chosen, groups, refit=refit, seed=options.seed, threads=threads
+            )
         rounds = make_rounds(table, options.refit == REFITS[1], options.seed)
-        jobs = make_jobs(table, options.models, groups, rounds, svm_rows=options.svm_rows, seed=options.seed)
+        jobs = make_jobs(table, options.chosen, groups, rounds, svm_rows=options.svm_rows, seed=options.seed)
         results = run_jobs(table, jobs, options.jobs or choose_workers(table))
         return _save_results(run, table, results, options.seed)
 
 
 def _make_config(table: Table, source: Source, options: BaselineOptions, groups: list[str]) -> RunConfig:
     """Return the run's config; the search spaces are a setting, too, since they influence the result."""
-    spaces = json.dumps({model: candidates(model, len(table.columns), len(table.labels)) for model in options.models})
+    size = len(table.columns), len(table.labels)
+    spaces = {
+        model: one_vs_rest.candidates(model) if options.many else candidates(model, *size) for model in options.chosen
+    }
     settings: dict[str, Any] = {
-        "models": ",".join(options.models),
+        "models": ",".join(options.chosen),
         "features_group": " ".join(groups),
         "refit": options.refit,
-        "svm_rows": options.svm_rows,
-        "search_spaces": hashlib.sha256(spaces.encode()).hexdigest()[:12],
+        "search_spaces": hashlib.sha256(json.dumps(spaces).encode()).hexdigest()[:12],
     }
+    if options.many:
+        settings |= {"labels": "all", "min_tracks": options.min_tracks}
+    else:
+        settings["svm_rows"] = options.svm_rows
     if source.features_csv:
         settings |= {"features_csv": True, "subset": source.subset}
     dataset_config = load(source.dataset).config.to_json() if source.dataset else {}
     dataset = TrainedOn(path=source.dataset or table.name, digest=table.digest, config=dataset_config)
-    return RunConfig(BASELINES, settings, options.seed, dataset, table.genres, [], versions(*LIBRARIES))
+    made_with = versions(*LIBRARIES)
+    return RunConfig(BASELINES, settings, options.seed, dataset, table.genres, [], made_with, table.parents)
 
 
 def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -> dict[str, Any]:
@@ -273,7 +309,9 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     return config, found
 
 
-def evaluate_baselines(run: str, dataset: str, split: str = "test") -> tuple[dict[str, Any], RunPredictions]:
+def evaluate_baselines(
+    run: str, dataset: str, split: str = "test"
+) -> tuple[dict[str, Any], RunPredictions | GenrePredictions]:
     """Score every model of a run on a split of a dataset with stats records, the run's own or another one, by track.
 
     Returns:
@@ -287,17 +325,43 @@ def evaluate_baselines(run: str, dataset: str, split: str = "test") -> tuple[dic
     """
     config, found = load_finished(run)
     warn_about_versions(run, config.made_with)
+    models = found["models"]
+    evaluate = _evaluate_many if config.many else _evaluate_one_label
+    scores, left_out, predictions = evaluate(run, config, models, dataset, split)
+    return {"models": scores, "labels": config.labels, "left_out": dict(sorted(left_out.items()))}, predictions
+
+
+def _evaluate_many(
+    run: str, config: RunConfig, models: dict[str, Any], dataset: str, split: str
+) -> tuple[dict[str, Any], Counter[str], GenrePredictions]:
+    manifest = load(dataset)
+    tracks = [track for track in read_tracks(dataset, manifest) if track.split == split]
+    table = read_stats(dataset, manifest, (split,), Targets.of(tracks, config.labels))
+    if not table.labels.any():
+        raise _no_known_genre(run, config, dataset, split)
+    left_out = Counter(genre for track in tracks for genre in track.genres if genre not in table.genres)
+    scores, predictions = many_genres.evaluate_models(run, config, models, table)
+    return scores, left_out, predictions
+
+
+def _no_known_genre(run: str, config: RunConfig, dataset: str, split: str) -> UsageError:
+    known = f"{', '.join(config.labels[:20])}{', ...' if len(config.labels) > 20 else ''}"
+    return UsageError(f"no {split} track of {dataset} has a genre that {run} knows: {known}")
+
+
+def _evaluate_one_label(
+    run: str, config: RunConfig, models: dict[str, Any], dataset: str, split: str
+) -> tuple[dict[str, Any], Counter[str], RunPredictions]:
     table = read_stats(dataset, load(dataset), (split,))
     ids = np.array([config.labels.index(g) if g in config.labels else -1 for g in table.genres], np.int64)[table.labels]
     left_out = Counter(table.genres[label] for label in table.labels[ids < 0])
     known = table.take(np.flatnonzero(ids >= 0))
     if not len(known.labels):
-        raise UsageError(f"no {split} track of {dataset} has a genre that {run} knows: {', '.join(config.labels)}")
-    values = {name: _predict(run, entry, known, len(config.labels)) for name, entry in found["models"].items()}
+        raise _no_known_genre(run, config, dataset, split)
+    values = {name: _predict(run, entry, known, len(config.labels)) for name, entry in models.items()}
     one_round = np.zeros(len(known.labels), np.int64)
     predictions = RunPredictions(known.track_ids, ids[ids >= 0], config.labels, values, one_round)
-    models = _score(predictions, config.seed)
-    return {"models": models, "labels": config.labels, "left_out": dict(sorted(left_out.items()))}, predictions
+    return _score(predictions, config.seed), left_out, predictions
 
 
 def _predict(run: str, entry: dict[str, Any], table: Table, classes: int) -> np.ndarray:

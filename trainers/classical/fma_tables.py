@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from trainers.classical.table import Table, check_finite
+from trainers.classical.table import Table, check_finite, parents_of
+from trainers.data.targets import Targets, choose_genres
 from transforms import storage
 from transforms.catalog.genre_tables import check_genre
 from transforms.catalog.lines import limit_lines
-from transforms.catalog.metadata import GenreOptions, read_catalog
+from transforms.catalog.metadata import Catalog, GenreOptions, read_catalog
 from transforms.catalog.zips import open_member
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -58,7 +59,9 @@ class Layout:
     default_group: str  # see `Table`
 
 
-def read_fma_table(features: str, metadata: str | None = None, subset: str | None = None) -> Table:
+def read_fma_table(
+    features: str, metadata: str | None = None, subset: str | None = None, min_tracks: int | None = None
+) -> Table:
     """Read a table of features and join it with the tracks' genres.
 
     Args:
@@ -67,6 +70,8 @@ def read_fma_table(features: str, metadata: str | None = None, subset: str | Non
       metadata: fma_metadata.zip, the folder unpacked from it, its tracks.csv, or a csv (also .xz, .gz, .bz2) with the
         columns track_id and genre_top; None: search the zip or the folder of the features.
       subset: of FMA's tracks.csv, small to full; the plain csv has none.
+      min_tracks: read all genres of each track, of which those with so many training tracks are kept; None: its
+        genre_top.
 
     Returns:
       the tracks that have a genre and are in the subset; `splits` is "" everywhere with a plain csv.
@@ -74,7 +79,8 @@ def read_fma_table(features: str, metadata: str | None = None, subset: str | Non
     Raises:
       UsageError: a file is missing or has another form, a value is not a number, or no track is left.
     """
-    tracks = _read_metadata(metadata or _find_metadata(features), subset)
+    catalog = _read_metadata(metadata or _find_metadata(features), subset, top_only=min_tracks is None)
+    tracks = {track.track_id: track for track in catalog.tracks}
     with _open_table(features, "features.csv") as (file, name):
         layout = _read_layout(file, name)
         track_ids, values, artists, seen = _read_rows(file, name, layout, tracks)
@@ -85,18 +91,26 @@ def read_fma_table(features: str, metadata: str | None = None, subset: str | Non
     if (np.diff(track_ids[order]) == 0).any():
         raise UsageError(f"{name}: a track_id is in the file twice")
     found = [tracks[track_id] for track_id in track_ids.tolist()]
-    genres = sorted({track.genre for track in found})
+    parents = None
+    if min_tracks is None:
+        genres = sorted({track.genre for track in found})
+        labels = np.array([genres.index(track.genre) for track in found])
+    else:
+        genres = choose_genres(found, sorted({name for track in found for name in track.genres}), min_tracks)
+        targets, parents = Targets.of(found, genres), parents_of(genres, catalog.taxonomy.parents)
+        labels = targets.truth[targets.rows(track_ids)]
     table = Table(
         name=name,
         digest="",
         track_ids=track_ids,
         values=values,
         columns=tuple(layout.columns),
-        labels=np.array([genres.index(track.genre) for track in found]),
+        labels=labels,
         genres=genres,
         splits=np.array([track.split for track in found]),
         artists=np.array([track.artist or artist for track, artist in zip(found, artists, strict=True)]),
         default_group=layout.default_group,
+        parents=parents,
     ).take(order)
     check_finite(table)
     return replace(table, digest=_digest(table))
@@ -104,7 +118,7 @@ def read_fma_table(features: str, metadata: str | None = None, subset: str | Non
 
 def _digest(table: Table) -> str:
     """Return a hash of everything that influences a result."""
-    hashed = hashlib.sha256(repr((table.columns, table.genres)).encode())
+    hashed = hashlib.sha256(repr((table.columns, table.parents or table.genres)).encode())
     for array in (table.track_ids, table.labels, table.values):
         hashed.update(np.ascontiguousarray(array).data)
     for texts in (table.splits, table.artists):
@@ -162,18 +176,19 @@ def _find_metadata(features: str) -> str:
     return found
 
 
-def _read_metadata(path: str, subset: str | None) -> dict[int, Track]:
-    """Return the tracks that have a genre, by id; see `read_fma_table`."""
+def _read_metadata(path: str, subset: str | None, *, top_only: bool) -> Catalog:
+    """Return the tracks that have a genre; see `read_fma_table`."""
     flat = None if path.endswith(".zip") or storage.is_dir(path) else _read_flat_metadata(path)
     if flat is None:
-        catalog = read_catalog(path, subset, genres=GenreOptions(top_only=True))
-        return {track.track_id: track for track in catalog.tracks}
+        return read_catalog(path, subset, genres=GenreOptions(top_only=top_only))
     if subset:
         raise UsageError(f"--subset {subset}: {path} does not say which track is in which of FMA's subsets")
-    return flat
+    if not top_only:
+        raise UsageError(f"--labels all: {path} has no splits and no tree; give FMA's fma_metadata.zip with --metadata")
+    return Catalog(flat, {}, "", "csv")
 
 
-def _read_flat_metadata(path: str) -> dict[int, Track] | None:
+def _read_flat_metadata(path: str) -> list[Track] | None:
     """Read a csv with track_id and genre_top; None where the file has another form."""
     with _open_table(path, "tracks.csv") as (file, name):
         rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
@@ -185,7 +200,7 @@ def _read_flat_metadata(path: str) -> dict[int, Track] | None:
                 if genre := row["genre_top"]:
                     check_genre(genre, f"{name} line {rows.line_num}")
                     tracks[int(row["track_id"])] = Track(int(row["track_id"]), genre, "")
-            return tracks
+            return list(tracks.values())
         except (ValueError, csv.Error) as error:
             raise UsageError(f"{name}: {error}") from error
 

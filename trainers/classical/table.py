@@ -1,10 +1,11 @@
 """The table that classical models are fitted on, one row for each track, and the groups of its columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from trainers.data.targets import Targets
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import read_shard
@@ -48,11 +49,12 @@ class Table:
     track_ids: np.ndarray  # int64 [tracks], ascending
     values: np.ndarray  # float32 [tracks, columns], finite
     columns: tuple[str, ...]  # names such as "mfcc/mean/01"; the part before the first slash is the feature
-    labels: np.ndarray  # int64 [tracks], indices into genres
+    labels: np.ndarray  # int64 [tracks], indices into genres; with many genres bool [tracks, genres], ancestors in it
     genres: list[str]  # the classes' names
     splits: np.ndarray  # str [tracks], one of `transforms.tracks.SPLITS`, or "" everywhere where there is no split
     artists: np.ndarray  # str [tracks], "" where unknown
     default_group: str = "all"  # the feature group to use unless another one is given
+    parents: dict[str, str] | None = None  # where a track has many genres: the parent of each, "" at the top
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, int64."""
@@ -64,8 +66,15 @@ class Table:
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
 
 
-def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> Table:
+def parents_of(genres: Sequence[str], parents: Mapping[str, str]) -> dict[str, str]:
+    """Return the parent of each of a model's genres; where it is not among them, the genre is at the top."""
+    return {name: parent if (parent := parents.get(name, "")) in genres else "" for name in genres}
+
+
+def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = (), targets: Targets | None = None) -> Table:
     """Read the stats records of some splits (default: all) in the order of track ids, without TensorFlow.
+
+    With targets, the table has all tracks with genres, and the targets' genres; else those with a top genre.
 
     Raises:
       UsageError: the dataset has no such records.
@@ -76,7 +85,8 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
             f"{dataset} holds no stats records, which the classical models are fitted on; "
             "ingest into a new dataset with --features stats (or mel,raw,stats)"
         )
-    shards = [shard for shard in manifest.shards("stats", labels="top") if not splits or shard.split in splits]
+    shards = manifest.shards("stats", labels="all" if targets else "top")
+    shards = [shard for shard in shards if not splits or shard.split in splits]
     if not shards:
         raise UsageError(f"{dataset} has no track in the split {' or '.join(splits) or 'of any name'}")
     track_ids, labels, values = _read_shards(dataset, manifest, shards)
@@ -89,10 +99,11 @@ def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = ()) -> 
         track_ids=track_ids,
         values=values,
         columns=tuple("/".join(column) for column in COLUMNS),
-        labels=labels,
-        genres=list(manifest.labels),
+        labels=targets.truth[targets.rows(track_ids)] if targets else labels,
+        genres=list(targets.genres if targets else manifest.labels),
         splits=of_record,
         artists=np.array([artists.get(track_id, "") for track_id in track_ids.tolist()]),
+        parents=parents_of(targets.genres, manifest.genres) if targets else None,
     ).take(order)
     check_finite(table)
     return table

@@ -2,6 +2,7 @@
 
 import argparse
 
+from trainers.data.targets import MIN_TRACKS
 from trainers.serving.tasks import THRESHOLD
 from trainers.training.devices import BACKENDS, DEVICES
 from transforms.commands.arguments import number
@@ -15,6 +16,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="of fma train or fma baselines, an export of one, or the folder of fma run: its best by validation",
     )
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add --labels and --min-tracks: one label for each track, or all of its genres."""
+    parser.add_argument(
+        "--labels",
+        default="top",
+        choices=("top", "all"),
+        help="one label for each track (top, the default), or all of its genres, which keep to their tree (all)",
+    )
+    parser.add_argument(
+        "--min-tracks",
+        type=number(int, 1),
+        metavar="N",
+        help=f"with --labels all, training tracks that a genre needs to be learned; default {MIN_TRACKS}",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from trainers.commands.arguments import add_labels
+from trainers.data.targets import MIN_TRACKS
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -13,25 +15,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from trainers.classical.baselines import REFITS
     from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS
+    from trainers.classical.one_vs_rest import MODELS as ONE_VS_REST
 
     parser.description = (
         "Fits scaling, PCA and a classical classifier on one row of statistics for each track. Hyper-parameters are "
-        "chosen on the validation split, by log loss; test is scored once, by track."
+        "chosen on the validation split, by log loss; test is scored once, by track. With --labels all, a track has "
+        "many genres: one classifier for each against the rest, chosen by mean average precision, along the tree."
     )
     parser.epilog = f"example: {called_as()} baselines --data data/medium --run runs/baselines --refit train+val"
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", help="dataset with stats records")
-    source.add_argument(
-        "--features-csv",
-        metavar="FILE",
-        help="FMA's features.csv or echonest.csv, or in its zip: ZIP!echonest.csv",
-    )
-    parser.add_argument("--metadata", help="with --features-csv: tracks.csv (default: the one in its zip or folder)")
-    parser.add_argument("--subset", help="with --features-csv and FMA's tracks.csv: small, medium, large or full")
+    _add_source(parser)
     parser.add_argument("--run", required=True, help="folder for models, predictions and metrics")
     parser.add_argument(
-        "--models", default=",".join(DEFAULT_MODELS), help=f"of {', '.join(MODELS)}; default {','.join(DEFAULT_MODELS)}"
+        "--models",
+        help=f"of {', '.join(MODELS)}; default {','.join(DEFAULT_MODELS)}. With --labels all: "
+        f"{','.join(ONE_VS_REST)}, which are the default",
     )
+    add_labels(parser)
     parser.add_argument(
         "--features-group",
         nargs="+",
@@ -45,35 +44,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--svm-rows",
         type=number(int, 1),
-        default=SVM_ROWS,
         metavar="N",
-        help=f"rows that SVMs are fitted on at most; default {SVM_ROWS}",
+        help=f"rows that SVMs are fitted on at most, with --labels top; default {SVM_ROWS}",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of folds, samples and the bootstrap; default 0"
     )
-    parser.add_argument("--jobs", type=number(int, 1), metavar="N", help="processes; default: by cores and memory")
+    parser.add_argument(
+        "--jobs",
+        type=number(int, 1),
+        metavar="N",
+        help="processes, or threads with --labels all; default: by cores and memory",
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", help="dataset with stats records")
+    source.add_argument(
+        "--features-csv",
+        metavar="FILE",
+        help="FMA's features.csv or echonest.csv, or in its zip: ZIP!echonest.csv",
+    )
+    parser.add_argument("--metadata", help="with --features-csv: tracks.csv (default: the one in its zip or folder)")
+    parser.add_argument("--subset", help="with --features-csv and FMA's tracks.csv: small, medium, large or full")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma baselines --help`."""
     from trainers.classical.baselines import BaselineOptions, Source, fit_baselines
+    from trainers.classical.models import SVM_ROWS
 
     for option in ("metadata", "subset"):
         if args.data and getattr(args, option):
             raise UsageError(f"--{option} belongs to --features-csv: a dataset has its own metadata")
+    many = args.labels == "all"
+    if many and args.svm_rows is not None:
+        raise UsageError("--svm-rows is for --labels top: with --labels all, the SVM is linear and takes all rows")
+    if not many and args.min_tracks is not None:
+        raise UsageError("--min-tracks chooses genres for --labels all: give both, or neither")
     options = BaselineOptions(
-        models=_names(args.models),
+        models=None if args.models is None else _names(args.models),
         groups=_names(",".join(args.features_group)) or None,
         refit=args.refit,
-        svm_rows=args.svm_rows,
+        svm_rows=args.svm_rows or SVM_ROWS,
         seed=args.seed,
         jobs=args.jobs,
+        min_tracks=(args.min_tracks or MIN_TRACKS) if many else None,
     )
     found = fit_baselines(args.run, Source(args.data, args.features_csv, args.metadata, args.subset), options)
-    columns = ("model", "validation", "test", "95%", "macro F1", "calibration", "tracks", "chosen")
-    console.table("accuracy by track", columns, [_row(name, entry) for name, entry in found["models"].items()])
+    if many:
+        _print_many(found["models"])
+    else:
+        columns = ("model", "validation", "test", "95%", "macro F1", "calibration", "tracks", "chosen")
+        console.table("accuracy by track", columns, [_row(name, entry) for name, entry in found["models"].items()])
     return 0
+
+
+def _print_many(models: dict[str, dict[str, Any]]) -> None:
+    columns = ("model", "validation", "test", "95%", "prior's", "all pairs", "ROC-AUC", "F1", "calibration", "chosen")
+    rows = []
+    for name, entry in models.items():
+        found, (fit,) = entry["per_track"], entry["fits"]
+        interval = "{:.3f} to {:.3f}".format(*found["interval"]["map_macro"])
+        values = [fit["validation"]["map_macro"], found["map_macro"], found["prior"]["map_macro"]]
+        values += [found[key] for key in ("map_micro", "roc_auc_macro", "f1_macro", "calibration_error")]
+        texts = ["" if value is None else f"{value:.3f}" for value in values]
+        rows.append((name, *texts[:2], interval, *texts[2:], _params_text(fit["params"])))
+    genres, lacking = len(found["per_genre"]), len(found["left_out"])
+    missing = f", {lacking} of them left out: they have no test track" if lacking else ""
+    title = f"mean average precision, {found['tracks']:,} tracks, {genres} genres{missing}"
+    console.table(title, columns, rows)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -56,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_baselines(split: str, models: dict[str, dict[str, Any]]) -> None:
+    if all("map_macro" in metrics["per_track"] for metrics in models.values()):
+        _print_average_precision(f"average precision by track, {split} split", "model", models)
+        return
     rows = []
     for name, metrics in models.items():
         track = metrics["per_track"]
@@ -69,7 +72,7 @@ def print_metrics(by_split: dict[str, dict[str, Any]]) -> None:
     if all("per_window" in metrics for metrics in by_split.values()):
         _print_accuracy(by_split)
     else:
-        _print_average_precision(by_split)
+        _print_average_precision("average precision by track", "split", by_split)
     for split, metrics in by_split.items():
         if metrics["left_out"]:
             counts = ", ".join(f"{count:,} {genre}" for genre, count in metrics["left_out"].items())
@@ -87,15 +90,15 @@ def _print_accuracy(by_split: dict[str, dict[str, Any]]) -> None:
     console.table("accuracy", columns, rows)
 
 
-def _print_average_precision(by_split: dict[str, dict[str, Any]]) -> None:
-    columns = ("split", "tracks", "by genre", "95% interval", "prior", "all pairs", "ROC-AUC", "F1", "hierarchical F1")
+def _print_average_precision(title: str, what: str, found: dict[str, dict[str, Any]]) -> None:
+    columns = ("tracks", "by genre", "95% interval", "prior", "all pairs", "ROC-AUC", "F1", "hierarchical F1")
     rows = []
-    for split, metrics in by_split.items():
+    for name, metrics in found.items():
         track = metrics["per_track"]
         interval = "{:.2f} to {:.2f}".format(*track["interval"]["map_macro"])
-        scores = [track[name] for name in ("map_micro", "roc_auc_macro", "f1_macro", "hierarchical_f1")]
-        rows.append((split, track["tracks"], track["map_macro"], interval, track["prior"]["map_macro"], *scores))
-    console.table("average precision by track", columns, rows)
+        scores = [track[key] for key in ("map_micro", "roc_auc_macro", "f1_macro", "hierarchical_f1")]
+        rows.append((name, track["tracks"], track["map_macro"], interval, track["prior"]["map_macro"], *scores))
+    console.table(title, (what, *columns), rows)
 
 
 def _print_tree(metrics: dict[str, Any], taxonomy: Taxonomy) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict, fields
 
-from trainers.commands.arguments import add_backend, add_device
+from trainers.commands.arguments import add_backend, add_device, add_labels
 from trainers.commands.evaluate import print_metrics
 from trainers.models import MODELS, find_model
 from trainers.models.spec import CLASS_WEIGHTS
@@ -13,7 +13,7 @@ from trainers.runs.state import MODEL, RunState
 from trainers.training.cluster import Cluster, join
 from trainers.training.devices import import_tensorflow
 from trainers.training.membership import find_membership
-from trainers.training.plan import CACHES, HELD_OUT, MIN_TRACKS, Plan, TrainOptions, check_dataset, make_plan
+from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.commands.arguments import number, numbers
@@ -38,18 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DATASET")
     parser.add_argument("--run", required=True, metavar="RUN", help="folder for the model, its history and its metrics")
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="default 0")
-    parser.add_argument(
-        "--labels",
-        default="top",
-        choices=("top", "all"),
-        help="one label for each track (top, the default), or all of its genres, which keep to their tree (all)",
-    )
-    parser.add_argument(
-        "--min-tracks",
-        type=number(int, 1),
-        metavar="N",
-        help=f"with --labels all, training tracks that a genre needs to be learned; default {MIN_TRACKS}",
-    )
+    add_labels(parser)
     add_device(parser)
     add_backend(parser)
     parser.add_argument(

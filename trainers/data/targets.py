@@ -8,6 +8,9 @@ import numpy as np
 
 from transforms.tracks import LABELS, Track
 
+MIN_TRACKS = 20
+"""Training tracks that a genre needs to be learned, unless another number is given."""
+
 
 def choose_genres(tracks: Iterable[Track], names: Iterable[str], min_tracks: int) -> list[str]:
     """Return the genres with at least so many training tracks, in the order of the names.

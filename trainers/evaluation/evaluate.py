@@ -21,7 +21,6 @@ from trainers.runs.directory import (
     load_config,
     read_metrics,
     read_settings,
-    require_one_label,
     write_evaluation,
     write_metrics,
 )
@@ -87,7 +86,6 @@ def evaluate_run(
     found: dict[str, Any]
     predictions: RunPredictions | GenrePredictions
     if config.model == BASELINES:
-        require_one_label(run, config, "this evaluation of baselines")
         from trainers.classical.baselines import evaluate_baselines
 
         found, predictions = evaluate_baselines(run, dataset, split)

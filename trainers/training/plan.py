@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.data.pipeline import find_shards
-from trainers.data.targets import Targets, choose_genres
+from trainers.data.targets import MIN_TRACKS, Targets, choose_genres
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
 from trainers.runs.directory import RunConfig, versions
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 CACHES = ("auto", "on", "off", "device")
 MIXUP_ALPHA = 0.2
-MIN_TRACKS = 20
 HELD_OUT = ("validation", "test")
 
 
