@@ -236,6 +236,10 @@ class Fitted:
         """Return probabilities float32 [rows, genres] of values float32 [rows, columns]."""
         return self.platt.apply(self.classifier.scores(self.front.apply(values)))
 
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """Return the log-odds of the probabilities, float64 [rows, genres]."""
+        return self.platt.logits(self.classifier.scores(self.front.apply(values)))
+
 
 def save_model(run: str, path: str, model: Fitted) -> None:
     """Write a model as an .npz file of arrays."""

@@ -5,8 +5,9 @@ import argparse
 from trainers.commands.arguments import add_model
 from trainers.runs.directory import BASELINES, load_config
 from trainers.runs.predictions import choose_run
+from trainers.serving.classical import is_bundle, open_baselines, write_bundle
 from trainers.serving.lite import is_export
-from trainers.serving.scorers import check_network, is_bundle, open_baselines, open_network, write_bundle
+from trainers.serving.scorers import check_network, open_network
 from transforms import storage
 from transforms.errors import UsageError
 from transforms.runtime import console

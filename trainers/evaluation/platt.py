@@ -19,7 +19,11 @@ class Platt:
         """Return probabilities float32 [rows, genres] of scores [rows, genres]."""
         from scipy.special import expit
 
-        return expit(scores * self.slope + self.intercept).astype(np.float32)
+        return expit(self.logits(scores)).astype(np.float32)
+
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        """Return the log-odds of the probabilities, float64 [rows, genres]."""
+        return scores * self.slope + self.intercept
 
 
 def fit_platt(scores: np.ndarray, truth: np.ndarray, prior: np.ndarray) -> Platt:

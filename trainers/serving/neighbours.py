@@ -12,9 +12,11 @@ import numpy as np
 
 from trainers.classical.table import read_stats
 from trainers.data.pipeline import count_records, find_shards
+from trainers.data.targets import Targets
 from trainers.evaluation.evaluate import record_differences
 from trainers.runs.files import open_zip, write_zip
-from trainers.serving.scorers import ClassicalScorer, Scorer
+from trainers.serving.classical import ClassicalScorer
+from trainers.serving.scorers import Scorer
 from trainers.serving.tasks import ManyGenres
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
@@ -94,7 +96,10 @@ def _classical_features(scorer: ClassicalScorer, dataset: str, manifest: Manifes
         raise UsageError(
             f"--data {dataset}: its statistics are of {manifest.config.sample_rate} Hz, the model's of others"
         )
-    table = read_stats(dataset, manifest, ("training",))
+    targets = None
+    if isinstance(scorer.task, ManyGenres):
+        targets = Targets.of(read_tracks(dataset, manifest), scorer.task.labels)
+    table = read_stats(dataset, manifest, ("training",), targets)
     return scorer.features(table.values), table.track_ids
 
 

@@ -1,0 +1,226 @@
+"""Models of `fma baselines` as serving calls them: statistics in, logits out, of one label or of many genres."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from trainers.classical import baselines, one_vs_rest
+from trainers.classical.models import MODELS
+from trainers.classical.table import group_columns
+from trainers.evaluation.calibration import class_scores, log_probabilities
+from trainers.evaluation.multilabel import keep_consistent
+from trainers.runs.directory import METRICS, RunConfig
+from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
+from trainers.serving.tasks import ManyGenres, Task, read_task, task_of
+from transforms import storage
+from transforms.config import DatasetConfig
+from transforms.dataset.manifest import is_dataset, load
+from transforms.errors import UsageError
+from transforms.fma_statistics import COLUMNS
+from transforms.runtime.invocation import command_line
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+
+class Classical(Protocol):
+    """A fitted model."""
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """Return float [b, genres] of values float32 [b, columns], for the run's task."""
+
+    def features(self, values: np.ndarray) -> np.ndarray:
+        """Return the classifier's own input: scaled columns or principal components, float32 [b, d]."""
+
+    def save(self, folder: str, file: str) -> None:
+        """Write it."""
+
+
+@dataclass(frozen=True)
+class OfOneLabel:
+    """A pipeline of scaler, PCA and classifier."""
+
+    pipeline: "Pipeline"
+    method: str  # that gives its scores; see `class_scores`
+    temperature: float
+    classes: int
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """See `Classical`; they are log-probabilities already."""
+        scores = class_scores(self.pipeline, self.method, values, self.classes)
+        return log_probabilities(scores, self.temperature)
+
+    def features(self, values: np.ndarray) -> np.ndarray:
+        """See `Classical`."""
+        return np.asarray(self.pipeline[:-1].transform(values), np.float32)
+
+    def save(self, folder: str, file: str) -> None:
+        """See `Classical`."""
+        baselines.save_model(folder, file, self.pipeline)
+
+
+@dataclass(frozen=True, eq=False)
+class OfManyGenres:
+    """A model of all genres together."""
+
+    fitted: one_vs_rest.Fitted
+    above: np.ndarray  # as `trainers.evaluation.multilabel.ancestors`
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """See `Classical`; no genre's is above its parent's."""
+        return keep_consistent(self.fitted.logits(values), self.above)
+
+    def features(self, values: np.ndarray) -> np.ndarray:
+        """See `Classical`."""
+        return self.fitted.front.apply(values)
+
+    def save(self, folder: str, file: str) -> None:
+        """See `Classical`."""
+        one_vs_rest.save_model(folder, file, self.fitted)
+
+
+class ClassicalScorer:
+    """A `Scorer` of a classical model and its entry in the run's metrics.json.
+
+    `load` returns the model. It runs on a thread of its own, since the decoders, which a song waits for, too, can start
+    while scikit-learn is imported; its errors are raised where the model is used first.
+
+    Raises:
+      KeyError, TypeError, ValueError, AttributeError: the entry is damaged.
+    """
+
+    kind, by_window = "stats", False
+
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Classical],
+        entry: dict[str, Any],
+        task: Task,
+        config: DatasetConfig,
+        *,
+        weights: str,
+    ):
+        self.weights = weights
+        self.name, self.task, self.config, self.entry = name, task, config, entry
+        self._columns = group_columns(tuple("/".join(column) for column in COLUMNS), entry["features_group"])
+        thread = ThreadPoolExecutor(1, "load")
+        self._model = thread.submit(load)
+        thread.shutdown(wait=False)
+
+    @property
+    def model(self) -> Classical:
+        """The fitted model; FmaError where its file is damaged."""
+        return self._model.result()
+
+    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Scorer`."""
+        return self.model.logits(payloads[:, self._columns]), self.features(payloads)
+
+    def features(self, payloads: np.ndarray) -> np.ndarray:
+        """Return the classifier's own input: scaled columns or principal components, float32 [b, d]."""
+        return self.model.features(payloads[:, self._columns])
+
+    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Scorer`."""
+        return logits[:1], features
+
+
+def open_baselines(run: str, model: str | None) -> ClassicalScorer:
+    """Open a model of a run of fma baselines; see `trainers.serving.scorers.open_scorer`."""
+    config, found = baselines.load_finished(run)
+    path = storage.join(run, METRICS)
+    with report_damage(path):
+        models = found["models"]
+        name = model or min(models, key=lambda name: _loss(models[name]["fits"][0]["validation"]))
+        if name not in models:
+            raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
+        (fit,) = models[name]["fits"]
+        file = storage.join(fit["file"])
+    baselines.warn_about_versions(run, config.made_with)
+    settings, task = _dataset_config(run, config), task_of(run, config, name)
+    return _open(name, models[name], task, settings, folder=run, source=path, file=file)
+
+
+def _loss(validation: dict[str, float]) -> float:
+    """What a model's hyper-parameters were chosen by, the lower the better."""
+    return -validation["map_macro"] if "map_macro" in validation else validation["log_loss"]
+
+
+def _open(
+    name: str, entry: dict[str, Any], task: Task, config: DatasetConfig, *, folder: str, source: str, file: str
+) -> ClassicalScorer:
+    """Open a model's file in a folder, which the file `source` describes."""
+    with report_damage(source):
+        if isinstance(task, ManyGenres):
+            opened = partial(_load_many_genres, folder, file, entry["model"], task)
+        else:
+            (fit,) = entry["fits"]
+            method, temperature = MODELS[entry["model"]].scores, float(fit["temperature"])
+            opened = partial(_load_one_label, folder, file, source, method, temperature, len(task.labels))
+        return ClassicalScorer(name, opened, entry, task, config, weights=storage.join(folder, file))
+
+
+def _load_many_genres(folder: str, file: str, model: str, task: ManyGenres) -> Classical:
+    return OfManyGenres(one_vs_rest.load_model(folder, file, model), task.above)
+
+
+def _load_one_label(folder: str, file: str, source: str, *scores: Any) -> Classical:
+    found = OfOneLabel(baselines.load_model(folder, file), *scores)
+    with report_damage(source):
+        if max(found.pipeline.classes_) >= found.classes:
+            known = len(found.pipeline.classes_)
+            raise ValueError(f"{found.classes} labels, and the model knows {known} genres")
+    return found
+
+
+def _dataset_config(run: str, config: RunConfig) -> DatasetConfig:
+    """Return the settings of the dataset that a run was fitted on; older runs did not store them.
+
+    Raises:
+      UsageError: they are not stored, and the dataset is gone or has changed.
+    """
+    with report_damage(storage.join(run, CONFIG)):
+        if config.dataset.get("config"):
+            return DatasetConfig.from_json(config.dataset["config"])
+        path, digest = config.dataset["path"], config.dataset["digest"]
+    if not is_dataset(path) or load(path).digest != digest:
+        raise UsageError(
+            f"{run} does not say how its statistics were computed, and {path} is not the dataset that it was fitted on "
+            f"any more: run {command_line('baselines')} again"
+        )
+    return load(path).config
+
+
+def is_bundle(folder: str) -> bool:
+    """Return whether the folder holds a classical model that was exported."""
+    return storage.exists(storage.join(folder, BUNDLE))
+
+
+def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -> None:
+    """Write a model to an empty folder."""
+    fit = scorer.entry["fits"][0]
+    file = "model" + fit["file"][fit["file"].rindex(".") :]
+    entry = scorer.entry | {"fits": [fit | {"file": file}]}
+    facts = {"name": scorer.name, "config": scorer.config.to_json(), "entry": entry, "made_with": made_with}
+    facts |= scorer.task.to_json()
+    write_identity(out, BUNDLE, facts | {ID: make_id(facts)})
+    scorer.model.save(out, file)
+
+
+def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
+    """Open a model that was exported; see `trainers.serving.scorers.open_scorer`."""
+    path = storage.join(folder, BUNDLE)
+    values = read_identity(folder, BUNDLE)
+    with report_damage(path):
+        name, entry, task = values["name"], values["entry"], read_task(values)
+        config, made_with = DatasetConfig.from_json(values["config"]), dict(values["made_with"])
+        file = entry["fits"][0]["file"]
+    if model not in (None, name):
+        raise UsageError(f"--model {model}: {folder} has {name}")
+    baselines.warn_about_versions(folder, made_with)
+    return _open(name, entry, task, config, folder=folder, source=path, file=file)
