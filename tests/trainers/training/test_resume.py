@@ -123,14 +123,14 @@ def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset
 
 def validation_loss(dataset: Path, run: Path) -> float:
     from trainers.data.inputs import Inputs
-    from trainers.evaluation.evaluate import Predictor
+    from trainers.evaluation.evaluate import Predictions, Predictor
     from trainers.training.checkpoint import load_model
     from trainers.training.devices import open_device
     from transforms.dataset.manifest import load
 
     inputs = Inputs(str(dataset), load(str(dataset)), "mel")
     predictor = Predictor(tiny.TINY, load_model(str(run)), open_device("cpu"))
-    windows, _ = predictor.predict(inputs, "validation", 8)
+    windows = Predictions.of(predictor.predict(inputs, "validation", 8)[0])
     return float(-np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label]))
 
 

@@ -77,12 +77,13 @@ def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
     import keras
 
     from trainers.data.inputs import Inputs
-    from trainers.evaluation.evaluate import Predictor
+    from trainers.evaluation.evaluate import Predictions, Predictor
     from trainers.training.devices import open_device
 
     inputs = Inputs(str(dataset), load(str(dataset)), "mel")
     model = keras.saving.load_model(finished / "model.keras", compile=False)
-    windows, _ = Predictor(tiny.TINY, model, open_device("cpu")).predict(inputs, "validation", 5)
+    predictor = Predictor(tiny.TINY, model, open_device("cpu"))
+    windows = Predictions.of(predictor.predict(inputs, "validation", 5)[0])
     loss = -np.mean(windows.log_probabilities[np.arange(len(windows.label)), windows.label])
     assert loss == pytest.approx(load_state(str(finished)).best, abs=1e-5)
     assert not model.compiled
