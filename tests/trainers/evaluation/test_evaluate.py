@@ -133,6 +133,7 @@ def test_a_damaged_model_is_one_line(run, dataset, capsys):
     assert "model.keras is damaged, or not the file that was written here" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_all_layers_of_the_models_are_known_when_a_model_is_loaded(tmp_path):
     """Two modules are imported then: a custom layer elsewhere could be saved but not loaded."""
     folder = Path(models.__file__).parent

@@ -103,6 +103,7 @@ def test_two_devices_train_to_the_same_loss_as_one(name, distributed):
     assert one[-1] < 0.999 * one[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", two_devices.MODELS)
 def test_two_devices_give_the_answers_of_one(name, distributed):
     one, two = distributed["answers"][name]

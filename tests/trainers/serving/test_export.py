@@ -70,6 +70,7 @@ def test_exported_models_agree_with_the_pipeline(model, exported, engine_of, mus
     check_agreement(exported(model), engine_of(model), [track.path for track in music.tracks])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["mel_cnn", "yamnet"])
 def test_exported_models_agree_with_the_pipeline_on_real_songs(model, exported, engine_of, fma_sample):
     paths = sorted(str(path) for path in fma_sample.glob("audio/000/*.mp3"))[::16]

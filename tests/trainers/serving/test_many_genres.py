@@ -81,6 +81,7 @@ def test_what_is_exported_answers_as_predict_does(many, music, tmp_path, capsys,
     assert signatures["pcm16"](pcm16=tf.constant([pcm]))["predicted"].numpy().shape == (1, len(TREE))
 
 
+@pytest.mark.long
 def test_the_server_answers_as_predict_does(many, music):
     path = music.of("test")[0].path
     options = ServeOptions(many("mel_cnn"), None, str(music.dataset), LIMITS, 4 << 20, 1, device="cpu")

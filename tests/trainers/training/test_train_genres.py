@@ -85,6 +85,7 @@ def test_the_first_epoch_starts_at_the_prior(trained):
     assert load_state(str(trained)).history[0]["val_loss"] < 1.3 * entropy
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_as_the_one_that_was_not_killed(several, tmp_path, monkeypatch):
     def run_it(name: str) -> int:
         return train(several, tmp_path / name, "--min-tracks", "2", model="tiny_transfer")
