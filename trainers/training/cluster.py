@@ -32,6 +32,7 @@ from transforms.runtime import console
 CONNECT_SECONDS = 300.0
 """How long a process waits for the others: virtual machines do not start at the same moment."""
 
+NOTICE_SECONDS = 15.0  # for the thread that notices a lost process, on a busy machine
 LEAVE_SECONDS = 5.0  # for the others to end their connections, too
 SILENCE = 60  # seconds without a sign of a machine after which its connection counts as lost
 
@@ -283,7 +284,7 @@ class _Connected(Cluster):
         """Let the others know that this process ends with an error, and end them."""
         # Where another process is lost, a step fails in some library's words; the thread that sees it says why and
         # ends this process.
-        if not isinstance(error, FmaError | KeyboardInterrupt) and self._lost.wait(2):
+        if not isinstance(error, FmaError | KeyboardInterrupt) and self._lost.wait(NOTICE_SECONDS):
             threading.Event().wait()
         with self._ending:
             self._failed = True

@@ -314,11 +314,11 @@ def test_where_one_host_is_killed_the_others_end_with_one_line_and_the_same_comm
         os.kill(hosts[victim].pid, signal.SIGKILL)
         code, said = end(hosts[1 - victim], seconds=30)
         assert code == 1
-        lines = [line for line in said if line.startswith("fma: error")]
-        assert lines == [
+        line = (
             f"fma: error: process {victim} has ended or cannot be reached any more; process {1 - victim} ends with it"
-        ]
-        assert said[-1] == lines[0]
+        )
+        text = "\n".join(said)  # JAX's own threads may write into the same line
+        assert (text.count("fma: error: "), text.count(line)) == (1, 1), said[-30:]
         end(hosts[victim])
         assert not load_state(str(run)).finished
     succeed(start_hosts(2, *words))
