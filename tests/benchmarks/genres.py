@@ -19,8 +19,8 @@ import pandas as pd
 
 from trainers.classical.many_genres import fit_models
 from trainers.classical.one_vs_rest import MODELS
-from trainers.classical.table import Table, parents_of
-from trainers.data.targets import MIN_TRACKS, Targets, choose_genres
+from trainers.classical.table import Table
+from trainers.data.targets import MIN_TRACKS, Targets, choose_genres, parents_of
 from trainers.runs.directory import BASELINES, RunConfig, create_run
 from transforms.catalog.genre_tables import read_fma_genres
 from transforms.fma_statistics import COLUMNS

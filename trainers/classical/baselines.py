@@ -18,7 +18,7 @@ from trainers.classical.fma_tables import read_fma_table
 from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS, candidates
 from trainers.classical.search import Fitted, choose_workers, make_jobs, make_rounds, run_jobs
 from trainers.classical.table import Table, group_columns, read_stats
-from trainers.data.targets import Targets, choose_genres
+from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation import metrics
 from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.runs.directory import (
@@ -106,10 +106,8 @@ class Source:
         if self.features_csv:
             return read_fma_table(self.features_csv, self.metadata, self.subset, min_tracks)
         assert self.dataset
-        manifest, targets = load(self.dataset), None
-        if min_tracks is not None:
-            tracks = list(read_tracks(self.dataset, manifest))
-            targets = Targets.of(tracks, choose_genres(tracks, manifest.genres, min_tracks))
+        manifest = load(self.dataset)
+        targets = None if min_tracks is None else Targets.read(self.dataset, manifest, min_tracks)
         return read_stats(self.dataset, manifest, targets=targets)
 
 
@@ -333,15 +331,14 @@ def evaluate_baselines(
 
 def _evaluate_many(
     run: str, config: RunConfig, models: dict[str, Any], dataset: str, split: str
-) -> tuple[dict[str, Any], Counter[str], GenrePredictions]:
+) -> tuple[dict[str, Any], dict[str, int], GenrePredictions]:
     manifest = load(dataset)
-    tracks = [track for track in read_tracks(dataset, manifest) if track.split == split]
+    tracks = list(read_tracks(dataset, manifest))
     table = read_stats(dataset, manifest, (split,), Targets.of(tracks, config.labels))
     if not table.labels.any():
         raise _no_known_genre(run, config, dataset, split)
-    left_out = Counter(genre for track in tracks for genre in track.genres if genre not in table.genres)
     scores, predictions = many_genres.evaluate_models(run, config, models, table)
-    return scores, left_out, predictions
+    return scores, count_unknown(tracks, config.labels, split), predictions
 
 
 def _no_known_genre(run: str, config: RunConfig, dataset: str, split: str) -> UsageError:
@@ -351,7 +348,7 @@ def _no_known_genre(run: str, config: RunConfig, dataset: str, split: str) -> Us
 
 def _evaluate_one_label(
     run: str, config: RunConfig, models: dict[str, Any], dataset: str, split: str
-) -> tuple[dict[str, Any], Counter[str], RunPredictions]:
+) -> tuple[dict[str, Any], dict[str, int], RunPredictions]:
     table = read_stats(dataset, load(dataset), (split,))
     ids = np.array([config.labels.index(g) if g in config.labels else -1 for g in table.genres], np.int64)[table.labels]
     left_out = Counter(table.genres[label] for label in table.labels[ids < 0])

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from trainers.classical.table import Table, check_finite, parents_of
-from trainers.data.targets import Targets, choose_genres
+from trainers.classical.table import Table, check_finite
+from trainers.data.targets import Targets, choose_genres, parents_of
 from transforms import storage
 from transforms.catalog.genre_tables import check_genre
 from transforms.catalog.lines import limit_lines

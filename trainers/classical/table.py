@@ -1,11 +1,11 @@
 """The table that classical models are fitted on, one row for each track, and the groups of its columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainers.data.targets import Targets
+from trainers.data.targets import Targets, parents_of
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, ShardFile
 from transforms.dataset.shard_io import read_shard
@@ -64,11 +64,6 @@ class Table:
         """Return the table with only these rows."""
         by_row = ("track_ids", "values", "labels", "splits", "artists")
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
-
-
-def parents_of(genres: Sequence[str], parents: Mapping[str, str]) -> dict[str, str]:
-    """Return the parent of each of a model's genres; where it is not among them, the genre is at the top."""
-    return {name: parent if (parent := parents.get(name, "")) in genres else "" for name in genres}
 
 
 def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = (), targets: Targets | None = None) -> Table:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from trainers.commands.arguments import add_labels
-from trainers.data.targets import MIN_TRACKS
+from trainers.data.targets import choose_min_tracks
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -78,11 +78,10 @@ def run(args: argparse.Namespace) -> int:
     for option in ("metadata", "subset"):
         if args.data and getattr(args, option):
             raise UsageError(f"--{option} belongs to --features-csv: a dataset has its own metadata")
-    many = args.labels == "all"
+    min_tracks = choose_min_tracks(args.labels, args.min_tracks)
+    many = min_tracks is not None
     if many and args.svm_rows is not None:
         raise UsageError("--svm-rows is for --labels top: with --labels all, the SVM is linear and takes all rows")
-    if not many and args.min_tracks is not None:
-        raise UsageError("--min-tracks chooses genres for --labels all: give both, or neither")
     options = BaselineOptions(
         models=None if args.models is None else _names(args.models),
         groups=_names(",".join(args.features_group)) or None,
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         svm_rows=args.svm_rows or SVM_ROWS,
         seed=args.seed,
         jobs=args.jobs,
-        min_tracks=(args.min_tracks or MIN_TRACKS) if many else None,
+        min_tracks=min_tracks,
     )
     found = fit_baselines(args.run, Source(args.data, args.features_csv, args.metadata, args.subset), options)
     if many:

@@ -1,11 +1,14 @@
 """What a model is to predict of tracks that have many genres each."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from transforms.dataset.ledger import read_tracks
+from transforms.dataset.manifest import Manifest
+from transforms.errors import UsageError
 from transforms.tracks import LABELS, Track
 
 MIN_TRACKS = 20
@@ -19,6 +22,31 @@ def choose_genres(tracks: Iterable[Track], names: Iterable[str], min_tracks: int
     """
     counts = Counter(genre for track in tracks if track.split == "training" for genre in track.genres)
     return [name for name in names if counts[name] >= min_tracks]
+
+
+def count_unknown(tracks: Iterable[Track], genres: Iterable[str], split: str) -> dict[str, int]:
+    """Count the tracks of a split by genre, of genres that are not among those; in the order of their names."""
+    known = set(genres)
+    counts = Counter(name for track in tracks if track.split == split for name in track.genres if name not in known)
+    return dict(sorted(counts.items()))
+
+
+def parents_of(genres: Sequence[str], parents: Mapping[str, str]) -> dict[str, str]:
+    """Return the parent of each of a model's genres; where it is not among them, the genre is at the top."""
+    return {name: parent if (parent := parents.get(name, "")) in genres else "" for name in genres}
+
+
+def choose_min_tracks(labels: str, given: int | None) -> int | None:
+    """Return the training tracks that a genre needs to be learned, for --labels and --min-tracks; None for one label.
+
+    Raises:
+      UsageError: they contradict each other.
+    """
+    if labels == "all":
+        return given or MIN_TRACKS
+    if given is not None:
+        raise UsageError("--min-tracks chooses genres for --labels all: give both, or neither")
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +68,16 @@ class Targets:
             truth[row, [places[name] for name in track.genres if name in places]] = True
         ids, splits = [track.track_id for track in kept], [track.split for track in kept]
         return cls(list(genres), np.array(ids, np.int64), truth, np.array(splits, str))
+
+    @classmethod
+    def read(cls, dataset: str, manifest: Manifest, min_tracks: int) -> "Targets":
+        """Make the table of a dataset's tracks, of the genres with at least so many training tracks.
+
+        Raises:
+          FmaError: a ledger is missing or damaged.
+        """
+        tracks = list(read_tracks(dataset, manifest))
+        return cls.of(tracks, choose_genres(tracks, manifest.genres, min_tracks))
 
     def rows(self, track_id: np.ndarray) -> np.ndarray:
         """Return the rows of tracks, int64 [n].

@@ -8,9 +8,9 @@ import numpy as np
 
 from trainers.data.inputs import Inputs
 from trainers.data.pipeline import find_shards
-from trainers.data.targets import Targets
+from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation import metrics
-from trainers.evaluation.many_genres import count_unknown, predict_genres, score_genres
+from trainers.evaluation.many_genres import predict_genres, score_genres
 from trainers.models import find_model
 from trainers.models.records import network_of
 from trainers.models.spec import ModelSpec, head_of
@@ -97,9 +97,10 @@ def evaluate_run(
             model = load_model(run)
         predictor = Predictor(spec, model, opened)
         if config.many:
-            inputs = Inputs(dataset, manifest, spec.kind, Targets.of(read_tracks(dataset, manifest), config.labels))
+            tracks = list(read_tracks(dataset, manifest))
+            inputs = Inputs(dataset, manifest, spec.kind, Targets.of(tracks, config.labels))
             genres = predict_genres(predictor, inputs, split, batch_size)
-            unknown = count_unknown(inputs, split)
+            unknown = count_unknown(tracks, config.labels, split)
             found, predictions = score_genres(spec.name, genres, config, read_genre_facts(run), unknown)
         else:
             inputs = Inputs(dataset, manifest, spec.kind)

@@ -1,6 +1,5 @@
 """Evaluation of a Keras model that gives each track many genres: probabilities by track, thresholds and metrics."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from trainers.runs.directory import RunConfig
 from trainers.runs.genre_facts import GenreFacts
 from trainers.runs.genre_predictions import GenrePredictions
 from trainers.training.front_features import Embeddings
-from transforms.dataset.ledger import read_tracks
 
 if TYPE_CHECKING:
     from trainers.evaluation.evaluate import Predictor
@@ -93,12 +91,3 @@ def score_genres(
         found.track_id, found.truth, labels, {model: found.probabilities}, {model: thresholds}, facts.prior
     )
     return {"per_track": per_track, "labels": labels, "left_out": unknown}, predictions
-
-
-def count_unknown(inputs: Inputs, split: str) -> dict[str, int]:
-    """Count the tracks of a split by genre, of genres that are not among the targets; in the order of their names."""
-    assert inputs.targets is not None
-    known = set(inputs.targets.genres)
-    tracks = (track for track in read_tracks(inputs.dataset, inputs.manifest) if track.split == split)
-    counts = Counter(genre for track in tracks for genre in track.genres if genre not in known)
-    return dict(sorted(counts.items()))

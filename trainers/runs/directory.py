@@ -222,19 +222,6 @@ def load_config(run: str) -> RunConfig:
     return RunConfig(**config)
 
 
-def require_one_label(run: str, config: RunConfig, what: str) -> None:
-    """Refuse a run that gives each track many genres.
-
-    Args:
-      what: the part of the program that has no answer to them, as the subject of a sentence in the singular.
-
-    Raises:
-      UsageError: it is such a run.
-    """
-    if config.many:
-        raise UsageError(f"{run} gives each track many genres (--labels all); {what} is for runs with one label each")
-
-
 def read_settings(run: str, config: RunConfig) -> DatasetConfig:
     """Return the settings of the dataset that a run was trained on, of its config.json; FmaError for damaged ones."""
     with report_damage(storage.join(run, CONFIG)):

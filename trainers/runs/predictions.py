@@ -16,7 +16,6 @@ from trainers.runs.directory import (
     load_config,
     read_metrics,
     report_damage,
-    require_one_label,
 )
 from trainers.runs.files import open_zip, write_zip
 from transforms import storage
@@ -178,7 +177,8 @@ def write_arrays(run: str, split: str, arrays: dict[str, np.ndarray]) -> None:
 
 def read_predictions(run: str, split: str) -> RunPredictions:
     """Read all that a run's file holds; see `read_run_predictions` for the errors."""
-    require_one_label(run, load_config(run), "this")
+    if load_config(run).many:
+        raise UsageError(f"{run} gives each track many genres (--labels all); this is for runs with one label each")
     arrays = read_arrays(run, split)
     with report_damage(predictions_path(run, split)):
         numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}

@@ -11,9 +11,9 @@ import numpy as np
 from trainers.data.examples import Examples, feature_examples, record_examples
 from trainers.data.inputs import Inputs
 from trainers.data.shard_check import check_shards
-from trainers.data.targets import Targets
+from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation.evaluate import Predictor, evaluate_split
-from trainers.evaluation.many_genres import choose_facts, count_unknown, predict_genres, score_genres
+from trainers.evaluation.many_genres import choose_facts, predict_genres, score_genres
 from trainers.models.genre_output import add_genre_output
 from trainers.models.records import add_normalization, network_of, normalization_of
 from trainers.models.spec import ModelInput, Phase, head_of, standardise
@@ -51,6 +51,7 @@ from trainers.training.front_features import embed_split, front_on_records
 from trainers.training.objective import compile_part, count_by_label
 from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -342,8 +343,10 @@ def _evaluate_genres(job: Job, predictor: Predictor, splits: list[str], batch_si
     if not job.device.cluster.leads:
         return {}
     facts, metrics = choose_facts(name, targets.share("training"), found.get("validation")), {}
+    tracks = list(read_tracks(job.inputs.dataset, job.inputs.manifest))
     for split, genres in found.items():
-        metrics[split], predictions = score_genres(name, genres, config, facts, count_unknown(job.inputs, split))
+        unknown = count_unknown(tracks, config.labels, split)
+        metrics[split], predictions = score_genres(name, genres, config, facts, unknown)
         write_genre_predictions(job.run, split, predictions)
     write_genre_facts(job.run, facts)
     return metrics

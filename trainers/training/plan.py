@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.data.pipeline import find_shards
-from trainers.data.targets import MIN_TRACKS, Targets, choose_genres
+from trainers.data.targets import Targets, choose_min_tracks, parents_of
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
 from trainers.runs.directory import RunConfig, versions
-from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -30,7 +29,7 @@ class TrainOptions:
     data: str  # path of the dataset
     run: str  # the run directory
     labels: Literal["top", "all"] = "top"  # one label for each track, or all of its genres
-    min_tracks: int | None = None  # training tracks that a genre needs to be learned, of "all"; default `MIN_TRACKS`
+    min_tracks: int | None = None  # training tracks that a genre needs to be learned, of "all"; see `choose_min_tracks`
     seed: int = 0  # of weights, order, augmentation and dropout
     device: str = "auto"  # one of `trainers.training.devices.DEVICES`
     backend: str = "tensorflow"  # of Keras, one of `trainers.training.devices.BACKENDS`
@@ -90,7 +89,7 @@ def make_plan(options: TrainOptions) -> Plan:
         labels=targets.genres if targets else list(manifest.labels),
         phases=[describe_phase(phase) for phase in phases],
         made_with=versions(),
-        parents={name: manifest.genres[name] for name in targets.genres} if targets else None,
+        parents=parents_of(targets.genres, manifest.genres) if targets else None,
     )
     return Plan(options, spec, phases, model_options, manifest, config, targets)
 
@@ -102,18 +101,19 @@ def choose_targets(options: TrainOptions, manifest: Manifest) -> Targets | None:
       UsageError: no genre has enough.
       FmaError: a ledger is missing or damaged.
     """
-    if options.labels == "top":
+    least = choose_min_tracks(options.labels, options.min_tracks)
+    if least is None:
         return None
-    tracks, least = list(read_tracks(options.data, manifest)), options.min_tracks or MIN_TRACKS
-    genres = choose_genres(tracks, manifest.genres, least)
-    if not genres:
+    targets = Targets.read(options.data, manifest, least)
+    if not targets.genres:
         raise UsageError(f"no genre of {options.data} has {least:,} training tracks: give fewer as --min-tracks")
-    return Targets.of(tracks, genres)
+    return targets
 
 
 def _describe_options(options: TrainOptions, model_options: ModelOptions) -> dict[str, Any]:
     found = {name: value for name, value in asdict(model_options).items() if name not in ("seed", "many")}
-    return found | ({"labels": "all", "min_tracks": options.min_tracks or MIN_TRACKS} if model_options.many else {})
+    least = choose_min_tracks(options.labels, options.min_tracks)
+    return found if least is None else found | {"labels": "all", "min_tracks": least}
 
 
 def check_dataset(plan: Plan) -> None:
@@ -146,8 +146,7 @@ def choose_phases(spec: ModelSpec, options: TrainOptions) -> tuple[Phase, ...]:
     Raises:
       UsageError: a setting does not fit the model.
     """
-    if options.labels == "top" and options.min_tracks is not None:
-        raise UsageError("--min-tracks chooses genres for --labels all: give both, or neither")
+    choose_min_tracks(options.labels, options.min_tracks)  # refused before the dataset is read
     if options.labels == "all" and options.label_smoothing:
         raise UsageError("--label-smoothing is for one label a track: leave it out with --labels all")
     if options.spec_augment and spec.kind != "mel":

@@ -42,31 +42,36 @@ def music() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values, components, genres_of(values)
 
 
-def test_logistic_regression_of_all_genres_is_that_of_scikit_learn_genre_by_genre(music, exact):
-    from sklearn.linear_model import LogisticRegression
-
+def check_solutions(music, loss, score_alone) -> None:
+    """The scores are those that `score_alone` returns for a cost, the values and one genre's truth."""
     values, components, truth = music
-    for cost, fit in zip(COSTS, fit_linear(components, truth, LOGISTIC, COSTS, 2), strict=True):
+    for cost, fit in zip(COSTS, fit_linear(components, truth, loss, COSTS, 2), strict=True):
         assert fit.converged
         scores = components @ fit.weights + fit.intercept
         for genre in range(GENRES):
-            other = LogisticRegression(C=cost, tol=1e-8, max_iter=2000).fit(values.astype(np.float64), truth[:, genre])
-            expected = other.decision_function(values)
+            expected = score_alone(cost, values, truth[:, genre])
             assert np.abs(scores[:, genre] - expected).max() < 0.002 * expected.std() + 1e-4
+
+
+def test_logistic_regression_of_all_genres_is_that_of_scikit_learn_genre_by_genre(music, exact):
+    from sklearn.linear_model import LogisticRegression
+
+    def score_alone(cost, values, truth):
+        other = LogisticRegression(C=cost, tol=1e-8, max_iter=2000)
+        return other.fit(values.astype(np.float64), truth).decision_function(values)
+
+    check_solutions(music, LOGISTIC, score_alone)
 
 
 def test_the_linear_svm_of_all_genres_is_that_of_scikit_learn_genre_by_genre(music, exact):
     from sklearn.svm import LinearSVC
 
-    values, components, truth = music
-    for cost, fit in zip(COSTS, fit_linear(components, truth, SQUARED_HINGE, COSTS, 2), strict=True):
-        assert fit.converged
-        scores = components @ fit.weights + fit.intercept
-        for genre in range(GENRES):
-            # liblinear penalises the intercept, too; the more it is scaled, the less.
-            other = LinearSVC(C=cost, dual=False, tol=1e-8, intercept_scaling=100, max_iter=5000)
-            expected = other.fit(values, truth[:, genre]).decision_function(values)
-            assert np.abs(scores[:, genre] - expected).max() < 0.002 * expected.std() + 1e-4
+    def score_alone(cost, values, truth):
+        # liblinear penalises the intercept, too; the more it is scaled, the less.
+        other = LinearSVC(C=cost, dual=False, tol=1e-8, intercept_scaling=100, max_iter=5000)
+        return other.fit(values, truth).decision_function(values)
+
+    check_solutions(music, SQUARED_HINGE, score_alone)
 
 
 def test_the_solver_ends_close_to_the_lowest_loss(music, monkeypatch):
