@@ -254,6 +254,8 @@ class _Scored:
         with_ancestors = self._parts(self.predicted @ self.above, self.truth @ self.above)
         closed = [part.sum(axis=1) @ weights for part in with_ancestors]
         ranked = ~np.isnan(self.lrap)
+        with np.errstate(invalid="ignore"):  # a resample may hold no track that has a genre
+            lrap = self.lrap[ranked] @ weights[ranked] / weights[ranked].sum(axis=0)
         return {
             "map_macro": macro[0],
             "map_micro": micro[0],
@@ -262,7 +264,7 @@ class _Scored:
             "f1_macro": _f1(hits, predicted, true)[present].mean(axis=0),
             "f1_micro": _f1(hits.sum(axis=0), predicted.sum(axis=0), true.sum(axis=0)),
             "hierarchical_f1": _f1(*closed),
-            "lrap": self.lrap[ranked] @ weights[ranked] / weights[ranked].sum(axis=0),
+            "lrap": lrap,
             "calibration_error": self._calibration(weights),
         }
 

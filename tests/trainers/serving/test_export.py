@@ -144,16 +144,15 @@ def test_songs_come_as_bytes_too(exported):
 
 def test_a_server_that_knows_nothing_of_us_can_run_it(exported):
     """TF Serving loads a graph and calls a signature by its tensors' names; so does this, without Python of ours."""
-    song = tone(2)
+    song, folder = tone(2), str(exported("yamnet"))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(exported("yamnet")))
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], folder)
         called = loaded.signature_def["serving_default"]
         assert [int(size.size) for size in called.inputs["waveform"].tensor_shape.dim] == [-1]
         fetched = called.outputs["probabilities"].name
         found = session.run(fetched, {called.inputs["waveform"].name: song})
-    np.testing.assert_allclose(
-        found, signature(exported("yamnet"))(waveform=tf.constant(song))["probabilities"], atol=1e-6
-    )
+    expected = signature(folder)(waveform=tf.constant(song))["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
