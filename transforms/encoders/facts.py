@@ -1,0 +1,71 @@
+"""What an encoder hears and what it gives: the facts that its file, a dataset and a run hold of it."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transforms.config import DatasetConfig
+from transforms.errors import UsageError
+
+KIND = "embedding"
+"""The first part of the name of each kind of embeddings: embedding/NAME."""
+FILE = "encoder.json"
+"""Lies beside the SavedModel of an encoder, in its folder."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """A frozen encoder: windows of a track in, named outputs at each of its positions (in time or on an image) out."""
+
+    name: str
+    reads: str  # the kind whose windows it is given: "raw", as float32 in [-1, 1), or "mel", as uint8
+    sample_rate: int  # Hz of the waveform that it hears; with "mel" the dataset's
+    outputs: dict[str, int]  # dimensions of each output, by its name, in the order in which they are stored
+    sha256: str  # of its weights as they were published, or of its own file
+    version: int = 1  # of the code around the weights: resampling, spectrogram, images
+    license: str = ""  # of the weights
+    trained_on: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{self.name!r} cannot be an encoder's name: use small letters, digits, - and _, at most 64"
+            )
+
+    @property
+    def kind(self) -> str:
+        """The kind of its records in a dataset: embedding/NAME."""
+        return f"{KIND}/{self.name}"
+
+    @property
+    def dimensions(self) -> int:
+        """The dimensions of all outputs together."""
+        return sum(self.outputs.values())
+
+    def columns(self, output: str) -> slice:
+        """Return where an output's dimensions lie among those of all outputs."""
+        start = 0
+        for name, size in self.outputs.items():
+            if name == output:
+                return slice(start, start + size)
+            start += size
+        raise UsageError(f"encoder {self.name} gives no {output!r}; it gives {', '.join(self.outputs)}")
+
+    def fits(self, config: DatasetConfig) -> bool:
+        """Return whether a dataset with these settings has the windows that it reads."""
+        return self.reads in config.features
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "EncoderFacts":
+        """Build it from what `to_json` returned; TypeError or ValueError for anything else."""
+        facts = cls(**values)
+        sizes = facts.outputs.values()
+        if facts.reads not in ("raw", "mel") or not sizes or not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError(f"the facts of encoder {facts.name!r} cannot be right")
+        return facts
