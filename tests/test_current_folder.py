@@ -40,6 +40,7 @@ def run(folder: Path, *command: str, path: str = str(ROOT)) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.long
 def test_an_ingestion_with_workers_runs_nothing_that_lies_beside_the_songs(songs):
     (songs.parent / "fma").write_text(CONSOLE_SCRIPT)
     note = plant(songs, HOSTILE, EMPTY)

@@ -170,5 +170,6 @@ def test_an_older_dataset_grows_and_its_files_stay(expected, said):
     assert said("verify", "work/dataset", "--json")["digest"] == grown["digest"]
 
 
+@pytest.mark.long
 def test_sums_that_an_older_version_kept_without_checksums_are_made_again(expected, said):
     assert said("statistics", "own/dataset").startswith("analysed 4 mel, 4 stats records of the training split: ")

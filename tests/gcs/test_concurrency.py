@@ -47,6 +47,7 @@ def test_of_two_ingests_at_once_one_wins_and_the_other_stops_with_one_line(corpu
     assert is_sound(f"{folder}/out")
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_while_it_uploads_leaves_the_dataset_whole(corpus, folder, digests, cloud, capsys):
     out = f"{folder}/out"
     assert ingest(str(corpus), out, "small") == 0

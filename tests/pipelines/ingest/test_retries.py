@@ -55,6 +55,7 @@ def assert_equal_to_undisturbed(music: Path, name: str) -> None:
     assert fma.main(["verify", str(music / name)]) == 0
 
 
+@pytest.mark.long
 def test_shards_that_two_workers_build_at_the_same_time_are_there_once(music):
     whole = manifests.load(str(music / "out"))
     (generation,) = whole.generations

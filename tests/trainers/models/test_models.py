@@ -111,6 +111,7 @@ def test_two_devices_give_the_answers_of_one(name, distributed):
     np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_each_device_answers_for_its_share_of_a_batch(distributed):
     assert distributed["share"] == [[[7]] * 7, [[4]] * 7]
 

@@ -286,6 +286,7 @@ def test_the_dataset_card_counts_what_the_dataset_holds(data, runs, tmp_path):
     assert "28 mel" not in text and "56 mel, 28 stats" in text
 
 
+@pytest.mark.long
 def test_failures_and_licences_of_the_real_sample_are_listed(fma_sample, tmp_path):
     data = str(tmp_path / "data")
     ingest = ["--audio", f"{fma_sample}/audio", "--metadata", f"{fma_sample}/fma_metadata", "--subset", "small"]

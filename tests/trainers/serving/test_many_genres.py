@@ -55,6 +55,7 @@ def test_a_run_answers_as_its_keras_model_does_and_no_child_is_above_its_parent(
             assert all(chances[genre] <= chances[parent] for genre, parent in TREE.items() if parent)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["mel_cnn", "yamnet"])
 def test_what_is_exported_answers_as_predict_does(many, music, tmp_path, capsys, model):
     out, path = tmp_path / "out", music.of("test")[0].path

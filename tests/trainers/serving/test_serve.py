@@ -187,6 +187,7 @@ def test_no_page_names_anything_from_elsewhere(client):
         assert {address for address in addresses if "www.w3.org/2000/svg" not in address} == set()
 
 
+@pytest.mark.long
 def test_the_server_keeps_to_its_own_openapi_document(client):
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{client.port}/openapi.json")
     # Bytes that are no song fit the body's schema, and are refused all the same.

@@ -199,6 +199,7 @@ def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, mo
     assert [row["phase"] for row in load_state(str(run)).history] == ["top", "top", "all", "all", "all"]
 
 
+@pytest.mark.long
 def test_a_head_is_trained_on_with_the_features_that_are_there(dataset, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     kill_at(monkeypatch, "trainers.training.callbacks.advance", 3, lambda: train(dataset, run, model="tiny_transfer"))

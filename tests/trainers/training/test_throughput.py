@@ -56,6 +56,7 @@ def test_the_table_ends_with_the_bottleneck(dataset, capsys):
     assert lines[-1].startswith("bottleneck: ")
 
 
+@pytest.mark.long
 def test_a_models_training_step_is_measured_too(dataset, capsys):
     assert bench(dataset, "--model", "mel_cnn", "--json") == 0
     result = json.loads(capsys.readouterr().out)

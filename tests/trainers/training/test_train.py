@@ -130,6 +130,7 @@ def test_a_run_with_other_settings_is_refused(dataset, finished, capsys):
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_equal_seeds_give_equal_models_and_other_seeds_others(dataset, finished, tmp_path):
     assert train(dataset, tmp_path / "again") == 0
     assert train(dataset, tmp_path / "other", "--seed", "1") == 0

@@ -63,6 +63,7 @@ def test_a_run_beats_the_prior_by_far_and_keeps_the_tree(trained):
     assert (config.options["labels"], config.options["min_tracks"]) == ("all", 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["two_phases", "tiny_transfer", "tiny_pooled"])
 def test_every_kind_of_model_and_of_phase_learns_many_genres(several, tmp_path, model):
     check_tree(learn(several, tmp_path / "run", model))
@@ -132,6 +133,7 @@ def test_rare_genres_are_left_out_and_named(several, tmp_path, capsys):
     assert all(name in said for name in ("Punk", "Metal", "House", "Techno"))
 
 
+@pytest.mark.long
 def test_without_a_validation_split_thresholds_are_a_half(tmp_path):
     write_dataset(tmp_path / "data", ("mel",), tracks={"training": 12, "test": 6}, tree=TREE)
     assert fma.main(["statistics", str(tmp_path / "data")]) == 0

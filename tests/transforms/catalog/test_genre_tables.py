@@ -152,6 +152,7 @@ def test_both_trees_together_may_not_make_a_circle(fma):
     assert genres_of(fma, held=held, update=True)[2] == ("Rock", ("Punk", "Rock"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not REAL.is_dir(), reason="there is no real metadata of FMA here")
 def test_all_of_fma_has_the_genres_that_pandas_counts(tmp_path):
     with lzma.open(REAL / "fma_tracks_genres.csv.xz", "rt") as file:
