@@ -11,7 +11,7 @@ from transforms.audio.decoder_process import Limits
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
 from transforms.dataset.growth import Growth, locked, open_or_create, plan_growth
-from transforms.dataset.ledger import FailedTrack, read_ledger_file
+from transforms.dataset.ledger import FailedTrack, parse_line, read_ledgers
 from transforms.dataset.leftovers import (
     announce,
     jobs_elsewhere,
@@ -97,11 +97,12 @@ class Failures:
     def count(self, dataset: str, generation: Generation) -> None:
         """Add the failures of a generation."""
         ledgers = [ledger for ledger in generation.ledgers if ledger.kind == FAILURES]
-        for track in (track for ledger in ledgers for track in read_ledger_file(dataset, ledger)):
-            if isinstance(track, FailedTrack):
-                self.reasons[track.reason] += 1
-                self.examples.setdefault(track.reason, track)
-                self.news += track.track_id not in self.known
+        found = read_ledgers(dataset, ledgers)
+        for track in (parse_line(FAILURES, line) for _, lines in found for line in lines):
+            assert isinstance(track, FailedTrack)
+            self.reasons[track.reason] += 1
+            self.examples.setdefault(track.reason, track)
+            self.news += track.track_id not in self.known
 
     @property
     def total(self) -> int:

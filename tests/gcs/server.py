@@ -30,7 +30,8 @@ class Server(http.server.ThreadingHTTPServer):
     Attributes:
       buckets: all that is stored.
       faults: to come.
-      requests: noted since they were last asked for.
+      requests: noted since they were last asked for, each with `at_once`, the requests that were then being answered.
+      at_once: requests that are being answered.
       denied: {bucket: (401 or 403, how the names of the permissions begin that it is answered for)}.
     """
 
@@ -42,6 +43,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.buckets = Buckets(*buckets)
         self.faults = Faults()
         self.requests: list[dict[str, Any]] = []
+        self.at_once = 0
         self.lock = threading.Lock()
         self.denied: dict[str, tuple[int, str]] = {}
 
@@ -89,10 +91,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._send(200, json.dumps(found).encode())
         note = {"method": self.command, "path": unquote(self.at), "range": self.headers.get("Range", "")}
         with self.server.lock:
-            self.server.requests.append(note | {"query": self.query, "bytes": len(self.body)})
-        if self.at == "/token":  # where a service account's key file sends for access
-            return self._send(400, b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}')
-        return self._serve(self.server.faults.next(self.command, self.at))
+            self.server.at_once += 1
+            about = {"query": self.query, "bytes": len(self.body), "at_once": self.server.at_once}
+            self.server.requests.append(note | about)
+        try:
+            if self.at == "/token":  # where a service account's key file sends for access
+                return self._send(400, b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}')
+            return self._serve(self.server.faults.next(self.command, self.at))
+        finally:
+            with self.server.lock:
+                self.server.at_once -= 1
 
     def _serve(self, fault: str) -> None:
         self.cut = fault == "cut"

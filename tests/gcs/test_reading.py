@@ -17,6 +17,7 @@ from trainers.classical.fma_tables import read_fma_table
 from trainers.data.shard_check import check_shards
 from transforms import storage
 from transforms.catalog.locate import open_track
+from transforms.dataset.ledger import read_tracks
 from transforms.errors import FmaError
 from transforms.tracks import Track
 
@@ -130,6 +131,16 @@ def test_a_shard_in_a_bucket_that_is_not_what_was_written_is_found_by_the_bucket
     said = f"{one} is not the file that was written .*: run fma verify {folder}"
     with pytest.raises(FmaError, match=said), check_shards(folder, shards, set()):
         pass
+
+
+def test_ledgers_in_a_bucket_are_read_several_at_a_time_and_in_order(folder, cloud):
+    manifest = write_dataset(folder, ("stats",), tracks={"training": 60}, shards=12)
+    found = [track.track_id for track in read_tracks(folder, manifest)]
+    cloud.requests()
+    with cloud.faults(every=1, kinds=("slow",), match="GET .*tracks"):
+        assert [track.track_id for track in read_tracks(folder, manifest)] == found
+    assert len(found) == 60
+    assert max(one["at_once"] for one in cloud.requests("GET", "tracks")) > 4
 
 
 def test_tables_of_features_are_read_where_they_lie(folder):

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 
 from transforms import storage
-from transforms.dataset.ledger import IngestedTrack, LedgerTrack, parse_line, read_lines
+from transforms.dataset.ledger import IngestedTrack, LedgerTrack, parse_line, read_ledgers
 from transforms.dataset.leftovers import announce, planned_files, settle
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile, ShardResult, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
@@ -77,8 +77,8 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
 
 def _read_ledgers(dataset: str, manifest: Manifest, kind: str) -> dict[int, tuple[LedgerTrack, bytes]]:
     """Return the tracks of all ledgers of a kind, each with its line, by id."""
-    lines = (line for ledger in manifest.ledgers(kind) for line in read_lines(dataset, ledger))
-    return {track.track_id: (track, line) for line in lines for track in [parse_line(kind, line)]}
+    all_lines = (line for _, lines in read_ledgers(dataset, manifest.ledgers(kind)) for line in lines)
+    return {track.track_id: (track, line) for line in all_lines for track in [parse_line(kind, line)]}
 
 
 def _planned(track: LedgerTrack) -> Track:

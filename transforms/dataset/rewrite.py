@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from transforms import storage
-from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledger_file, read_lines
+from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledgers, read_lines
 from transforms.dataset.leftovers import announce
 from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
@@ -46,8 +46,8 @@ class _Rewriter:
     def generation(self, generation: Generation) -> Generation:
         touched = {
             (ledger.kind, ledger.name)
-            for ledger in generation.ledgers
-            if any(track.track_id in self._drop[ledger.kind] for track in read_ledger_file(self._dataset, ledger))
+            for ledger, lines in read_ledgers(self._dataset, generation.ledgers)
+            if any(parse_line(ledger.kind, line).track_id in self._drop[ledger.kind] for line in lines)
         }
         if not touched:
             return generation
@@ -111,7 +111,8 @@ def read_framed(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[
 
 def recount(dataset: str, generation: Generation) -> Generation:
     """Return the generation with its counts taken from its ledgers."""
-    lines = [line for ledger in generation.ledgers for line in read_ledger_file(dataset, ledger)]
+    found = read_ledgers(dataset, generation.ledgers)
+    lines = [parse_line(ledger.kind, line) for ledger, lines in found for line in lines]
     tracks = [line for line in lines if isinstance(line, IngestedTrack)]
     flags: dict[str, Any] = {flag: sum(track.facts.flags[flag] for track in tracks) for flag in FLAGS}
     return replace(
