@@ -34,6 +34,7 @@ from transforms.runtime.text import did_you_mean, printable
 COMMANDS = {
     "sample": ("transforms", "write an FMA-shaped synthetic corpus: real mp3 files, csv metadata, some broken"),
     "download": ("transforms", "fetch FMA's official archives, resumable and SHA-1 checked"),
+    "weights": ("transforms", "list and fetch the pretrained networks that models start from"),
     "ingest": ("pipelines", "read audio and metadata, write sharded TFRecords"),
     "verify": ("transforms", "re-read a whole dataset: counts, checksums, digest, split leaks"),
     "compact": ("transforms", "rewrite the generations of a dataset into one"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.transforms.catalog.archive_server import serving
+
 # nohup and scripts start programs that ignore these, and the commands that tests send signals to would inherit it.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -23,6 +25,14 @@ def fma_sample() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real sample is not at {folder}")
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A local web server with one archive; see `Server`."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as running:
+        yield running
 
 
 def tone(seconds: float, sample_rate: int = 22_050, channels: int = 1, hz: float = 440.0, seed: int = 0) -> np.ndarray:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="records in a batch (default: 32)")
     parser.add_argument("--model", metavar="MODEL", help="also measure the training step of this model")
     parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="of Keras, for the training step")
-    parser.add_argument("--weights", help="of the model, where it needs a file (default: none)")
+    parser.add_argument("--weights", help="of the model (default: random ones)")
     parser.add_argument("--records", type=int, default=2000, metavar="N", help="to take at a time (default: 2000)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each stage, at least (default: 3)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")

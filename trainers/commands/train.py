@@ -76,7 +76,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec-augment", action=switch, help="mask bands and frames of mel images")
     parser.add_argument("--mixup", action=switch, help="mix pairs of records and their labels")
     parser.add_argument("--gain", action=switch, help="make records louder or softer")
-    parser.add_argument("--weights", default="", metavar="WHICH", help="imagenet, none or a file; mobilenet_v2, yamnet")
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="WHICH",
+        help="imagenet (mobilenet_v2), audioset (yamnet), a file, or none for random ones",
+    )
     parser.add_argument("--dropout", type=number(float, 0, below=1), metavar="X", help="before the last layer")
     parser.add_argument("--width", type=number(float, 0, above=True), metavar="X", help="multiplies the channels")
     parser.add_argument("--image-size", type=number(int, 32), metavar="N", help="pixels that mobilenet_v2 sees")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from trainers.models import pretrained
 from trainers.models.spec import ModelInput, ModelOptions, ModelSpec, Phase, front_of, train_head_only
 from transforms.errors import UsageError
+from transforms.weights.cache import get_weights
+from transforms.weights.table import WEIGHTS
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +31,8 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     that shows what the weights are worth.
 
     Raises:
-      UsageError: the weights cannot be fetched or do not fit, or the image is too small.
+      UsageError: the weights do not fit, or the image is too small.
+      FmaError: the weights cannot be fetched.
     """
     import keras
 
@@ -51,7 +54,8 @@ def _backbone(options: ModelOptions) -> "keras.Model":
     shape = (options.image_size, options.image_size, 3)
     network = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
     if options.weights != "none":
-        path = pretrained.imagenet_file() if options.weights in ("", "imagenet") else options.weights
+        published = options.weights in ("", "imagenet")
+        path = get_weights(WEIGHTS["mobilenet_v2"]) if published else options.weights
         pretrained.load_into(network, path, "MobileNetV2 1.0 without top")
     return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
 

@@ -1,9 +1,7 @@
-"""Pretrained weights: files are found, fetched and loaded, with errors that a user can act on."""
+"""Pretrained weights: files are found and loaded, with errors that a user can act on."""
 
-import http.client
 import os
 import shutil
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +10,10 @@ from typing import TYPE_CHECKING
 from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
 from transforms import storage
 from transforms.errors import UsageError
-from transforms.runtime import console, temporary
+from transforms.runtime import temporary
 
 if TYPE_CHECKING:
     import keras
-
-IMAGENET_URL = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
-    "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
-)
-TIMEOUT_S = 30
 
 
 @contextmanager
@@ -39,40 +31,6 @@ def local_copy(path: str) -> Iterator[str]:
         except (FileNotFoundError, storage.NotAFileError, NotADirectoryError, PermissionError) as error:
             raise UsageError(f"--weights {path}: there is no such file that can be read") from error
         yield copy
-
-
-def imagenet_file() -> str:
-    """Return the path of Keras' ImageNet weights for MobileNetV2 without its top; fetch them to Keras' own folder.
-
-    Raises:
-      UsageError: they cannot be fetched.
-    """
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    path = os.path.join(home, "models", os.path.basename(IMAGENET_URL))
-    if not os.path.exists(path):
-        console.log(f"fetching {IMAGENET_URL}")
-        staged = storage.staging_path(path)
-        try:
-            _fetch(IMAGENET_URL, staged)
-        except (OSError, http.client.HTTPException) as error:
-            if os.path.exists(staged):
-                os.unlink(staged)
-            raise UsageError(
-                f"the ImageNet weights cannot be fetched ({error}): download {IMAGENET_URL} elsewhere and give it as "
-                "--weights FILE, or train without them: --weights none"
-            ) from error
-        storage.publish(staged, path)
-    return path
-
-
-def _fetch(url: str, path: str) -> None:
-    """Download a file; OSError or HTTPException where it does not arrive as a whole."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, open(path, "wb") as target:
-        shutil.copyfileobj(source, target)
-        # http.client takes a connection that closes early for the end of the file. Keras knows no hash of this file.
-        expected, found = source.headers["Content-Length"], target.tell()
-    if expected is not None and int(expected) != found:
-        raise OSError(f"{found:,} of {int(expected):,} bytes arrived")
 
 
 def load_into(network: "keras.Model", path: str, what: str) -> None:

@@ -48,8 +48,8 @@ class ModelInput:
 class ModelOptions:
     """The options of a model that a user may set; they are stored in the run's config."""
 
-    # "imagenet", "none", a file, or "" for the model's own default. Only models with `ModelSpec.default_weights` take
-    # any.
+    # "imagenet" or "audioset" (published weights), "none" (random ones), a file, or "" for the model's own default.
+    # Only models with `ModelSpec.default_weights` take any.
     weights: str = ""
     # share of units that is dropped before the last layer; None for the model's own default
     dropout: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from transforms import storage
-from transforms.catalog.fetch import Retry, fetch, open_part, sha1_of
+from transforms.catalog.fetch import Retry, fetch, hash_of, open_part
 from transforms.errors import FmaError, UsageError
 from transforms.runtime.console import human_bytes, log
 from transforms.runtime.invocation import command_line
@@ -93,9 +93,9 @@ def download(
         _check_present(archive, path, check)
         return path
     with annotate_os_errors(f"{path}.part"), open_part(f"{path}.part") as part:
-        if part.sha1() != archive.sha1:
+        if part.digest() != archive.sha1:
             fetch(url, part, size=archive.size, free=lambda: free(out), retry=retry)
-        got = part.sha1()
+        got = part.digest()
         if got != archive.sha1:
             part.remove()
             raise FmaError(
@@ -111,7 +111,7 @@ def _check_present(archive: Archive, path: str, check: bool) -> None:
     """Raise FmaError unless the finished file is the archive; hash it unless its stamp says that this was done."""
     stamp = f"{path}.sha1"
     if check or not storage.exists(stamp) or storage.read_bytes(stamp) != _stamp(archive, path):
-        got = sha1_of(path).hexdigest()
+        got = hash_of(path, "sha1")
         if got != archive.sha1:
             raise FmaError(
                 f"{path} is there but is not the archive that FMA published: SHA-1 expected {archive.sha1}, got {got}; "

@@ -32,14 +32,15 @@ class Part:
     """The part of a file that has been downloaded, `size` bytes so far.
 
     It lies at `path` and is written through `file`, on this machine; the file `etag` has the version it is from.
+    `algorithm` names the hash of its bytes.
     """
 
-    def __init__(self, path: str, etag: str, file: BinaryIO):
-        self.path, self.size = path, 0
-        self._etag, self._file, self._digest = etag, file, _sha1()
+    def __init__(self, path: str, etag: str, file: BinaryIO, algorithm: str):
+        self.path, self.size, self.algorithm = path, 0, algorithm
+        self._etag, self._file, self._digest = etag, file, _new_hash(algorithm)
 
-    def sha1(self) -> str:
-        """Return the SHA-1 of the bytes so far, in hexadecimal."""
+    def digest(self) -> str:
+        """Return the hash of the bytes so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     def version(self) -> str:
@@ -50,7 +51,7 @@ class Part:
         """Drop the bytes; those that follow are from `version` of the file."""
         self._file.truncate(0)  # before the version, so that bytes never stand beside another one's
         self._file.seek(0)
-        self._digest, self.size = _sha1(), 0
+        self._digest, self.size = _new_hash(self.algorithm), 0
         storage.write_bytes(self._etag, version.encode("latin-1"))  # the encoding of HTTP headers
 
     def append(self, chunk: bytes) -> None:
@@ -71,9 +72,9 @@ class Part:
 class LocalPart(Part):
     """A part on this machine, with its version in `PATH.etag`."""
 
-    def __init__(self, path: str, file: BinaryIO):
-        super().__init__(path, f"{path}.etag", file)
-        self._digest, self.size = sha1_of(path), os.path.getsize(path)
+    def __init__(self, path: str, file: BinaryIO, algorithm: str):
+        super().__init__(path, f"{path}.etag", file, algorithm)
+        self._digest, self.size = hash_file(path, self._digest), os.path.getsize(path)
 
     def keep_as(self, path: str) -> None:
         self._file.flush()
@@ -90,13 +91,14 @@ class LocalPart(Part):
 class BucketPart(Part):
     """A part in a bucket: a folder of pieces, joined at the end, so that this machine holds one piece at most."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, algorithm: str):
         own = re.compile(re.escape(storage.join(path, "")) + r"\d{6,}")
         self._pieces = sorted(piece for piece, _ in storage.list_files(path) if own.fullmatch(piece))
         self._staged = storage.staging_path(path)
-        super().__init__(path, storage.join(path, "etag"), open(self._staged, "wb"))  # noqa: SIM115 - see close
+        file = open(self._staged, "wb")  # noqa: SIM115 - see close
+        super().__init__(path, storage.join(path, "etag"), file, algorithm)
         for piece in self._pieces:
-            self._digest = sha1_of(piece, self._digest)
+            self._digest = hash_file(piece, self._digest)
             self.size += storage.size(piece)
         self._held = 0
 
@@ -143,16 +145,19 @@ class BucketPart(Part):
 
 
 @contextlib.contextmanager
-def open_part(path: str) -> Iterator[Part]:
-    """Open the part at `path`, or create it; raise FmaError where another process writes to it."""
+def open_part(path: str, algorithm: str = "sha1") -> Iterator[Part]:
+    """Open the part at `path`, or create it; raise FmaError where another process writes to it.
+
+    `algorithm` is the hash of its bytes, one of hashlib's.
+    """
     busy = f"{path}: another download is writing to it; wait for that one or stop it"
     if not storage.is_local(path):
-        with storage.locked(path, busy), contextlib.closing(BucketPart(path)) as part:
+        with storage.locked(path, busy), contextlib.closing(BucketPart(path, algorithm)) as part:
             yield part
         return
     with open_own(path) as file:
         _lock(file, busy)
-        local = LocalPart(path, file)
+        local = LocalPart(path, file, algorithm)
         try:
             yield local
         finally:
@@ -171,13 +176,18 @@ def _lock(file: BinaryIO, busy: str) -> None:
             raise
 
 
-def _sha1() -> Any:
-    return hashlib.sha1(usedforsecurity=False)  # FMA publishes SHA-1 sums
+def _new_hash(algorithm: str) -> Any:
+    return hashlib.new(algorithm, usedforsecurity=False)  # FMA publishes SHA-1 sums
 
 
-def sha1_of(path: str, before: Any = None) -> Any:
-    """Hash a file, after the bytes that are in `before`, and show the progress; return the hashlib object."""
-    digest, size = before or _sha1(), storage.size(path)
+def hash_of(path: str, algorithm: str) -> str:
+    """Return the hash of a file, in hexadecimal, and show the progress."""
+    return hash_file(path, _new_hash(algorithm)).hexdigest()
+
+
+def hash_file(path: str, digest: Any) -> Any:
+    """Add a file's bytes to a hashlib object, which is returned, and show the progress."""
+    size = storage.size(path)
     if size == 0:
         return digest
     with storage.open_read(path) as file, progress(f"hash {os.path.basename(path)}", size, "bytes") as bar:
@@ -224,7 +234,7 @@ def fetch(url: str, part: Part, *, size: int, free: Callable[[], int], retry: Re
                 return _transfer(url, part, bar, size=size, free=free, timeout=retry.timeout)
             except BrokenTransferError as error:
                 if isinstance(error, UnresolvedNameError) and part.size == before:  # a wrong name, or no network
-                    raise FmaError(f"{url}: {error}; check the network and --base-url") from error
+                    raise FmaError(f"{url}: {error}; check the network and the address") from error
                 # Only bytes beyond the furthest count: else a server that cannot resume would be retried for ever.
                 failures = 0 if part.size > furthest else failures + 1
                 furthest = max(furthest, part.size)
@@ -268,10 +278,10 @@ def _check_status(response: "Response", url: str) -> None:
     if code in TRY_AGAIN:
         raise BrokenTransferError(f"HTTP {code} {response.reason}")
     if code not in (200, 206, 416):
-        raise FmaError(f"{url}: HTTP {code} {response.reason}; check --base-url, or whether the archive has moved")
+        raise FmaError(f"{url}: HTTP {code} {response.reason}; check the address, or whether the file has moved")
     if code == 200 and kind.startswith("text/html"):
         # A network's sign-in page, say: it must not replace the part.
-        raise FmaError(f"{url}: the answer is a web page, not an archive; check --base-url and the network's sign-in")
+        raise FmaError(f"{url}: the answer is a web page, not the file; check the address and the network's sign-in")
 
 
 def _total(response: "Response", part: Part) -> int | None:

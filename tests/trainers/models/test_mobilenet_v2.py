@@ -1,17 +1,17 @@
 """trainers/models/mobilenet_v2.py and trainers/models/pretrained.py: what is trained when, with which weights."""
 
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
 from tests.conftest import DATA
-from trainers.models import mobilenet_v2, pretrained
+from trainers.models import mobilenet_v2
 from trainers.models.layers import MelImage
 from trainers.models.spec import ModelInput, ModelOptions, front_of, head_of
-from transforms.errors import UsageError
+from transforms.errors import FmaError, UsageError
+from transforms.weights.table import WEIGHTS
 
 INPUT = ModelInput((32, 20))
 IMAGENET = DATA / "models" / "mobilenet_v2" / "mobilenet_v2_1.0_224_imagenet_from_ptq_notop.weights.h5"
@@ -93,45 +93,18 @@ def test_weights_come_from_a_file(model, weights_file):
     np.testing.assert_allclose(front_of(loaded)(mels()), front_of(model)(mels()), rtol=1e-5)
 
 
-def test_imagenet_weights_are_fetched_once(model, weights_file, monkeypatch, tmp_path):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(pretrained, "IMAGENET_URL", weights_file.as_uri())
-    first = pretrained.imagenet_file()
-    assert first == str(tmp_path / "models" / weights_file.name)
-    monkeypatch.setattr(pretrained, "IMAGENET_URL", f"file:///nowhere/{weights_file.name}")
-    assert pretrained.imagenet_file() == first
+def test_imagenet_weights_are_those_of_the_folder_of_weights(model, weights_file, monkeypatch):
+    row = replace(WEIGHTS["mobilenet_v2"], url=f"https://example.invalid/{weights_file.name}")
+    monkeypatch.setitem(WEIGHTS, "mobilenet_v2", replace(row, size=weights_file.stat().st_size))
+    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(weights_file.parent))
     np.testing.assert_allclose(front_of(build("imagenet"))(mels()), front_of(model)(mels()), rtol=1e-5)
 
 
-def test_unreachable_imagenet_weights_name_the_file_option(monkeypatch, tmp_path):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(pretrained, "IMAGENET_URL", "http://127.0.0.1:9/weights.h5")
-    with pytest.raises(UsageError, match=r"--weights FILE.*--weights none"):
+def test_imagenet_weights_that_cannot_be_fetched_say_how_to_bring_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("FMA_WEIGHTS_URL", "http://fma.invalid")
+    with pytest.raises(FmaError, match="Or download it elsewhere, and: fma weights mobilenet_v2 --from FILE"):
         build("imagenet")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-class Hasty(BaseHTTPRequestHandler):
-    """Promises 1,000 bytes and closes after 300."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "1000")
-        self.end_headers()
-        self.wfile.write(bytes(300))
-
-    def log_message(self, *args):
-        pass
-
-
-def test_imagenet_weights_that_do_not_arrive_as_a_whole_are_not_kept(monkeypatch, tmp_path):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with HTTPServer(("127.0.0.1", 0), Hasty) as server:
-        Thread(target=server.handle_request, daemon=True).start()
-        monkeypatch.setattr(pretrained, "IMAGENET_URL", f"http://127.0.0.1:{server.server_port}/weights.h5")
-        with pytest.raises(UsageError, match=r"cannot be fetched \(300 of 1,000 bytes arrived\)"):
-            pretrained.imagenet_file()
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_missing_weights_file_is_refused(tmp_path):

@@ -77,7 +77,7 @@ def test_a_part_longer_than_the_file_is_started_again(server, tmp_path):
 
 def test_a_missing_file_is_told_at_once(server, tmp_path):
     server.statuses = [404]
-    with pytest.raises(FmaError, match=r"fma_small\.zip: HTTP 404 Not Found; check --base-url"):
+    with pytest.raises(FmaError, match=r"fma_small\.zip: HTTP 404 Not Found; check the address"):
         get(server, tmp_path)
     assert len(server.asked) == 1
     assert names(tmp_path) == []
@@ -104,7 +104,7 @@ def test_a_name_that_is_not_known_ends_it_at_once(tmp_path):
 def test_a_web_page_does_not_replace_the_part(server, tmp_path):
     leave_part(tmp_path, BODY[:1000])
     server.ranges, server.content_type = False, "text/html; charset=utf-8"
-    with pytest.raises(FmaError, match="a web page, not an archive"):
+    with pytest.raises(FmaError, match="a web page, not the file"):
         get(server, tmp_path)
     assert content(tmp_path / "fma_small.zip.part") == BODY[:1000]
 

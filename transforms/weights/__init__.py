@@ -1,0 +1,1 @@
+"""Published weights of pretrained networks: which there are, where they lie, and how they come here."""
