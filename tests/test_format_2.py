@@ -47,4 +47,4 @@ def test_it_grows_by_what_it_lacks_and_its_tracks_get_their_genres_with_update(f
     assert fma.main([*WORDS, *SETTINGS, "--out", "fresh"]) == 0
     assert load("dataset").digest == load("fresh").digest
     assert load("dataset").genres["Techno"] == "Electronic"
-    assert json.loads((folder / "dataset" / "dataset.json").read_text())["format_version"] == 3
+    assert json.loads((folder / "dataset" / "dataset.json").read_text())["format_version"] == 4

@@ -14,9 +14,10 @@ whose import costs a worker 400 MB and seconds.
 """
 
 import hashlib
+import math
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,8 +26,10 @@ import numpy as np
 
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
+from transforms.encoders.facts import KIND as EMBEDDING
+from transforms.encoders.facts import EncoderFacts
 from transforms.errors import FmaError
-from transforms.taxonomy import alone
+from transforms.taxonomy import Vocabulary, alone
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -86,6 +89,35 @@ class Record:
     label: int
     payload: bytes
     genres: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the records of a dataset look like."""
+
+    config: DatasetConfig
+    vocabulary: Vocabulary
+    encoders: Mapping[str, EncoderFacts] = field(default_factory=dict)
+
+    def layout(self, kind: str) -> tuple[np.dtype, tuple[int, ...]]:
+        """Return dtype and shape of the payloads of a feature kind, or of embeddings."""
+        first, _, name = kind.partition("/")
+        if first == EMBEDDING:
+            return np.dtype("<f4"), self.encoders[name].shape
+        return KINDS[kind].dtype, KINDS[kind].shape(self.config)
+
+    def decode(self, kind: str, payload: bytes) -> np.ndarray:
+        """Return a payload as an array of the kind's dtype and shape."""
+        dtype, shape = self.layout(kind)
+        return np.frombuffer(payload, dtype).reshape(shape)
+
+    def find_mismatch(self, record: Record, kind: str, labelled: str) -> str:
+        """Return what a record has that none has in a shard of a kind and of tracks that are so labelled, or ""."""
+        if wrong := self.vocabulary.find_mismatch(record, labelled):
+            return wrong
+        dtype, shape = self.layout(kind)
+        want = dtype.itemsize * math.prod(shape)
+        return "" if len(record.payload) == want else f"a payload of {len(record.payload)} bytes, not {want}"
 
 
 def serialize(record: Record) -> bytes:

@@ -21,8 +21,8 @@ from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
+from transforms.dataset.generation import ShardResult
 from transforms.dataset.leftovers import ELSEWHERE, PLAN, RESULTS, SHARDS
-from transforms.dataset.manifest import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
 from transforms.runtime import console

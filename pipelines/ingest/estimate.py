@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.manifest import ShardResult
+from transforms.dataset.generation import ShardResult
 from transforms.dataset.plan import ShardPlan, shard_of
 from transforms.errors import FmaError
 from transforms.runtime import console, cores, temporary

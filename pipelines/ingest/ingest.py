@@ -10,6 +10,7 @@ from transforms import storage
 from transforms.audio.decoder_process import Limits
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
+from transforms.dataset.generation import FAILURES, TRACKS, Generation
 from transforms.dataset.growth import Growth, locked, open_or_create, plan_growth
 from transforms.dataset.ledger import FailedTrack, parse_line, read_ledgers
 from transforms.dataset.leftovers import (
@@ -20,7 +21,7 @@ from transforms.dataset.leftovers import (
     remove_leftovers,
     settle,
 )
-from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, commit, is_dataset, load
+from transforms.dataset.manifest import Manifest, commit, is_dataset, load
 from transforms.dataset.plan import generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError

@@ -27,16 +27,16 @@ from pipelines.statistics.tft_import import DatasetCache, DatasetKey, get_analys
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
+from transforms.dataset.generation import ShardFile
 from transforms.dataset.leftovers import ERRORS as ERRORS_FILE
 from transforms.dataset.leftovers import PLAN, announce
-from transforms.dataset.manifest import TRANSFORM_FN, ShardFile
+from transforms.dataset.manifest import TRANSFORM_FN
 from transforms.dataset.normalization import write_arrays
 from transforms.dataset.shard_io import read_shard
 from transforms.dataset.tft_graph import read_graph
 from transforms.errors import FmaError
-from transforms.records import decode_payload
+from transforms.records import Schema
 from transforms.runtime.invocation import command_line
-from transforms.taxonomy import Vocabulary
 
 BATCH_BYTES = 16 << 20  # memory for the values of one batch as float64
 ERRORS = "errors"
@@ -45,10 +45,10 @@ ERRORS = "errors"
 class ReadBatches(beam.DoFn):
     """Turns plan lines into Arrow batches of a kind's values; a shard that cannot be read gives one line to ERRORS."""
 
-    def __init__(self, dataset: str, config: DatasetConfig, vocabulary: Vocabulary, kind: str, ticks: str = ""):
-        self._dataset, self._config, self._vocabulary = dataset, config, vocabulary
+    def __init__(self, dataset: str, schema: Schema, kind: str, ticks: str = ""):
+        self._dataset, self._schema = dataset, schema
         self._kind, self._ticks = kind, ticks
-        values = int(np.prod(KINDS[kind].shape(config)))
+        values = int(np.prod(KINDS[kind].shape(schema.config)))
         self._batch = min(1024, max(1, BATCH_BYTES // (8 * values)))
 
     def process(self, line: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput[Literal["errors"], str]]:
@@ -63,8 +63,8 @@ class ReadBatches(beam.DoFn):
             yield beam.pvalue.TaggedOutput(ERRORS, str(error))
 
     def _read(self, shard: ShardFile) -> Iterator[np.ndarray]:
-        for record, _ in read_shard(self._dataset, shard, self._config, self._vocabulary):
-            values = decode_payload(self._kind, record.payload, self._config)
+        for record, _ in read_shard(self._dataset, shard, self._schema):
+            values = self._schema.decode(self._kind, record.payload)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 where = f"{storage.join(self._dataset, shard.path)}: track {record.track_id}"
                 advice = f"run {command_line('verify', self._dataset)}"
@@ -100,8 +100,7 @@ class AnalysisJob:
 
     dataset: str  # path of the dataset
     name: str  # of the statistics' folder
-    config: DatasetConfig  # the dataset's
-    vocabulary: Vocabulary  # its names
+    schema: Schema  # the dataset's
     earlier: tuple[Part, ...]  # records whose sums are in the folder already
     new: Part  # records to read
     scratch: str  # a new folder for what TFT writes, relative to the dataset
@@ -152,16 +151,14 @@ class AnalyzeKind(beam.PTransform):
             begin
             | "OneShardEach" >> ReadLines(job.plan_path(kind))
             | "ReadBatches"
-            >> beam.ParDo(ReadBatches(job.dataset, job.config, job.vocabulary, kind, job.ticks)).with_outputs(
-                ERRORS, main="batches"
-            )
+            >> beam.ParDo(ReadBatches(job.dataset, job.schema, kind, job.ticks)).with_outputs(ERRORS, main="batches")
         )
         if job.new.records.get(kind):
             batches[new] = read.batches
         with tft_beam.Context(temp_dir=storage.join(job.dataset, job.scratch, kind)):
-            preprocess = NORMALIZERS[kind](job.config, job.records(kind))
+            preprocess = NORMALIZERS[kind](job.schema.config, job.records(kind))
             analyze = tft_beam.AnalyzeDatasetWithCache(preprocess, pipeline=begin.pipeline)
-            graph, found = (batches, sums, tensors_of(kind, job.config)) | "Analyze" >> analyze
+            graph, found = (batches, sums, tensors_of(kind, job.schema.config)) | "Analyze" >> analyze
             _ = graph | "WriteGraph" >> tft_beam.WriteTransformFn(job.graph_path(kind))
         for number, (key, values) in enumerate(found[new].items() if new in found else ()):
             path = storage.join(job.dataset, entry_path(job.statistics, job.new, kind, key.hex()))

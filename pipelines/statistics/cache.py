@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from transforms import storage
-from transforms.dataset.manifest import CHECKSUM, Generation, Manifest, ShardFile, checksum
+from transforms.dataset.generation import Generation, ShardFile
+from transforms.dataset.manifest import CHECKSUM, Manifest, checksum
 from transforms.records import add_digests, frame, read_records
 from transforms.runtime import console
 

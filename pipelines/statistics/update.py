@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from transforms import storage
+from transforms.dataset.generation import ShardFile
 from transforms.dataset.growth import locked, locked_when_free
 from transforms.dataset.leftovers import announce, remove_list, scratch_folder
-from transforms.dataset.manifest import TRANSFORM_FN, Manifest, ShardFile, TransformFn, commit, load
+from transforms.dataset.manifest import TRANSFORM_FN, Manifest, TransformFn, commit, load
 from transforms.dataset.normalization import FILE as NORMALIZATION
 from transforms.dataset.normalization import read_arrays
 from transforms.errors import FmaError
@@ -140,7 +141,7 @@ def _analyse(
     announce(dataset, name, written, replaced=old)
     with progress(options, "statistics", sum(new.records.values()), "records") as ticks:
         earlier = carry_over(dataset, held, place)
-        job = AnalysisJob(dataset, name, manifest.config, manifest.vocabulary, tuple(earlier), new, scratch, ticks)
+        job = AnalysisJob(dataset, name, manifest.schema, tuple(earlier), new, scratch, ticks)
         arrays = run_analysis(job, shards, keys, options)
     return {kind: sum(part.records.get(kind, 0) for part in earlier) for kind in kinds}, new.records, arrays
 

@@ -19,7 +19,8 @@ from tests.benchmarks.harness import Row, run_measured
 from transforms import storage
 from transforms.catalog.locate import fma_path
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
+from transforms.dataset.generation import Generation, ShardFile
+from transforms.dataset.manifest import Manifest, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.tracks import Track, TrackFacts
 

@@ -20,7 +20,7 @@ from tests.faults.mutations import FAMILIES, damaged_file
 from transforms.audio.decoder_process import Limits
 from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.manifest import ShardResult
+from transforms.dataset.generation import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import REASONS
 from transforms.records import deserialize, read_records

@@ -13,6 +13,7 @@ import numpy as np
 
 from tests.faults.processes import FMA, start_and_wait
 from transforms.dataset import manifest as manifests
+from transforms.dataset.generation import Generation
 from transforms.dataset.verify import verify
 
 SMALL_FMA = (sys.executable, "-m", "tests.faults.small_fma")
@@ -175,7 +176,7 @@ class Stage:
         dataset = work / "dataset"
         write_dataset(dataset, tracks={"training": 150, "validation": 30, "test": 30}, windows=12, shards=4)
         manifest = manifests.load(str(dataset))
-        manifest.generations.append(manifests.Generation("0002-empty", ""))
+        manifest.generations.append(Generation("0002-empty", ""))
         manifests.commit(str(dataset), manifest)
 
     def analysed(self, work: Path) -> None:

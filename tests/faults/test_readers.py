@@ -12,6 +12,7 @@ from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.models import MODELS
 from transforms.dataset import manifest as manifests
+from transforms.dataset.generation import Generation
 from transforms.dataset.ledger import read_tracks
 from transforms.records import frame, read_records
 
@@ -149,7 +150,7 @@ def dataset(sound, tmp_path) -> Path:
 def add_empty_generation(dataset: Path) -> None:
     """So that there is something to compact; it has no file."""
     manifest = manifests.load(str(dataset))
-    manifest.generations.append(manifests.Generation("0002-empty", ""))
+    manifest.generations.append(Generation("0002-empty", ""))
     manifests.commit(str(dataset), manifest)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, commit
+from transforms.dataset.generation import Generation, ShardFile
+from transforms.dataset.manifest import Manifest, commit
 from transforms.dataset.plan import ShardPlan, make_plan
 from transforms.records import Record, add_digests, digest, frame, serialize
 from transforms.taxonomy import Taxonomy, Vocabulary

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainers.data.targets import Targets, parents_of
+from transforms.dataset.generation import ShardFile
 from transforms.dataset.ledger import read_tracks
-from transforms.dataset.manifest import Manifest, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics import COLUMNS
@@ -114,7 +115,7 @@ def _read_shards(
     row = 0
     with console.progress("read", count, "tracks") as progress:
         for shard in shards:
-            for record, _ in read_shard(dataset, shard, manifest.config, manifest.vocabulary):
+            for record, _ in read_shard(dataset, shard, manifest.schema):
                 track_ids[row], labels[row] = record.track_id, record.label
                 values[row] = decode_payload("stats", record.payload, manifest.config)
                 row += 1

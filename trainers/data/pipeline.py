@@ -11,7 +11,8 @@ import numpy as np
 from trainers.data.portions import WHOLE, Portion, Share, divide
 from trainers.data.targets import Targets
 from transforms import storage
-from transforms.dataset.manifest import Manifest, ShardFile
+from transforms.dataset.generation import ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.errors import FmaError, UsageError
 from transforms.records import parse_example
 from transforms.runtime.invocation import command_line

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from transforms.dataset.manifest import ShardFile
+from transforms.dataset.generation import ShardFile
 
 
 class Share(NamedTuple):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from trainers.data.errors import translate_read_errors
 from transforms import storage
-from transforms.dataset.manifest import ShardFile
+from transforms.dataset.generation import ShardFile
 from transforms.errors import FmaError
 from transforms.runtime import cores
 from transforms.runtime.invocation import command_line

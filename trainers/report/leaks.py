@@ -25,8 +25,9 @@ from trainers.report.html import (
     table,
 )
 from transforms.audio.mel import LogMel, dequantize
+from transforms.dataset.generation import ShardFile
 from transforms.dataset.leaks import Leak
-from transforms.dataset.manifest import Manifest, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import UsageError
 from transforms.records import decode_payload
@@ -192,7 +193,7 @@ def _read_windows(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterato
     """Read (track id, label, features) of each record."""
     config = manifest.config
     log_mel = LogMel(config.sample_rate, config.n_fft, config.hop_length, config.n_mels)
-    for record, _ in read_shard(dataset, shard, config, manifest.vocabulary):
+    for record, _ in read_shard(dataset, shard, manifest.schema):
         payload = decode_payload(shard.kind, record.payload, config)
         if shard.kind == "mel":
             decibels = dequantize(payload, config.db_min, config.db_step)

@@ -111,8 +111,7 @@ def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple
         raise UsageError(f"--data {dataset}: its {scorer.kind} records are not the model's: {'; '.join(different)}")
     sums: dict[int, np.ndarray] = {}
     counts: Counter[int] = Counter()
-    names = manifest.vocabulary
-    records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.config, names))
+    records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.schema))
     with console.progress(
         "neighbours", count_records(manifest, scorer.kind, "training", labels), "records"
     ) as progress:

@@ -23,7 +23,8 @@ from trainers.data.shard_check import check_shards
 from trainers.models import find_model
 from trainers.models.spec import ModelInput, ModelOptions
 from trainers.training.devices import Device, open_device
-from transforms.dataset.manifest import Manifest, ShardFile, load
+from transforms.dataset.generation import ShardFile
+from transforms.dataset.manifest import Manifest, load
 from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 from transforms.runtime import console

@@ -5,6 +5,7 @@ import argparse
 from transforms.dataset.contact_sheet import write_contact_sheet
 from transforms.dataset.genre_tree import GenreRow, read_genres, write_genre_tree
 from transforms.dataset.manifest import Manifest, load
+from transforms.encoders.facts import EncoderFacts
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
 from transforms.tracks import FLAGS, SPLITS
@@ -29,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
     manifest = load(args.dataset)
     genres = read_genres(args.dataset, manifest) if args.genres or args.tree else []
     if args.json:
-        values = {"digest": manifest.digest, "labels": manifest.labels, "totals": manifest.totals}
+        values: dict[str, object] = {"digest": manifest.digest, "labels": manifest.labels, "totals": manifest.totals}
+        values["embeddings"] = [
+            facts.to_json() | {"digest": manifest.records_digest([facts.kind])} for facts in manifest.encoders.values()
+        ]
         console.say_json(values | ({"genres": [row.to_json() for row in genres]} if args.genres else {}))
     elif args.genres:
         print_genres(genres)
@@ -81,6 +85,14 @@ def summarize(manifest: Manifest) -> None:
         console.say()
         console.table("", ("not ingested", "reason", "tracks"), left_out)
     console.say()
+    if manifest.encoders:
+        columns = ("embeddings", "reads", "outputs", "tracks", "size", "digest")
+        console.table("", columns, [_describe_embeddings(manifest, facts) for facts in manifest.encoders.values()])
+        console.say()
+    for name, facts in manifest.encoders.items():
+        if missing := manifest.lacks(facts.kind):
+            tracks = console.counted(missing, "track")
+            console.say(f"note: without embeddings by {name}: {tracks} ({called_as()} embed adds them)")
     for split, tracks in totals["by_split"].items():
         if not tracks:
             console.say(f"note: there are no {split} tracks")
@@ -88,3 +100,11 @@ def summarize(manifest: Manifest) -> None:
         if totals[flag]:
             console.say(f"note: {meaning}: {console.counted(totals[flag], 'track')}")
     console.say(f"digest {manifest.digest}")
+
+
+def _describe_embeddings(manifest: Manifest, facts: EncoderFacts) -> tuple[object, ...]:
+    shards = manifest.shards(facts.kind)
+    outputs = ", ".join(f"{name} {size:,}" for name, size in facts.outputs.items())
+    size = console.human_bytes(sum(shard.bytes for shard in shards))
+    tracks = sum(shard.tracks for shard in shards)
+    return facts.name, facts.reads, outputs, tracks, size, manifest.records_digest([facts.kind])[:16]

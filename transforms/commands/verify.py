@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             console.say(f"problem: {problem}")
         if undetectable_leaks(manifest):
             console.say("near-duplicate recordings were not looked for: this takes mel records")
-        records = ", ".join(f"{count:,} {kind}" for kind, count in totals["records"].items())
+        records = ", ".join(f"{count:,} {kind}" for kind, count in (totals["records"] | totals["embeddings"]).items())
         tracks, files = console.counted(totals["tracks"], "track"), console.counted(len(manifest.files()), "file")
         console.say(f"{tracks}, {records} records in {files}")
         console.say(f"digest {verdict.digest}")

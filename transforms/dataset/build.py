@@ -9,8 +9,8 @@ from collections.abc import Callable
 from transforms import storage
 from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
 from transforms.config import DatasetConfig
+from transforms.dataset.generation import FAILURES, LEDGERS, TRACKS, ShardResult
 from transforms.dataset.ledger import failed_line, ingested_line
-from transforms.dataset.manifest import FAILURES, LEDGERS, TRACKS, ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.dataset.shard_io import ShardFileWriter
 from transforms.errors import FmaError, TrackError, UnreachableError

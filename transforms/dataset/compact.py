@@ -9,9 +9,11 @@ from functools import partial
 from itertools import groupby
 
 from transforms import storage
+from transforms.dataset.embeddings import require_embeddings
+from transforms.dataset.generation import FAILURES, TRACKS, Generation, ShardFile, ShardResult
 from transforms.dataset.ledger import IngestedTrack, LedgerTrack, parse_line, read_ledgers
 from transforms.dataset.leftovers import announce, planned_files, settle
-from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile, ShardResult, commit
+from transforms.dataset.manifest import Manifest, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import read_framed, recount
 from transforms.dataset.shard_io import ShardFileWriter, map_for
@@ -41,8 +43,14 @@ class ShardJob:
 
 
 def compact(dataset: str, manifest: Manifest) -> Manifest:
-    """Write and commit the dataset as one generation; return the new manifest."""
-    kinds = manifest.config.features
+    """Write and commit the dataset as one generation; return the new manifest.
+
+    Raises:
+      UsageError: some of the tracks have embeddings by an encoder, and others have not: a generation has all or none.
+    """
+    kinds = [*manifest.config.features, *manifest.embeddings]
+    for name in manifest.encoders:
+        require_embeddings(dataset, manifest, name)
     tracks, failures = _read_ledgers(dataset, manifest, TRACKS), _read_ledgers(dataset, manifest, FAILURES)
     plans = make_plan((_planned(track) for track, _ in tracks.values()), manifest.config)
     name = generation_name(len(manifest.generations) + 1, plans, [], manifest.vocabulary, manifest.config)
@@ -68,7 +76,8 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     merged = Generation.from_results(name, last.subset, last.job, last.skipped, [ShardResult(name, files)])
     generations = [recount(dataset, merged)]
     compacted = replace(manifest, generations=generations)
-    if compacted.digest != manifest.digest:
+    digests = [(one.digest, one.records_digest(one.embeddings)) for one in (manifest, compacted)]
+    if digests[0] != digests[1]:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
     settle(dataset, name)

@@ -71,7 +71,7 @@ def sample_mels(dataset: str, manifest: Manifest, each: int) -> dict[str, list[t
     for shard in manifest.shards("mel", labels="top"):
         if all(len(images) >= each for images in found.values()):
             break
-        for record, _ in read_shard(dataset, shard, manifest.config, manifest.vocabulary):
+        for record, _ in read_shard(dataset, shard, manifest.schema):
             images = found[manifest.labels[record.label]]
             if record.window == 0 and len(images) < each:
                 images.append((record.track_id, decode_payload("mel", record.payload, manifest.config)))

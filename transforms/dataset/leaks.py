@@ -11,8 +11,9 @@ from itertools import groupby
 
 import numpy as np
 
+from transforms.dataset.generation import ShardFile
 from transforms.dataset.ledger import IngestedTrack, read_tracks
-from transforms.dataset.manifest import Manifest, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import map_files, read_shard
 from transforms.records import Record, decode_payload
 from transforms.runtime import console
@@ -158,7 +159,7 @@ def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> di
 
 
 def _read_shard_fingerprints(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
-    records = (record for record, _ in read_shard(dataset, shard, manifest.config, manifest.vocabulary))
+    records = (record for record, _ in read_shard(dataset, shard, manifest.schema))
     tracks = groupby(records, key=lambda record: record.track_id)
     return {track_id: fingerprint(_join_windows(windows, manifest)) for track_id, windows in tracks}
 

@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from transforms import storage
-from transforms.dataset.manifest import FAILURES, TRACKS, Manifest, ShardFile
+from transforms.dataset.generation import FAILURES, TRACKS, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, TrackError
 from transforms.records import OVERHEAD
@@ -154,7 +155,7 @@ def find_track(dataset: str, manifest: Manifest, track_id: int) -> FoundTrack | 
 def _find_records(dataset: str, manifest: Manifest, shard: ShardFile, track_id: int) -> Iterator[RecordLocation]:
     offset = 0
     # To the end, though the track's records are together: only there it is known that the file is what was written.
-    for record, data in read_shard(dataset, shard, manifest.config, manifest.vocabulary):
+    for record, data in read_shard(dataset, shard, manifest.schema):
         length = len(data) + OVERHEAD
         if record.track_id == track_id:
             seconds = record.start / manifest.config.sample_rate

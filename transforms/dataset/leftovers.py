@@ -12,8 +12,10 @@ from collections.abc import Iterable
 
 from transforms import storage
 from transforms.audio.features import KINDS
-from transforms.dataset.manifest import LEDGERS, TRANSFORM_FN, Manifest
+from transforms.dataset.generation import LEDGERS
+from transforms.dataset.manifest import TRANSFORM_FN, Manifest
 from transforms.dataset.plan import GENERATION_NAME, ShardPlan
+from transforms.encoders.facts import KIND as EMBEDDING
 from transforms.errors import FmaError
 from transforms.runtime import console
 
@@ -25,7 +27,7 @@ LIST, SHARDS, RESULTS, ERRORS = "files.json", "plan.jsonl", "results.jsonl", "er
 ELSEWHERE = "elsewhere"
 """A file beside a generation's plan: its job runs on a cluster, where it outlives the command that started it."""
 
-_FOLDERS = "|".join((*KINDS, *LEDGERS, TRANSFORM_FN, PLAN))
+_FOLDERS = "|".join((*KINDS, EMBEDDING, *LEDGERS, TRANSFORM_FN, PLAN))
 _FILE = rf"(?:{_FOLDERS})(?:/(?!\.\.?(?:/|$))[\w.-]+)+"
 _SCRATCH = rf"{PLAN}/{GENERATION_NAME.pattern}/scratch-[0-9a-f]{{16}}/"
 _LISTED = re.compile(f"{_FILE}|{_SCRATCH}", re.ASCII)

@@ -11,167 +11,21 @@ from typing import Any
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
+from transforms.dataset.generation import TRACKS, Generation, ShardFile, add_counts
+from transforms.encoders.facts import EncoderFacts
 from transforms.errors import FmaError, UsageError, check_format_version
-from transforms.records import add_digests
+from transforms.records import Schema, add_digests
 from transforms.runtime.invocation import command_line
 from transforms.taxonomy import Taxonomy, Vocabulary
 from transforms.tracks import FLAGS, LABELLED, LABELS, SPLITS
 
-FORMAT_VERSION = 3
-"""Version 1 had no checksum, and no `ShardFile.crc32c`; before version 3, a track's only genre was its genre_top."""
+FORMAT_VERSION = 4
+"""Version 1 had no checksum, and no `ShardFile.crc32c`; before version 3, a track's only genre was its genre_top;
+before version 4 there were no embeddings."""
 FILE_NAME = "dataset.json"
 CHECKSUM = "checksum"
 TRANSFORM_FN = "transform_fn"
 """Key of the statistics in dataset.json, and name of the folders that hold their graphs (TFT's name for them)."""
-TRACKS, FAILURES = LEDGERS = ("tracks", "failures")
-"""Kinds of ledger files: those of ingested tracks, and of tracks that failed."""
-
-_PATH = re.compile(r"([a-z]+)/[\w-]+/(?:[\w-]+-)?([a-z]+)-\d{5,}-of-\d{5,}\.(?:tfrecord|jsonl)", re.ASCII)
-"""The form of all paths that are listed, with kind and split: relative, and inside the dataset."""
-_DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{64} ([0-9a-f]{8})?")
-
-
-@dataclass(slots=True)
-class ShardFile:
-    """A finished file as the manifest lists it."""
-
-    path: str  # relative to the dataset
-    kind: str  # a feature kind, or `tracks` or `failures` for the ledgers
-    split: str  # of all its records
-    records: int = 0  # of them, or lines of a ledger
-    tracks: int = 0  # that have records in it
-    bytes: int = 0  # of the file
-    sha256: str = ""  # of the file, hexadecimal
-    digest: str = ""  # of its records' content, independent of their order, 64 hexadecimal digits
-    crc32c: str = ""  # of the file, 8 hexadecimal digits; buckets have it, too. "" for files of format version 1
-    labelled: str = "top"  # what is known of the genres of all its tracks, one of `transforms.tracks.LABELLED`
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "ShardFile":
-        """Build it from dataset.json's values; TypeError or ValueError where they cannot be what was written."""
-        file = cls(**values)
-        named = _PATH.fullmatch(file.path)
-        if named is None or named.groups() != (file.kind, file.split) or file.split not in SPLITS:
-            raise ValueError(f"{file.path!r} is no path for kind {file.kind!r} and split {file.split!r}")
-        if not _DIGESTS.fullmatch(f"{file.sha256} {file.digest} {file.crc32c}"):
-            raise ValueError(f"a digest of {file.path} is not of hexadecimal digits, or has another length")
-        if file.labelled not in LABELLED:
-            raise ValueError(f"{file.path} is labelled {file.labelled!r}")
-        if not _are_counts(file.records, file.tracks, file.bytes) or file.tracks > file.records:
-            raise ValueError(f"the counts of {file.path} cannot be right")
-        return file
-
-    @property
-    def name(self) -> str:
-        """`training-00000-of-00008`: what a shard's files of all kinds have in common within a generation."""
-        return self.path.rpartition("/")[2].rpartition(".")[0]
-
-
-@dataclass(slots=True)
-class ShardResult:
-    """The outcome of building a shard; small, so that it can travel through a runner."""
-
-    name: str  # the shard's
-    # one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept
-    files: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)  # tracks by genre_top, those that have one
-    failures: dict[str, int] = field(default_factory=dict)  # tracks by reason
-    silent: int = 0  # tracks by flag, as in `Generation`
-    zeroed: int = 0
-    truncated: int = 0
-    antiphase: int = 0
-    ffmpeg: int = 0
-    error: str = ""  # why the shard could not be built, where that is user-fixable (a full disk, say)
-
-    def to_line(self) -> str:
-        """Return one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_line(cls, line: str) -> "ShardResult":
-        """Parse what `to_line` returned."""
-        fields = json.loads(line)
-        return cls(**fields | {"files": [ShardFile(**file) for file in fields["files"]]})
-
-
-@dataclass(slots=True)
-class Generation:
-    """What one run added to the dataset."""
-
-    name: str  # of its folders
-    subset: str  # FMA subset that was ingested, or "" for a plain csv
-    job: dict[str, str] = field(default_factory=dict)  # facts of the Beam job (runner, versions)
-    shards: list[ShardFile] = field(default_factory=list)  # the record files
-    # the files with one JSON line for each track: kind `tracks` (ingested) or `failures`
-    ledgers: list[ShardFile] = field(default_factory=list)
-    genres: dict[str, int] = field(default_factory=dict)  # ingested tracks by genre_top, those that have one
-    failures: dict[str, int] = field(default_factory=dict)  # failed tracks by reason
-    skipped: dict[str, int] = field(default_factory=dict)  # tracks of the metadata that the run left out, by reason
-    silent: int = 0  # ingested tracks that are digital silence
-    zeroed: int = 0  # ingested tracks with stretches of exact zeros inside, as lost frames leave them
-    truncated: int = 0  # ingested tracks whose file's end is missing
-    antiphase: int = 0  # ingested tracks whose channels cancel each other: the louder one was decoded
-    ffmpeg: int = 0  # ingested tracks that FFmpeg decoded, since libsndfile does not read all of them
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Generation":
-        """Build it from dataset.json's values; KeyError, TypeError or ValueError where they are damaged."""
-        files = {key: [ShardFile.from_json(file) for file in values[key]] for key in ("shards", "ledgers")}
-        found = cls(**values | files)
-        counts = [*found.genres.values(), *found.failures.values(), *found.skipped.values(), *found.flags]
-        texts = all(isinstance(text, str) for text in (found.subset, *found.job.values()))
-        if not re.fullmatch(r"[\w-]+", found.name) or not texts or not _are_counts(*counts):
-            raise ValueError(f"the facts of generation {found.name!r} cannot be right")
-        return found
-
-    def files(self) -> list[ShardFile]:
-        """Return the files of its records, then its ledgers."""
-        return [*self.shards, *self.ledgers]
-
-    @property
-    def flags(self) -> tuple[int, ...]:
-        """Counts of ingested tracks by `transforms.tracks.FLAGS`."""
-        return tuple(getattr(self, flag) for flag in FLAGS)
-
-    def check_sums(self, features: Iterable[str]) -> None:
-        """Raise ValueError where counts contradict each other, or files are of other kinds than the dataset's."""
-        tracks, records = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-        for file in self.files():
-            tracks[file.kind, file.split] += file.tracks
-            records[file.kind, file.split] += file.records
-        kinds = {file.kind for file in self.shards}, {file.kind for file in self.ledgers}
-        ingested, failed = (sum(tracks[kind, split] for split in SPLITS) for kind in LEDGERS)
-        with_top = sum(ledger.tracks for ledger in self.ledgers if (ledger.kind, ledger.labelled) == (TRACKS, "top"))
-        windows = [kind for kind in features if KINDS[kind].per == "window"]
-        holds = (
-            kinds[0] <= set(features)
-            and kinds[1] <= set(LEDGERS)
-            and with_top == sum(self.genres.values())
-            and failed == sum(self.failures.values())
-            and max(self.flags) <= ingested
-            and all(tracks[kind, split] == tracks[TRACKS, split] for kind in features for split in SPLITS)
-            and all(records[kind, split] == records[windows[0], split] for kind in windows for split in SPLITS)
-        )
-        if not holds:
-            raise ValueError(f"the counts of generation {self.name} do not add up")
-
-    @classmethod
-    def from_results(
-        cls, name: str, subset: str, job: dict[str, str], skipped: dict[str, int], results: list[ShardResult]
-    ) -> "Generation":
-        """Add up the results of a run's shards, in any order."""
-        files = sorted((file for result in results for file in result.files), key=lambda file: file.path)
-        return cls(
-            name,
-            subset,
-            job,
-            shards=[file for file in files if file.kind not in LEDGERS],
-            ledgers=[file for file in files if file.kind in LEDGERS],
-            genres=_add_counts(result.genres for result in results),
-            failures=_add_counts(result.failures for result in results),
-            skipped=dict(sorted(skipped.items())),
-            **{flag: sum(getattr(result, flag) for result in results) for flag in FLAGS},
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +60,8 @@ class Manifest:
     # all genres of tracks with their ancestors, each with its parent ("" at the top), by a record's genre ids.
     # Append-only, but for the parents. Left out: the labels, without a tree.
     genres: dict[str, str] = field(default_factory=dict)
+    # by name, those whose embeddings of the tracks it holds, of all generations or of some
+    encoders: dict[str, EncoderFacts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.genres = self.genres or dict.fromkeys(self.labels, "")
@@ -214,6 +70,20 @@ class Manifest:
     def vocabulary(self) -> Vocabulary:
         """The names behind the ids of records."""
         return Vocabulary(tuple(self.labels), tuple(self.genres))
+
+    @property
+    def schema(self) -> Schema:
+        """What the records look like."""
+        return Schema(self.config, self.vocabulary, self.encoders)
+
+    @property
+    def embeddings(self) -> list[str]:
+        """The kinds of embeddings."""
+        return [facts.kind for facts in self.encoders.values()]
+
+    def lacks(self, kind: str) -> int:
+        """Return how many tracks have no embeddings of a kind yet."""
+        return sum(ledger.tracks for generation in self.generations for ledger in generation.lacks(kind))
 
     def shards(self, kind: str, split: str | None = None, labels: str | None = None) -> list[ShardFile]:
         """Return the record files of a kind: of one split or of all; of tracks as in `LABELS`, or of all."""
@@ -250,17 +120,22 @@ class Manifest:
         return {
             "tracks": sum(by_split.values()),
             "records": records,
+            "embeddings": {kind: sum(shard.records for shard in self.shards(kind)) for kind in self.embeddings},
             "bytes": {kind: sum(shard.bytes for shard in self.shards(kind)) for kind in self.config.features},
             "by_split": by_split,
             "labelled": labelled,
-            "by_genre": _add_counts(generation.genres for generation in self.generations),
-            "failures": _add_counts(generation.failures for generation in self.generations),
+            "by_genre": add_counts(generation.genres for generation in self.generations),
+            "failures": add_counts(generation.failures for generation in self.generations),
             "skipped": self.generations[-1].skipped if self.generations else {},
         } | {flag: sum(getattr(generation, flag) for generation in self.generations) for flag in FLAGS}
 
     @property
     def digest(self) -> str:
-        """64 hex digits: equal for datasets with equal settings and equal records, however they were made."""
+        """64 hex digits: equal for datasets with equal settings and equal records, however they were made.
+
+        Embeddings do not count: they follow from the records and an encoder, and have a digest of their own
+        (`records_digest` of their kind).
+        """
         records = self.records_digest(self.config.features)
         return hashlib.sha256(f"{self.config.digest} {records}".encode()).hexdigest()
 
@@ -276,6 +151,7 @@ class Manifest:
             "totals": self.totals,
             "generations": [asdict(generation) for generation in self.generations],
             TRANSFORM_FN: asdict(self.transform_fn) if self.transform_fn else None,
+            "encoders": [facts.to_json() for facts in self.encoders.values()],
         }
         return values | {CHECKSUM: checksum(values)}
 
@@ -290,12 +166,13 @@ class Manifest:
             [Generation.from_json(generation) for generation in values["generations"]],
             TransformFn.from_json(transform_fn) if transform_fn else None,
             genres=_read_genres(values.get("genres", [])),
+            encoders=_read_encoders(values.get("encoders", [])),
         )
         paths = Counter(file.path for file in manifest.files())
         if twice := [path for path, count in paths.items() if count > 1]:
             raise ValueError(f"it lists {twice[0]} twice")
         for generation in manifest.generations:
-            generation.check_sums(manifest.config.features)
+            generation.check_sums(manifest.config.features, manifest.embeddings)
             if not generation.genres.keys() <= set(labels) <= manifest.genres.keys():
                 raise ValueError(f"generation {generation.name} has a genre that is not among the labels")
         if manifest.digest != values["digest"] or manifest.config.digest != values["config_digest"]:
@@ -340,16 +217,14 @@ def _read_genres(values: list[dict[str, str]]) -> dict[str, str]:
     return genres
 
 
-def _are_counts(*values: Any) -> bool:
-    return all(type(value) is int and value >= 0 for value in values)
-
-
-def _add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Add up counts by key, in the order of the keys."""
-    total: Counter[str] = Counter()
-    for counts in parts:
-        total.update(counts)
-    return dict(sorted(total.items()))
+def _read_encoders(values: list[dict[str, Any]]) -> dict[str, EncoderFacts]:
+    try:
+        encoders = {facts.name: facts for facts in map(EncoderFacts.from_json, values)}
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    if len(encoders) < len(values):
+        raise ValueError("it names an encoder twice")
+    return encoders
 
 
 def is_dataset(dataset: str) -> bool:

@@ -10,9 +10,10 @@ from itertools import groupby
 from typing import Any
 
 from transforms import storage
+from transforms.dataset.generation import FAILURES, TRACKS, Generation, ShardFile
 from transforms.dataset.ledger import FailedTrack, IngestedTrack, parse_line, read_ledgers, read_lines
 from transforms.dataset.leftovers import announce
-from transforms.dataset.manifest import FAILURES, TRACKS, Generation, Manifest, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
 from transforms.records import add_digests, digest, frame
@@ -99,9 +100,9 @@ def read_framed(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[
     Raises:
       FmaError: the shard is not what was written; raised at its end at the latest.
     """
-    total, vocabulary = 0, manifest.vocabulary
-    for record, serialized in read_shard(dataset, shard, manifest.config, vocabulary):
-        content = digest(shard.kind, record, shard.split, *vocabulary.names(record))
+    total, schema = 0, manifest.schema
+    for record, serialized in read_shard(dataset, shard, schema):
+        content = digest(shard.kind, record, shard.split, *schema.vocabulary.names(record))
         total = add_digests(total, content)
         yield record.track_id, frame(serialized), content
     if f"{total:064x}" != shard.digest:

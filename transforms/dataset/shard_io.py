@@ -9,12 +9,10 @@ from typing import Any, BinaryIO, TypeVar, cast
 import google_crc32c
 
 from transforms import storage
-from transforms.config import DatasetConfig
-from transforms.dataset.manifest import ShardFile
+from transforms.dataset.generation import ShardFile
 from transforms.errors import FmaError
-from transforms.records import KINDS, Record, add_digests, deserialize, read_records
+from transforms.records import Record, Schema, add_digests, deserialize, read_records
 from transforms.runtime.invocation import command_line
-from transforms.taxonomy import Vocabulary
 
 Result = TypeVar("Result")
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
@@ -38,16 +36,13 @@ class HashedFile:
         return data
 
 
-def read_shard(
-    dataset: str, shard: ShardFile, config: DatasetConfig, vocabulary: Vocabulary
-) -> Iterator[tuple[Record, bytes]]:
+def read_shard(dataset: str, shard: ShardFile, schema: Schema) -> Iterator[tuple[Record, bytes]]:
     """Read the records of a shard, each also as it is serialized.
 
     Whoever takes them to the end knows that the file is the one that was written: then its checksum is compared.
 
     Args:
-      config: the dataset's settings.
-      vocabulary: its names.
+      schema: of the dataset.
 
     Raises:
       FmaError: the file is missing, damaged or another one.
@@ -59,7 +54,7 @@ def read_shard(
             hashed = HashedFile(file)
             for data in read_records(cast(BinaryIO, hashed), path):
                 record = deserialize(data)
-                if wrong := find_mismatch(record, shard, config, vocabulary):
+                if wrong := schema.find_mismatch(record, shard.kind, shard.labelled):
                     raise FmaError(f"{path}: record {count} has {wrong}")
                 count += 1
                 if count <= shard.records:
@@ -74,14 +69,6 @@ def read_shard(
         raise FmaError(f"{path}: record {count} is {error}: run {command_line('verify', dataset)}") from error
     except FmaError as error:
         raise FmaError(f"{error}: run {command_line('verify', dataset)}") from error
-
-
-def find_mismatch(record: Record, shard: ShardFile, config: DatasetConfig, vocabulary: Vocabulary) -> str:
-    """Return what a record has that none of that shard has, in a dataset with those settings and names, or ""."""
-    want = KINDS[shard.kind].payload_bytes(config)
-    if wrong := vocabulary.find_mismatch(record, shard.labelled):
-        return wrong
-    return "" if len(record.payload) == want else f"a payload of {len(record.payload)} bytes, not {want}"
 
 
 class ShardFileWriter:

@@ -7,11 +7,12 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from transforms import storage
+from transforms.dataset.generation import LEDGERS, ShardFile
 from transforms.dataset.leaks import Leak, audit
 from transforms.dataset.ledger import read_tracks
-from transforms.dataset.manifest import LEDGERS, Manifest, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.normalization import read_arrays
-from transforms.dataset.shard_io import HashedFile, find_mismatch, map_files
+from transforms.dataset.shard_io import HashedFile, map_files
 from transforms.errors import FmaError
 from transforms.records import KINDS, add_digests, deserialize, digest, read_records
 from transforms.runtime import console
@@ -72,16 +73,16 @@ def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[
 
 def _check_records(hashed: HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
     problems: list[str] = []
-    vocabulary = manifest.vocabulary
+    schema = manifest.schema
     total = records = 0
     last = (-1, -1)
     try:
         for serialized in read_records(cast(BinaryIO, hashed), file.path):
             record = deserialize(serialized)
-            if wrong := find_mismatch(record, file, manifest.config, vocabulary):
+            if wrong := schema.find_mismatch(record, file.kind, file.labelled):
                 problems.append(f"{file.path}: record {records} has {wrong}")
             else:
-                total = add_digests(total, digest(file.kind, record, file.split, *vocabulary.names(record)))
+                total = add_digests(total, digest(file.kind, record, file.split, *schema.vocabulary.names(record)))
             if (record.track_id, record.window) <= last:
                 problems.append(f"{file.path}: record {records} is out of order")
             last = (record.track_id, record.window)

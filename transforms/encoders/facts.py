@@ -12,7 +12,10 @@ KIND = "embedding"
 FILE = "encoder.json"
 """Lies beside the SavedModel of an encoder, in its folder."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+NAME = "[a-z0-9][a-z0-9_-]{0,63}"
+"""The form of an encoder's name, a regular expression."""
+MOMENTS = 2
+"""Rows of a record: the mean of each dimension over a track's positions, and its standard deviation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class EncoderFacts:
     trained_on: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(NAME, self.name, re.ASCII):
             raise UsageError(
                 f"{self.name!r} cannot be an encoder's name: use small letters, digits, - and _, at most 64"
             )
@@ -38,6 +41,11 @@ class EncoderFacts:
     def kind(self) -> str:
         """The kind of its records in a dataset: embedding/NAME."""
         return f"{KIND}/{self.name}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of a record's payload, float32."""
+        return MOMENTS, self.dimensions
 
     @property
     def dimensions(self) -> int:
@@ -53,6 +61,14 @@ class EncoderFacts:
             start += size
         raise UsageError(f"encoder {self.name} gives no {output!r}; it gives {', '.join(self.outputs)}")
 
+    def differences(self, other: "EncoderFacts") -> list[str]:
+        """Return what would make the other's embeddings differ, each with both values."""
+        return [
+            f"{name} is {getattr(self, name)}, not {getattr(other, name)}"
+            for name in ("sha256", "version", "reads", "sample_rate", "outputs")
+            if getattr(self, name) != getattr(other, name)
+        ]
+
     def fits(self, config: DatasetConfig) -> bool:
         """Return whether a dataset with these settings has the windows that it reads."""
         return self.reads in config.features
@@ -65,7 +81,9 @@ class EncoderFacts:
     def from_json(cls, values: dict[str, Any]) -> "EncoderFacts":
         """Build it from what `to_json` returned; TypeError or ValueError for anything else."""
         facts = cls(**values)
-        sizes = facts.outputs.values()
-        if facts.reads not in ("raw", "mel") or not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        numbers = facts.sample_rate, facts.version, *facts.outputs.values()
+        texts = facts.sha256, facts.license, facts.trained_on, *facts.outputs
+        sound = all(type(number) is int and number > 0 for number in numbers) and facts.outputs
+        if facts.reads not in ("raw", "mel") or not sound or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"the facts of encoder {facts.name!r} cannot be right")
         return facts

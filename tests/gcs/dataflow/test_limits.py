@@ -16,7 +16,7 @@ from pipelines.runners.dataflow import with_runner_defaults
 from pipelines.runners.options import make_pipeline
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import ShardFile, ShardResult
+from transforms.dataset.generation import ShardFile, ShardResult
 from transforms.dataset.plan import make_plan
 from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track

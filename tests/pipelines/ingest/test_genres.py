@@ -49,7 +49,7 @@ def test_records_hold_the_ids_of_all_genres_and_a_label_where_one_genre_is_above
     assert manifest.genres == {"Free": "Jazz", "Indie": "Rock", "Jazz": "", "Punk": "Rock", "Rock": ""}
     found = {}
     for shard in manifest.shards("raw"):
-        for record, _ in read_shard(str(music / "many"), shard, manifest.config, manifest.vocabulary):
+        for record, _ in read_shard(str(music / "many"), shard, manifest.schema):
             found[record.track_id] = manifest.vocabulary.names(record)
     assert found[0] == found[6] == ("Rock", ("Punk", "Rock"))
     assert found[1] == ("Rock", ("Indie", "Punk", "Rock"))

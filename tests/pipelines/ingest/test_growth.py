@@ -248,7 +248,8 @@ def test_a_reader_that_started_before_a_commit_keeps_its_list(music):
 
 def test_fma_clips_and_whole_songs_are_not_mixed(tmp_path, capsys):
     from transforms.config import DatasetConfig
-    from transforms.dataset.manifest import Generation, Manifest, commit
+    from transforms.dataset.generation import Generation
+    from transforms.dataset.manifest import Manifest, commit
 
     commit(str(tmp_path / "out"), Manifest(DatasetConfig(), [], [Generation("0001-a", "small")]))
     (tmp_path / "000").mkdir()

@@ -11,8 +11,8 @@ from pipelines.runners.options import parse_beam_options
 from tests.pipelines.ingest.test_growth import files_of
 from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
+from transforms.dataset.generation import Generation
 from transforms.dataset.ledger import read_tracks
-from transforms.dataset.manifest import Generation
 from transforms.dataset.plan import make_plan
 from transforms.records import add_digests
 from transforms.tracks import Track

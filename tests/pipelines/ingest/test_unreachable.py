@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.ingest.beam import BuildJob, BuildShard
 from transforms.config import DatasetConfig
-from transforms.dataset.manifest import ShardResult
+from transforms.dataset.generation import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import UnreachableError
 from transforms.taxonomy import Vocabulary

@@ -1,5 +1,5 @@
 from pipelines.statistics.cache import Part, make_part, reusable
-from transforms.dataset.manifest import Generation, ShardFile
+from transforms.dataset.generation import Generation, ShardFile
 from transforms.records import add_digests
 
 KEYS = {"mel": ["aa", "bb"], "stats": ["cc"]}

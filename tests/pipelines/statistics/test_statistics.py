@@ -17,6 +17,7 @@ from tests.trainers import synthetic
 from tests.trainers.synthetic import write_dataset
 from transforms.audio.mel import dequantize
 from transforms.dataset import manifest as manifests
+from transforms.dataset.generation import Generation
 from transforms.records import decode_payload, deserialize, read_records
 
 CONSTANT_BAND, CONSTANT_COLUMN = 3, 7
@@ -172,7 +173,7 @@ def test_a_second_run_is_up_to_date_and_starts_neither_beam_nor_tensorflow(analy
 
 def test_a_generation_without_training_records_leaves_the_statistics_reason_to_skip(analysed):
     manifest = manifests.load(str(analysed))
-    manifest.generations.append(manifests.Generation("0002-0000beef", "", failures={"corrupt_audio": 1}))
+    manifest.generations.append(Generation("0002-0000beef", "", failures={"corrupt_audio": 1}))
     assert "are up to date" in reason_to_skip(str(analysed), manifest)
 
 
@@ -262,7 +263,7 @@ def read_first_shard(dataset: Path, kind: str, missing: int = 0) -> list:
     manifest = manifests.load(str(dataset))
     shard = manifest.shards(kind, "training")[0]
     shard.records += missing
-    reader = ReadBatches(str(dataset), manifest.config, manifest.vocabulary, kind)
+    reader = ReadBatches(str(dataset), manifest.schema, kind)
     return list(reader.process(json.dumps(dataclasses.asdict(shard))))
 
 

@@ -16,7 +16,7 @@ from pipelines.statistics.cache import load_parts
 from tests.pipelines.ingest.test_ingest import ingest, make_music
 from tests.pipelines.statistics.test_statistics import constants
 from transforms.dataset import manifest as manifests
-from transforms.dataset.manifest import LEDGERS
+from transforms.dataset.generation import LEDGERS
 
 pytestmark = pytest.mark.long
 

@@ -6,7 +6,8 @@ import pytest
 
 from trainers.data.pipeline import ReadOptions, read_split
 from trainers.data.portions import Share, divide
-from transforms.dataset.manifest import ShardFile, load
+from transforms.dataset.generation import ShardFile
+from transforms.dataset.manifest import load
 
 
 def shards(*records: int) -> list[ShardFile]:

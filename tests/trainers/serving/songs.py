@@ -24,7 +24,8 @@ from trainers.runs.state import MODEL, RunState, save_state
 from trainers.serving.keras_scorer import Network
 from trainers.training import checkpoint
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.manifest import Generation, Manifest, commit, load
+from transforms.dataset.generation import Generation
+from transforms.dataset.manifest import Manifest, commit, load
 from transforms.dataset.plan import make_plan
 from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track

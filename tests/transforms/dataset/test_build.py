@@ -16,7 +16,7 @@ from transforms import storage
 from transforms.audio.decoder_process import Limits, TrackProcess
 from transforms.config import DatasetConfig
 from transforms.dataset.build import ShardBuilder
-from transforms.dataset.manifest import ShardResult
+from transforms.dataset.generation import ShardResult
 from transforms.dataset.plan import ShardPlan
 from transforms.records import deserialize, read_records
 from transforms.taxonomy import Vocabulary

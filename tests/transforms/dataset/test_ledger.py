@@ -1,5 +1,5 @@
+from transforms.dataset.generation import FAILURES, TRACKS
 from transforms.dataset.ledger import FailedTrack, IngestedTrack, failed_line, ingested_line, parse_line
-from transforms.dataset.manifest import FAILURES, TRACKS
 from transforms.errors import TrackError
 from transforms.tracks import Track, TrackFacts
 

@@ -8,8 +8,9 @@ import pytest
 
 from transforms import storage
 from transforms.config import DatasetConfig
+from transforms.dataset.generation import Generation, ShardFile
 from transforms.dataset.leftovers import announce, find_foreign, planned_files, remove_leftovers, scratch_folder, settle
-from transforms.dataset.manifest import Generation, Manifest, ShardFile
+from transforms.dataset.manifest import Manifest
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError
 from transforms.tracks import Track

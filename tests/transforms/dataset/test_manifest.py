@@ -6,7 +6,8 @@ import pytest
 
 from transforms.config import DatasetConfig
 from transforms.dataset import manifest as manifests
-from transforms.dataset.manifest import Generation, Manifest, ShardFile, ShardResult, TransformFn, commit, load
+from transforms.dataset.generation import Generation, ShardFile, ShardResult
+from transforms.dataset.manifest import Manifest, TransformFn, commit, load
 from transforms.errors import FmaError, UsageError
 
 
@@ -41,6 +42,7 @@ def test_totals_count_tracks_records_failures_and_skipped():
     assert totals == {
         "tracks": 6,
         "records": {"mel": 30},
+        "embeddings": {},
         "bytes": {"mel": 2000},
         "by_split": {"training": 4, "validation": 0, "test": 2},
         "labelled": {"top": 6, "genres": 0, "none": 0},
@@ -86,7 +88,7 @@ def test_a_manifest_of_version_1_is_read_and_the_next_commit_has_a_checksum(tmp_
     assert load(folder) == manifest
     commit(folder, load(folder))
     values = json.loads((tmp_path / "dataset.json").read_text())
-    assert (values["format_version"], values["digest"]) == (3, manifest.digest)
+    assert (values["format_version"], values["digest"]) == (4, manifest.digest)
     assert values.pop("checksum") == manifests.checksum(values)
 
 

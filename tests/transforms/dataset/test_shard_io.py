@@ -15,7 +15,7 @@ from transforms.records import frame, serialize
 def records_of(folder: Path, manifest: Manifest, kind: str = "mel") -> list:
     """All records of the first shard of a kind."""
     shard = manifest.shards(kind)[0]
-    return list(read_shard(str(folder), shard, manifest.config, manifest.vocabulary))
+    return list(read_shard(str(folder), shard, manifest.schema))
 
 
 @pytest.fixture
@@ -65,6 +65,6 @@ def test_a_record_more_than_listed_is_not_passed_on(tmp_path, manifest):
     path.write_bytes(path.read_bytes() * 2)
     passed = 0
     with pytest.raises(FmaError):
-        for _ in read_shard(str(tmp_path), manifest.shards("mel")[0], manifest.config, manifest.vocabulary):
+        for _ in read_shard(str(tmp_path), manifest.shards("mel")[0], manifest.schema):
             passed += 1
     assert passed == 6
