@@ -280,7 +280,15 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], 
     announce(options.out, name, [*new, *own_folders(beam, options.out)])
     with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
         retried = runner_name(beam) in RETRYING_RUNNERS
-        job = BuildJob(options.out, name, manifest.vocabulary, manifest.config, options.limits, ticks, retried)
+        job = BuildJob(
+            dataset=options.out,
+            name=name,
+            ticks=ticks,
+            retried=retried,
+            vocabulary=manifest.vocabulary,
+            config=manifest.config,
+            limits=options.limits,
+        )
         results = run_build(job, shards, beam)
     remove_job_files(options.out, name)
     return Generation.from_results(name, catalog.subset, describe_job(beam), catalog.skipped, results)

@@ -6,14 +6,15 @@ Streaming Engine. The graph of the statistics job, which needs a dataset, is hel
 
 import json
 
+import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.internal import apiclient
 
-from pipelines.ingest.beam import BuildJob, BuildShards
-from pipelines.job_files import WriteLines
+from pipelines.ingest.beam import BuildJob, BuildShard
 from pipelines.runners.dataflow import with_runner_defaults
 from pipelines.runners.options import make_pipeline
+from pipelines.shard_jobs import MakeShards
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
 from transforms.dataset.generation import ShardFile, ShardResult
@@ -81,10 +82,15 @@ def test_the_jobs_request_does_not_grow_with_the_corpus():
     ]
     arguments += ["--sdk_container_image", "image", "--staging_location", "gs://bucket/staging"]
     genres = tuple(f"genre {i}" for i in range(161))  # as many as FMA has
-    job = BuildJob("gs://bucket/data", "0001-0123abcd", Vocabulary(genres, genres), DatasetConfig())
-    options = PipelineOptions(with_runner_defaults(arguments, job.dataset, "ingest", job.generation))
+    job = BuildJob(
+        dataset="gs://bucket/data",
+        name="0001-0123abcd",
+        vocabulary=Vocabulary(genres, genres),
+        config=DatasetConfig(),
+    )
+    options = PipelineOptions(with_runner_defaults(arguments, job.dataset, "ingest", job.name))
     pipeline = make_pipeline(options)
-    _ = pipeline | BuildShards(job) | "WriteResults" >> WriteLines(job.results_path)
+    _ = pipeline | MakeShards(job, beam.ParDo(BuildShard(job)))
     result = pipeline.run()
     environment = apiclient.Environment(
         packages=[],

@@ -8,7 +8,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from google.api_core import exceptions as api
 
 import fma
-from pipelines.ingest import beam
+from pipelines import shard_jobs
 from pipelines.runners.dataflow import translate_runner_errors
 from tests.gcs.corpus import arguments, digest_of, upload
 from tests.gcs.dataflow.service import pipeline_of
@@ -188,12 +188,12 @@ def test_each_kind_of_failure_says_what_to_do(failure, meaning):
 
 
 def test_workers_with_another_version_of_this_program_build_nothing(there, service, monkeypatch, capsys):
-    monkeypatch.setattr(beam, "WORKER_PACKAGES", ("transforms",))  # the worker, a process of its own, reads both
-    beam.code_digest.cache_clear()
+    monkeypatch.setattr(shard_jobs, "WORKER_PACKAGES", ("transforms",))  # the worker, a process of its own, reads both
+    shard_jobs.code_digest.cache_clear()
     try:
         assert ingest(there, *dataflow(service)) == 1
     finally:
-        beam.code_digest.cache_clear()
+        shard_jobs.code_digest.cache_clear()
     assert "the workers run another version of this program than the one that started the job" in last_line(capsys)
     assert not storage.exists(f"{there}/out/dataset.json")
 

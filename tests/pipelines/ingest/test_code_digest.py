@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ingest.beam import WORKER_PACKAGES, code_digest, digest_source
+from pipelines.shard_jobs import WORKER_PACKAGES, code_digest, digest_source
 
 ROOT = Path(__file__).resolve().parents[3]
 

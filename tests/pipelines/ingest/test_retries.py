@@ -62,7 +62,7 @@ def test_shards_that_two_workers_build_at_the_same_time_are_there_once(music):
     ingested = read_tracks(str(music / "out"), whole)
     tracks = [Track(**{field: getattr(track, field) for field in Track.__dataclass_fields__}) for track in ingested]
     plan = make_plan(tracks, whole.config)
-    job = BuildJob(str(music / "twice"), generation.name, whole.vocabulary, whole.config)
+    job = BuildJob(dataset=str(music / "twice"), name=generation.name, vocabulary=whole.vocabulary, config=whole.config)
     results = run_build(job, plan + plan, parse_beam_options([], len(tracks), 2))
     assert Generation.from_results(generation.name, "", {}, {}, results).shards == generation.shards
     total = add_digests(*(int(shard.digest, 16) for shard in generation.shards))

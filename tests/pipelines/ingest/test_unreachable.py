@@ -16,7 +16,13 @@ PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.m
 def build(folder, retried: bool) -> ShardResult:
     """A worker's result for the plan's line."""
     step = BuildShard(
-        BuildJob(str(folder), "0001-c0ffee00", Vocabulary(("Rock",), ("Rock",)), DatasetConfig(), retried=retried)
+        BuildJob(
+            dataset=str(folder),
+            name="0001-c0ffee00",
+            retried=retried,
+            vocabulary=Vocabulary(("Rock",), ("Rock",)),
+            config=DatasetConfig(),
+        )
     )
     step.setup()
     try:
