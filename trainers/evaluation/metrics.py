@@ -91,8 +91,8 @@ def evaluate(
     Returns:
       {"per_track": ..., "per_window": ...}, each with
       accuracy: share of right predictions;
-      interval: [low, high], 95% for the accuracy, from a percentile bootstrap that draws whole tracks, also per window:
-        a track's windows are alike;
+      interval: [low, high], 95% for the accuracy: Wilson's by track, and per window, since a track's windows are alike,
+        from a percentile bootstrap that draws whole tracks;
       macro_f1: mean F1 over the genres that are among the labels;
       confusion: counts [true genre][predicted genre];
       calibration_error: see `calibration_error`;
@@ -106,13 +106,13 @@ def evaluate(
     log_probabilities = checked(log_probabilities, labels, len(genres))
     tracks = by_track(log_probabilities, labels, track_ids)
     right = (log_probabilities.argmax(axis=1) == labels).astype(np.float64)
-    right_tracks = (tracks.log_probabilities.argmax(axis=1) == tracks.labels).astype(np.float64)
+    right_tracks = int((tracks.log_probabilities.argmax(axis=1) == tracks.labels).sum())
     count = len(tracks.labels)
     windows = np.bincount(tracks.of_window, minlength=count)
     hits = np.bincount(tracks.of_window, right, minlength=count)
     return {
         "per_track": describe(tracks.log_probabilities, tracks.labels, genres)
-        | {"interval": bootstrap(right_tracks, np.ones(count), RESAMPLES, seed), "tracks": count},
+        | {"interval": list(wilson(right_tracks, count)), "tracks": count},
         "per_window": describe(log_probabilities, labels, genres)
         | {"interval": bootstrap(hits, windows, RESAMPLES, seed), "tracks": count, "records": len(labels)},
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from trainers.evaluation.metrics import bootstrap, by_track, calibration_error, confusion_matrix, evaluate
+from trainers.evaluation.metrics import bootstrap, by_track, calibration_error, confusion_matrix, evaluate, wilson
 from transforms.errors import FmaError
 
 GENRES = ["Folk", "Jazz", "Rock", "Spoken"]
@@ -73,6 +73,17 @@ def test_the_order_of_the_windows_does_not_matter():
     assert first_error == pytest.approx(second_error)
     assert first["per_window"] == second["per_window"]
     assert first["per_track"]["interval"] == second["per_track"]["interval"]
+
+
+def test_the_interval_by_track_is_wilsons_which_is_no_point_where_all_are_right():
+    values, labels, ids = predictions()
+    found = evaluate(values, labels, ids, GENRES)["per_track"]
+    right = round(found["accuracy"] * found["tracks"])
+    assert found["interval"] == list(wilson(right, found["tracks"]))
+    sure = np.log(np.eye(len(GENRES))[labels] * 0.9 + 0.01)
+    low, high = evaluate(sure, labels, ids, GENRES)["per_track"]["interval"]
+    assert low < 0.95
+    assert high == pytest.approx(1)
 
 
 def test_the_interval_of_independent_tracks_is_that_of_the_normal_approximation():
