@@ -25,6 +25,7 @@ SETTINGS = Path(os.environ.get("FMA_DAG_SETTINGS", HERE / "fma_genres.json"))
 DAY = "86400s"
 DIGEST = "{{ ti.xcom_pull(task_ids='state') }}"
 BASELINES = "baselines"
+WORKER, LAUNCHER = "fma-worker", "fma-launcher"  # the account that reads data, and the one that starts jobs and VMs
 
 settings: dict[str, Any] = json.loads(SETTINGS.read_text(encoding="utf-8"))
 dataset, runs, reports = (settings[name].rstrip("/") for name in ("dataset", "runs", "reports"))
@@ -55,8 +56,10 @@ def local_step(name: str, command: str) -> Any:
     return BashOperator(task_id=name, bash_command=f"{settings.get('fma', 'fma')} {command}")
 
 
-def cloud_step(name: str, image: str, script: str, machine: str = "", rule: str = "all_success") -> Any:
-    """Return a step that runs a script in an image, in Cloud Build, as the account that may start jobs and VMs.
+def cloud_step(
+    name: str, image: str, script: str, account: str, *, machine: str = "", rule: str = "all_success"
+) -> Any:
+    """Return a step that runs a script in an image, in Cloud Build.
 
     It is deferrable: no Airflow worker waits for it.
     """
@@ -67,7 +70,7 @@ def cloud_step(name: str, image: str, script: str, machine: str = "", rule: str 
     build = {
         "steps": [{"name": image, "entrypoint": "bash", "args": ["-euc", script]}],
         "timeout": DAY,
-        "service_account": f"projects/{project}/serviceAccounts/fma-launcher@{project}.iam.gserviceaccount.com",
+        "service_account": f"projects/{project}/serviceAccounts/{account}@{project}.iam.gserviceaccount.com",
         "options": options,
         "tags": ["fma"],
     }
@@ -105,9 +108,10 @@ def fma_step(name: str, command: str, machine: str = "") -> Any:
     """Return a step that runs an `fma` command; in the cloud, ingest and statistics run on Dataflow."""
     if settings["where"] == "local":
         return local_step(name, command)
-    beam = f" {dataflow_words()}" if name in ("ingest", "statistics") else ""
+    if name not in ("ingest", "statistics"):
+        return cloud_step(name, worker_image(), f"fma {command}", WORKER, machine=machine)
     memory = " --track-memory 1024" if name == "ingest" else ""
-    return cloud_step(name, worker_image(), f"fma {command}{memory}{beam}", machine)
+    return cloud_step(name, worker_image(), f"fma {command}{memory} {dataflow_words()}", LAUNCHER, machine=machine)
 
 
 def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> Any:
@@ -119,16 +123,18 @@ def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> A
       words: more options, and what follows --.
       rule: Airflow's trigger rule.
     """
-    source = f"{settings['bucket'].rstrip('/')}/deploy/source-{settings['tag']}.tar.gz"
+    source = settings["source"]
+    sha256 = source.removesuffix(".tar.gz")[-64:]
     flags = "--queued " if settings.get("queued") else ""
     flags += f"--subnetwork {settings['subnetwork']} " if settings.get("subnetwork") else ""
     script = (
         # exec: a cancelled build signals its first process, which must be the one that deletes the VM.
-        f"gcloud storage cp {source} source.tar.gz && tar -xzf source.tar.gz && exec deploy/tpu/train.sh "
+        f"gcloud storage cp {source} source.tar.gz && echo '{sha256}  source.tar.gz' | sha256sum --check --quiet && "
+        "tar -xzf source.tar.gz && exec deploy/tpu/train.sh "
         f"--project {settings['project']} --zone {settings['zone']} --on {settings.get('accelerator', 'tpu')} "
         f"--source {source} --name {vm} {flags}{words}"
     )
-    return cloud_step(name, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script, rule=rule)
+    return cloud_step(name, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script, LAUNCHER, rule=rule)
 
 
 def train_step(model: str) -> Any:

@@ -7,8 +7,9 @@
 #   submit.sh fma      [OPTIONS] -- COMMAND...    any fma command in the worker image, in Cloud Build, without Dataflow
 #
 #   --project P       the Google Cloud project            --region R       where the jobs run
-#   --bucket gs://B   for temporary files and the template; may be the dataset's bucket
-#   --tag T           of the image (default: the git commit)
+#   --bucket gs://B   for temporary files; may be the dataset's bucket
+#   --code gs://C     for what is executed, where Dataflow's workers may only read; default gs://B-code
+#   --tag T           of the image (default: the git commit); no tag can be built twice
 #   --max-workers N   default 50                          --machine M      default n2-standard-4
 #   --python V        of the image, default 3.11; must equal that of machines that start jobs without submit.sh
 #   --subnetwork S    as a full URL, for projects without a default network
@@ -27,26 +28,30 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 HERE=$(dirname "${BASH_SOURCE[0]}")
 
-TAKES="project region bucket tag python max-workers machine subnetwork" SWITCHES="dry-run"
+TAKES="project region bucket code tag python max-workers machine subnetwork" SWITCHES="dry-run"
 TAG=$(version) PYTHON=3.11 MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=1024 SUBNETWORK=${SUBNETWORK:-}
-REGION=${REGION:-} BUCKET=${BUCKET:-} POLL_SECONDS=${POLL_SECONDS:-30}
+REGION=${REGION:-} BUCKET=${BUCKET:-} CODE=${CODE:-} POLL_SECONDS=${POLL_SECONDS:-30}
 SILENCES=${SILENCES:-20} # how often in a row Dataflow may not answer
 
 # A build with a service account of its own logs to Cloud Logging, which only `gcloud beta builds submit` shows.
 build() {
-	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$BUCKET/deploy/source-$TAG.tar.gz"
+	[[ $TAG != *-dirty && $TAG != latest ]] ||
+		die "--tag: give a name that is only this build's (the default is the git commit, and here no commit has it all)"
+	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$CODE/source-$TAG"
 	substitutions+=",_BUILDER=$(account fma-launcher),_PYTHON=$PYTHON"
 	run gcloud beta builds submit "$HERE/../.." --project "$PROJECT" --region "$REGION" \
-		--gcs-source-staging-dir "$BUCKET/dataflow/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
+		--gcs-source-staging-dir "$CODE/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
 }
 
-# launch WORD...: runs one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas.
+# launch WORD...: runs one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas. Only a
+# command that starts a Dataflow job runs as an account that may do so.
 launch() {
-	local command
+	local command account=fma-worker
+	[[ $(option --runner "$@") != Dataflow* ]] || account=fma-launcher
 	command=$(quoted "$@")
 	run gcloud beta builds submit --no-source --project "$PROJECT" --region "$REGION" \
 		--config "$HERE/launch.yaml" \
-		--substitutions "^~^_IMAGE=$IMAGE~_COMMAND=$command~_LAUNCHER=$(account fma-launcher)"
+		--substitutions "^~^_IMAGE=$IMAGE~_COMMAND=$command~_ACCOUNT=$(account "$account")"
 }
 
 ingest() {
@@ -66,7 +71,7 @@ template() {
 	job=$(run gcloud dataflow flex-template run "fma-ingest-$(date +%Y%m%d-%H%M%S)" --project "$PROJECT" \
 		--region "$REGION" --template-file-gcs-location "$TEMPLATE" --parameters "$parameters" \
 		--staging-location "$BUCKET/dataflow/staging" --temp-location "$BUCKET/dataflow/temp" \
-		--service-account-email "$(account fma-worker)" --worker-machine-type "$MACHINE" \
+		--service-account-email "$(account fma-template)" --worker-machine-type "$MACHINE" \
 		--max-workers "$MAX_WORKERS" --disable-public-ips --additional-experiments use_runner_v2 \
 		--additional-user-labels app=fma ${flags[@]+"${flags[@]}"} --format 'value(job.id)')
 	[[ -z $DRY_RUN ]] || { printf '%s\n' "$job"; job=JOB; }
@@ -129,7 +134,8 @@ main() {
 	BUCKET=${BUCKET%/}
 	need PROJECT REGION BUCKET
 	[[ $BUCKET == gs://* ]] || die "--bucket $BUCKET: give gs://NAME"
-	IMAGE=$REGION-docker.pkg.dev/$PROJECT/fma/worker:$TAG TEMPLATE=$BUCKET/deploy/ingest-$TAG.json
+	CODE=${CODE:-$(printf '%s' "$BUCKET" | cut -d / -f 1-3)-code} CODE=${CODE%/}
+	IMAGE=$REGION-docker.pkg.dev/$PROJECT/fma/worker:$TAG TEMPLATE=$CODE/ingest-$TAG.json
 	case $command in
 	build) build ;;
 	ingest | template)

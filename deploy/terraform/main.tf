@@ -1,4 +1,5 @@
-# What deploy/ needs in a project: services, a bucket, a registry of images, two service accounts and a budget.
+# What deploy/ needs in a project: services, a bucket for data and one for code, a registry of images, service accounts and
+# a budget.
 #
 #   terraform init && terraform apply -var project=my-project -var bucket=my-fma \
 #     -var billing_account=012345-6789AB-CDEF01
@@ -51,11 +52,37 @@ resource "google_storage_bucket" "music" {
   depends_on = [google_project_service.needed]
 }
 
+# What is executed by accounts that may do more than the workers: source archives, the Flex Template, sources of builds.
+resource "google_storage_bucket" "code" {
+  name                        = "${var.bucket}-code"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  labels                      = { app = "fma" }
+
+  lifecycle_rule {
+    condition {
+      age            = var.temporary_days
+      matches_prefix = ["builds/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+
+  depends_on = [google_project_service.needed]
+}
+
 resource "google_artifact_registry_repository" "images" {
   repository_id = "fma"
   location      = var.region
   format        = "DOCKER"
-  description   = "The worker image, by git commit."
+  description   = "Images, by git commit."
+
+  # What has run under a name once is what runs under it always.
+  docker_config {
+    immutable_tags = true
+  }
 
   cleanup_policies {
     id     = "keep-the-last-ten"

@@ -3,8 +3,13 @@ output "bucket" {
   value       = "gs://${google_storage_bucket.music.name}"
 }
 
+output "code" {
+  description = "For --code of deploy/dataflow/submit.sh, which expects this name."
+  value       = "gs://${google_storage_bucket.code.name}"
+}
+
 output "images" {
-  description = "Where submit.sh build puts the worker image."
+  description = "Where the images are put."
   value = join("/", [
     "${var.region}-docker.pkg.dev", var.project, google_artifact_registry_repository.images.repository_id,
   ])

@@ -12,7 +12,7 @@ variable "region" {
 }
 
 variable "bucket" {
-  description = "Name of the bucket for music, datasets, runs and reports; unique in all of Google Cloud."
+  description = "Name of the bucket for music, datasets, runs and reports; unique in all of Google Cloud. NAME-code is that of code."
   type        = string
 }
 
@@ -32,4 +32,10 @@ variable "temporary_days" {
   description = "Days after which the jobs' files below dataflow/ are deleted; longer than any job runs."
   type        = number
   default     = 14
+}
+
+variable "flex_template" {
+  description = "Whether to make fma-template, the account of submit.sh template, which may read the whole project."
+  type        = bool
+  default     = false
 }

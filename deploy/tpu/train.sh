@@ -5,7 +5,7 @@
 #   train.sh [OPTIONS] --delete --name N             only deletes a VM that a killed call has left
 #
 #   --project P      the Google Cloud project         --zone Z       where the accelerator is
-#   --source gs://S  source-T.tar.gz, written by deploy/dataflow/submit.sh build
+#   --source gs://S  source-T-SHA256.tar.gz, written by deploy/dataflow/submit.sh build, and checked before it is run
 #   --on tpu|gpu     default tpu                      --type T       default v5litepod-8, or g2-standard-8;
 #                    v6e-8, v5p-8; with more than 8 a slice of several hosts, v6e-16, which all train together
 #   --runtime R      TPU software version, or family of the GPU VM's image
@@ -24,7 +24,7 @@
 # Exit code: 0 when the model is trained, 2 for a wrong call, 124 at the time limit, else 1.
 #
 # Example: train.sh --project my-project --zone us-central1-a --spot --queued \
-#   --source gs://my-fma/deploy/source-1a2b3c.tar.gz -- mel_cnn --data gs://my-fma/large --run gs://my-fma/runs/mel_cnn
+#   --source gs://my-fma-code/source-1a2b3c-SHA256.tar.gz -- mel_cnn --data gs://my-fma/large --run gs://my-fma/runs/mel_cnn
 
 # shellcheck disable=SC2034,SC2317 # the files that are sourced below use them; the traps reach tear_down
 set -euo pipefail
@@ -121,8 +121,9 @@ obtain() {
 }
 
 install() {
-	local unpack="mkdir -p fma && rm -f fma/.train/status && tar -xzf fma.tar.gz -C fma"
-	vm_ssh "gcloud storage cp $(quote "$SOURCE") fma.tar.gz && $unpack && bash fma/deploy/tpu/install.sh $ON $BACKEND"
+	local fetch unpack="mkdir -p fma && rm -f fma/.train/status && tar -xzf fma.tar.gz -C fma"
+	fetch="gcloud storage cp $(quote "$SOURCE") fma.tar.gz && echo '$SHA256  fma.tar.gz' | sha256sum --check --quiet"
+	vm_ssh "$fetch && $unpack && bash fma/deploy/tpu/install.sh $ON $BACKEND"
 }
 
 # train WORD...: returns 0 when training is done, 1 when it failed or cannot be reached any more, 2 when the VM is gone.
@@ -180,6 +181,9 @@ check() {
 		need NAME
 	else
 		need SOURCE
+		[[ $SOURCE =~ ^gs://.*-([0-9a-f]{64})\.tar\.gz$ ]] ||
+			die "--source $SOURCE: give gs://.../source-TAG-SHA256.tar.gz, as submit.sh build has named it"
+		SHA256=${BASH_REMATCH[1]}
 		[[ $(option --data "$@") == gs://* && $(option --run "$@") == gs://* ]] ||
 			die "after -- give MODEL --data gs://... --run gs://...: a VM's own disk goes with it"
 		# Two runs of a model must not share a VM.

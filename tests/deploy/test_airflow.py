@@ -82,6 +82,13 @@ def test_in_the_cloud_each_step_is_a_build_that_could_be_run_by_hand(home):
         _, args = parse(words[1], words[2:])
         reject_unknown_options(getattr(args, "beam_options", []))
     assert "--runner DataflowRunner" in ingest
+    assert train.index("sha256sum --check") < train.index("tar -xzf")
+    accounts = {
+        name: one["build"]["service_account"].split("/")[-1].split("@")[0]
+        for name, one in tasks.items()
+        if one["build"]
+    }
+    assert {name for name, account in accounts.items() if account == "fma-worker"} == {"baselines", "report"}
     script, words = train[train.index("deploy/tpu/train.sh") :].split(" -- ")
     offered = (DEPLOY / "tpu" / "train.sh").read_text()
     known = " ".join(re.findall(r'(?:TAKES|SWITCHES)="([^"]+)"', offered)).split()

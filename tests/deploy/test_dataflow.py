@@ -1,6 +1,8 @@
 """deploy/dataflow: the worker image, the Flex Template's parameters and submit.sh's calls of gcloud."""
 
+import hashlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -105,11 +107,57 @@ def test_build_hands_everything_to_cloud_build(gcloud):
     assert any("=${_PYTHON}" in str(step) for step in yaml.safe_load(CONFIG.read_text())["steps"])
     given = dict(pair.split("=", 1) for pair in value(call, "--substitutions").split(","))
     assert given["_IMAGE"] == IMAGE
-    assert given["_SOURCE"] == "gs://b/deploy/source-1a2b3c.tar.gz"
+    assert given["_SOURCE"] == "gs://b-code/source-1a2b3c"
+    assert given["_TEMPLATE"] == "gs://b-code/ingest-1a2b3c.json"
+    assert value(call, "--gcs-source-staging-dir") == "gs://b-code/builds", "workers may not write there"
     assert given["_PYTHON"] == "3.12"
     config = CONFIG.read_text()
     assert set(given) == set(re.findall(r"\$\{(_\w+)\}", config))
-    assert [step["id"] for step in yaml.safe_load(config)["steps"]] == ["image", "try", "push", "template", "source"]
+    assert [step["id"] for step in yaml.safe_load(config)["steps"]] == ["image", "try", "template", "source", "push"]
+
+
+def test_the_source_archive_carries_its_checksum_and_the_same_tree_gives_the_same_archive(tmp_path):
+    (step,) = [step for step in yaml.safe_load(CONFIG.read_text())["steps"] if step["id"] == "source"]
+    script = step["args"][-1].replace("$$", "$").replace("${_SOURCE}", "gs://b-code/source-1a")
+    program = tmp_path / "gcloud"
+    program.write_text('#!/bin/sh\ncp "$4" "$(basename "$5")"\n')
+    program.chmod(0o755)
+    names = set()
+    for built, folder in enumerate((tmp_path / "one", tmp_path / "two"), start=1):
+        for name in re.search(r"-cf -(.+?)\|", script, re.S)[1].replace("\\", " ").split():
+            (folder / name).mkdir(parents=True)
+            (folder / name / "file").write_text(name)
+            os.utime(folder / name / "file", (built, built))
+        script_here = script.replace("/tmp/source.tar.gz", f"{folder}.tar.gz")
+        path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        subprocess.run(["bash", *step["args"][:-1], script_here], cwd=folder, env=path, check=True, capture_output=True)
+        (archive,) = folder.glob("source-1a-*.tar.gz")
+        assert hashlib.sha256(archive.read_bytes()).hexdigest() in archive.name
+        names.add(archive.name)
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("tag", ["1a2b3c-dirty", "latest"])
+def test_what_no_commit_holds_is_built_only_under_a_name_of_its_own(gcloud, tag):
+    ran = gcloud.run("dataflow/submit.sh", "build", *OPTIONS[:-1], tag)
+    assert ran.returncode == 2
+    assert "--tag" in ran.stderr
+    assert gcloud.calls == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "account"),
+    [
+        ("ingest", INGEST, "fma-launcher"),
+        ("fma", ("statistics", "gs://b/d", "--runner", "DataflowRunner"), "fma-launcher"),
+        ("fma", ("verify", "gs://b/d"), "fma-worker"),
+        ("fma", ("ingest", *INGEST, "--estimate"), "fma-worker"),
+    ],
+)
+def test_only_what_starts_a_job_runs_as_an_account_that_may_start_jobs(gcloud, command, words, account):
+    ran = gcloud.run("dataflow/submit.sh", command, *OPTIONS, "--", *words)
+    assert ran.returncode == 0, ran.stderr
+    assert value(gcloud.calls[0], "--substitutions").endswith(f"~_ACCOUNT={account}@p.iam.gserviceaccount.com")
 
 
 def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcloud):
@@ -145,6 +193,7 @@ def test_the_template_is_run_waited_for_and_taken_up(gcloud):
     assert "audio=gs://b/a b.zip" in parameters
     assert "update=true" in parameters
     assert "job-1" in gcloud.calls[1]
+    assert value(gcloud.calls[0], "--service-account-email") == "fma-template@p.iam.gserviceaccount.com"
 
 
 def test_a_template_s_job_that_fails_is_not_taken_up(gcloud):

@@ -99,6 +99,18 @@ def test_no_account_may_do_more_than_it_needs():
     roles = set(re.findall(r"roles/[\w.]+", text))
     assert roles
     assert not roles & {"roles/owner", "roles/editor", "roles/storage.admin", "roles/iam.serviceAccountUser.admin"}
+    assert not {role for role in roles if role.startswith("roles/compute.")}, "a role with what train.sh needs, no more"
+
+
+def test_workers_only_read_what_others_execute():
+    accounts = (DEPLOY / "terraform" / "accounts.tf").read_text()
+    on_code = re.findall(r'"(\w+)" \{([^}]*google_storage_bucket\.code\.name[^}]*)\n\}', accounts)
+    roles = {name: (re.search(r"roles/[\w.]+", body)[0], "launcher" in body) for name, body in on_code}
+    assert roles == {
+        "read_code": ("roles/storage.objectViewer", False),
+        "write_code": ("roles/storage.objectUser", True),
+    }
+    assert "immutable_tags = true" in (DEPLOY / "terraform" / "main.tf").read_text()
 
 
 def test_terraform_s_variables_are_all_used_and_described():

@@ -1,13 +1,17 @@
 """deploy/tpu/train.sh: its calls of gcloud, their order, and that no VM outlives it."""
 
+import hashlib
+import os
 import re
 import shlex
+import subprocess
 
 import pytest
 
 from tests.deploy.fake_gcloud import value, verb
 
-OPTIONS = ("--project", "p", "--zone", "z", "--source", "gs://b/source.tar.gz")
+SHA256 = "0f" * 32
+OPTIONS = ("--project", "p", "--zone", "z", "--source", f"gs://b-code/source-1a2b3c-{SHA256}.tar.gz")
 TRAIN = ("--", "mel_cnn", "--data", "gs://b/data", "--run", "gs://b/run", "--epochs", "3")
 GONE = "ERROR: (gcloud) NOT_FOUND: Resource 'fma-mel-cnn' was not found"
 
@@ -46,6 +50,28 @@ def test_a_tpu_vm_is_made_used_and_deleted(gcloud):
     )
     assert commands(gcloud)[1].endswith("install.sh tpu jax")
     assert not [call for call in gcloud.calls if "--worker" in call]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_source_archive_that_was_changed_after_its_build_is_not_unpacked(gcloud, tmp_path, changed):
+    installer = tmp_path / "deploy" / "tpu" / "install.sh"
+    installer.parent.mkdir(parents=True)
+    installer.write_text("touch installed\n")
+    archive, machine = tmp_path / "source.tar.gz", tmp_path / "machine"
+    subprocess.run(["tar", "-czf", archive, "-C", tmp_path, "deploy"], check=True)
+    name = f"gs://b-code/source-1a-{hashlib.sha256(archive.read_bytes()).hexdigest()}.tar.gz"
+    dry = gcloud.run("tpu/train.sh", "--project", "p", "--zone", "z", "--source", name, "--dry-run", *TRAIN)
+    install = next(line for line in dry.stdout.splitlines() if "install.sh" in line)
+    if changed:
+        archive.write_bytes(archive.read_bytes() + b"more")
+    machine.mkdir()
+    (machine / "gcloud").write_text(f"#!/bin/sh\ncp {archive} $4\n")
+    (machine / "gcloud").chmod(0o755)
+    path = {"PATH": f"{machine}:{os.environ['PATH']}"}
+    ran = subprocess.run(["bash", "-c", value(shlex.split(install), "--command")], cwd=machine, env=path, check=False)
+    assert (ran.returncode == 0) is not changed
+    assert (machine / "installed").exists() is not changed
+    assert (machine / "fma").exists() is not changed
 
 
 def test_a_spot_vm_that_is_taken_away_is_replaced_and_training_carries_on(gcloud):
@@ -271,6 +297,7 @@ def test_a_dry_run_prints_the_commands_and_runs_none(gcloud, options, begin):
         ((*OPTIONS, "--", "mel_cnn", "--data", "gs://b/data", "--run", "run"), "--run gs://"),
         ((*OPTIONS, "--hours", "soon", *TRAIN), "--hours soon"),
         ((*OPTIONS, "--delete"), "--name"),
+        ((*OPTIONS[:4], "--source", "gs://b/deploy/source-1a2b3c.tar.gz", *TRAIN), "source-TAG-SHA256.tar.gz"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(gcloud, arguments, says):
