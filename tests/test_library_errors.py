@@ -82,6 +82,16 @@ def test_a_machine_without_a_folder_for_temporary_files_is_known(monkeypatch):
     assert tried and "/tmp" in ast.literal_eval(tried[1])
 
 
+def test_music_theory_without_a_folder_for_numba_says_what_to_set():
+    code = (
+        "from transforms.audio.features import KINDS; from transforms.config import DatasetConfig;"
+        "KINDS['theory'].extractor(DatasetConfig())"
+    )
+    nowhere = os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}  # as where none can be written to
+    ran = subprocess.run([sys.executable, "-c", code], env=nowhere, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.stderr.splitlines()[-1] == f"OSError: {library_errors.NOWHERE_TO_COMPILE.meaning}"
+
+
 def test_a_local_worker_that_is_killed_is_noticed():
     assert message(lambda: run(kill_worker, *WORKER_PROCESS)) == local.DIED
 
@@ -181,6 +191,7 @@ def test_another_number_of_records_than_was_promised_is_known(tmp_path):
 
 PROVOKED = {
     library_errors.NO_TEMPORARY_FOLDER.pattern,
+    library_errors.NOWHERE_TO_COMPILE.pattern,
     r"\[Errno (\d+)\]",
     "Unable to fetch remote prism binary",
     "Unable to fetch remote job server jar",

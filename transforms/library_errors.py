@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 BEAM, PRISM, FLINK, DATAFLOW, GOOGLE, TENSORFLOW = "Beam", "Prism", "Flink", "Dataflow", "google-api-core", "TensorFlow"
-PYTHON = "Python"
+PYTHON, NUMBA = "Python", "Numba"
 DOCS = "see docs/runners.md"
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError)
 """What zipfile, and NumPy for an .npz, raise where the bytes are not those that were written."""
@@ -45,6 +45,13 @@ HTTP_ANSWER = LibraryError(TENSORFLOW, r"response code (\d+)(?:.*?\"message\": *
 OPERATION = LibraryError(TENSORFLOW, r"^.*?\{\{[^}]*\}\}| \[Op:.*")
 """The names of operations around what a message says."""
 
+NOWHERE_TO_COMPILE = LibraryError(
+    NUMBA,
+    "cannot cache function",
+    "Numba, which librosa needs, can write what it compiles neither beside librosa nor below the home folder: set "
+    "NUMBA_CACHE_DIR to a folder that it can write to",
+)
+
 _NO_PROGRAM = "the workers' image does not hold this program; rebuild it, or give --setup_file ./setup.py too"
 _OTHER_VERSIONS = (
     "than this machine (Python {python}, Beam {beam}): build the image with submit.sh build --python {python}, or "
@@ -52,6 +59,7 @@ _OTHER_VERSIONS = (
 )
 ROWS = (
     NO_TEMPORARY_FOLDER,
+    NOWHERE_TO_COMPILE,
     OS_ERROR,
     JOB_ID,
     LibraryError(

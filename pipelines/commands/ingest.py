@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out data/small"
     )
     _add_inputs(parser)
-    parser.add_argument("--features", help=f"kinds to write (default {','.join(defaults.features)})")
+    parser.add_argument("--features", help=f"kinds to write (default {','.join(defaults.features)}; theory too)")
     count = number(int, 1)
     for name in SETTINGS:
         default = getattr(defaults, name)

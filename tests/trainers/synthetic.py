@@ -48,14 +48,24 @@ def raw_payload(config: DatasetConfig, labels: Sequence[int], classes: int, rng:
 
 
 def stats_payload(config: DatasetConfig, labels: Sequence[int], classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal, every classes-th column from a genre's on shifted by 2: float32 [518]."""
-    values = rng.standard_normal(KINDS["stats"].shape(config))
+    """As `shifted` has them: float32 [518]."""
+    return shifted(KINDS["stats"].shape(config), labels, classes, rng)
+
+
+def theory_payload(config: DatasetConfig, labels: Sequence[int], classes: int, rng: np.random.Generator) -> np.ndarray:
+    """As `shifted` has them: float32 [84]."""
+    return shifted(KINDS["theory"].shape(config), labels, classes, rng)
+
+
+def shifted(shape: tuple[int, ...], labels: Sequence[int], classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal, every classes-th column from a genre's on shifted by 2."""
+    values = rng.standard_normal(shape)
     for label in labels:
         values[label::classes] += 2
     return values.astype("<f4")
 
 
-PAYLOADS = {"mel": mel_payload, "raw": raw_payload, "stats": stats_payload}
+PAYLOADS = {"mel": mel_payload, "raw": raw_payload, "stats": stats_payload, "theory": theory_payload}
 
 
 def write_dataset(
@@ -75,7 +85,7 @@ def write_dataset(
 
     Args:
       folder: the dataset's path (str or Path).
-      features: kinds to write, of "mel", "raw" and "stats"; replaces config.features.
+      features: kinds to write, of those of `PAYLOADS`; replaces config.features.
       genres: the labels; tracks take turns over them within a split.
       tracks: how many in each split; a split that is not named has none. Default `TRACKS`.
       windows: in each track.

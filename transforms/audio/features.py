@@ -5,8 +5,9 @@
 | mel | log-mel images [n_mels, window_frames] in uint8 steps of `db_step` above `db_min`, lowest band first |
 | raw | the window's mono samples as int16 PCM [window_samples] |
 | stats | FMA's 518 statistics of the whole track, float32 [518], columns as in its features.csv |
+| theory | music theory of the whole track, float32 [84], columns as in `transforms.music_theory` |
 
-Readers of a dataset import this module too, so scipy and soxr are imported only where features are computed.
+Readers of a dataset import this module too, so scipy, soxr and librosa are imported only where features are computed.
 """
 
 from abc import ABC, abstractmethod
@@ -20,6 +21,8 @@ import numpy as np
 from transforms.audio.windows import Segment, WindowCutter
 from transforms.config import DatasetConfig
 from transforms.fma_statistics import COLUMNS
+from transforms.library_errors import NOWHERE_TO_COMPILE
+from transforms.music_theory import COLUMNS as THEORY_COLUMNS
 
 if TYPE_CHECKING:
     from transforms.audio.mel import LogMel
@@ -123,25 +126,51 @@ class RawExtractor(WindowExtractor):
             yield pcm[i * config.window_hop_samples :][: config.window_samples].tobytes()
 
 
-class StatsExtractor:
-    """The statistics of the whole track, at its end."""
+class Summary(Protocol):
+    """Computes numbers of a whole track from its samples, block by block."""
 
-    def __init__(self, config: DatasetConfig):
-        from transforms.fma_statistics.statistics import Statistics
+    def push(self, samples: np.ndarray) -> None:
+        """Add mono float32 [n]."""
 
-        self._statistics = Statistics(config.sample_rate)
+    def finish(self) -> np.ndarray:
+        """Return the numbers, float32."""
+
+
+class TrackExtractor:
+    """One feature of the whole track, at its end."""
+
+    def __init__(self, summary: Summary):
+        self._summary = summary
 
     def push(self, samples: np.ndarray) -> Iterator[Feature]:
-        self._statistics.push(samples)
+        self._summary.push(samples)
         yield from ()
 
     def finish(self) -> Iterator[Feature]:
-        yield Feature(0, 0, self._statistics.finish().astype("<f4").tobytes())
+        yield Feature(0, 0, self._summary.finish().astype("<f4").tobytes())
+
+
+def _statistics(config: DatasetConfig) -> Extractor:
+    from transforms.fma_statistics.statistics import Statistics
+
+    return TrackExtractor(Statistics(config.sample_rate))
+
+
+def _theory(config: DatasetConfig) -> Extractor:
+    try:
+        from transforms.music_theory.theory import Theory
+    except RuntimeError as error:
+        if not NOWHERE_TO_COMPILE.search(str(error)):
+            raise
+        raise OSError(NOWHERE_TO_COMPILE.meaning) from error
+
+    return TrackExtractor(Theory(config.sample_rate))
 
 
 _TABLE = (
     FeatureKind("mel", "window", np.dtype("u1"), lambda config: (config.n_mels, config.window_frames), MelExtractor),
     FeatureKind("raw", "window", np.dtype("<i2"), lambda config: (config.window_samples,), RawExtractor),
-    FeatureKind("stats", "track", np.dtype("<f4"), lambda _: (len(COLUMNS),), StatsExtractor),
+    FeatureKind("stats", "track", np.dtype("<f4"), lambda _: (len(COLUMNS),), _statistics),
+    FeatureKind("theory", "track", np.dtype("<f4"), lambda _: (len(THEORY_COLUMNS),), _theory),
 )
 KINDS = {kind.name: kind for kind in _TABLE}  # every feature kind, by name

@@ -19,9 +19,9 @@ from transforms.records import decode_payload, deserialize, read_records
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> str:
-    """12 + 4 + 4 tracks of 2 windows, mel, raw and stats; read only."""
+    """12 + 4 + 4 tracks of 2 windows, every kind; read only."""
     folder = tmp_path_factory.mktemp("data") / "dataset"
-    write_dataset(folder, ("mel", "raw", "stats"))
+    write_dataset(folder, tuple(KINDS))
     return str(folder)
 
 

@@ -28,10 +28,10 @@ def extract_all(file, config=None, duration=None, label=1, longest=None) -> tupl
 
 
 def test_one_decode_feeds_every_kind_with_the_same_windows():
-    config = DatasetConfig()
-    records, facts = extract_all(encoded(tone(12, 44_100, 2), 44_100))
+    config = DatasetConfig(features=tuple(KINDS))
+    records, facts = extract_all(encoded(tone(12, 44_100, 2), 44_100), config)
     assert facts.windows == 2
-    assert {kind: len(found) for kind, found in records.items()} == {"mel": 2, "raw": 2, "stats": 1}
+    assert {kind: len(found) for kind, found in records.items()} == {"mel": 2, "raw": 2, "stats": 1, "theory": 1}
     for kind in ("mel", "raw"):
         assert [(record.window, record.start) for record in records[kind]] == [(0, 0), (1, 114_688)]
     for kind, found in records.items():
@@ -41,7 +41,8 @@ def test_one_decode_feeds_every_kind_with_the_same_windows():
         assert {(record.track_id, record.label) for record in found} == {(7, 1)}
     assert decode_payload("mel", records["mel"][0].payload, config).shape == (224, 224)
     assert decode_payload("raw", records["raw"][0].payload, config).shape == (114_688,)
-    assert np.isfinite(decode_payload("stats", records["stats"][0].payload, config)).all()
+    for kind in ("stats", "theory"):
+        assert np.isfinite(decode_payload(kind, records[kind][0].payload, config)).all()
 
 
 def test_raw_windows_are_the_samples_within_half_a_step_of_16_bits():
