@@ -128,7 +128,9 @@ def _all_models(comparison: GenreComparison) -> Html:
         title = element("th", name, scope="row", style=f"--depth:{len(comparison.taxonomy.line(name)) - 1}")
         rows.append(element("tr", title, element("td", f"{comparison.support[name]:,}", class_="number"), cells))
     caption = "average precision by genre and model"
-    return folded(caption, heat_table("Average precision by genre; darker is better", "heat tree", head, rows))
+    return folded(
+        caption, heat_table("Average precision by genre; the fuller the colour, the better", "heat tree", head, rows)
+    )
 
 
 def extremes(comparison: GenreComparison) -> Html:

@@ -8,6 +8,7 @@ from trainers.report.html import (
     Frame,
     Html,
     axes,
+    bullets,
     drawing,
     element,
     folded,
@@ -20,6 +21,7 @@ from trainers.report.html import (
     table,
 )
 
+NONE = "–"  # in the place of a score that nothing is known of
 SHOWN = 6  # models whose diagrams are shown; those of further models are folded
 MANY = 8  # with more genres than this, one confusion matrix is shown, and columns are narrower
 DIAGRAM = (270.0, 250.0)
@@ -59,17 +61,21 @@ def _f1_table(comparison: Comparison) -> Html:
     rows = []
     for i, genre in enumerate(comparison.genres):
         f1 = [model.scores["genres"][genre]["f1"] for model in models]
-        cells = [shaded(f"{value:.2f}", value) for value in f1]
+        cells = [shaded(f"{value:.2f}", value) if support[i] else element("td", NONE) for value in f1]
         name, tracks = element("th", genre, scope="row"), element("td", f"{support[i]:,}", class_="number")
         rows.append(element("tr", name, tracks, cells))
-    return heat_table("F1 by genre; darker is better", "heat", head, rows)
+    absent = "" if support.all() else f"; {NONE}: no test tracks"
+    return heat_table(f"F1 by genre; the fuller the colour, the better{absent}", "heat", head, rows)
 
 
 def _genre_table(model: Model) -> Html:
-    rows = [
-        [genre, f"{row['support']:,}", f"{row['precision']:.2f}", f"{row['recall']:.2f}", f"{row['f1']:.2f}"]
-        for genre, row in model.scores["genres"].items()
-    ]
+    rows = []
+    for (genre, row), answers in zip(model.scores["genres"].items(), _answers(model), strict=True):
+        shown = [
+            f"{row[score]:.2f}" if count else NONE
+            for score, count in (("precision", answers), ("recall", row["support"]), ("f1", row["support"]))
+        ]
+        rows.append([genre, f"{row['support']:,}", *shown])
     columns = ("genre", "tracks", "precision", "recall", "F1")
     return table(f"Precision and recall of {model.name}", columns, rows, numbers=range(1, 5), unseen=True)
 
@@ -82,21 +88,34 @@ def confusions(comparison: Comparison) -> Html:
         "Which genres are confused",
         paragraph("Rows are the true genres, columns the predicted ones; shade is the share of the row."),
         gallery([_confusion_matrix(model) for model in comparison.models], shown, "matrices"),
+        bullets(_never_answered(model) for model in comparison.models if not _answers(model).all()),
     )
+
+
+def _answers(model: Model) -> np.ndarray:
+    """Return how many tracks a model takes for each genre."""
+    return np.sum(model.scores["confusion"], axis=0)
+
+
+def _never_answered(model: Model) -> str:
+    names = [genre for genre, count in zip(model.genres, _answers(model), strict=True) if not count]
+    return f"{model.name} takes no test track for {', '.join(names)}."
 
 
 def _confusion_matrix(model: Model) -> Html:
     names = [element("th", element("span", genre), scope="col", class_="turned") for genre in model.genres]
     rows = []
     for genre, counts in zip(model.genres, model.scores["confusion"], strict=True):
-        total = max(1, sum(counts))
+        total = sum(counts)
         cells = [
-            shaded(str(number) if number else "", number / total, f"{genre} taken for {other}: {number}")
+            shaded(str(number) if number else "", number / max(1, total), f"{genre} taken for {other}: {number}")
             for other, number in zip(model.genres, counts, strict=True)
         ]
-        rows.append(element("tr", element("th", genre, scope="row"), cells))
+        rows.append(element("tr", element("th", genre, scope="row"), cells, element("td", f"{total:,}")))
+    sums = [element("td", f"{count:,}") for count in (*_answers(model), len(model.right))]
+    rows.append(element("tr", element("th", "all", scope="row"), sums))
     class_ = "heat matrix dense" if len(model.genres) > MANY else "heat matrix"
-    head = element("tr", element("td"), names)
+    head = element("tr", element("td"), names, element("th", element("span", "all"), scope="col", class_="turned"))
     return heat_table(model.name, class_, head, rows, f"confusion matrix of {model.name}")
 
 

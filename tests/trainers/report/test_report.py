@@ -98,6 +98,17 @@ def test_the_page_says_which_model_is_best_and_how_sure_that_is(runs, tmp_path, 
     assert f"report: {tmp_path / 'r.html'}" in out
 
 
+def test_what_nothing_is_known_of_is_a_dash_and_a_genre_that_is_never_answered_is_named(tmp_path):
+    of_genres = np.log(np.eye(len(GENRES), dtype=np.float32)[[0] * 8] * 0.9 + 0.03)  # all of them are the first genre
+    run = write_run(tmp_path / "run", track_id=range(8), label=[0] * 6 + [1] * 2, values={"mel_cnn": of_genres})
+    text = Parsed(report(tmp_path / "r.html", run)).text
+    assert "F1 by genre; the fuller the colour, the better; –: no test tracks" in text
+    never = ", ".join(GENRES[1:])
+    assert f"mel_cnn takes no test track for {never}." in text
+    assert f"{GENRES[2]}0–––" in text  # no tracks, and no precision, recall or F1
+    assert f"{GENRES[1]}2–0.000.00" in text  # of its two tracks none is found
+
+
 def test_every_section_is_there_and_linked(runs, tmp_path):
     text = report(tmp_path / "r.html", *runs, "--show-leakage")
     anchors = {name for key, name in Parsed(text).attributes if key == "id"}
