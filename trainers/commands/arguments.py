@@ -8,11 +8,12 @@ from trainers.training.devices import BACKENDS, DEVICES
 from transforms.commands.arguments import number
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add RUN and --model: which model."""
+def add_model(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add RUN and --model: which model; with `optional`, RUN may be left out, and is then None."""
     parser.add_argument(
         "run",
         metavar="RUN",
+        nargs="?" if optional else None,
         help="of fma train or fma baselines, an export of one, or the folder of fma run: its best by validation",
     )
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")

@@ -1,4 +1,4 @@
-"""`fma export`: a run's model on its own, from the waveform on: a SavedModel and TFLite, or a classical bundle."""
+"""`fma export`: a run's model on its own, from the waveform on: SavedModel and TFLite, or a bundle; or an encoder."""
 
 import argparse
 
@@ -8,7 +8,11 @@ from trainers.runs.predictions import choose_run
 from trainers.serving.classical import is_bundle, open_baselines, write_bundle
 from trainers.serving.lite import is_export
 from trainers.serving.scorers import check_network, open_network
+from trainers.training.devices import import_tensorflow
 from transforms import storage
+from transforms.commands.arguments import number
+from transforms.config import DatasetConfig
+from transforms.dataset.manifest import load
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as, command_line
@@ -19,18 +23,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes a model that needs none of this program: a SavedModel whose input is a waveform at the dataset's rate, "
         "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
-        "baselines, a bundle that fma predict takes."
+        "baselines, a bundle that fma predict takes. With --encoder, a SavedModel of a frozen encoder instead."
     )
     parser.epilog = f"example: {called_as()} export runs/mel_cnn --out exported/mel_cnn"
-    add_model(parser)
+    add_model(parser, optional=True)
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--no-tflite", dest="tflite", action="store_false", help="the SavedModel only")
+    encoder = parser.add_argument_group("encoders, in the place of a RUN")
+    encoder.add_argument("--encoder", metavar="NAME|FILE", help="one of this program, or a .keras file of your own")
+    encoder.add_argument("--data", metavar="DATASET", help="whose windows it is to read")
+    encoder.add_argument(
+        "--sample-rate",
+        type=number(int, 1),
+        metavar="HZ",
+        help="in the place of --data: of windows of the default length, or of what a .keras file hears",
+    )
+    encoder.add_argument("--weights", default="", metavar="FILE", help="in the place of the published ones")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma export --help`."""
     if any(storage.list_files(args.out)):
         raise UsageError(f"--out {args.out} is not empty; give another folder")
+    if (args.run is None) == (args.encoder is None):
+        raise UsageError("give a RUN or an --encoder, one of the two")
+    if args.encoder:
+        return _export_encoder(args)
     if is_bundle(args.run) or is_export(args.run):
         raise UsageError(f"{args.run} is an export already: copy it")
     run = choose_run(args.run)
@@ -56,5 +74,32 @@ def run(args: argparse.Namespace) -> int:
     )
     if facts["tflite"]:
         console.log(f"note: {facts['tflite']}")
+    console.say(f"written to {args.out}")
+    return 0
+
+
+def _export_encoder(args: argparse.Namespace) -> int:
+    own, config = args.encoder.endswith(".keras"), None
+    if own and (args.sample_rate is None or args.weights):
+        raise UsageError(f"--encoder {args.encoder}: give --sample-rate, of what it hears, and no --weights")
+    if not own:
+        if (args.data is None) == (args.sample_rate is None):
+            raise UsageError(f"--encoder {args.encoder}: give --data, whose windows it is to read, or --sample-rate")
+        config = load(args.data).config if args.data else DatasetConfig(sample_rate=args.sample_rate)
+    import_tensorflow()
+    from trainers.encoders.export import export_encoder
+    from trainers.encoders.own import load_own
+    from trainers.encoders.table import build_encoder
+
+    if config:
+        network, facts = build_encoder(args.encoder, config, args.weights)
+    else:
+        network, facts = load_own(args.encoder, args.sample_rate)
+    size = export_encoder(network, facts, args.out)
+    console.table(
+        f"{facts.name}, {facts.reads} windows at {facts.sample_rate:,} Hz, {console.human_bytes(size)}",
+        ("output", "dimensions"),
+        list(facts.outputs.items()),
+    )
     console.say(f"written to {args.out}")
     return 0

@@ -4,6 +4,7 @@ Phase 1 trains a head on the features of the frozen network, which are computed 
 `FIRST_TUNED` on with the head, with augmentation and a low learning rate; batch norm keeps ImageNet's statistics.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trainers.models import pretrained
@@ -41,23 +42,25 @@ def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "kera
     if options.image_size < SMALLEST:
         raise UsageError(f"--image-size {options.image_size}: mobilenet_v2 needs at least {SMALLEST}")
     inputs = keras.Input(model_input.shape, name="mel")
-    backbone = _backbone(options)
+    backbone = load_backbone(options.weights, options.image_size, DEPTHS)
     images = MelImage(options.image_size, CONTRAST, name="image")(inputs)
     front = keras.Model(inputs, pool_moments(backbone(images), (1, 2)), name="front")
     return attach_head(front, classes, options, name="mobilenet_v2", dropout=DROPOUT)
 
 
-def _backbone(options: ModelOptions) -> "keras.Model":
-    """MobileNetV2 up to its pooling: images [batch, size, size, 3] -> the activations at `DEPTHS`."""
+def load_backbone(weights: str, image_size: int, depths: Sequence[str]) -> "keras.Model":
+    """Load MobileNetV2 up to its pooling: images [batch, size, size, 3] -> the activations of the layers `depths`.
+
+    `weights` and errors are as in `build`.
+    """
     import keras
 
-    shape = (options.image_size, options.image_size, 3)
+    shape = (image_size, image_size, 3)
     network = keras.applications.MobileNetV2(input_shape=shape, include_top=False, weights=None)
-    if options.weights != "none":
-        published = options.weights in ("", "imagenet")
-        path = get_weights(WEIGHTS["mobilenet_v2"]) if published else options.weights
+    if weights != "none":
+        path = get_weights(WEIGHTS["mobilenet_v2"]) if weights in ("", "imagenet") else weights
         pretrained.load_into(network, path, "MobileNetV2 1.0 without top")
-    return keras.Model(network.inputs, [network.get_layer(name).output for name in DEPTHS], name="backbone")
+    return keras.Model(network.inputs, [network.get_layer(name).output for name in depths], name="backbone")
 
 
 def fine_tune(network: "keras.Model") -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def local_copy(path: str) -> Iterator[str]:
+def local_copy(path: str, option: str = "--weights") -> Iterator[str]:
     """Yield a local path to read the file from, under its own name.
 
     Raises:
@@ -29,7 +29,7 @@ def local_copy(path: str) -> Iterator[str]:
             with storage.open_read(path) as source, open(copy, "wb") as target:
                 shutil.copyfileobj(source, target)
         except (FileNotFoundError, storage.NotAFileError, NotADirectoryError, PermissionError) as error:
-            raise UsageError(f"--weights {path}: there is no such file that can be read") from error
+            raise UsageError(f"{option} {path}: there is no such file that can be read") from error
         yield copy
 
 
