@@ -6,6 +6,7 @@
 DRY_RUN=${DRY_RUN:-}
 PROJECT=${PROJECT:-}
 CHILD=""
+ROOT=$(dirname "${BASH_SOURCE[0]}")/..
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -117,6 +118,41 @@ state_of() {
 		printf UNKNOWN
 	fi
 	rm -f "$errors"
+}
+
+# account NAME: prints the address of one of Terraform's service accounts.
+account() { printf '%s@%s.iam.gserviceaccount.com' "$1" "$PROJECT"; }
+
+# check_places: completes BUCKET, CODE and IMAGES, for commands that use what Terraform has made.
+# shellcheck disable=SC2034 # the scripts use IMAGES
+check_places() {
+	BUCKET=${BUCKET%/}
+	[[ $BUCKET == gs://* ]] || die "--bucket $BUCKET: give gs://NAME"
+	CODE=${CODE:-$(printf '%s' "$BUCKET" | cut -d / -f 1-3)-code} CODE=${CODE%/}
+	IMAGES=$REGION-docker.pkg.dev/$PROJECT/fma
+}
+
+# check_tag: ends the script where TAG would not name what is built: images keep their tags for ever.
+check_tag() {
+	[[ $TAG != *-dirty && $TAG != latest ]] ||
+		die "--tag: give a name that is only this build's (the default is the git commit, and here no commit has it all)"
+}
+
+# submit_build CONFIG SUBSTITUTIONS: has Cloud Build build from this repository. A build with a service account of its own
+# logs to Cloud Logging, which only `gcloud beta builds submit` shows.
+submit_build() {
+	check_tag
+	run gcloud beta builds submit "$ROOT" --project "$PROJECT" --region "$REGION" --gcs-source-staging-dir "$CODE/builds" \
+		--config "$1" --substitutions "$2,_BUILDER=$(account fma-launcher)"
+}
+
+# build_image IMAGE DOCKERFILE [MODEL] [BUILD-ARG...]: builds and pushes an image, on BASE if that is set.
+build_image() {
+	local arguments="" one
+	for one in ${BASE:+"BASE=$BASE"} "${@:4}"; do
+		arguments+=" --build-arg $one"
+	done
+	submit_build "$ROOT/deploy/image.yaml" "_IMAGE=$1,_DOCKERFILE=$2,_MODEL=${3:-},_BUILD_ARGS=${arguments# }"
 }
 
 # usage: prints the comment at the top of the script, which is its help.

@@ -33,14 +33,9 @@ TAG=$(version) PYTHON=3.11 MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=102
 REGION=${REGION:-} BUCKET=${BUCKET:-} CODE=${CODE:-} POLL_SECONDS=${POLL_SECONDS:-30}
 SILENCES=${SILENCES:-20} # how often in a row Dataflow may not answer
 
-# A build with a service account of its own logs to Cloud Logging, which only `gcloud beta builds submit` shows.
 build() {
-	[[ $TAG != *-dirty && $TAG != latest ]] ||
-		die "--tag: give a name that is only this build's (the default is the git commit, and here no commit has it all)"
-	local substitutions="_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$CODE/source-$TAG"
-	substitutions+=",_BUILDER=$(account fma-launcher),_PYTHON=$PYTHON"
-	run gcloud beta builds submit "$HERE/../.." --project "$PROJECT" --region "$REGION" \
-		--gcs-source-staging-dir "$CODE/builds" --config "$HERE/cloudbuild.yaml" --substitutions "$substitutions"
+	submit_build "$HERE/cloudbuild.yaml" \
+		"_IMAGE=$IMAGE,_TEMPLATE=$TEMPLATE,_SOURCE=$CODE/source-$TAG,_PYTHON=$PYTHON"
 }
 
 # launch WORD...: runs one fma command in Cloud Build; ^~^ makes ~ the separator, since the words may hold commas. Only a
@@ -123,19 +118,15 @@ wait_for() {
 	done
 }
 
-account() { printf '%s@%s.iam.gserviceaccount.com' "$1" "$PROJECT"; }
-
 main() {
 	local command=${1:-}
 	[[ $# -gt 0 && $command != --help && $command != -h ]] || { usage && exit 0; }
 	shift
 	read_options "$@"
 	set -- ${REST[@]+"${REST[@]}"}
-	BUCKET=${BUCKET%/}
 	need PROJECT REGION BUCKET
-	[[ $BUCKET == gs://* ]] || die "--bucket $BUCKET: give gs://NAME"
-	CODE=${CODE:-$(printf '%s' "$BUCKET" | cut -d / -f 1-3)-code} CODE=${CODE%/}
-	IMAGE=$REGION-docker.pkg.dev/$PROJECT/fma/worker:$TAG TEMPLATE=$CODE/ingest-$TAG.json
+	check_places
+	IMAGE=$IMAGES/worker:$TAG TEMPLATE=$CODE/ingest-$TAG.json
 	case $command in
 	build) build ;;
 	ingest | template)

