@@ -7,6 +7,7 @@ from typing import Any
 
 from trainers.report.collect import Run
 from trainers.report.html import Content, Html, definition, element, paragraph, percent, section, table
+from transforms.catalog.genres import FEWEST
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.tracks import SPLITS
@@ -65,6 +66,7 @@ def dataset_card(dataset: str, manifest: Manifest, facts: Facts, runs: Sequence[
         _compare_digests(dataset, manifest, runs),
         element("dl", [definition(name, value) for name, value in terms.items()], class_="facts"),
         _split_table("By genre", "genre", facts.genres, genres),
+        _small_genres(facts.genres, manifest.labels),
         _split_table("By subset", "subset", facts.subsets, sorted({subset for subset, _ in facts.subsets})),
         element("div", _left_out(totals), _licences(facts), class_="columns"),
     )
@@ -108,6 +110,18 @@ def _split_table(caption: str, first: str, counts: Counter[tuple[str, str]], nam
     rows.append(["all", *(f"{number:,}" for number in by_split), f"{sum(by_split):,}", ""])
     heads = [[element("span", class_=f"swatch {split}"), split] for split in SPLITS]
     return table(caption, (first, *heads, "all", ""), rows, numbers=range(1, 5))
+
+
+def _small_genres(counts: Counter[tuple[str, str]], names: list[str]) -> Content:
+    """Name the genres that a held-out split has few tracks of."""
+    few = {split: [name for name in names if counts[name, split] < FEWEST] for split in SPLITS[1:]}
+    parts = [f"{split} of {', '.join(found)}" for split, found in few.items() if found]
+    if not parts:
+        return None
+    return paragraph(
+        f"Under {FEWEST} tracks: {'; '.join(parts)}. What was chosen or scored on them says little about these genres.",
+        class_="warning",
+    )
 
 
 def _bar(counts: Counter[tuple[str, str]], name: str, largest: int) -> Html:

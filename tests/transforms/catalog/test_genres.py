@@ -1,13 +1,14 @@
 import pytest
 
 from transforms.catalog.genres import (
+    FEWEST,
     find_spellings,
     join_genres,
     report_small_genres,
     report_spellings,
 )
 from transforms.taxonomy import FLAT
-from transforms.tracks import Track
+from transforms.tracks import SPLITS, Track
 
 
 def tracks(*genres: str) -> list[Track]:
@@ -44,8 +45,10 @@ def test_spellings_and_small_genres_are_shown_as_tables(capsys):
         "Rock        1  rock",
         "they stay different genres; --join-genres joins them",
     ]
-    splits = [("Pop", "training"), ("Pop", "validation"), ("Pop", "test"), ("Folk", "training")]
-    report_small_genres(Track(i, genre, split) for i, (genre, split) in enumerate(splits))
+    splits = [("Pop", split) for split in SPLITS * FEWEST]
+    report_small_genres(Track(i, genre, split) for i, (genre, split) in enumerate([*splits, ("Folk", "training")]))
     assert capsys.readouterr().err.splitlines()[-1] == "Folk        1        1         1           0     0"
-    report_small_genres(Track(i, genre, split) for i, (genre, split) in enumerate(splits[:3]))
+    report_small_genres(Track(i, genre, split) for i, (genre, split) in enumerate(splits[1:]))
+    assert capsys.readouterr().err.splitlines()[-1] == "Pop        14       14         4           5     5"
+    report_small_genres(Track(i, genre, split) for i, (genre, split) in enumerate(splits))
     assert capsys.readouterr().err == ""
