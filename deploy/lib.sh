@@ -155,6 +155,40 @@ build_image() {
 	submit_build "$ROOT/deploy/image.yaml" "_IMAGE=$1,_DOCKERFILE=$2,_MODEL=${3:-},_BUILD_ARGS=${arguments# }"
 }
 
+# check_run WORD...: ends the script unless the words are those of fma train with its folders in buckets; completes NAME, the
+# same for the same run, so that two runs of a model never meet.
+check_run() {
+	[[ $(option --data "$@") == gs://* && $(option --run "$@") == gs://* ]] ||
+		die "after -- give MODEL --data gs://... --run gs://...: a VM's own disk goes with it"
+	NAME=${NAME:-fma-${1//_/-}-$(printf '%08x' "$(option --run "$@" | cksum | cut -d ' ' -f 1)")}
+}
+
+# wait_for_state JOB STATE HINT COMMAND...: returns when the command prints STATE; ends the script with code 1 when the job
+# has failed, or when the command has not answered SILENCES times in a row (HINT then says what to do later).
+wait_for_state() {
+	local state silent=0
+	if [[ -n $DRY_RUN ]]; then
+		run "${@:4}"
+		return
+	fi
+	while true; do
+		if state=$("${@:4}"); then
+			silent=0
+		elif ((++silent >= ${SILENCES:-20})); then
+			say "gave up asking for the job $1, which may still run: $3"
+			exit 1
+		fi
+		case $state in
+		"$2") return ;;
+		JOB_STATE_FAILED | JOB_STATE_CANCELLED | JOB_STATE_DRAINED | JOB_STATE_EXPIRED)
+			say "the job $1 ended as $state: its page in the Cloud console has its logs"
+			exit 1
+			;;
+		esac
+		sleep "${POLL_SECONDS:-30}"
+	done
+}
+
 # usage: prints the comment at the top of the script, which is its help.
 usage() { awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$0"; }
 

@@ -30,8 +30,7 @@ HERE=$(dirname "${BASH_SOURCE[0]}")
 
 TAKES="project region bucket code tag python max-workers machine subnetwork" SWITCHES="dry-run"
 TAG=$(version) PYTHON=3.11 MAX_WORKERS=50 MACHINE=n2-standard-4 TRACK_MEMORY=1024 SUBNETWORK=${SUBNETWORK:-}
-REGION=${REGION:-} BUCKET=${BUCKET:-} CODE=${CODE:-} POLL_SECONDS=${POLL_SECONDS:-30}
-SILENCES=${SILENCES:-20} # how often in a row Dataflow may not answer
+REGION=${REGION:-} BUCKET=${BUCKET:-} CODE=${CODE:-}
 
 build() {
 	submit_build "$HERE/cloudbuild.yaml" \
@@ -70,7 +69,8 @@ template() {
 		--max-workers "$MAX_WORKERS" --disable-public-ips --additional-experiments use_runner_v2 \
 		--additional-user-labels app=fma ${flags[@]+"${flags[@]}"} --format 'value(job.id)')
 	[[ -z $DRY_RUN ]] || { printf '%s\n' "$job"; job=JOB; }
-	wait_for "$job"
+	wait_for_state "$job" JOB_STATE_DONE "when it has ended, submit.sh ingest commits its result" \
+		gcloud dataflow jobs describe "$job" --project "$PROJECT" --region "$REGION" --format 'value(currentState)'
 	say "the job has ended; fma ingest commits what it has built"
 	ingest "$@"
 }
@@ -90,32 +90,6 @@ as_parameters() {
 		shift
 	done
 	printf '%s' "${found#\~}"
-}
-
-# wait_for JOB: returns when a Dataflow job has succeeded; ends the script with code 1 when it has failed.
-wait_for() {
-	local ask=(gcloud dataflow jobs describe "$1" --project "$PROJECT" --region "$REGION" --format 'value(currentState)')
-	local state silent=0
-	if [[ -n $DRY_RUN ]]; then
-		run "${ask[@]}"
-		return
-	fi
-	while true; do
-		if state=$("${ask[@]}"); then
-			silent=0
-		elif ((++silent >= SILENCES)); then
-			say "gave up asking for the job $1, which may still run: when it has ended, submit.sh ingest commits its result"
-			exit 1
-		fi
-		case $state in
-		JOB_STATE_DONE) return ;;
-		JOB_STATE_FAILED | JOB_STATE_CANCELLED | JOB_STATE_DRAINED)
-			say "the job $1 ended as $state: its page in the Cloud console has the workers' logs"
-			exit 1
-			;;
-		esac
-		sleep "$POLL_SECONDS"
-	done
 }
 
 main() {

@@ -184,10 +184,7 @@ check() {
 		[[ $SOURCE =~ ^gs://.*-([0-9a-f]{64})\.tar\.gz$ ]] ||
 			die "--source $SOURCE: give gs://.../source-TAG-SHA256.tar.gz, as submit.sh build has named it"
 		SHA256=${BASH_REMATCH[1]}
-		[[ $(option --data "$@") == gs://* && $(option --run "$@") == gs://* ]] ||
-			die "after -- give MODEL --data gs://... --run gs://...: a VM's own disk goes with it"
-		# Two runs of a model must not share a VM.
-		NAME=${NAME:-fma-${1//_/-}-$(printf '%08x' "$(option --run "$@" | cksum | cut -d ' ' -f 1)")}
+		check_run "$@"
 	fi
 	BACKEND=$(option --backend "$@")
 	[[ -z $BACKEND || $BACKEND == jax || $BACKEND == tensorflow ]] || die "--backend $BACKEND: jax or tensorflow"

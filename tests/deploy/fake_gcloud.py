@@ -17,6 +17,9 @@ folder = {folder!r}
 said = sys.argv[1:]
 with open(os.path.join(folder, "calls.jsonl"), "a") as file:
     file.write(json.dumps(said) + "\\n")
+if "--config" in said:  # the script may remove it
+    with open(said[said.index("--config") + 1]) as file, open(os.path.join(folder, "config"), "w") as kept:
+        kept.write(file.read())
 path = os.path.join(folder, "answers.json")
 answers = json.load(open(path))
 for answer in answers:
@@ -79,6 +82,11 @@ class Gcloud:
         """The words of each call of the last run, in order, without those that ask for credentials."""
         found = [json.loads(line) for line in (self._folder / "calls.jsonl").read_text().splitlines()]
         return [call for call in found if call[0] != "auth"]
+
+    @property
+    def config(self) -> str:
+        """What was in the file that the last call with --config named."""
+        return (self._folder / "config").read_text()
 
     @property
     def verbs(self) -> list[str]:

@@ -63,7 +63,8 @@ def test_an_image_has_only_what_is_pinned():
     pinned = names(ROOT / "constraints.txt")
     assert names(DEPLOY / "serve" / "requirements.txt") <= pinned
     assert "setuptools" in pinned, "pip takes it to build this package"
-    assert "PIP_CONSTRAINT=" in (DEPLOY / "serve" / "Dockerfile").read_text()
+    for folder in ("serve", "train"):
+        assert "PIP_CONSTRAINT=" in (DEPLOY / folder / "Dockerfile").read_text()
 
 
 def test_a_vm_gets_what_the_trainers_need_and_setup_py_names():
