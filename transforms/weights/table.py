@@ -50,7 +50,7 @@ WEIGHTS = {
             "MobileNetV2, no top",
             "ImageNet, 1,000 classes of pictures",
             None,
-            "features 1280",
+            "block_6 192, block_9 384, out 1280",
         ),
     )
 }

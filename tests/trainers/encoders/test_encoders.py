@@ -1,7 +1,5 @@
 """trainers/encoders and `fma export --encoder`: what encoders give, and that their folders give the same."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from trainers.models.layers import LogMelPatches
 from trainers.models.yamnet import load_yamnet
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.encoders.facts import EncoderFacts
+from transforms.encoders.encoder import open_encoder, read_facts
 from transforms.errors import UsageError
 
 CONFIG = DatasetConfig(sample_rate=16_000, window_frames=60, window_hop_frames=60, n_mels=32)
@@ -55,15 +53,15 @@ def test_an_exported_encoder_gives_what_it_gave_before(name, encoders, tmp_path)
     network, facts = encoders[name]
     folder = tmp_path / "encoder"
     export_encoder(network, facts, str(folder))
-    assert EncoderFacts.from_json(json.loads((folder / "encoder.json").read_text())) == facts
-    encode = tf.saved_model.load(str(folder)).signatures["encode"]
+    assert read_facts(str(folder)) == facts
+    encode = open_encoder(str(folder), read_facts(str(folder)), CONFIG).encode
     windows = windows_of(name)
-    found, expected = encode(windows=tf.constant(windows)), network(windows)
+    found, expected = encode(windows), network(windows)
     assert set(found) == set(facts.outputs)
     for output, dimensions in facts.outputs.items():
         assert found[output].shape[::2] == (3, dimensions)
         np.testing.assert_allclose(found[output], expected[output], rtol=1e-4, atol=1e-4)
-        alone = encode(windows=tf.constant(windows[1:2]))[output]
+        alone = encode(windows[1:2])[output]
         np.testing.assert_allclose(alone[0], found[output][1], rtol=1e-4, atol=1e-4)
 
 
@@ -115,10 +113,12 @@ def test_a_keras_file_of_ones_own_becomes_an_encoder(time, tmp_path, capsys):
     words = ["export", "--encoder", str(tmp_path / "My Ears.keras"), "--sample-rate", "8000"]
     assert fma.main([*words, "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.startswith("my-ears, raw windows at 8,000 Hz")
-    encode = tf.saved_model.load(str(tmp_path / "out")).signatures["encode"]
-    waveforms = np.random.default_rng(0).standard_normal((2, 8_000)).astype(np.float32)
-    found = encode(windows=tf.constant(waveforms))["embedding"]
-    np.testing.assert_allclose(found, network(waveforms), rtol=1e-4, atol=1e-5)
+    config = DatasetConfig(sample_rate=8_000, window_frames=32, window_hop_frames=32)
+    encoder = open_encoder(str(tmp_path / "out"), read_facts(str(tmp_path / "out")), config)
+    windows = np.random.default_rng(0).standard_normal((3, config.window_samples)).astype(np.float32)
+    found = encoder.encode(windows)["embedding"]
+    expected = network(windows[:, :16_000].reshape(6, 8_000))  # two whole seconds of each
+    np.testing.assert_allclose(found, np.reshape(expected, (3, -1, 5)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
