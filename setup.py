@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 BEAM = "apache-beam[gcp]>=2.77,<2.78"
 JAX = ">=0.10,<0.12"  # 0.11 needs Python 3.12, and the constraints are for 3.11, too
+SEARCH = ["usearch>=2.26,<3"]
 SERVE = ["fastapi>=0.115,<1", "prometheus-client>=0.21,<1", "uvicorn>=0.32,<1"]
 
 setup(
@@ -44,12 +45,14 @@ setup(
     ],
     package_data={"trainers.report": ["page.css"], "trainers.serving": ["page/*"]},
     extras_require={
+        "search": SEARCH,
         "serve": SERVE,
         "jax": [f"jax{JAX}"],
         "jax-cuda": [f"jax[cuda13]{JAX}"],
         "jax-tpu": [f"jax[tpu]{JAX}"],
         "dev": [
             "gcp-storage-emulator>=2026.7",
+            *SEARCH,
             *SERVE,
             "hypothesis>=6,<7",
             "import-linter>=2.5,<3",

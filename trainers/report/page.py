@@ -20,8 +20,10 @@ from trainers.report.leaderboard import leaderboard
 from trainers.report.leaks import Leakage, leak_audit, measure_leakage
 from trainers.report.mistakes import mistakes, named_rows
 from trainers.report.scores import calibration, confusions, genres
+from trainers.report.track_map import track_maps
 from transforms.dataset.leaks import Leak, audit, undetectable_leaks
 from transforms.dataset.manifest import Manifest, is_dataset, load
+from transforms.dataset.track_map import TrackMap, read_map
 from transforms.errors import UsageError
 from transforms.runtime import console
 
@@ -40,6 +42,7 @@ class Background:
     facts: Facts  # of its ledger
     leaks: list[Leak] = field(default_factory=list)  # found by the audit
     leakage: Leakage | None = None  # the experiment's result, or None where it was not run
+    maps: list[TrackMap] = field(default_factory=list)  # one for each encoder whose embeddings the dataset has
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,14 @@ def read_background(compared: Compared, dataset: str | None, *, show_leakage: bo
         wanted |= set(compared.one_label.track_id[named_rows(compared.one_label)].tolist())
     if compared.many:
         wanted |= set(compared.many.track_id[genre_tracks.named_rows(compared.many)].tolist())
+    maps = [
+        read_map(path, manifest, name) for name, facts in manifest.encoders.items() if not manifest.lacks(facts.kind)
+    ]
+    for one in maps:
+        wanted.update(one.track_id.tolist())
     facts = read_facts(path, manifest, wanted)
     leakage = measure_leakage(path, manifest) if show_leakage else None
-    return Background(path, manifest, facts, audit(path, manifest), leakage)
+    return Background(path, manifest, facts, audit(path, manifest), leakage, maps)
 
 
 def make_page(compared: Compared, background: Background | None) -> str:
@@ -163,6 +171,8 @@ def _shared_sections(runs: list[Run], background: Background | None) -> list[Sec
     if background:
         card = dataset_card(background.dataset, background.manifest, background.facts, runs)
     sections = [("curves", "Learning curves", curves.curves(runs)), ("dataset", "Dataset", card)]
+    if background and background.maps:
+        sections.append(("map", "Map", track_maps(background.maps, background.facts.tracks)))
     if background:
         audited = leak_audit(background.leaks, background.leakage, undetectable_leaks(background.manifest))
         sections.append(("leaks", "Leak audit", audited))

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from trainers.serving.access import HEALTH, METRICS, Access, Guard
 from trainers.serving.answers import Answer
 from trainers.serving.engine import Engine
-from trainers.serving.neighbours import Neighbours, open_neighbours
+from trainers.serving.neighbours import open_neighbours
 from trainers.serving.problems import Problem, RefusedError, problem
 from trainers.serving.schema import GenresPrediction, Health, LabelPrediction, ModelFacts
 from trainers.serving.scorers import open_scorer
@@ -26,6 +26,7 @@ from trainers.serving.shares import Shares, Turns, client_address
 from trainers.serving.tasks import ManyGenres, Task
 from trainers.serving.uploads import CONTENT_TYPE, Closing, Counting, Meters, UploadLimits, received
 from transforms.audio.decoder_process import Limits
+from transforms.dataset.neighbours import Neighbours
 from transforms.errors import TrackError
 from transforms.runtime import cores
 

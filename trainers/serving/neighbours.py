@@ -1,12 +1,8 @@
-"""The training tracks that are most similar to a song: by the angle between a model's features of them."""
+"""The training tracks that are most similar to a song, as a run's model sees them; stored in the run."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +17,7 @@ from trainers.serving.tasks import ManyGenres
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
+from transforms.dataset.neighbours import SHOWN, Neighbours, describe_tracks, place
 from transforms.dataset.shard_io import read_shard
 from transforms.errors import FmaError, UsageError
 from transforms.library_errors import DAMAGED_ZIP
@@ -30,28 +27,7 @@ from transforms.runtime import console
 FOLDER = "neighbours"
 BATCH = 32
 MOST_DIMENSIONS = 512
-"""Wider features go through a random projection (Johnson and Lindenstrauss, 1984), moving cosines by about 0.04."""
-
-SHOWN = ("title", "artist", "genre", "license")
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """A model's features of the training tracks of a dataset, standardised over the tracks."""
-
-    tracks: Sequence[dict[str, Any]]  # for each its track_id and, where known, title, artist, genre and license
-    vectors: np.ndarray  # float32 [tracks, e], of length 1
-    shift: np.ndarray  # float32 [d], the features' mean
-    scale: np.ndarray  # float32 [d], 1 / their standard deviation, 0 where they do not vary
-
-    def nearest(self, embedding: np.ndarray, count: int) -> list[dict[str, Any]]:
-        """Return up to `count` tracks that are the most similar to a song's embedding, float32 [d].
-
-        They have their `similarity`, the cosine in [-1, 1], the highest first.
-        """
-        cosines = self.vectors @ _direction((embedding[None] - self.shift) * self.scale)[0]
-        order = np.argsort(-cosines, kind="stable")[:count]
-        return [self.tracks[i] | {"similarity": round(float(np.clip(cosines[i], -1, 1)), 4)} for i in order]
+"""Wider features are projected: a run keeps the vectors of all training tracks."""
 
 
 def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
@@ -68,14 +44,8 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
     if str(arrays.pop("weights", "")) != weights:  # the run was trained on since, or again
         arrays = _compute(scorer, dataset, manifest)
         _write(run, name, arrays | {"weights": np.array(weights)})
-    known = {track.track_id: track for track in read_tracks(dataset, manifest)}
-    shown_of = (*SHOWN, "genres") if isinstance(scorer.task, ManyGenres) else SHOWN
-    tracks = []
-    for track_id in arrays.pop("track_id").tolist():
-        track = known.get(track_id)
-        shown = {name: getattr(track, name, "") for name in shown_of}
-        shown_id = track.shown_id if track else track_id
-        tracks.append({"track_id": shown_id} | {name: value for name, value in shown.items() if value})
+    shown = (*SHOWN, "genres") if isinstance(scorer.task, ManyGenres) else SHOWN
+    tracks = describe_tracks(read_tracks(dataset, manifest), arrays["track_id"].tolist(), shown)
     return Neighbours(tracks, **arrays)
 
 
@@ -85,10 +55,7 @@ def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> dict[str, np.n
         features, track_id = _classical_features(scorer, dataset, manifest)
     else:
         features, track_id = _network_features(scorer, dataset, manifest)
-    shift, deviation = features.mean(axis=0), features.std(axis=0)
-    varies = deviation > 1e-6 * np.abs(shift) + 1e-12
-    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
-    return {"vectors": _direction((features - shift) * scale), "track_id": track_id, "shift": shift, "scale": scale}
+    return place(features, MOST_DIMENSIONS) | {"track_id": track_id}
 
 
 def _classical_features(scorer: ClassicalScorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
@@ -144,17 +111,3 @@ def _read(run: str, name: str) -> dict[str, np.ndarray]:
                 return found | {key: arrays[key] for key in ("weights",) if key in arrays}
         except DAMAGED_ZIP as error:
             raise FmaError(f"{storage.join(run, name)} is damaged ({error}): remove it") from error
-
-
-def _direction(values: np.ndarray) -> np.ndarray:
-    """Return vectors of length 1, float32 [n, at most MOST_DIMENSIONS]; a vector of zeros stays as it is."""
-    if values.shape[1] > MOST_DIMENSIONS:
-        values = values @ _projection(values.shape[1])
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / np.maximum(length, 1e-12)).astype(np.float32)
-
-
-@lru_cache(maxsize=2)
-def _projection(width: int) -> np.ndarray:
-    matrix = np.random.default_rng(0).standard_normal((width, MOST_DIMENSIONS), np.float32)
-    return matrix / np.float32(np.sqrt(MOST_DIMENSIONS))

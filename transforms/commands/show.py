@@ -5,6 +5,8 @@ import argparse
 from transforms.dataset.contact_sheet import write_contact_sheet
 from transforms.dataset.genre_tree import GenreRow, read_genres, write_genre_tree
 from transforms.dataset.manifest import Manifest, load
+from transforms.dataset.neighbours import choose_encoder
+from transforms.dataset.track_map import read_map, write_map
 from transforms.encoders.facts import EncoderFacts
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
@@ -22,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", metavar="PNG", help="write a contact sheet of mel spectrograms by genre")
     parser.add_argument("--genres", action="store_true", help="list all genres as a tree, with tracks by split")
     parser.add_argument("--tree", metavar="PNG", help="draw the genres as a tree, with tracks by split")
+    parser.add_argument("--map", metavar="PNG", help="draw which tracks an encoder finds similar, by genre")
+    parser.add_argument("--encoder", metavar="NAME", help="with --map, of fma embed; default: the only one")
     parser.add_argument("--json", action="store_true", help="print the totals as one JSON value")
 
 
@@ -45,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet:
         write_contact_sheet(args.dataset, manifest, args.sheet)
         console.log(f"contact sheet: {args.sheet}")
+    if args.map:
+        write_map(read_map(args.dataset, manifest, choose_encoder(args.dataset, manifest, args.encoder)), args.map)
+        console.log(f"map: {args.map}")
     return 0
 
 
