@@ -9,11 +9,11 @@ TYPE=${TYPE:-g2-standard-8} # one L4; a2-highgpu-1g has an A100
 RUNTIME=${RUNTIME:-common-cu129-ubuntu-2204-nvidia-580}
 READY=RUNNING
 BACKEND=${BACKEND:-tensorflow}
+[[ -z $QUEUED ]] || die "--queued and --flex-start are for TPUs here; vertex.sh has --flex-start for GPUs"
 [[ $BACKEND == tensorflow ]] || die "--backend $BACKEND: GPU VMs are installed with TensorFlow; leave it out"
 
 vm_create() {
 	local flags=()
-	[[ -z $QUEUED ]] || die "--queued is for TPUs"
 	[[ -z $SPOT ]] || flags+=(--provisioning-model SPOT)
 	[[ -z $NETWORK ]] || flags+=(--network "$NETWORK")
 	[[ -z $SUBNETWORK ]] || flags+=(--subnet "$SUBNETWORK")

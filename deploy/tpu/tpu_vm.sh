@@ -33,8 +33,11 @@ vm_create() {
 	[[ -z $SUBNETWORK ]] || flags+=(--subnetwork "$SUBNETWORK")
 	[[ -z $INTERNAL_IPS ]] || flags+=(--internal-ips)
 	if [[ -n $QUEUED ]]; then
+		local track=""
+		# Only the alpha command has these options. The hour is for this script to delete what it made.
+		[[ -z $FLEX_START ]] || { track=alpha && flags+=(--provisioning-model flex-start --max-run-duration "$((HOURS + 1))h"); }
 		# Without an end, a request whose script was killed could create a TPU days later that nothing deletes.
-		attended gcloud compute tpus queued-resources create "${AT[@]}" --node-id "$NAME" \
+		attended gcloud ${track:+"$track"} compute tpus queued-resources create "${AT[@]}" --node-id "$NAME" \
 			--runtime-version "$RUNTIME" --valid-until-duration "${HOURS}h" "${flags[@]}"
 	else
 		attended gcloud compute tpus tpu-vm create "${AT[@]}" --version "$RUNTIME" "${flags[@]}"

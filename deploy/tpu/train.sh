@@ -11,6 +11,7 @@
 #   --runtime R      TPU software version, or family of the GPU VM's image
 #   --spot           cheaper, but may be preempted: then another VM is made, and training carries on
 #   --queued         ask through a queued resource (TPUs), which waits for capacity
+#   --flex-start     as --queued, and Google itself deletes the TPU an hour after the time limit; for at most 7 days
 #   --hours N        time limit, after which the VM is deleted; default 20
 #   --attempts N     VMs to use one after the other; default 1, with --spot 10
 #   --name N         of the VM; default fma-MODEL-HASH, with a hash of --run
@@ -33,8 +34,8 @@ HERE=$(dirname "${BASH_SOURCE[0]}")
 source "$HERE/../lib.sh"
 
 TAKES="project zone source on type runtime hours attempts name network subnetwork"
-SWITCHES="spot queued internal-ips keep delete dry-run"
-ON=tpu ZONE=${ZONE:-} SOURCE=${SOURCE:-} SPOT="" QUEUED="" KEEP="" DELETE="" NAME="" TYPE="" RUNTIME="" ATTEMPTS=""
+SWITCHES="spot queued flex-start internal-ips keep delete dry-run"
+ON=tpu ZONE=${ZONE:-} SOURCE=${SOURCE:-} SPOT="" QUEUED="" FLEX_START="" KEEP="" DELETE="" NAME="" TYPE="" RUNTIME="" ATTEMPTS=""
 NETWORK=${NETWORK:-} SUBNETWORK=${SUBNETWORK:-} INTERNAL_IPS="" HOURS=20
 POLL_SECONDS=${POLL_SECONDS:-15} PATIENCE=${PATIENCE:-5760} # polls until a VM is there: a day
 HOUR=${HOUR:-3600} LOSSES=${LOSSES:-40}                     # connections lost in a row, each soon after it began
@@ -177,6 +178,9 @@ check() {
 	need PROJECT ZONE
 	[[ $ON == tpu || $ON == gpu ]] || die "--on $ON: tpu or gpu"
 	[[ $HOURS =~ ^[1-9][0-9]*$ ]] || die "--hours $HOURS: a whole number, at least 1"
+	[[ -z $FLEX_START ]] || QUEUED=1
+	[[ -z $SPOT || -z $FLEX_START ]] || die "--spot and --flex-start exclude each other"
+	[[ -z $FLEX_START || $HOURS -le 167 ]] || die "--hours $HOURS: with --flex-start at most 167"
 	if [[ -n $DELETE ]]; then
 		need NAME
 	else

@@ -186,6 +186,34 @@ def test_a_queued_resource_is_waited_for_and_deleted_with_its_node(gcloud):
     assert "--force" in last
 
 
+def test_with_flex_start_google_deletes_the_tpu_where_the_script_cannot(gcloud):
+    absent(gcloud, 1)
+    there(gcloud.answers("queued-resources describe", "ACTIVE"))
+    ran = train(gcloud, "--flex-start", "--hours", "5")
+    assert ran.returncode == 0, ran.stderr
+    create = next(call for call in gcloud.calls if "create" in call)
+    assert create[:5] == ["alpha", "compute", "tpus", "queued-resources", "create"]
+    assert value(create, "--provisioning-model") == "flex-start"
+    assert value(create, "--max-run-duration") == "6h"
+    assert gcloud.calls[-1][:4] == ["compute", "tpus", "queued-resources", "delete"]
+
+
+def test_a_tpu_that_google_has_ended_is_replaced_by_the_next_call(gcloud):
+    gcloud.answers("queued-resources describe", "SUSPENDED", times=1)
+    absent(gcloud, 1)
+    there(gcloud.answers("queued-resources describe", "ACTIVE"))
+    ran = train(gcloud, "--flex-start")
+    assert ran.returncode == 0, ran.stderr
+    assert [verb for verb in gcloud.verbs if verb != "describe"] == [
+        "delete",
+        "create",
+        "ssh",
+        "install",
+        "train",
+        "delete",
+    ]
+
+
 def test_a_queued_request_that_fails_ends_it(gcloud):
     absent(gcloud, 1)
     gcloud.answers("queued-resources describe", "FAILED")
@@ -297,6 +325,9 @@ def test_a_dry_run_prints_the_commands_and_runs_none(gcloud, options, begin):
         ((*OPTIONS, "--", "mel_cnn", "--data", "gs://b/data", "--run", "run"), "--run gs://"),
         ((*OPTIONS, "--hours", "soon", *TRAIN), "--hours soon"),
         ((*OPTIONS, "--delete"), "--name"),
+        ((*OPTIONS, "--spot", "--flex-start", *TRAIN), "exclude"),
+        ((*OPTIONS, "--flex-start", "--hours", "168", *TRAIN), "167"),
+        ((*OPTIONS, "--on", "gpu", "--flex-start", *TRAIN), "for TPUs"),
         ((*OPTIONS[:4], "--source", "gs://b/deploy/source-1a2b3c.tar.gz", *TRAIN), "source-TAG-SHA256.tar.gz"),
     ],
 )
