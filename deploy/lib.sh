@@ -50,6 +50,13 @@ quoted() {
 	printf '%s' "$line"
 }
 
+# joined SEPARATOR WORD...: prints the words with the separator between them.
+joined() {
+	local IFS=$1
+	shift
+	printf '%s' "$*"
+}
+
 quote() {
 	if [[ $1 =~ ^[A-Za-z0-9_./:=,@%+^-]+$ ]]; then
 		printf '%s' "$1"

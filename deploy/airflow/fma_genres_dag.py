@@ -95,7 +95,9 @@ def dataflow_words() -> str:
         "sdk_location": "container",
         "service_account_email": f"fma-worker@{project}.iam.gserviceaccount.com",
         "worker_machine_type": settings.get("machine", "n2-standard-4"),
-        "max_num_workers": settings.get("max_workers", 50),
+        "max_num_workers": settings.get("max_workers", 12),
+        "disk_size_gb": 50,
+        "worker_disk_type": "compute.googleapis.com/projects//zones//diskTypes/pd-ssd",
         "experiments": "use_runner_v2",
         "labels": "app=fma",
     }

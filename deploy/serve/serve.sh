@@ -65,13 +65,6 @@ endpoint() {
 # ask DEFAULT COMMAND...: prints what a command says; with --dry-run DEFAULT.
 ask() { if [[ -n $DRY_RUN ]]; then printf '%s' "$1"; else "${@:2}"; fi; }
 
-# joined SEPARATOR WORD...: prints the words with the separator between them.
-joined() {
-	local IFS=$1
-	shift
-	printf '%s' "$*"
-}
-
 main() {
 	local command=${1:-}
 	[[ $# -gt 0 && $command != --help && $command != -h ]] || { usage && exit 0; }

@@ -169,6 +169,33 @@ def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcl
     assert value(args.beam_options, "--sdk_container_image") == IMAGE
     assert value(args.beam_options, "--max_num_workers") == "9"
     assert value(args.beam_options, "--worker_machine_type") == "n2-standard-4"
+    assert value(args.beam_options, "--disk_size_gb") == "50"
+    assert value(args.beam_options, "--worker_disk_type").endswith("/pd-ssd")
+
+
+def test_a_build_has_the_machine_that_is_asked_for(gcloud):
+    words = ("--", "baselines", "--data", "gs://b/d", "--run", "gs://b/r")
+    assert gcloud.run("dataflow/submit.sh", "fma", *OPTIONS, *words).returncode == 0
+    assert "--machine-type" not in gcloud.calls[0]
+    gcloud.run("dataflow/submit.sh", "fma", *OPTIONS, "--build-machine", "e2-highcpu-32", *words)
+    assert value(gcloud.calls[0], "--machine-type") == "e2-highcpu-32"
+
+
+def test_what_takes_days_is_a_job_that_is_tried_again(gcloud):
+    ran = gcloud.run("dataflow/submit.sh", "job", *OPTIONS, "--", "download", "--subset", "full", "--out", "gs://b/a b")
+    assert ran.returncode == 0, ran.stderr
+    (call,) = gcloud.calls
+    assert call[:3] == ["run", "jobs", "deploy"]
+    assert (value(call, "--image"), value(call, "--command")) == (IMAGE, "fma")
+    command, *words = value(call, "--args").removeprefix("^~^").split("~")
+    _, args = fma.parse(command, words)
+    assert (args.subset, args.out) == ("full", "gs://b/a b")
+    assert value(call, "--service-account") == "fma-worker@p.iam.gserviceaccount.com"
+    assert (value(call, "--task-timeout"), value(call, "--max-retries")) == ("168h", "3")
+    assert "--wait" in call
+    names = {call[3]}
+    gcloud.run("dataflow/submit.sh", "job", *OPTIONS, "--", "verify", "gs://b/d")
+    assert {gcloud.calls[0][3]} != names
 
 
 def test_the_template_is_run_waited_for_and_taken_up(gcloud):
@@ -185,6 +212,7 @@ def test_the_template_is_run_waited_for_and_taken_up(gcloud):
     assert "audio=gs://b/a b.zip" in parameters
     assert "update=true" in parameters
     assert "job-1" in gcloud.calls[1]
+    assert value(gcloud.calls[0], "--additional-pipeline-options").startswith("disk_size_gb=50,worker_disk_type=")
     assert value(gcloud.calls[0], "--service-account-email") == "fma-template@p.iam.gserviceaccount.com"
 
 
@@ -225,6 +253,8 @@ def test_a_dry_run_prints_the_commands_and_runs_none(gcloud, command, lines):
         (("build", "--project", "p"), "--region"),
         (("ingest", *OPTIONS, "--", "--audio", "gs://b/a", "--out", "here"), "--out gs://"),
         (("ingset", *OPTIONS), "ingset"),
+        (("job", *OPTIONS), "give an fma command"),
+        (("job", *OPTIONS, "--", "ingest", *INGEST, "--runner", "DataflowRunner"), "submit.sh fma"),
         (("build", *OPTIONS[:4], "--bucket", "b"), "gs://NAME"),
     ],
 )
