@@ -40,6 +40,7 @@ COMMANDS = {
     "compact": ("transforms", "rewrite the generations of a dataset into one"),
     "show": ("transforms", "what a dataset holds, and a contact sheet of its mel spectrograms"),
     "statistics": ("pipelines", "analyse the training split: the normalisation that training uses"),
+    "embed": ("pipelines", "give each track the embeddings of a pretrained encoder, computed once"),
     "train": ("trainers", "train a model on a dataset; resumes an interrupted run"),
     "baselines": ("trainers", "classical models on the tracks' statistics, tuned and scored"),
     "evaluate": (

@@ -86,5 +86,6 @@ def quiet_beam() -> None:
     What goes wrong in a worker is raised in the launcher: the local runners need not log its traceback, often twice.
     """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.ERROR)  # RunInference warns there of what it would do with torch
     for name in ("common", "portability", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)

@@ -114,6 +114,7 @@ class FileEncoder:
         return {name: values.shape[-1] for name, values in found.items()}
 
 
+EXPORT_IT = "export the encoder for this dataset"
 SHAPES = "an encoder gives [batch, d] or [batch, time, d], or for one waveform [time, d]"
 
 
@@ -149,12 +150,20 @@ def inspect_encoder(path: str, config: DatasetConfig, name: str | None, rate: in
     if facts is not None:
         if rate is not None:
             raise UsageError(f"{path} says itself at which rate it hears: leave --encoder-rate out")
+        if facts.sample_rate != config.sample_rate:
+            raise UsageError(
+                f"{path} was exported for windows of {facts.sample_rate} Hz, and the dataset's are of "
+                f"{config.sample_rate}: {EXPORT_IT}"
+            )
         return replace(facts, name=name or facts.name)
+    if not os.path.exists(path):
+        raise UsageError(f"{path}: there is no such file or folder")
     if rate is None:
         raise UsageError(f"{path} does not say at which rate it hears: give --encoder-rate, in Hz")
-    stem = re.sub("[^a-z0-9_-]", "-", os.path.basename(path.rstrip("/")).lower().rpartition(".")[0] or "encoder")
-    facts = EncoderFacts(name or stem, "raw", rate, {}, _hash(path), FOREIGN_VERSION)
-    return replace(facts, outputs=FileEncoder(path, open_network(path), facts, config).probe())
+    stem = os.path.splitext(os.path.basename(path.rstrip("/")))[0].lower()
+    network = open_network(path)
+    facts = EncoderFacts(name or re.sub("[^a-z0-9_-]", "-", stem), "raw", rate, {}, _hash(path), FOREIGN_VERSION)
+    return replace(facts, outputs=FileEncoder(path, network, facts, config).probe())
 
 
 def open_encoder(path: str, facts: EncoderFacts, config: DatasetConfig) -> FileEncoder:
@@ -164,7 +173,12 @@ def open_encoder(path: str, facts: EncoderFacts, config: DatasetConfig) -> FileE
       UsageError: it does not take the windows of a dataset with these settings.
       FmaError: it is damaged, or is another one.
     """
-    encoder = FileEncoder(path, open_network(path), facts, config)
+    network = open_network(path)
+    shape = KINDS[facts.reads].shape(config)
+    if read_facts(path) and any(size not in (None, want) for size, want in zip(network.shape[1:], shape, strict=False)):
+        takes = list(network.shape[1:])
+        raise UsageError(f"{path} takes windows {takes}, and the dataset's are {list(shape)}: {EXPORT_IT}")
+    encoder = FileEncoder(path, network, facts, config)
     found = encoder.probe()
     if any(found.get(name) != size for name, size in facts.outputs.items()):
         raise FmaError(f"{path} gives {_describe(found)}, where {_describe(facts.outputs)} was expected")

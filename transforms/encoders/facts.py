@@ -14,6 +14,7 @@ FILE = "encoder.json"
 
 NAME = "[a-z0-9][a-z0-9_-]{0,63}"
 """The form of an encoder's name, a regular expression."""
+SHOWN = 64  # characters of a fact in a message
 MOMENTS = 2
 """Rows of a record: the mean of each dimension over a track's positions, and its standard deviation."""
 
@@ -63,11 +64,9 @@ class EncoderFacts:
 
     def differences(self, other: "EncoderFacts") -> list[str]:
         """Return what would make the other's embeddings differ, each with both values."""
-        return [
-            f"{name} is {getattr(self, name)}, not {getattr(other, name)}"
-            for name in ("sha256", "version", "reads", "sample_rate", "outputs")
-            if getattr(self, name) != getattr(other, name)
-        ]
+        names = ("sha256", "version", "reads", "sample_rate", "outputs")
+        pairs = [(name, _text(getattr(self, name)), _text(getattr(other, name))) for name in names]
+        return [f"{name} is {mine[:SHOWN]}, not {others[:SHOWN]}" for name, mine, others in pairs if mine != others]
 
     def fits(self, config: DatasetConfig) -> bool:
         """Return whether a dataset with these settings has the windows that it reads."""
@@ -87,3 +86,7 @@ class EncoderFacts:
         if facts.reads not in ("raw", "mel") or not sound or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"the facts of encoder {facts.name!r} cannot be right")
         return facts
+
+
+def _text(value: object) -> str:
+    return ", ".join(f"{name} {size}" for name, size in value.items()) if isinstance(value, dict) else str(value)

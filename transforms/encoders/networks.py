@@ -138,8 +138,6 @@ def open_network(path: str) -> Network:
     """
     if os.path.isdir(path):
         return SavedModel(path)
-    if not os.path.exists(path):
-        raise UsageError(f"{path}: there is no such file or folder")
     found = FORMATS.get(os.path.splitext(path)[1].lower())
     if found is None:
         raise UsageError(f"{path} is no encoder: give a folder with a SavedModel, or a file .tflite or .onnx")

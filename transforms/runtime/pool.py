@@ -18,13 +18,15 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def process_pool() -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
-    """Yield a `map` that computes on all cores, in processes: function, items and results must be picklable.
+def process_pool(
+    processes: int | None = None,
+) -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
+    """Yield a `map` that computes in processes, one for each core: function, items and results must be picklable.
 
     Raises:
       FmaError: a process died.
     """
-    pool = [children.start("from transforms.runtime.pool import serve; serve()") for _ in range(cores())]
+    pool = [children.start("from transforms.runtime.pool import serve; serve()") for _ in range(processes or cores())]
     idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
     for _, channel in pool:
         idle.put(channel)
