@@ -133,13 +133,19 @@ def _is_name(encoder: str) -> bool:
 @contextmanager
 def _open(options: EmbedOptions) -> Iterator[str]:
     """Yield the local path of the encoder; of one that has a name here, or is a .keras file, as it is exported."""
-    if not _is_name(options.encoder) and not options.encoder.endswith(".keras"):
+    keras = options.encoder.endswith(".keras")
+    if not _is_name(options.encoder) and not keras:
         with on_this_machine(options.encoder) as path:
             yield path
         return
     with temporary.new_folder() as folder:
         out = storage.join(folder, "encoder")
-        words = ["export", "--encoder", options.encoder, "--data", options.dataset, "--out", out]
+        made_for = ["--data", options.dataset]
+        if keras:
+            if options.rate is None:
+                raise UsageError(f"{options.encoder} does not say at which rate it hears: give --encoder-rate, in Hz")
+            made_for = ["--sample-rate", str(options.rate)]
+        words = ["export", "--encoder", options.encoder, *made_for, "--out", out]
         code = children.run_command(*words, stdout=DEVNULL)
         if code:
             raise (UsageError if code == 2 else FmaError)(f"encoder {options.encoder} could not be exported, see above")
@@ -148,7 +154,8 @@ def _open(options: EmbedOptions) -> Iterator[str]:
 
 def _inspect(path: str, manifest: Manifest, options: EmbedOptions) -> EncoderFacts:
     """Return the facts of an encoder; a foreign one is loaded in a process of its own, for TensorFlow's memory."""
-    inspect = partial(inspect_encoder, config=manifest.config, name=options.name, rate=options.rate)
+    rate = None if options.encoder.endswith(".keras") else options.rate  # its export says it
+    inspect = partial(inspect_encoder, config=manifest.config, name=options.name, rate=rate)
     if read_facts(path) is not None:
         return inspect(path)
     with capture_native_stderr(), process_pool(1) as run:

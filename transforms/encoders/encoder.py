@@ -150,9 +150,9 @@ def inspect_encoder(path: str, config: DatasetConfig, name: str | None, rate: in
     if facts is not None:
         if rate is not None:
             raise UsageError(f"{path} says itself at which rate it hears: leave --encoder-rate out")
-        if facts.sample_rate != config.sample_rate:
+        if facts.reads == "mel" and facts.sample_rate != config.sample_rate:
             raise UsageError(
-                f"{path} was exported for windows of {facts.sample_rate} Hz, and the dataset's are of "
+                f"{path} was exported for mel windows of {facts.sample_rate} Hz, and the dataset's are of "
                 f"{config.sample_rate}: {EXPORT_IT}"
             )
         return replace(facts, name=name or facts.name)
@@ -175,7 +175,8 @@ def open_encoder(path: str, facts: EncoderFacts, config: DatasetConfig) -> FileE
     """
     network = open_network(path)
     shape = KINDS[facts.reads].shape(config)
-    if read_facts(path) and any(size not in (None, want) for size, want in zip(network.shape[1:], shape, strict=False)):
+    exported = read_facts(path) is not None and facts.sample_rate == config.sample_rate
+    if exported and any(size not in (None, want) for size, want in zip(network.shape[1:], shape, strict=False)):
         takes = list(network.shape[1:])
         raise UsageError(f"{path} takes windows {takes}, and the dataset's are {list(shape)}: {EXPORT_IT}")
     encoder = FileEncoder(path, network, facts, config)

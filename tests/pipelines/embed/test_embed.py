@@ -210,12 +210,12 @@ def test_embeddings_can_be_taken_out_and_made_again(music, capsys):
 MODES = {
     "two processes": ["--workers", "2"],
     "one process": ["--workers", "1"],
-    "this process": [HERE],
     "threads": ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
 }
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_embeddings_are_the_same_bytes_whatever_the_workers(music):
     files = {}
     for mode, words in MODES.items():
@@ -228,6 +228,7 @@ def test_embeddings_are_the_same_bytes_whatever_the_workers(music):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_after_a_kill_the_dataset_is_as_it_was_and_the_next_run_goes_on(music):
     assert ingest(music, "many", "--shards", "4") == 0
     dataset = music / "many"
@@ -262,6 +263,7 @@ def test_after_a_kill_the_dataset_is_as_it_was_and_the_next_run_goes_on(music):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_what_an_ingest_in_between_finds_of_a_killed_job_goes_away(music):
     dataset = music / "out"
     slow = write_encoder(music / "slow", load(str(dataset)).config, "slow", rounds=60)
