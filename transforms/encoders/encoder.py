@@ -111,7 +111,8 @@ class FileEncoder:
         for name, values in found.items():
             if values.dtype.kind != "f" or not np.isfinite(values).all():
                 raise UsageError(f"{self._path} gives {name} as {values.dtype} that are not finite numbers for noise")
-        return {name: values.shape[-1] for name, values in found.items()}
+        # A SavedModel has its outputs in another order each time that it is loaded.
+        return {name: found[name].shape[-1] for name in sorted(found)}
 
 
 EXPORT_IT = "export the encoder for this dataset"

@@ -81,6 +81,19 @@ def test_a_network_of_a_fixed_length_hears_one_piece_after_the_other(tmp_path, w
     np.testing.assert_allclose(found, levels(resampled(windows)[:, :10_000].reshape(3, 2, -1)), rtol=1e-4, atol=1e-6)
 
 
+def test_outputs_have_the_order_of_their_names_however_a_file_has_them(tmp_path):
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.of = tf.function(
+        lambda waveform: {f"output_{i}": tf.fill([3, i + 1], waveform[i]) for i in (4, 2, 0, 5, 1, 3)},
+        input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "many"), {"serving_default": module.of})
+    facts = inspect_encoder(str(tmp_path / "many"), CONFIG, None, RATE)
+    assert list(facts.outputs.items()) == [(f"output_{i}", i + 1) for i in range(6)]
+
+
 @pytest.mark.parametrize("size", [[1, 5000], [5000]])
 def test_tflite_gives_what_its_saved_model_gives(tmp_path, windows, size):
     folder = write_waveform_network(tmp_path / "level", size, positions=5)
