@@ -1,7 +1,10 @@
 """What several tests of training share: small models, a dataset with statistics, and one finished run."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +12,10 @@ import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
 from trainers.models import MODELS
+from transforms.weights.table import WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +55,22 @@ def finished(tiny_models, dataset, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "finished"
     assert fma.main(["train", "tiny", "--data", str(dataset), "--run", str(run), "--device", "cpu"]) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def fake_wheel(tmp_path_factory) -> "tuple[Path, Mapping[str, keras.Model]]":
+    """A wheel like musicnn's with random networks, and these."""
+    from tests.trainers.encoders.fake_musicnn import write_wheel
+
+    return write_wheel(tmp_path_factory.mktemp("musicnn"))
+
+
+@pytest.fixture
+def fake_musicnn(fake_wheel, monkeypatch) -> "Mapping[str, keras.Model]":
+    """Lets the wheel with random networks be the published one, and returns them."""
+    wheel, networks = fake_wheel
+    data = wheel.read_bytes()
+    row = replace(WEIGHTS["musicnn"], size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    monkeypatch.setitem(WEIGHTS, "musicnn", row)
+    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(wheel.parent))
+    return networks

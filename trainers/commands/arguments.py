@@ -3,6 +3,7 @@
 import argparse
 
 from trainers.data.targets import MIN_TRACKS
+from trainers.encoders.musicnn import TAGS
 from trainers.serving.tasks import THRESHOLD
 from trainers.training.devices import BACKENDS, DEVICES
 from transforms.commands.arguments import number
@@ -72,5 +73,17 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         help=(
             f"the verdict is 'unsure' where no genre is at least this likely; default {THRESHOLD:g}. With many genres, "
             "one is predicted where it is; default: a threshold for each genre, chosen on validation"
+        ),
+    )
+
+
+def add_tags(parser: argparse.ArgumentParser) -> None:
+    """Add --tags: who describes songs beside the run."""
+    parser.add_argument(
+        "--tags",
+        choices=sorted(TAGS),
+        help=(
+            "also describe songs by the tags of a network that was trained elsewhere: musicnn (the 50 most frequent "
+            "tags of Last.fm) or musicnn_mtt (MagnaTagATune)"
         ),
     )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
+from trainers.commands.arguments import add_device, add_limits, add_model, add_tags, add_threshold
 from trainers.runs.predictions import choose_run
 from trainers.serving.answers import Answer, tables
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk
 from trainers.serving.scorers import open_scorer
+from trainers.serving.tagger import Tagger
 from trainers.serving.timeline import MOST_SONGS, check_picture, draw_timeline
 from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_limits(parser, seconds=600.0, megabytes=2048)
     add_threshold(parser)
+    add_tags(parser)
     add_device(parser)
 
 
@@ -67,10 +69,12 @@ def _predict(args: argparse.Namespace, run: str, songs: Sequence[Song]) -> list[
     scorer = open_scorer(run, args.model, args.device, threshold=args.threshold)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
+    tagger = Tagger(args.tags, scorer.config, args.device) if args.tags else None
     decoders = min(len(songs), args.jobs or cores())
+    limits = Limits(args.timeout, args.memory, options=OPTIONS)
     with (
         on_disk(songs, args.timeout) as files,
-        closing(Engine(scorer, Limits(args.timeout, args.memory, options=OPTIONS), decoders)) as engine,
+        closing(Engine(scorer, limits, decoders, tagger=tagger)) as engine,
     ):
         return _predict_all(engine, files)
 

@@ -3,7 +3,7 @@
 import argparse
 from contextlib import ExitStack, closing
 
-from trainers.commands.arguments import add_device, add_limits, add_model, add_threshold
+from trainers.commands.arguments import add_device, add_limits, add_model, add_tags, add_threshold
 from transforms import storage
 from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--concurrency", type=number(int, 1, below=1000), metavar="N", help="songs at once; default: the cores"
     )
     add_threshold(parser)
+    add_tags(parser)
     add_device(parser)
 
 
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         most_bytes=args.max_upload << 20,
         decoders=args.concurrency,
         threshold=args.threshold,
+        tags=args.tags,
         device=args.device,
     )
     with ExitStack() as stack:

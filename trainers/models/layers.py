@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from trainers.models.spec import ModelOptions
+from transforms.audio.mel import hann
 from transforms.dataset.normalization import Normalization
 
 VARIANCE_FLOOR = 1e-6
@@ -329,22 +330,35 @@ class LogMelPatches(layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs | {"dtype": "float32"})
-        self.window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
-        self.matrix = mel_matrix()
+        self.window, self.matrix = hann(FRAME), mel_matrix()
 
     def call(self, signal):
         samples, patches = signal.shape[1], count_patches(signal.shape[1])
         frames = (patches - 1) * PATCH_HOP + PATCH
         if samples < PATCH_SAMPLES:
             signal = ops.pad(signal, [[0, 0], [0, PATCH_SAMPLES - samples]])
-        framed = ops.take(signal, np.arange(frames)[:, None] * HOP + np.arange(FRAME), axis=1)
-        real, imaginary = ops.rfft(framed * self.window, fft_length=FFT)
-        magnitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
+        magnitude = ops.sqrt(power_spectra(signal, self.window, HOP, frames, FFT))
         log_mel = ops.log(ops.matmul(magnitude, self.matrix) + LOG_OFFSET)
-        return ops.take(log_mel, np.arange(patches)[:, None] * PATCH_HOP + np.arange(PATCH), axis=1)
+        return cut_patches(log_mel, np.arange(patches) * PATCH_HOP, PATCH)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], count_patches(input_shape[1]), PATCH, BANDS)
+
+
+def power_spectra(signal, window: np.ndarray, hop: int, frames: int, n_fft: int):
+    """Return the power spectra of frames of a signal [batch, samples], every `hop` samples from its first on.
+
+    Returns:
+      float32 [batch, frames, n_fft // 2 + 1].
+    """
+    framed = ops.take(signal, np.arange(frames)[:, None] * hop + np.arange(len(window)), axis=1)
+    real, imaginary = ops.rfft(framed * window, fft_length=n_fft)
+    return ops.square(real) + ops.square(imaginary)
+
+
+def cut_patches(frames, starts: np.ndarray, size: int):
+    """Cut [batch, frames, bands] into patches of `size` frames that begin at `starts`: [batch, starts, size, bands]."""
+    return ops.take(frames, starts[:, None] + np.arange(size), axis=1)
 
 
 def count_patches(samples: int) -> int:

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from trainers.serving.tagger import Tags
 from trainers.serving.tasks import ManyGenres, OneLabel, Task, most_likely
 from transforms.runtime import console
 
 SHOWN = 3  # genres of one label, the most likely ones; of many genres the most likely that are not predicted
+TAGS_SHOWN = 5
 SILENCE = "digital silence"
 TREE = ("genre", "probability", "threshold", "predicted")
 
@@ -34,11 +36,15 @@ class Answer:
     embedding: np.ndarray  # float32 [dimensions], the model's features of the song before its last layer
     spectrogram: np.ndarray  # uint8 [bands, columns], an image, lowest band first; [0, 0] if not asked for
     pictured_seconds: float  # of the song that the image covers, from its start
+    tags: Tags | None = None  # None: not asked for, or silence
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the task says of the genres, and seconds, windows and silent."""
+        """Return what the task says of the genres, and seconds, windows and silent; and the tags, where it has some."""
         facts = {"seconds": round(self.seconds, 3), "windows": len(self.windows), "silent": self.silent}
-        return self.task.answer(self.probabilities, silent=self.silent) | facts
+        found = self.task.answer(self.probabilities, silent=self.silent) | facts
+        if self.tags:
+            found["tags"] = [{"tag": tag, "probability": round(share, 6)} for tag, share in self.tags.likeliest()]
+        return found
 
     def verdicts(self) -> list[str]:
         """Return the genres that the song is said to have, or that there are none."""
@@ -70,7 +76,7 @@ class Answer:
 def tables(songs: Sequence[Named]) -> Iterator[Table]:
     """Yield the answers for people: one table with one label for each track, a tree for each song with many genres.
 
-    A tree without rows is that of silence, which the title says.
+    A tree without rows is that of silence, which the title says. Where songs have tags, a table of these is the last.
     """
     one_label = [_row(name, answer) for name, answer in songs if isinstance(answer.task, OneLabel)]
     if one_label:
@@ -80,6 +86,13 @@ def tables(songs: Sequence[Named]) -> Iterator[Table]:
             title = f"{name}, {console.human_seconds(answer.seconds)}"
             tree = [] if answer.silent else _tree(answer.task, answer)
             yield f"{title}: {SILENCE}" if answer.silent else title, TREE, tree
+    tagged = [(name, answer.tags) for name, answer in songs if answer.tags]
+    if tagged:
+        yield "", ("file", f"tags by {tagged[0][1].encoder}"), [(name, _likeliest(tags)) for name, tags in tagged]
+
+
+def _likeliest(tags: Tags) -> str:
+    return ", ".join(f"{tag} {share:.2f}" for tag, share in tags.likeliest(TAGS_SHOWN))
 
 
 def _row(name: str, answer: Answer) -> tuple[Any, ...]:

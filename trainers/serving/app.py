@@ -23,6 +23,7 @@ from trainers.serving.problems import Problem, RefusedError, problem
 from trainers.serving.schema import GenresPrediction, Health, LabelPrediction, ModelFacts
 from trainers.serving.scorers import open_scorer
 from trainers.serving.shares import Shares, Turns, client_address
+from trainers.serving.tagger import Tagger
 from trainers.serving.tasks import ManyGenres, Task
 from trainers.serving.uploads import CONTENT_TYPE, Closing, Counting, Meters, UploadLimits, received
 from transforms.audio.decoder_process import Limits
@@ -69,6 +70,7 @@ class ServeOptions:
     most_bytes: int  # of a song's file
     decoders: int | None = None  # songs that are decoded at once; None: as many as there are cores
     threshold: float | None = None  # in place of those of the run's task
+    tags: str | None = None  # the encoder that gives songs tags, or None
     device: str = "auto"  # see `trainers.training.devices`
 
 
@@ -94,7 +96,8 @@ def open_service(options: ServeOptions) -> Service:
     scorer = open_scorer(options.run, options.model, options.device, threshold=options.threshold)
     neighbours = open_neighbours(options.run, scorer, options.data) if options.data else None
     decoders = options.decoders or cores()
-    engine = Engine(scorer, options.limits, decoders, spectrograms=True)
+    tagger = Tagger(options.tags, scorer.config, options.device) if options.tags else None
+    engine = Engine(scorer, options.limits, decoders, spectrograms=True, tagger=tagger)
     try:
         engine.warm_up()
     except BaseException:
@@ -209,7 +212,7 @@ def _task_facts(task: Task) -> dict[str, Any]:
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
-    scorer = service.engine.scorer
+    scorer, tagger = service.engine.scorer, service.engine.tagger
     facts = ModelFacts(
         run=service.run,
         model=scorer.name,
@@ -218,6 +221,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         window_seconds=scorer.config.window_seconds,
         by_window=scorer.by_window,
         **_task_facts(scorer.task),
+        **({"tagger": tagger.encoder} if tagger else {}),
         neighbours=len(service.neighbours.tracks) if service.neighbours else 0,
         most_bytes=service.limits.most_bytes,
         most_seconds=service.song_limits.seconds,

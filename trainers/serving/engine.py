@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from trainers.serving.answers import Answer
 from trainers.serving.inputs import Song
+from trainers.serving.partial_answer import Forward, PartialAnswer, Rows, Scored, Spectrogram, Tagged
 from trainers.serving.scorers import Scorer
+from trainers.serving.tagger import Tagger
 from transforms.audio.decoder_process import Limits, ProcessDiedError, TrackProcess
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
@@ -22,21 +25,12 @@ from transforms.records import decode_payload, deserialize, read_records
 from transforms.runtime import temporary
 from transforms.tracks import Track, TrackFacts
 
-Rows = tuple[np.ndarray, ...]
-Forward = Callable[[np.ndarray], Rows]  # payloads [b, ...] -> arrays [b, ...]
-
 OnPayload = Callable[[str, np.ndarray], None]  # called with (kind, payload), the windows of each kind in order
 
-WINDOWS = 32  # windows of one song in a batch; a song's memory does not grow beyond them
 LARGEST_BATCH = 128
 NO_GENRES = (-1, ())  # in the records of a song whose genres are to be found
 START_SECONDS = 60.0  # for a new process to import what it needs; these do not count against a song's limit
 WARM_UP_SECONDS = 300.0
-
-COLUMNS = 600
-"""A spectrogram has at least this many columns (if the song has as many frames), and less than twice as many."""
-
-BANDS = 112
 
 
 class Batcher:
@@ -191,13 +185,23 @@ class Engine:
       limits: for one song.
       decoders: songs that are decoded at the same time.
       spectrograms: whether answers have one.
+      tagger: gives answers tags, or None.
     """
 
-    def __init__(self, scorer: Scorer, limits: Limits, decoders: int, *, spectrograms: bool = False):
-        self.scorer = scorer
+    def __init__(
+        self,
+        scorer: Scorer,
+        limits: Limits,
+        decoders: int,
+        *,
+        spectrograms: bool = False,
+        tagger: Tagger | None = None,
+    ):
+        self.scorer, self.tagger = scorer, tagger
         self._spectrograms = spectrograms
         self._batcher = Batcher(scorer.rows, LARGEST_BATCH)
-        kinds = (scorer.kind, "mel") if spectrograms else (scorer.kind,)
+        self._tagged = partial(Tagged, tagger, Batcher(tagger.rows, LARGEST_BATCH)) if tagger else lambda: None
+        kinds = (scorer.kind, *(["mel"] if spectrograms else []), *([tagger.kind] if tagger else []))
         self._decoders = [Decoder(scorer.config, kinds, limits) for _ in range(decoders)]
         self._idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         for decoder in self._decoders:
@@ -210,10 +214,11 @@ class Engine:
           TrackError: with the reason why there is no answer.
           FmaError: the model's output is not a number.
         """
-        songs: list[_PartialAnswer] = []
+        songs: list[PartialAnswer] = []
 
         def start() -> OnPayload:
-            songs.append(_PartialAnswer(self.scorer, self._batcher, self._spectrograms))
+            picture = Spectrogram(self.scorer.config.window_hop_frames) if self._spectrograms else None
+            songs.append(PartialAnswer(Scored(self.scorer, self._batcher), self._tagged(), picture))
             return songs[-1].add
 
         decoder = self._idle.get()
@@ -268,101 +273,3 @@ class Engine:
         """End the decoders; songs that are being decoded fail."""
         for decoder in self._decoders:
             decoder.close()
-
-
-class _PartialAnswer:
-    """The answer for a song while it is decoded."""
-
-    def __init__(self, scorer: Scorer, batcher: Batcher, spectrogram: bool):
-        self._scorer, self._batcher = scorer, batcher
-        self._picture = Spectrogram(scorer.config.window_hop_frames) if spectrogram else None
-        self._payloads: list[np.ndarray] = []
-        self._logits: list[np.ndarray] = []
-        self._features: np.ndarray | float = 0.0
-        self._windows = 0
-
-    def add(self, kind: str, payload: np.ndarray) -> None:
-        if self._picture is not None and kind == "mel":
-            self._picture.push(payload)
-        if kind == self._scorer.kind:
-            self._payloads.append(payload)
-            if len(self._payloads) == WINDOWS:
-                self._score()
-
-    def _score(self) -> None:
-        logits, features = self._batcher(np.stack(self._payloads))
-        self._payloads.clear()
-        self._logits.append(logits)
-        self._features = self._features + features.sum(axis=0, dtype=np.float64)
-        self._windows += len(logits)
-
-    def finish(self, seconds: float, silent: bool) -> Answer:
-        if self._payloads:
-            self._score()
-        scorer, picture = self._scorer, self._picture
-        logits = np.concatenate(self._logits)
-        mean = np.asarray(self._features / self._windows, np.float32)
-        rows, embedding = scorer.song(logits, mean)
-        return Answer(
-            task=scorer.task,
-            probabilities=scorer.task.of_song(rows),
-            windows=scorer.task.of_windows(logits if scorer.by_window else logits[:0]),
-            window_seconds=scorer.config.window_seconds,
-            hop_seconds=scorer.config.window_hop_samples / scorer.config.sample_rate,
-            seconds=seconds,
-            silent=silent,
-            embedding=embedding,
-            spectrogram=picture.picture() if picture else np.empty((0, 0), np.uint8),
-            pictured_seconds=picture.frames * scorer.config.hop_length / scorer.config.sample_rate if picture else 0.0,
-        )
-
-
-class Spectrogram:
-    """Joins mel images, in order, to a picture of limited size.
-
-    Args:
-      hop: frames from one image's start to the next; overlaps are used once, gaps are dark.
-    """
-
-    def __init__(self, hop: int):
-        self._hop, self._frames = hop, 1
-        self._kept: list[np.ndarray] = []
-        self._rest = np.empty((0, 0), np.float32)
-
-    def push(self, image: np.ndarray) -> None:
-        """Add an image uint8 [n_mels, frames]."""
-        bands = _average(image[:, : self._hop].T, -(-len(image) // BANDS)).T
-        gap = max(0, self._hop - image.shape[1])
-        frames = np.pad(bands, ((0, 0), (0, gap)))
-        if self._rest.size:
-            frames = np.concatenate([self._rest, frames], axis=1)
-        whole = frames.shape[1] // self._frames * self._frames
-        self._rest = frames[:, whole:]
-        if whole:
-            self._kept.append(_average(frames[:, :whole], self._frames))
-        while sum(part.shape[1] for part in self._kept) >= 2 * COLUMNS:
-            # An odd column at the end of the pairs waits for the next one.
-            columns = np.concatenate(self._kept, axis=1)
-            even = columns.shape[1] // 2 * 2
-            odd = np.repeat(columns[:, even:], self._frames, axis=1)
-            self._rest = np.concatenate([odd, self._rest], axis=1) if odd.size else self._rest
-            self._kept = [_average(columns[:, :even], 2)]
-            self._frames *= 2
-
-    @property
-    def frames(self) -> int:
-        """Return the number of frames in the picture."""
-        return self._frames * sum(part.shape[1] for part in self._kept)
-
-    def picture(self) -> np.ndarray:
-        """Return uint8 [bands, columns], lowest band first; [0, 0] without any image."""
-        if not self._kept:
-            return np.empty((0, 0), np.uint8)
-        return np.rint(np.concatenate(self._kept, axis=1)).astype(np.uint8)
-
-
-def _average(values: np.ndarray, each: int) -> np.ndarray:
-    """Return the mean of every `each` columns, the last ones of fewer, float32 [rows, columns / each]."""
-    starts = np.arange(0, values.shape[1], each)
-    sums = np.add.reduceat(values, starts, axis=1, dtype=np.float32)
-    return sums / np.diff(np.append(starts, values.shape[1]))

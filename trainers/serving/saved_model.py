@@ -16,7 +16,7 @@ from trainers.serving.task_graphs import graph_of
 from trainers.serving.tflite import convert, record_signatures
 from transforms import storage
 from transforms.audio.features import KINDS
-from transforms.audio.mel import AMIN, mel_filters
+from transforms.audio.mel import AMIN, hann, mel_filters
 from transforms.config import DatasetConfig
 from transforms.errors import FmaError
 from transforms.runtime import temporary
@@ -198,8 +198,7 @@ class MelImages:
     def __init__(self, config: DatasetConfig):
         self._config = config
         self._filters = mel_filters(config.sample_rate, config.n_fft, config.n_mels).T
-        n = np.arange(config.n_fft)
-        self._hann = (0.5 - 0.5 * np.cos(2 * np.pi * n / config.n_fft)).astype(np.float32)
+        self._hann = hann(config.n_fft)
 
     def __call__(self, samples: tf.Tensor) -> tf.Tensor:
         """Return images uint8 [b, n_mels, frames] of samples float32 [b, (frames - 1) * hop + n_fft]."""

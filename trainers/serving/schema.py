@@ -42,6 +42,13 @@ class Neighbour(BaseModel):
     license: str = ""
 
 
+class Tag(BaseModel):
+    """A tag and how likely it is, for a network that the run did not train."""
+
+    tag: str
+    probability: float = Field(ge=0, le=1, description="mean over the song; a song may have any number of tags")
+
+
 class Picture(BaseModel):
     """The song's mel spectrogram."""
 
@@ -59,6 +66,7 @@ class Song(BaseModel):
     silent: bool = Field(description="whether the song is digital silence")
     timeline: list[Window] | None = Field(None, description="if asked for")
     nearest: list[Neighbour] | None = Field(None, description="if asked for; the most similar first")
+    tags: list[Tag] | None = Field(None, description="of a server with --tags; the likeliest first, none of silence")
     spectrogram: Picture | None = Field(None, description="if asked for")
 
 
@@ -102,6 +110,7 @@ class ModelFacts(BaseModel):
         None, description="of each label, empty at the top; of a model of many genres"
     )
     thresholds: list[float] | None = Field(None, description="in the order of the labels; of a model of many genres")
+    tagger: str | None = Field(None, description="the network that tags are from; of a server with --tags")
     neighbours: int = Field(description="training tracks that are compared with; 0 without --data")
     most_bytes: int = Field(description="of a song's file")
     most_seconds: float = Field(description="that one song may take")

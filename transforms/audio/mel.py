@@ -37,6 +37,11 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
     return weights * (2.0 / (edges[2:] - edges[:-2]))[:, None].astype(np.float32)
 
 
+def hann(size: int) -> np.ndarray:
+    """Return a periodic Hann window, float32 [size]."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
 class LogMel:
     """A computer of log-mel frames for any number of tracks; the arguments are those of `DatasetConfig`.
 
@@ -46,7 +51,7 @@ class LogMel:
 
     def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int):
         self.n_fft, self.hop_length, self.n_mels = n_fft, hop_length, n_mels
-        self._window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
+        self._window = hann(n_fft)
         self._blocks = banded(mel_filters(sample_rate, n_fft, n_mels))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from tests.trainers.serving.songs import SETTINGS
 from trainers.evaluation.calibration import Calibration, calibrate, fit_temperature
 from trainers.evaluation.metrics import log_softmax
 from trainers.runs.predictions import read_run_predictions
-from trainers.serving.engine import COLUMNS, WINDOWS, Batcher, Decoder, Engine, Spectrogram
+from trainers.serving.engine import Batcher, Decoder, Engine
+from trainers.serving.partial_answer import COLUMNS, WINDOWS, Spectrogram
 from trainers.serving.scorers import open_scorer
 from transforms.audio.decoder_process import Limits
 from transforms.errors import TrackError

@@ -4,7 +4,7 @@ import {OTHERS, clock, colour, drawAxis, drawSpectrogram, drawTimeline, until} f
 import {record, toWav} from "./sound.js";
 import {drawLines, finest, placed, shownOf} from "./tree.js";
 
-const NEAREST = 5, KEPT = 12, GENRES = 6, HEADLINE = 3;
+const NEAREST = 5, KEPT = 12, GENRES = 6, HEADLINE = 3, TAGS = 5;
 const $ = selector => document.querySelector(selector);
 const percent = share => share > 0.995 && share < 1 ? ">99%" : share < 0.005 && share > 0 ? "<1%" : `${Math.round(100 * share)}%`;
 let model = null;
@@ -123,6 +123,17 @@ function showVerdict(article, found) {
   more.querySelector("ol").append(...others);
 }
 
+function showTags(article, tags) {
+  if (!tags) return;
+  const line = article.querySelector(".tags");
+  line.hidden = false;
+  line.append(`${model.tagger} hears `, ...tags.slice(0, TAGS).map(({tag, probability}) => {
+    const one = element("span", tag, "tag");
+    one.append(element("small", percent(probability)));
+    return one;
+  }));
+}
+
 function showTime(article, found) {
   const time = article.querySelector(".time"), order = found.genres.map(({genre}) => model.labels.indexOf(genre));
   time.hidden = false;
@@ -211,6 +222,7 @@ async function add(name, song) {
     article.querySelector(".state").hidden = true;
     article.querySelector(".found").hidden = false;
     showVerdict(article, found);
+    showTags(article, found.tags);
     showTime(article, found);
     showNearest(article, found.nearest);
     article.querySelector("audio").src = URL.createObjectURL(song);

@@ -1,0 +1,82 @@
+"""Tags of songs by musicnn, beside the genres of a run: `--tags`."""
+
+import json
+from contextlib import closing
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import tone
+from tests.trainers.serving.conftest import LIMITS
+from tests.trainers.serving.live import Client, listening, send
+from trainers.encoders import musicnn
+from trainers.serving.app import Service, create_app
+from trainers.serving.engine import Engine
+from trainers.serving.scorers import open_scorer
+from trainers.serving.tagger import Tagger
+from trainers.serving.uploads import UploadLimits
+
+
+@pytest.fixture
+def tagging(fake_musicnn, run_of):
+    """An engine that gives a song tags."""
+    scorer = open_scorer(str(run_of("mel_cnn")), device="cpu")
+    tagger = Tagger("musicnn", scorer.config, "cpu")
+    with closing(Engine(scorer, LIMITS, 1, spectrograms=True, tagger=tagger)) as engine:
+        yield engine
+
+
+def test_the_tags_of_a_song_are_the_mean_of_its_windows(tagging, tmp_path):
+    config = tagging.scorer.config
+    size, count = config.window_samples, 3
+    sound = np.round(32768 * tone(count * size / 22_050, 22_050)) / 32768
+    sound = sound[: count * size].astype("float32")
+    soundfile.write(tmp_path / "song.wav", sound, 22_050, subtype="PCM_16")
+    answer = tagging.predict(str(tmp_path / "song.wav"))
+    encoder, _ = musicnn.build("musicnn", 22_050, size)
+    starts = np.arange(len(answer.windows)) * config.window_hop_samples
+    logits = encoder(np.stack([sound[start : start + size] for start in starts]))["tags"]
+    expected = (1 / (1 + np.exp(-np.asarray(logits, np.float64)))).mean(axis=(0, 1))
+    np.testing.assert_allclose(answer.tags.probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["mel_cnn", "baselines"])
+def test_predict_shows_the_five_likeliest_tags_and_programs_get_all(model, predict, fake_musicnn, music):
+    path = music.of("test")[0].path
+    code, out, _ = predict(model, path, "--tags", "musicnn_mtt", "--json")
+    (found,) = json.loads(out)
+    assert code == 0
+    shares = [one["probability"] for one in found["tags"]]
+    assert shares == sorted(shares, reverse=True)
+    assert {one["tag"] for one in found["tags"]} == set(musicnn.TAGS["musicnn_mtt"])
+    _, out, _ = predict(model, path, "--tags", "musicnn_mtt")
+    genres, tags = out.split("\n\n")
+    assert "verdict" in genres
+    assert "tags by musicnn_mtt" in tags
+    assert ", ".join(f"{one['tag']} {one['probability']:.2f}" for one in found["tags"][:5]) in tags
+
+
+def test_silence_has_no_tags(predict, fake_musicnn, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(3 * 22_050, "float32"), 22_050)
+    _, out, _ = predict("mel_cnn", tmp_path / "silence.wav", "--tags", "musicnn", "--json")
+    assert "tags" not in json.loads(out)[0]
+    _, out, _ = predict("mel_cnn", tmp_path / "silence.wav", "--tags", "musicnn")
+    assert "tags by" not in out
+
+
+def test_without_the_weights_the_command_that_fetches_them_is_named(predict, music, tmp_path, monkeypatch):
+    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(tmp_path))
+    code, _, err = predict("mel_cnn", music.tracks[0].path, "--tags", "musicnn")
+    assert code == 2
+    assert "licence ISC) are not here: fma weights musicnn fetches them" in err
+
+
+def test_the_server_sends_tags_and_says_whose_they_are(tagging, music):
+    service = Service(tagging, None, "mel_cnn", UploadLimits(4 << 20), LIMITS, 1)
+    path = music.of("test")[0].path
+    with listening(create_app(service)) as port, Client(port) as client:
+        assert client.get("/model").json()["tagger"] == "musicnn"
+        found = send(client, path).json()
+    assert len(found["tags"]) == 50
+    assert found == tagging.predict(path).to_json()
