@@ -11,7 +11,7 @@ class Weights:
     """A file of weights as its authors publish it."""
 
     name: str  # a key of `WEIGHTS`
-    url: str
+    url: str  # where its authors publish it; of a wheel its name, since pip knows where that lies
     size: int  # bytes
     sha256: str  # in hexadecimal, or "" where none is known: the size alone is then compared
     license: str
@@ -19,6 +19,7 @@ class Weights:
     trained_on: str
     sample_rate: int | None  # Hz of the waveform that the network hears; None for one that sees images
     outputs: str  # what it gives, with the number of dimensions
+    requirement: str = ""  # of pip, for a wheel
 
     @property
     def file(self) -> str:
@@ -51,6 +52,18 @@ WEIGHTS = {
             "ImageNet, 1,000 classes of pictures",
             None,
             "block_6 192, block_9 384, out 1280",
+        ),
+        Weights(
+            "musicnn",
+            "musicnn-0.1.0-py3-none-any.whl",
+            29_292_476,
+            "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+            "ISC",
+            "musicnn",
+            "Million Song Dataset (or MagnaTagATune), 50 tags of music",
+            16_000,
+            "tags 50, penultimate 200, max 753, mean 753",
+            requirement="musicnn==0.1.0",
         ),
     )
 }

@@ -1,7 +1,10 @@
 """`fma weights` against a real HTTP server: fetched, resumed, refused, taken from a file, kept once."""
 
 import hashlib
+import importlib.util
 import json
+import shutil
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -116,6 +119,74 @@ def test_the_list_says_which_weights_are_here(weights, folder, capsys):
     assert found["yamnet"]["sample_rate"] == 16_000
     assert found["mobilenet_v2"]["path"] is None
     assert {row["license"] for row in found.values()} <= {"Apache-2.0", "ISC"}
+
+
+WHEEL = "musicnn-0.1.0-py3-none-any.whl"
+needs_pip = pytest.mark.skipif(not (importlib.util.find_spec("pip") or shutil.which("pip")), reason="there is no pip")
+
+
+@pytest.fixture
+def index(monkeypatch, tmp_path, folder):
+    """A folder in which pip looks for packages, with a wheel of musicnn's name, which is what was published."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    with zipfile.ZipFile(packages / WHEEL, "w") as wheel:
+        wheel.writestr("musicnn-0.1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\n")
+        wheel.writestr("musicnn-0.1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("musicnn-0.1.0.dist-info/RECORD", "")
+    data = content(packages / WHEEL)
+    row = replace(WEIGHTS["musicnn"], size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    monkeypatch.setitem(WEIGHTS, "musicnn", row)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(packages))
+    return packages
+
+
+@needs_pip
+def test_a_wheel_is_fetched_by_pip_from_the_users_index(index, folder, capsys):
+    assert fma.main(["weights", "musicnn"]) == 0
+    printed = capsys.readouterr()
+    assert "licence ISC) from pip download musicnn==0.1.0" in printed.err
+    assert printed.out.startswith(f"{folder}/{WHEEL}: musicnn")
+    assert content(folder / WHEEL) == content(index / WHEEL)
+
+
+@needs_pip
+def test_another_wheel_than_was_published_is_refused(index, folder, capsys, monkeypatch):
+    monkeypatch.setitem(WEIGHTS, "musicnn", replace(WEIGHTS["musicnn"], sha256="0" * 64))
+    line = error_of(capsys, "weights", "musicnn")
+    assert "what pip found for musicnn==0.1.0 is not" in line
+    assert line.endswith("weights musicnn --from FILE")
+    assert names(folder) == []
+
+
+@needs_pip
+def test_what_pip_says_is_passed_on_in_one_line(index, capsys):
+    (index / WHEEL).unlink()
+    line = error_of(capsys, "weights", "musicnn")
+    assert "pip download musicnn==0.1.0 failed: ERROR: No matching distribution found" in line
+    assert line.endswith("weights musicnn --from FILE")
+
+
+def test_without_pip_the_file_can_still_be_given(index, folder, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    line = error_of(capsys, "weights", "musicnn")
+    assert "there is no pip on this machine. Or download it elsewhere" in line
+    assert fma.main(["weights", "musicnn", "--from", str(index / WHEEL)]) == 0
+    assert names(folder) == [WHEEL]
+
+
+@needs_pip
+@pytest.mark.long
+def test_pip_fetches_the_published_wheel_of_musicnn(folder):
+    weights = find_weights("musicnn")
+    try:
+        path = get_weights(weights)
+    except FmaError as error:
+        assert "pip download musicnn==0.1.0 failed" in str(error)
+        pytest.skip(str(error))
+    assert hashlib.sha256(content(path)).hexdigest() == weights.sha256
 
 
 def test_a_name_that_is_not_known_shows_those_that_are(capsys):
