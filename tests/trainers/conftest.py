@@ -68,7 +68,11 @@ def fake_wheel(tmp_path_factory) -> "tuple[Path, Mapping[str, keras.Model]]":
 @pytest.fixture
 def fake_musicnn(fake_wheel, monkeypatch) -> "Mapping[str, keras.Model]":
     """Lets the wheel with random networks be the published one, and returns them."""
-    wheel, networks = fake_wheel
+    return publish(*fake_wheel, monkeypatch)
+
+
+def publish(wheel: Path, networks: "Mapping[str, keras.Model]", monkeypatch) -> "Mapping[str, keras.Model]":
+    """Lets a wheel be the published one of musicnn, which is here already."""
     data = wheel.read_bytes()
     row = replace(WEIGHTS["musicnn"], size=len(data), sha256=hashlib.sha256(data).hexdigest())
     monkeypatch.setitem(WEIGHTS, "musicnn", row)
