@@ -11,6 +11,7 @@ import pytest
 import fma
 from tests.trainers import tiny
 from tests.trainers.synthetic import write_dataset
+from trainers.encoders.table import ENCODERS
 from trainers.models import MODELS
 from transforms.weights.table import WEIGHTS
 
@@ -74,7 +75,9 @@ def fake_musicnn(fake_wheel, monkeypatch) -> "Mapping[str, keras.Model]":
 def publish(wheel: Path, networks: "Mapping[str, keras.Model]", monkeypatch) -> "Mapping[str, keras.Model]":
     """Lets a wheel be the published one of musicnn, which is here already."""
     data = wheel.read_bytes()
-    row = replace(WEIGHTS["musicnn"], size=len(data), sha256=hashlib.sha256(data).hexdigest())
-    monkeypatch.setitem(WEIGHTS, "musicnn", row)
+    for name in networks:
+        row = replace(WEIGHTS[name], size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(WEIGHTS, name, row)
+        monkeypatch.setitem(ENCODERS, name, replace(ENCODERS[name], weights=row))
     monkeypatch.setenv("FMA_WEIGHTS_DIR", str(wheel.parent))
     return networks

@@ -7,26 +7,23 @@ Its wheel holds checkpoints of TensorFlow 1 that its own code can no longer read
 import os
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers.encoders.spec import EncoderSpec
 from trainers.models.keras_file import KERAS_ERRORS
 from trainers.models.pretrained import first_line
 from transforms import storage
-from transforms.encoders.facts import EncoderFacts
-from transforms.errors import FmaError, UsageError
+from transforms.audio.features import KINDS
+from transforms.config import DatasetConfig
+from transforms.errors import FmaError
 from transforms.runtime import temporary
-from transforms.runtime.console import human_bytes
-from transforms.runtime.invocation import command_line
-from transforms.weights.cache import cached, is_here
-from transforms.weights.table import find_weights
+from transforms.weights.table import WEIGHTS
 
 if TYPE_CHECKING:
     import keras
-
-WEIGHTS = "musicnn"
-"""The wheel, in the table of weights."""
 
 LASTFM = (
     "rock,pop,alternative,indie,electronic,female vocalists,dance,00s,alternative rock,jazz,beautiful,metal,chillout,"
@@ -46,58 +43,24 @@ TAGS: Mapping[str, tuple[str, ...]] = {
 }
 """The tags of each encoder, in the order of its output."""
 
-CHECKPOINTS = {"musicnn": "MSD_musicnn", "musicnn_mtt": "MTT_musicnn"}
-TRAINED_ON = {
-    "musicnn": "Million Song Dataset, 50 tags of Last.fm",
-    "musicnn_mtt": "MagnaTagATune, 50 tags of its listeners",
-}
+CHECKPOINTS = {"musicnn": "MSD_musicnn", "musicnn_mtt": "MTT_musicnn"}  # by encoder, in the wheel
 
 
-def build(name: str, sample_rate: int, samples: int) -> tuple["keras.Model", EncoderFacts]:
-    """Build one of the encoders of `TAGS` for windows of so many samples at a sample rate in Hz.
-
-    Returns:
-      windows float32 [batch, samples] in [-1, 1) -> {output: float32 [batch, patches, dimensions]}; and its facts.
+def build(name: str, config: DatasetConfig, weights: str) -> "keras.Model":
+    """Build one of the encoders of `TAGS` from the wheel; see `EncoderSpec.build`.
 
     Raises:
-      UsageError: the weights are not here, or the rate cannot be resampled.
-      FmaError: the file of the weights is damaged.
+      UsageError: the dataset's rate cannot be resampled.
+      FmaError: the wheel is damaged.
     """
     import keras
 
-    from trainers.encoders import musicnn_network as musicnn
-    from trainers.models import layers
+    from trainers.encoders.musicnn_network import RATE, ByWindow, MusicnnPatches
+    from trainers.models.layers import resample
 
-    weights, wheel = find_weights(WEIGHTS), find_wheel()
-    network = load_network(wheel, name)
-    windows = keras.Input((samples,), name="windows")
-    patches = musicnn.MusicnnPatches(name="patches")(layers.Resample(sample_rate, musicnn.RATE)(windows))
-    outputs = musicnn.ByWindow(network, name="by_window")(patches)
-    facts = EncoderFacts(
-        name=name,
-        reads="raw",
-        sample_rate=sample_rate,
-        outputs=dict(musicnn.OUTPUTS),
-        sha256=weights.sha256,
-        license=weights.license,
-        trained_on=TRAINED_ON[name],
-    )
-    return keras.Model(windows, outputs, name=name), facts
-
-
-def find_wheel() -> str:
-    """Return the path of the wheel in the folder of weights. It is never fetched unasked.
-
-    Raises:
-      UsageError: it is not there.
-    """
-    weights = find_weights(WEIGHTS)
-    if not is_here(weights):
-        raise UsageError(
-            f"the weights of musicnn ({human_bytes(weights.size)}, licence {weights.license}) are not here: "
-            f"{command_line('weights', WEIGHTS)} fetches them"
-        )
-    return cached(weights)
+    windows = keras.Input(KINDS["raw"].shape(config), name="windows")
+    patches = MusicnnPatches(name="patches")(resample(windows, config.sample_rate, RATE, name))
+    return keras.Model(windows, ByWindow(load_network(weights, name), name="by_window")(patches), name=name)
 
 
 def load_network(wheel: str, name: str) -> "keras.Model":
@@ -136,3 +99,18 @@ def unpack(wheel: str, checkpoint: str, folder: str) -> str:
             with open(os.path.join(folder, f"{checkpoint}{ending}"), "wb") as copy:
                 copy.write(members.read(f"musicnn/{checkpoint}/{ending}"))
     return os.path.join(folder, checkpoint)
+
+
+def _encoder(name: str) -> EncoderSpec:
+    return EncoderSpec(
+        name=name,
+        reads="raw",
+        outputs={"tags": 50, "penultimate": 200, "max": 753, "mean": 753},
+        weights=WEIGHTS[name],
+        build=partial(build, name),
+    )
+
+
+ENCODERS = [_encoder(name) for name in TAGS]
+"""For each patch of 3 s: the tags before the sigmoid, the last hidden layer, and over the patch's time the maxima and
+the means of what all convolutions found."""

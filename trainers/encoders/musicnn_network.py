@@ -29,10 +29,6 @@ SEES = 7  # frames that each of them, and the wide ones of the front, cover
 CHANNELS, UNITS, TAGS = 64, 200, 50
 POOLED = sum(filters for filters, _, _ in FRONT) + len(MIDDLE) * CHANNELS
 
-OUTPUTS = {"tags": TAGS, "penultimate": UNITS, "max": POOLED, "mean": POOLED}
-"""The dimensions of what it gives for a patch: tags before the sigmoid, the last hidden layer (normalised), and maxima
-and means over time of all convolutions."""
-
 
 class MusicnnPatches(layers.Layer):
     """musicnn's input: float32 [batch, samples] at 16 kHz -> float32 [batch, patches, 187, 96].
@@ -71,7 +67,7 @@ class ByWindow(layers.Layer):
 
 
 def build_network() -> keras.Model:
-    """Build the network, untrained: patches float32 [batch, 187, 96] -> {output of `OUTPUTS`: float32 [batch, n]}.
+    """Build the network, untrained: patches float32 [batch, 187, 96] -> {output: float32 [batch, n]}.
 
     It computes in float32 whatever the dtype policy: its inputs are logarithms of a wide range.
 

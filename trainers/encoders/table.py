@@ -3,7 +3,7 @@
 import hashlib
 from typing import TYPE_CHECKING
 
-from trainers.encoders import mobilenet_v2, yamnet
+from trainers.encoders import mobilenet_v2, musicnn, yamnet
 from trainers.encoders.spec import EncoderSpec
 from trainers.models.pretrained import local_copy
 from transforms import storage
@@ -16,7 +16,7 @@ from transforms.weights.cache import get_weights
 if TYPE_CHECKING:
     import keras
 
-ENCODERS = {spec.name: spec for spec in (yamnet.ENCODER, mobilenet_v2.ENCODER)}
+ENCODERS = {spec.name: spec for spec in (yamnet.ENCODER, mobilenet_v2.ENCODER, *musicnn.ENCODERS)}
 
 
 def find_encoder(name: str) -> EncoderSpec:

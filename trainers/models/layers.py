@@ -10,6 +10,7 @@ from keras import layers, ops
 from trainers.models.spec import ModelOptions
 from transforms.audio.mel import hann
 from transforms.dataset.normalization import Normalization
+from transforms.errors import UsageError
 
 VARIANCE_FLOOR = 1e-6
 """Of the mean square: about what float32 can tell. It is relative because activations may be small altogether."""
@@ -245,6 +246,7 @@ BANDS, LOWEST_HZ, HIGHEST_HZ = 64, 125.0, 7_500.0
 LOG_OFFSET = 0.001
 PATCH, PATCH_HOP = 96, 48
 PATCH_SAMPLES = (PATCH - 1) * HOP + FRAME
+LARGEST_KERNEL = 1 << 24
 ZERO_CROSSINGS, KAISER_BETA, ROLLOFF = 64, 7.0, 0.965
 """Flat to 7.4 kHz, where YAMNet's last band is, and 70 dB down from 8 kHz on."""
 
@@ -318,6 +320,17 @@ class Resample(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"rate": self.rate, "target": self.target}
+
+
+def resample(windows: keras.KerasTensor, rate: int, target: int, model: str) -> keras.KerasTensor:
+    """Return windows [batch, samples] at `rate` Hz at another rate, for a model of that name.
+
+    Raises:
+      UsageError: the rates have next to no common divisor.
+    """
+    if resampling_size(rate, target) > LARGEST_KERNEL:
+        raise UsageError(f"{model} cannot resample from {rate} Hz: ingest with --sample-rate 22050, 16000 or 44100")
+    return Resample(rate, target, name="resample")(windows)
 
 
 @keras.saving.register_keras_serializable(package="fma")

@@ -20,7 +20,6 @@ AUDIOSET = "audioset"  # the published weights, in `ModelOptions.weights`
 EMBEDDING, LOGITS = "embedding", "logits"
 DIMENSIONS = 1024
 DROPOUT = 0.5
-LARGEST_KERNEL = 1 << 24
 
 
 def build(model_input: ModelInput, classes: int, options: ModelOptions) -> "keras.Model":
@@ -55,9 +54,7 @@ def log_mel_patches(windows: "keras.KerasTensor", rate: int) -> "keras.KerasTens
     """
     from trainers.models import layers
 
-    if layers.resampling_size(rate, layers.YAMNET_RATE) > LARGEST_KERNEL:
-        raise UsageError(f"yamnet cannot resample from {rate} Hz: ingest with --sample-rate 22050, 16000 or 44100")
-    return layers.LogMelPatches(name="patches")(layers.Resample(rate, name="resample")(windows))
+    return layers.LogMelPatches(name="patches")(layers.resample(windows, rate, layers.YAMNET_RATE, "yamnet"))
 
 
 def load_yamnet(weights: str, *, logits: bool = False) -> "keras.Model":

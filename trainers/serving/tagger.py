@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.encoders.musicnn import TAGS, build
+from trainers.encoders.musicnn import TAGS
+from trainers.encoders.table import build_encoder
 from trainers.models.records import PCM_SCALE
 from trainers.training.devices import import_tensorflow, open_device
 from transforms.config import DatasetConfig
@@ -31,14 +32,14 @@ class Tagger:
     kind = "raw"
 
     def __init__(self, encoder: str, config: DatasetConfig, device: str = "auto"):
-        """Load it; UsageError where its weights are not here."""
+        """Load it; FmaError where its weights are not here and cannot be fetched."""
         import_tensorflow()
         import tensorflow as tf
 
         if device == "cpu":
             open_device(device)
         self.encoder, self.names = encoder, TAGS[encoder]
-        model, _ = build(encoder, config.sample_rate, config.window_samples)
+        model, _ = build_encoder(encoder, config)
 
         def tag(pcm: tf.Tensor) -> tf.Tensor:
             logits = model(tf.cast(pcm, tf.float32) * PCM_SCALE, training=False)["tags"]

@@ -1,6 +1,6 @@
 """The published weights that models start from: one row of `WEIGHTS` each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transforms.errors import UsageError
 from transforms.runtime.text import did_you_mean
@@ -26,6 +26,19 @@ class Weights:
         """The file's name."""
         return self.url.rpartition("/")[2]
 
+
+MUSICNN = Weights(
+    "musicnn",
+    "musicnn-0.1.0-py3-none-any.whl",
+    29_292_476,
+    "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+    "ISC",
+    "musicnn",
+    "Million Song Dataset, 50 tags of Last.fm",
+    16_000,
+    "tags 50, penultimate 200, max 753, mean 753",
+    requirement="musicnn==0.1.0",
+)
 
 WEIGHTS = {
     weights.name: weights
@@ -53,18 +66,8 @@ WEIGHTS = {
             None,
             "block_6 192, block_9 384, out 1280",
         ),
-        Weights(
-            "musicnn",
-            "musicnn-0.1.0-py3-none-any.whl",
-            29_292_476,
-            "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
-            "ISC",
-            "musicnn",
-            "Million Song Dataset (or MagnaTagATune), 50 tags of music",
-            16_000,
-            "tags 50, penultimate 200, max 753, mean 753",
-            requirement="musicnn==0.1.0",
-        ),
+        MUSICNN,
+        replace(MUSICNN, name="musicnn_mtt", trained_on="MagnaTagATune, 50 tags"),
     )
 }
 

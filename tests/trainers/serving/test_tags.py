@@ -12,6 +12,7 @@ from tests.trainers.conftest import publish
 from tests.trainers.serving.conftest import LIMITS
 from tests.trainers.serving.live import Client, listening, send
 from trainers.encoders import musicnn
+from trainers.encoders.table import build_encoder
 from trainers.serving.answers import tables
 from trainers.serving.app import Service, create_app
 from trainers.serving.engine import Engine
@@ -42,7 +43,7 @@ def test_the_tags_of_a_song_are_the_mean_of_its_windows(tagging, tmp_path):
     sound = sound[: count * size].astype("float32")
     soundfile.write(tmp_path / "song.wav", sound, 22_050, subtype="PCM_16")
     answer = tagging.predict(str(tmp_path / "song.wav"))
-    encoder, _ = musicnn.build("musicnn", 22_050, size)
+    encoder, _ = build_encoder("musicnn", config)
     starts = np.arange(len(answer.windows)) * config.window_hop_samples
     logits = encoder(np.stack([sound[start : start + size] for start in starts]))["tags"]
     expected = (1 / (1 + np.exp(-np.asarray(logits, np.float64)))).mean(axis=(0, 1))
@@ -73,11 +74,14 @@ def test_silence_has_no_tags(tagging, tmp_path):
     assert len(list(tables([("silence.wav", answer)]))) == 1
 
 
-def test_without_the_weights_the_command_that_fetches_them_is_named(predict, music, tmp_path, monkeypatch):
-    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(tmp_path))
+def test_without_the_weights_they_are_fetched_and_an_error_says_what_to_do(predict, music, tmp_path, monkeypatch):
+    for name, value in (("FMA_WEIGHTS_DIR", tmp_path), ("PIP_NO_INDEX", 1), ("PIP_FIND_LINKS", tmp_path)):
+        monkeypatch.setenv(name, str(value))
     code, _, err = predict("mel_cnn", music.tracks[0].path, "--tags", "musicnn")
-    assert code == 2
-    assert "licence ISC) are not here: fma weights musicnn fetches them" in err
+    assert code == 1
+    first, last = err.splitlines()
+    assert "licence ISC) from pip download musicnn==0.1.0" in first
+    assert last.endswith("fma weights musicnn --from FILE")
 
 
 def test_the_server_sends_tags_and_says_whose_they_are(tagging, music):
