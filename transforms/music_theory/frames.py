@@ -33,7 +33,7 @@ class Frames(NamedTuple):
 
     onset: np.ndarray  # [n], mean rise of the mel bands' levels since the frame before, in dB
     power: np.ndarray  # [n], mean square of the samples
-    chroma: np.ndarray  # [n, 12], C first: sums of constant-Q magnitudes over octaves
+    chroma: np.ndarray  # [n, 12], C first: constant-Q energy, summed over octaves
     harmonic: np.ndarray  # [n, 3], mel energy that goes on in time: bass, middle, treble
     percussive: np.ndarray  # [n, 3], mel energy that is spread over frequency
 
@@ -61,7 +61,7 @@ def analyse(samples: np.ndarray) -> Frames:
     power, mel, tuning = _spectra(samples)
     level = 10 * np.log10(np.maximum(mel[inside.start - 1 : inside.stop], np.float32(FLOOR)))
     harmonic = _harmonic_share(mel)[inside]
-    chroma = pitch_classes(constant_q(samples, FRAMING, tuning))
+    chroma = pitch_classes(np.square(constant_q(samples, FRAMING, tuning)))
     energy = mel[inside]
     return Frames(
         onset=np.maximum(np.diff(level, axis=0), 0).mean(axis=1),

@@ -13,6 +13,7 @@ from librosa import beat, feature, onset, util
 
 from transforms.music_theory.frames import FRAMES_PER_SECOND, FRAMING
 
+LEAST = 0.2  # dB: less is the beating of a sustained chord, and no onset
 WINDOW = 384  # frames, 8.9 s
 STEP = 43  # frames from one column to the next, 1 s
 BLUR = (0.25, 0.5, 0.25)  # so that a period between two lags is no weaker than one that is a lag
@@ -33,7 +34,7 @@ RATES: dict[str, Any] = {"sr": FRAMING.sample_rate, "hop_length": FRAMING.hop_le
 
 def rhythm(strength: np.ndarray) -> dict[str, float]:
     """Return the columns `RHYTHM` of onset strength float32 [frames]."""
-    strength = strength.astype(np.float64)
+    strength = np.where(strength < LEAST, 0.0, strength.astype(np.float64))
     columns = tempogram(strength)
     return _beats(strength, columns) | _pulse(columns) | _onsets(strength)
 

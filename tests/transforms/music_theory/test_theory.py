@@ -10,7 +10,8 @@ import soundfile
 from transforms.audio.decoder_process import TrackProcess
 from transforms.config import DatasetConfig
 from transforms.errors import TrackError
-from transforms.music_theory import COLUMNS, INTERVALS
+from transforms.music_theory import COLUMNS, INTERVALS, RHYTHM
+from transforms.music_theory import theory as module
 from transforms.music_theory.theory import Theory
 from transforms.tracks import Track
 
@@ -93,6 +94,13 @@ def test_clicks_at_random_have_no_clear_pulse():
     assert random["pulse_clarity"] < 0.5 * steady["pulse_clarity"]
     assert random["pulse_entropy"] > steady["pulse_entropy"]
     assert random["onset_interval_deviation"] > 0.4
+
+
+@pytest.mark.parametrize("sound", ["sine", "chord"])
+def test_what_is_sustained_has_neither_beat_nor_onsets(sound):
+    found = theory(0.5 * np.sin(2 * np.pi * 440 * np.arange(10 * RATE) / RATE) if sound == "sine" else tones(MAJOR, 10))
+    names = [name for name in RHYTHM if not name.startswith("onset_interval")]
+    assert {name: found[name] for name in names} == dict.fromkeys(names, 0.0)
 
 
 def test_a_waltz_returns_after_three_beats_and_a_march_after_four():
@@ -211,6 +219,13 @@ def test_blocks_do_not_change_the_result(rate):
     for block in np.split(samples, [1, 2, 5000, 5000, 300_000, 479_999, 488_001]):
         cut.push(block)
     np.testing.assert_array_equal(cut.finish(), computed(samples, rate))
+
+
+def test_a_track_of_several_blocks_has_the_values_of_one(monkeypatch):
+    samples = (chords("C Am F G", 1.5, 3) + clicks(18, np.arange(0.3, 18, 0.4))).astype(np.float32)
+    whole = computed(samples)
+    monkeypatch.setattr(module, "BLOCK", 100)
+    np.testing.assert_allclose(computed(samples), whole, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.long
