@@ -3,8 +3,8 @@
 Artists, albums and equal audio are found in the ledger; near duplicates (the same recording under another encoding,
 cut or level) by acoustic fingerprints of the stored mel spectrograms."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -14,70 +14,11 @@ import numpy as np
 from transforms.dataset.generation import ShardFile
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest
+from transforms.dataset.near_duplicates import SAME, Fingerprints, distance, find_candidates, fingerprint, has_bands
 from transforms.dataset.shard_io import map_files, read_shard
 from transforms.records import Record, decode_payload
-from transforms.runtime import console
+from transforms.runtime import console, temporary
 from transforms.tracks import SPLITS, artist_key
-
-BANDS = 17  # one more than bits in a word
-SPAN = 8  # frames; .19 s at 22,050 Hz
-GROWTH = 8  # frames over which a difference grows
-EMPTY = (0x0000, 0xFFFF)
-"""Words of silence and of sounds that do not change: equal to each other, whatever the recording."""
-
-STEP = 4  # frames between indexed words; looked up is every frame, so that cuts may lie anywhere
-APART = 16  # frames between the two words of a key
-KEYS_IN_COMMON = 2
-SAME = 0.3
-"""Share of bits below which two fingerprints are of one recording: other pairs of a corpus stay above .4, and copies
-that are re-encoded at low bit rates, cut and made softer below .25."""
-
-OWNER_BITS = np.uint64(32)
-LAST_OWNER = np.uint64((1 << 32) - 1)
-LEAST_WORDS = 40  # words, STEP frames apart, that have to overlap: 3.7 s at 22,050 Hz
-
-
-def has_bands(n_mels: int) -> bool:
-    """Whether so many mel bands are enough for a fingerprint: 26 or more."""
-    return n_mels * 2 // 3 >= BANDS
-
-
-def fingerprint(mel: np.ndarray) -> np.ndarray:
-    """Return words uint16 [frames - SPAN - GROWTH + 1] for a stretch of a track; none for a shorter one.
-
-    `mel` is quantised log-mel, uint8 [n_mels, frames], with enough bands (`has_bands`).
-    """
-    if not has_bands(len(mel)):
-        raise ValueError(f"{len(mel)} mel bands are too few for a fingerprint")
-    rows = len(mel) * 2 // 3 // BANDS * BANDS
-    energy = mel[:rows].reshape(BANDS, -1, mel.shape[1]).mean(axis=1)
-    sums = np.cumsum(np.pad(energy, ((0, 0), (1, 0))), axis=1)
-    difference = np.diff(sums[:, SPAN:] - sums[:, :-SPAN], axis=0)
-    # Sums of floats may differ in their last bit where the energies are equal: that is not growth.
-    bits = difference[:, GROWTH:] - difference[:, :-GROWTH] > 1e-6
-    return np.tensordot(1 << np.arange(BANDS - 1), bits, 1).astype(np.uint16)
-
-
-def bit_error_rate(one: np.ndarray, other: np.ndarray, least: int) -> float:
-    """Return the share of bits that differ at the shift where two fingerprints fit best; .5 is chance.
-
-    Args:
-      one, other: uint16 words, equally spaced.
-      least: words that have to overlap and not be empty in both, else a shift does not count.
-
-    Returns:
-      in [0, 1]; 1 where they never overlap enough.
-    """
-    best = 1.0
-    for shift in range(least - len(one), len(other) - least + 1):
-        first, second = one[max(0, -shift) :], other[max(0, shift) :]
-        length = min(len(first), len(second))
-        first, second = first[:length], second[:length]
-        heard = ~(np.isin(first, EMPTY) & np.isin(second, EMPTY))
-        words = int(heard.sum())
-        if words >= least:
-            best = min(best, int(np.bitwise_count(first ^ second)[heard].sum()) / (16 * words))
-    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +26,7 @@ class Leak:
     """One thing in more than one split."""
 
     # `artist`, `album`, `audio` (decoded samples that are exactly equal) or `recording` (the mel spectrograms sound
-    # alike, see `transforms.dataset.leaks`)
+    # alike, see `transforms.dataset.near_duplicates`)
     what: str
     name: str  # the artist, the album, or a short form of what was compared
     where: dict[str, list[int | str]]  # shown ids of the tracks, by split
@@ -126,15 +67,18 @@ def _some(ids: list[int | str]) -> str:
 def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
     """Find recordings in more than one split, but for equal audio (`find_leaks`); FmaError where a shard is damaged."""
     tracks = {track.track_id: track for track in read_tracks(dataset, manifest) if not track.silent}
-    words = _read_fingerprints(dataset, manifest, set(tracks))
-    asked = [track_id for track_id in words if tracks[track_id].split != SPLITS[0]]
     found: dict[int, set[int]] = {}
-    for one, other in _candidates(words, asked):
-        first, second = tracks[one], tracks[other]
-        different = first.split != second.split and first.audio_sha256 != second.audio_sha256
-        if different and _distance(words[one], words[other]) <= SAME:
-            group = found.get(one, {one}) | found.get(other, {other})
-            found.update(dict.fromkeys(group, group))
+    with temporary.new_folder() as folder:
+        prints = _write_fingerprints(dataset, manifest, tracks, folder)
+        of_print = [tracks[track_id] for track_id in prints.track_id.tolist()]
+        asked = np.flatnonzero([track.split != SPLITS[0] for track in of_print])
+        for one, other in find_candidates(prints, asked, folder):
+            first, second = of_print[one], of_print[other]
+            different = first.split != second.split and first.audio_sha256 != second.audio_sha256
+            if different and distance(prints.words(one), prints.words(other)) <= SAME:
+                ids = first.track_id, second.track_id
+                group = set(ids).union(*(found.get(track_id, ()) for track_id in ids))
+                found.update(dict.fromkeys(group, group))
     groups = {min(group): sorted(group) for group in found.values()}
     return [_leak(tracks, groups[least]) for least in sorted(groups)]
 
@@ -146,16 +90,22 @@ def _leak(tracks: dict[int, IngestedTrack], group: list[int]) -> Leak:
     return Leak("recording", name, {split: ids for split, ids in where.items() if ids})
 
 
-def _read_fingerprints(dataset: str, manifest: Manifest, wanted: set[int]) -> dict[int, np.ndarray]:
-    """Return the words uint16 [n] of each wanted track, in order of the ids."""
+def _write_fingerprints(dataset: str, manifest: Manifest, wanted: Collection[int], folder: str) -> Fingerprints:
+    """Write the fingerprints of the wanted tracks to a file in the folder."""
     shards = manifest.shards("mel")
     read = partial(_read_shard_fingerprints, dataset, manifest)
-    words: dict[int, np.ndarray] = {}
-    with console.progress("fingerprints", sum(shard.bytes for shard in shards), "bytes") as progress:
+    path, ids, lengths = os.path.join(folder, "words"), [], [0]
+    with (
+        console.progress("fingerprints", sum(shard.bytes for shard in shards), "bytes") as progress,
+        open(path, "wb") as file,
+    ):
         for shard, found in zip(shards, map_files(read, shards), strict=True):
-            words |= found
+            for track_id in (track_id for track_id in found if track_id in wanted):
+                file.write(found[track_id].data)
+                ids.append(track_id)
+                lengths.append(len(found[track_id]))
             progress.advance(shard.bytes)
-    return {track_id: words[track_id] for track_id in sorted(wanted & set(words))}
+    return Fingerprints(path, np.array(ids, np.int64), np.cumsum(lengths))
 
 
 def _read_shard_fingerprints(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
@@ -169,36 +119,6 @@ def _join_windows(windows: Iterator[Record], manifest: Manifest) -> np.ndarray:
     config = manifest.config
     mels = [decode_payload("mel", record.payload, config) for record in windows]
     return np.concatenate([*(mel[:, : config.window_hop_frames] for mel in mels[:-1]), mels[-1]], axis=1)
-
-
-def _keys(words: np.ndarray) -> np.ndarray:
-    """Return uint32 [n - APART]: each word with the one after the next frames; empty words make no key."""
-    first, second = words[:-APART], words[APART:]
-    heard = ~(np.isin(first, EMPTY) | np.isin(second, EMPTY))
-    return (first[heard].astype(np.uint32) << 16) | second[heard]
-
-
-def _candidates(words: dict[int, np.ndarray], asked: list[int]) -> Iterator[tuple[int, int]]:
-    """Return pairs (asked, other) of tracks with enough keys in common."""
-    ids = list(words)
-    # Key and owner in one number: to sort these takes half of the memory of sorting two arrays.
-    entries = [
-        (_keys(words[one])[::STEP].astype(np.uint64) << OWNER_BITS) | np.uint64(at) for at, one in enumerate(ids)
-    ]
-    index = np.concatenate([np.empty(0, np.uint64), *entries])
-    del entries
-    index.sort()
-    for track_id in asked:
-        wanted = np.unique(_keys(words[track_id])).astype(np.uint64) << OWNER_BITS
-        starts, ends = np.searchsorted(index, wanted), np.searchsorted(index, wanted | LAST_OWNER, "right")
-        common: Counter[int] = Counter()
-        for start, end in zip(starts[ends > starts], ends[ends > starts], strict=True):
-            common.update({ids[at] for at in (index[start:end] & LAST_OWNER).tolist()})
-        yield from ((track_id, other) for other, n in common.items() if other != track_id and n >= KEYS_IN_COMMON)
-
-
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    return min(bit_error_rate(one[phase::STEP], other[::STEP], LEAST_WORDS) for phase in range(STEP))
 
 
 def audit(dataset: str, manifest: Manifest) -> list[Leak]:
