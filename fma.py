@@ -56,7 +56,7 @@ COMMANDS = {
     "run": ("pipelines", "all of it: ingest, statistics, models, report; only what has changed"),
     "report": ("trainers", "one page that compares runs on the same test tracks, for any browser"),
     "explain": ("trainers", "all about one track: metadata, records or failure, predictions"),
-    "search": ("trainers", "the tracks of a dataset that are the most similar to one of them"),
+    "search": ("trainers", "the tracks of a dataset that are the most similar to one of them or to a song"),
     "bench-input": ("trainers", "records a second of the input pipeline, and what holds it up"),
 }
 ALIKE = 0.84  # likeness from which an option is taken for a misspelt one; Beam's options are less like ours

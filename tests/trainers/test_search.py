@@ -32,6 +32,6 @@ def test_a_track_lists_its_nearest_tracks(dataset, capsys):
 
 def test_a_track_that_is_not_there_and_an_encoder_that_is_not_there_are_one_line(dataset, capsys):
     assert fma.main(["search", dataset, "99"]) == 2
-    assert f"{dataset} has no track 99 with an embedding: run " in capsys.readouterr().err
+    assert f"99 is neither a track of {dataset} (" in capsys.readouterr().err
     assert fma.main(["search", dataset, "4", "--encoder", "other"]) == 2
     assert "has no embeddings by other (it has yamnet)" in capsys.readouterr().err

@@ -40,7 +40,8 @@ class SavedModel:
     def __init__(self, path: str):
         for variable, value in ONE_THREAD.items():
             os.environ.setdefault(variable, value)
-        import tensorflow as tf
+        with capture_native_stderr():  # it names what it does not find, such as a GPU
+            import tensorflow as tf
 
         with _refusals(path, "a SavedModel", (OSError, ValueError, KeyError, tf.errors.OpError)):
             self._loaded = tf.saved_model.load(path)  # it owns the variables
