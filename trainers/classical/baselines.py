@@ -4,20 +4,27 @@ import csv
 import hashlib
 import io
 import json
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trainers.classical import many_genres, one_vs_rest
+from trainers.classical.features import STATS, read_features
 from trainers.classical.fma_tables import read_fma_table
-from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS, candidates
+from trainers.classical.models import (
+    DEFAULT_MODELS,
+    MODELS,
+    SVM_ROWS,
+    candidates,
+    load_model,
+    save_model,
+    warn_about_versions,
+)
 from trainers.classical.search import Fitted, choose_workers, make_jobs, make_rounds, run_jobs
-from trainers.classical.table import Table, group_columns, read_stats
+from trainers.classical.table import Table, group_columns
 from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation import metrics
 from trainers.evaluation.calibration import class_scores, log_probabilities
@@ -33,20 +40,17 @@ from trainers.runs.directory import (
     versions,
     write_metrics,
 )
-from trainers.runs.files import open_zip, write_zip
+from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.genre_predictions import GenrePredictions
 from trainers.runs.predictions import RunPredictions, write_predictions
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import load
-from transforms.errors import FmaError, UsageError
-from transforms.library_errors import DAMAGED_ZIP
+from transforms.encoders.facts import EncoderFacts
+from transforms.errors import UsageError
 from transforms.runtime import console, cores
 from transforms.runtime.invocation import command_line
 from transforms.runtime.os_errors import annotate_os_errors
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
 
 REFITS = ("train", "train+val")
 MODELS_FOLDER, SEARCH = "models", "search.csv"
@@ -94,12 +98,16 @@ class BaselineOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """The tracks of a run: `dataset`, or FMA's `features_csv` with `metadata` and `subset` as in `read_fma_table`."""
+    """The tracks of a run: `dataset` and what of its records is taken, as in `read_features`, or FMA's `features_csv`.
+
+    That one comes with `metadata` and `subset` as in `read_fma_table`.
+    """
 
     dataset: str | None = None
     features_csv: str | None = None
     metadata: str | None = None
     subset: str | None = None
+    features: tuple[str, ...] = (STATS,)
 
     def read(self, min_tracks: int | None = None) -> Table:
         """Read all rows: of tracks with a top genre, or with all genres that have `min_tracks` training tracks."""
@@ -108,7 +116,7 @@ class Source:
         assert self.dataset
         manifest = load(self.dataset)
         targets = None if min_tracks is None else Targets.read(self.dataset, manifest, min_tracks)
-        return read_stats(self.dataset, manifest, targets=targets)
+        return read_features(self.dataset, manifest, self.features, targets=targets)
 
 
 def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[str, Any]:
@@ -162,8 +170,13 @@ def _make_config(table: Table, source: Source, options: BaselineOptions, groups:
         settings["svm_rows"] = options.svm_rows
     if source.features_csv:
         settings |= {"features_csv": True, "subset": source.subset}
+    elif source.features != (STATS,):
+        encoders = [f"{facts.name} {facts.sha256[:12]}-{facts.version}" for facts in table.encoders.values()]
+        settings |= {"features": ",".join(source.features), "encoders": ", ".join(encoders)}
     dataset_config = load(source.dataset).config.to_json() if source.dataset else {}
     dataset = TrainedOn(path=source.dataset or table.name, digest=table.digest, config=dataset_config)
+    if table.encoders:
+        dataset["encoders"] = {name: facts.to_json() for name, facts in table.encoders.items()}
     made_with = versions(*LIBRARIES)
     return RunConfig(BASELINES, settings, options.seed, dataset, table.genres, [], made_with, table.parents)
 
@@ -188,6 +201,7 @@ def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) 
 
 
 def _model_file(name: str, fold: int, folds: int) -> str:
+    name = name.replace("/", "-")  # in a feature group
     return storage.join(MODELS_FOLDER, f"{name}.skops" if folds == 1 else f"{name}-fold{fold + 1}.skops")
 
 
@@ -249,44 +263,6 @@ def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
     }
 
 
-def save_model(folder: str, path: str, pipeline: "Pipeline") -> None:
-    """Write a fitted pipeline."""
-    import skops.io
-
-    write_zip(folder, path, lambda file: file.write(skops.io.dumps(pipeline)))
-
-
-def load_model(folder: str, path: str) -> "Pipeline":
-    """Read a fitted pipeline.
-
-    Raises:
-      FmaError: the file is missing, damaged, or holds types that a pipeline of ours does not.
-    """
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    advice = f"run {command_line('baselines')} again with another --run"
-    with open_zip(folder, path, advice) as file:
-        data = file.read()
-    path = storage.join(folder, path)
-    try:
-        with warnings.catch_warnings():
-            # `warn_about_versions` warns once for a run, in one line.
-            warnings.filterwarnings("ignore", message="Trying to unpickle|.*version")
-            return skops.io.loads(data)
-    except UntrustedTypesFoundException as error:
-        raise FmaError(f"{path} is not one of our models, and is not loaded: {error}") from error
-    except (*DAMAGED_ZIP, TypeError, AttributeError, IndexError) as error:
-        raise FmaError(f"{path} is damaged ({error}): {advice}") from error
-
-
-def warn_about_versions(run: str, made_with: dict[str, Any]) -> None:
-    """Log a note where scikit-learn is not the version that the run's models were fitted with."""
-    have, had = metadata.version("scikit-learn"), made_with.get("scikit-learn")
-    if have != had:
-        console.log(f"{run} was fitted with scikit-learn {had}, this is {have}: predictions may differ")
-
-
 def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     """Read config and metrics of a run on a dataset.
 
@@ -332,13 +308,37 @@ def evaluate_baselines(
 def _evaluate_many(
     run: str, config: RunConfig, models: dict[str, Any], dataset: str, split: str
 ) -> tuple[dict[str, Any], dict[str, int], GenrePredictions]:
-    manifest = load(dataset)
-    tracks = list(read_tracks(dataset, manifest))
-    table = read_stats(dataset, manifest, (split,), Targets.of(tracks, config.labels))
+    tracks = list(read_tracks(dataset, load(dataset)))
+    table = _read_table(run, config, dataset, split, Targets.of(tracks, config.labels))
     if not table.labels.any():
         raise _no_known_genre(run, config, dataset, split)
     scores, predictions = many_genres.evaluate_models(run, config, models, table)
     return scores, count_unknown(tracks, config.labels, split), predictions
+
+
+def features_of(run: str, config: RunConfig) -> tuple[tuple[str, ...], dict[str, EncoderFacts]]:
+    """Return the kinds of features that a run's models take, and the encoders of the embeddings among them.
+
+    Raises:
+      FmaError: its config.json is damaged.
+    """
+    with report_damage(storage.join(run, CONFIG)):
+        encoders = {name: EncoderFacts.from_json(facts) for name, facts in config.dataset.get("encoders", {}).items()}
+        return tuple(config.options.get("features", STATS).split(",")), encoders
+
+
+def _read_table(run: str, config: RunConfig, dataset: str, split: str, targets: Targets | None = None) -> Table:
+    """Read the run's features of a split of a dataset.
+
+    Raises:
+      UsageError: the dataset has none, or embeddings of other encoders.
+    """
+    features, encoders = features_of(run, config)
+    table = read_features(dataset, load(dataset), features, (split,), targets)
+    for name, facts in encoders.items():
+        if table.encoders[name] != facts:
+            raise UsageError(f"{dataset} has embeddings of another {name} than that of {run}: embed it again")
+    return table
 
 
 def _no_known_genre(run: str, config: RunConfig, dataset: str, split: str) -> UsageError:
@@ -349,7 +349,7 @@ def _no_known_genre(run: str, config: RunConfig, dataset: str, split: str) -> Us
 def _evaluate_one_label(
     run: str, config: RunConfig, models: dict[str, Any], dataset: str, split: str
 ) -> tuple[dict[str, Any], dict[str, int], RunPredictions]:
-    table = read_stats(dataset, load(dataset), (split,))
+    table = _read_table(run, config, dataset, split)
     ids = np.array([config.labels.index(g) if g in config.labels else -1 for g in table.genres], np.int64)[table.labels]
     left_out = Counter(table.genres[label] for label in table.labels[ids < 0])
     known = table.take(np.flatnonzero(ids >= 0))

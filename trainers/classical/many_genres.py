@@ -201,7 +201,7 @@ def _save(run: str, table: Table, rows: Rows, found: dict[str, Result], seed: in
 
 
 def _model_file(name: str) -> str:
-    return storage.join("models", f"{name}.npz")
+    return storage.join("models", f"{name.replace('/', '-')}.npz")  # a slash is in a feature group
 
 
 def _write_search(run: str, found: dict[str, Result]) -> None:

@@ -1,13 +1,24 @@
 """The classical models: one row of `MODELS` each, with its search space.
 
-Every model is the pipeline StandardScaler, PCA or nothing, classifier, and is described by plain JSON values: `pca`,
-the share of the variance that the kept components explain (None: no PCA), and the classifier's own parameters.
+Every model but the fusion is the pipeline StandardScaler, PCA or nothing, classifier, and is described by plain JSON
+values: `pca`, the share of the variance that the kept components explain (None: no PCA), and the classifier's own
+parameters.
 """
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from trainers.classical.fusion import COST
+from trainers.runs.files import open_zip, write_zip
+from transforms import storage
+from transforms.errors import FmaError
+from transforms.library_errors import DAMAGED_ZIP
+from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -16,6 +27,7 @@ Params = dict[str, Any]
 Grid = Callable[[int, int], list[Params]]
 """(columns, rows to fit) -> parameters to try; the first of equals wins, so the more regular ones come first."""
 
+FUSION = "fusion"
 PCA_SHARES = (None, 0.7, 0.9, 0.99)
 KNN_SEARCH_ROWS = 20_000
 SVM_SEARCH_ROWS = 5_000
@@ -33,6 +45,9 @@ class Baseline:
     scores: str = "predict_log_proba"  # the classifier's method that gives class scores
     search_rows: int | None = None  # the search fits and scores at most this many rows; None: all
     kernel_rows: bool = False  # whether `--svm-rows` limits the rows of the final fit
+    # whether it is a `trainers.classical.fusion`: nothing is searched, so that validation has the temperature to give
+    # only, and that comes from folds of all rows that are fitted
+    fused: bool = False
 
 
 def _linear_grid(columns: int, rows: int) -> list[Params]:
@@ -79,13 +94,15 @@ MODELS: dict[str, Baseline] = {
     "svm_linear": _svm(_linear_grid),
     "svm_poly": _svm(_poly_grid),
     "svm_rbf": _svm(_rbf_grid),
+    FUSION: Baseline(("sklearn.linear_model", "LogisticRegression"), lambda columns, rows: [{"C": COST}], fused=True),
 }
 DEFAULT_MODELS = ("logreg", "knn", "gnb", "svm")
 
 
 def candidates(model: str, columns: int, rows: int) -> list[Params]:
     """Return every combination that the search tries."""
-    return [{"pca": share} | params for params in MODELS[model].grid(columns, rows) for share in PCA_SHARES]
+    tried = MODELS[model].grid(columns, rows)
+    return tried if MODELS[model].fused else [{"pca": share} | params for params in tried for share in PCA_SHARES]
 
 
 def build(model: str, params: Params) -> "Pipeline":
@@ -101,3 +118,41 @@ def build(model: str, params: Params) -> "Pipeline":
     # Exact solvers only ("auto" with a share of the variance): nothing here is random.
     pca = "passthrough" if share is None else PCA(share)
     return Pipeline([("scale", StandardScaler()), ("pca", pca), ("classifier", classifier)])
+
+
+def save_model(folder: str, path: str, pipeline: "Pipeline") -> None:
+    """Write a fitted pipeline."""
+    import skops.io
+
+    write_zip(folder, path, lambda file: file.write(skops.io.dumps(pipeline)))
+
+
+def load_model(folder: str, path: str) -> "Pipeline":
+    """Read a fitted pipeline.
+
+    Raises:
+      FmaError: the file is missing, damaged, or holds types that a pipeline of ours does not.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    advice = f"run {command_line('baselines')} again with another --run"
+    with open_zip(folder, path, advice) as file:
+        data = file.read()
+    path = storage.join(folder, path)
+    try:
+        with warnings.catch_warnings():
+            # `warn_about_versions` warns once for a run, in one line.
+            warnings.filterwarnings("ignore", message="Trying to unpickle|.*version")
+            return skops.io.loads(data)
+    except UntrustedTypesFoundException as error:
+        raise FmaError(f"{path} is not one of our models, and is not loaded: {error}") from error
+    except (*DAMAGED_ZIP, TypeError, AttributeError, IndexError) as error:
+        raise FmaError(f"{path} is damaged ({error}): {advice}") from error
+
+
+def warn_about_versions(run: str, made_with: dict[str, Any]) -> None:
+    """Log a note where scikit-learn is not the version that the run's models were fitted with."""
+    have, had = metadata.version("scikit-learn"), made_with.get("scikit-learn")
+    if have != had:
+        console.log(f"{run} was fitted with scikit-learn {had}, this is {have}: predictions may differ")

@@ -4,12 +4,13 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.classical.fusion import Blocks, find_blocks, fit_fusion
 from trainers.classical.models import MODELS, Params, build, candidates
 from trainers.classical.table import Table, group_columns
 from trainers.data.pipeline import available_memory
@@ -58,6 +59,7 @@ class Data:
     values: np.ndarray
     labels: np.ndarray
     classes: int
+    blocks: Blocks = field(default_factory=dict)  # of the columns, for the fusion
 
 
 @dataclass(frozen=True)
@@ -195,12 +197,15 @@ def make_jobs(
 
     jobs = []
     for group, model, (fold, rows) in product(groups, models, enumerate(rounds)):
-        most = MODELS[model].search_rows
-        tuning = [(sample(fitted, most), sample(scored, most)) for fitted, scored in rows.tuning]
+        most, tuning = MODELS[model].search_rows, rows.tuning
+        if MODELS[model].fused and _count_folds(table, rows.fit) > 1:
+            tuning = _split_by_artist(table, rows.fit, seed)
+        tuning = [(sample(fitted, most), sample(scored, most)) for fitted, scored in tuning]
         fit = sample(rows.fit, svm_rows if MODELS[model].kernel_rows else None)
         jobs.append(Job(tuning, fit, rows.test, model, group, fold))
     for model in models:  # the first job of each is in the first round
-        _log_sample(next(job for job in jobs if job.model == model), rounds[0])
+        if MODELS[model].search_rows:
+            _log_sample(next(job for job in jobs if job.model == model), rounds[0])
     return jobs
 
 
@@ -229,7 +234,8 @@ def run_jobs(table: Table, jobs: Sequence[Job], workers: int) -> list[Fitted]:
         for group, columns in groups.items():  # jobs come group by group
             everything = len(columns) == len(table.columns)
             values = table.values if everything else np.ascontiguousarray(table.values[:, columns])
-            data = Data(values, table.labels, len(table.genres))
+            blocks = find_blocks([table.columns[at] for at in columns], table.genres)
+            data = Data(values, table.labels, len(table.genres), blocks)
             results += _run_group(data, [job for job in jobs if job.group == group], run)
     _log_convergence(results)
     return results
@@ -263,7 +269,7 @@ def search(job: Job, data: Data, pool: Pool) -> list[Trial]:
 
 def _fit_and_score(model: str, params: Params, data: Data, rows: tuple[Rows, Rows]) -> tuple[np.ndarray, bool]:
     fitted, scored = rows
-    pipeline, converged = fit_pipeline(model, params, data.values[fitted], data.labels[fitted])
+    pipeline, converged = fit_pipeline(model, params, data, fitted)
     return class_scores(pipeline, MODELS[model].scores, data.values[scored], data.classes), converged
 
 
@@ -284,13 +290,17 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     return min(trials, key=lambda trial: round(trial.log_loss, 9))
 
 
-def fit_pipeline(model: str, params: Params, values: np.ndarray, labels: np.ndarray) -> tuple["Pipeline", bool]:
-    """Fit a pipeline, scaler and PCA included; returns it, and whether the solver ended by itself."""
+def fit_pipeline(model: str, params: Params, data: Data, rows: Rows) -> tuple["Pipeline", bool]:
+    """Fit a pipeline, scaler and PCA included, on some rows; returns it, and whether the solver ended by itself."""
     from sklearn.exceptions import ConvergenceWarning
 
+    values, labels = data.values[rows], data.labels[rows]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pipeline = build(model, params).fit(values, labels)
+        if MODELS[model].fused:
+            pipeline = fit_fusion(data.blocks, params["C"], values, labels)
+        else:
+            pipeline = build(model, params).fit(values, labels)
     stopped = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
     for warning in caught:
         if warning not in stopped:
@@ -299,7 +309,7 @@ def fit_pipeline(model: str, params: Params, values: np.ndarray, labels: np.ndar
 
 
 def _fit_and_test(job: Job, params: Params, data: Data) -> tuple["Pipeline", np.ndarray]:
-    pipeline, _ = fit_pipeline(job.model, params, data.values[job.fit], data.labels[job.fit])
+    pipeline, _ = fit_pipeline(job.model, params, data, job.fit)
     return pipeline, class_scores(pipeline, MODELS[job.model].scores, data.values[job.test], data.classes)
 
 

@@ -1,44 +1,48 @@
 """The table that classical models are fitted on, one row for each track, and the groups of its columns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainers.data.targets import Targets, parents_of
-from transforms.dataset.generation import ShardFile
-from transforms.dataset.ledger import read_tracks
-from transforms.dataset.manifest import Manifest
-from transforms.dataset.shard_io import read_shard
+from transforms.encoders.facts import KIND, EncoderFacts
 from transforms.errors import FmaError, UsageError
-from transforms.fma_statistics import COLUMNS
-from transforms.records import decode_payload
-from transforms.runtime import console
+
+EMBEDDING = f"{KIND}/"
+"""What the names of an encoder's columns, and those of its kind, begin with."""
 
 
 def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
     """Return the indices of a group's columns, int64, ascending.
 
     Args:
-      columns: of the table, named feature/...
-      group: "all", or features joined by "+"; "spectral_" may be left out of a feature's name.
+      columns: of the table, named feature/..., or embedding/NAME/OUTPUT/...
+      group: "all", or beginnings of names joined by "+", such as mfcc, mfcc/mean or yamnet/logits; "spectral_" and
+        "embedding/" may be left out.
 
     Raises:
-      UsageError: the table has no such feature.
+      UsageError: the table has no such columns.
     """
-    features = [column.partition("/")[0] for column in columns]
     if group == "all":
         return np.arange(len(columns))
-    wanted = set()
+    chosen = np.zeros(len(columns), bool)
     for name in group.split("+"):
-        found = next((feature for feature in (name, f"spectral_{name}") if feature in features), None)
-        if found is None:
+        starts = (f"{name}/", f"spectral_{name}/", f"{EMBEDDING}{name}/")
+        found = [np.array([f"{column}/".startswith(start) for column in columns], bool) for start in starts]
+        if not np.any(found):
             raise UsageError(
                 f"--features-group {group}: there is no feature {name!r}; join some of "
-                f"{', '.join(dict.fromkeys(features))} by +, or say all"
+                f"{', '.join(dict.fromkeys(map(_feature_of, columns)))} by +, or say all"
             )
-        wanted.add(found)
-    return np.array([i for i, feature in enumerate(features) if feature in wanted])
+        chosen |= next(columns for columns in found if columns.any())
+    return np.flatnonzero(chosen)
+
+
+def _feature_of(column: str) -> str:
+    """Return what a column's group is called: its feature, or NAME/OUTPUT of an embedding."""
+    if column.startswith(EMBEDDING):
+        return "/".join(column.removeprefix(EMBEDDING).split("/")[:2])
+    return column.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Table:
     artists: np.ndarray  # str [tracks], "" where unknown
     default_group: str = "all"  # the feature group to use unless another one is given
     parents: dict[str, str] | None = None  # where a track has many genres: the parent of each, "" at the top
+    encoders: Mapping[str, EncoderFacts] = field(default_factory=dict)  # by name, of the columns embedding/NAME/...
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split, int64."""
@@ -65,62 +70,6 @@ class Table:
         """Return the table with only these rows."""
         by_row = ("track_ids", "values", "labels", "splits", "artists")
         return replace(self, **{name: getattr(self, name)[rows] for name in by_row})
-
-
-def read_stats(dataset: str, manifest: Manifest, splits: Sequence[str] = (), targets: Targets | None = None) -> Table:
-    """Read the stats records of some splits (default: all) in the order of track ids, without TensorFlow.
-
-    With targets, the table has all tracks with genres, and the targets' genres; else those with a top genre.
-
-    Raises:
-      UsageError: the dataset has no such records.
-      FmaError: a shard is not what was written.
-    """
-    if "stats" not in manifest.config.features:
-        raise UsageError(
-            f"{dataset} holds no stats records, which the classical models are fitted on; "
-            "ingest into a new dataset with --features stats (or mel,raw,stats)"
-        )
-    shards = manifest.shards("stats", labels="all" if targets else "top")
-    shards = [shard for shard in shards if not splits or shard.split in splits]
-    if not shards:
-        raise UsageError(f"{dataset} has no track in the split {' or '.join(splits) or 'of any name'}")
-    track_ids, labels, values = _read_shards(dataset, manifest, shards)
-    of_record = np.repeat([shard.split for shard in shards], [shard.records for shard in shards])
-    artists = {track.track_id: track.artist for track in read_tracks(dataset, manifest)}
-    order = np.argsort(track_ids)
-    table = Table(
-        name=dataset,
-        digest=manifest.digest,
-        track_ids=track_ids,
-        values=values,
-        columns=tuple("/".join(column) for column in COLUMNS),
-        labels=targets.truth[targets.rows(track_ids)] if targets else labels,
-        genres=list(targets.genres if targets else manifest.labels),
-        splits=of_record,
-        artists=np.array([artists.get(track_id, "") for track_id in track_ids.tolist()]),
-        parents=parents_of(targets.genres, manifest.genres) if targets else None,
-    ).take(order)
-    check_finite(table)
-    return table
-
-
-def _read_shards(
-    dataset: str, manifest: Manifest, shards: Sequence[ShardFile]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return track ids, labels and values in the order of the files."""
-    count = sum(shard.records for shard in shards)
-    track_ids, labels = np.empty(count, np.int64), np.empty(count, np.int64)
-    values = np.empty((count, len(COLUMNS)), np.float32)
-    row = 0
-    with console.progress("read", count, "tracks") as progress:
-        for shard in shards:
-            for record, _ in read_shard(dataset, shard, manifest.schema):
-                track_ids[row], labels[row] = record.track_id, record.label
-                values[row] = decode_payload("stats", record.payload, manifest.config)
-                row += 1
-            progress.advance(shard.records)
-    return track_ids, labels, values
 
 
 def check_finite(table: Table) -> None:

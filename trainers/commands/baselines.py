@@ -1,7 +1,8 @@
 """`fma baselines`: classical models on the tracks' statistics, tuned on validation and scored once on test."""
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from trainers.commands.arguments import add_labels
 from trainers.data.targets import choose_min_tracks
@@ -10,10 +11,14 @@ from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
 
+if TYPE_CHECKING:
+    from trainers.classical.baselines import Source
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from trainers.classical.baselines import REFITS
+    from trainers.classical.fusion import FEATURES as FUSED
     from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS
     from trainers.classical.one_vs_rest import MODELS as ONE_VS_REST
 
@@ -23,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "many genres: one classifier for each against the rest, chosen by mean average precision, along the tree."
     )
     parser.epilog = f"example: {called_as()} baselines --data data/medium --run runs/baselines --refit train+val"
-    _add_source(parser)
+    _add_source(parser, FUSED)
     parser.add_argument("--run", required=True, help="folder for models, predictions and metrics")
     parser.add_argument(
         "--models",
@@ -58,13 +63,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: argparse.ArgumentParser, fused: Sequence[str]) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", help="dataset with stats records")
+    source.add_argument("--data", help="dataset with stats records, or what else --features names")
     source.add_argument(
         "--features-csv",
         metavar="FILE",
         help="FMA's features.csv or echonest.csv, or in its zip: ZIP!echonest.csv",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="KIND[,...]",
+        help="records to fit the models on: stats (the default), theory, or embedding/NAME of fma embed; several are "
+        "joined by track. The fusion's default: " + ",".join(fused),
     )
     parser.add_argument("--metadata", help="with --features-csv: tracks.csv (default: the one in its zip or folder)")
     parser.add_argument("--subset", help="with --features-csv and FMA's tracks.csv: small, medium, large or full")
@@ -72,12 +83,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma baselines --help`."""
-    from trainers.classical.baselines import BaselineOptions, Source, fit_baselines
+    from trainers.classical.baselines import BaselineOptions, fit_baselines
     from trainers.classical.models import SVM_ROWS
 
-    for option in ("metadata", "subset"):
-        if args.data and getattr(args, option):
-            raise UsageError(f"--{option} belongs to --features-csv: a dataset has its own metadata")
     min_tracks = choose_min_tracks(args.labels, args.min_tracks)
     many = min_tracks is not None
     if many and args.svm_rows is not None:
@@ -91,13 +99,29 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs,
         min_tracks=min_tracks,
     )
-    found = fit_baselines(args.run, Source(args.data, args.features_csv, args.metadata, args.subset), options)
+    found = fit_baselines(args.run, _read_source(args, options.chosen), options)
     if many:
         _print_many(found["models"])
     else:
         columns = ("model", "validation", "test", "95%", "macro F1", "calibration", "tracks", "chosen")
         console.table("accuracy by track", columns, [_row(name, entry) for name, entry in found["models"].items()])
     return 0
+
+
+def _read_source(args: argparse.Namespace, models: Sequence[str]) -> "Source":
+    from trainers.classical.baselines import Source
+    from trainers.classical.features import STATS, check_features
+    from trainers.classical.fusion import FEATURES as FUSED
+    from trainers.classical.models import FUSION
+
+    for option in ("metadata", "subset"):
+        if args.data and getattr(args, option):
+            raise UsageError(f"--{option} belongs to --features-csv: a dataset has its own metadata")
+    if args.features_csv and args.features:
+        raise UsageError("--features belongs to --data: a features csv is taken as it is")
+    features = _names(args.features or "") or (FUSED if FUSION in models else (STATS,))
+    check_features(features)
+    return Source(args.data, args.features_csv, args.metadata, args.subset, features)
 
 
 def _print_many(models: dict[str, dict[str, Any]]) -> None:

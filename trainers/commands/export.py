@@ -1,13 +1,14 @@
 """`fma export`: a run's model on its own, from the waveform on: SavedModel and TFLite, or a bundle; or an encoder."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import add_model
-from trainers.runs.directory import BASELINES, load_config
+from trainers.runs.directory import BASELINES, RunConfig, load_config
 from trainers.runs.predictions import choose_run
 from trainers.serving.classical import is_bundle, open_baselines, write_bundle
 from trainers.serving.lite import is_export
-from trainers.serving.scorers import check_network, open_network
+from trainers.serving.scorers import Scorer, check_network, open_network
 from trainers.training.devices import import_tensorflow
 from transforms import storage
 from transforms.commands.arguments import number
@@ -17,13 +18,17 @@ from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as, command_line
 
+if TYPE_CHECKING:
+    from trainers.serving.tflite import Graph
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Writes a model that needs none of this program: a SavedModel whose input is a waveform at the dataset's rate, "
-        "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of a run of fma "
-        "baselines, a bundle that fma predict takes. With --encoder, a SavedModel of a frozen encoder instead."
+        "with mel, normalisation, network and calibration in its graph, and the same as TFLite. Of fma baselines, that "
+        "is a linear model on embeddings, such as the fusion; of its others, a bundle that fma predict takes. With "
+        "--encoder, a SavedModel of a frozen encoder instead."
     )
     parser.epilog = f"example: {called_as()} export runs/mel_cnn --out exported/mel_cnn"
     add_model(parser, optional=True)
@@ -54,16 +59,32 @@ def run(args: argparse.Namespace) -> int:
     run = choose_run(args.run)
     config = load_config(run)
     if config.model == BASELINES:
-        classical = open_baselines(run, args.model)
-        write_bundle(args.out, classical, config.made_with)
-        try_it = command_line("predict", args.out, "FILE")
-        console.say(f"{classical.name}, {len(classical.task.labels)} genres: try it with  {try_it}")
-        return 0
+        return _export_classical(args, run, config)
     check_network(run, args.model)
     scorer = open_network(run, config, "cpu")
+    _export_network(args, scorer, scorer.network, config)
+    return 0
+
+
+def _export_classical(args: argparse.Namespace, run: str, config: RunConfig) -> int:
+    """Export a model of fma baselines: as a network where it is linear on embeddings, else as a bundle."""
+    scorer = open_baselines(run, args.model, "cpu")
+    if scorer.of_tracks.encoders:
+        from trainers.serving.linear_network import LinearNetwork, is_linear
+
+        if is_linear(scorer):
+            _export_network(args, scorer, LinearNetwork(run, scorer), config)
+            return 0
+    write_bundle(args.out, scorer, config.made_with)
+    try_it = command_line("predict", args.out, "FILE")
+    console.say(f"{scorer.name}, {len(scorer.task.labels)} genres: try it with  {try_it}")
+    return 0
+
+
+def _export_network(args: argparse.Namespace, scorer: Scorer, network: "Graph", config: RunConfig) -> None:
     from trainers.serving.saved_model import export_network
 
-    facts = export_network(scorer, args.out, config, tflite=args.tflite)
+    facts = export_network(scorer, network, args.out, config, tflite=args.tflite)
     console.table(
         f"{scorer.name}, {len(scorer.task.labels)} genres, waveforms at {scorer.config.sample_rate:,} Hz",
         ("model", "size", "largest difference from the pipeline, in probability"),
@@ -75,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
     if facts["tflite"]:
         console.log(f"note: {facts['tflite']}")
     console.say(f"written to {args.out}")
-    return 0
 
 
 def _export_encoder(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ import re
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from trainers.runs.files import (
     CONFIG,
@@ -67,11 +67,12 @@ TENSORFLOWS = ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")
 
 
 class TrainedOn(TypedDict):
-    """The dataset of a run: its path as given, its digest, and its config as in dataset.json."""
+    """The dataset of a run: its path as given, its digest, its config as in dataset.json, and the encoders it took."""
 
     path: str
     digest: str
     config: dict[str, Any]
+    encoders: NotRequired[dict[str, dict[str, Any]]]  # by name, as `EncoderFacts.to_json` gives them
 
 
 @dataclass(frozen=True, slots=True)

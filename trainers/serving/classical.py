@@ -1,6 +1,6 @@
-"""Models of `fma baselines` as serving calls them: statistics in, logits out, of one label or of many genres."""
+"""Models of `fma baselines` as serving calls them: payloads in, logits out, of one label or of many genres."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from trainers.classical import baselines, one_vs_rest
-from trainers.classical.models import MODELS
+from trainers.classical.features import STATS
+from trainers.classical.models import MODELS, load_model, save_model, warn_about_versions
 from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.evaluation.multilabel import keep_consistent
 from trainers.runs.directory import METRICS, RunConfig
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
 from trainers.serving.tasks import ManyGenres, Task, read_task, task_of
+from trainers.serving.track_features import Moments, TrackFeatures
+from trainers.training.devices import import_tensorflow, open_device
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
+from transforms.encoders.facts import EncoderFacts
 from transforms.errors import UsageError
-from transforms.fma_statistics import COLUMNS
 from transforms.runtime.invocation import command_line
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ class OfOneLabel:
 
     def save(self, folder: str, file: str) -> None:
         """See `Classical`."""
-        baselines.save_model(folder, file, self.pipeline)
+        save_model(folder, file, self.pipeline)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ class ClassicalScorer:
       KeyError, TypeError, ValueError, AttributeError: the entry is damaged.
     """
 
-    kind, by_window = "stats", False
+    by_window = False
 
     def __init__(
         self,
@@ -103,11 +106,12 @@ class ClassicalScorer:
         task: Task,
         config: DatasetConfig,
         *,
+        features: TrackFeatures,
         weights: str,
     ):
-        self.weights = weights
+        self.weights, self.of_tracks, self.kinds = weights, features, features.kinds
         self.name, self.task, self.config, self.entry = name, task, config, entry
-        self._columns = group_columns(tuple("/".join(column) for column in COLUMNS), entry["features_group"])
+        self.columns = group_columns(features.columns, entry["features_group"])
         thread = ThreadPoolExecutor(1, "load")
         self._model = thread.submit(load)
         thread.shutdown(wait=False)
@@ -117,20 +121,25 @@ class ClassicalScorer:
         """The fitted model; FmaError where its file is damaged."""
         return self._model.result()
 
-    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, kind: str, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
-        return self.model.logits(payloads[:, self._columns]), self.features(payloads)
+        return np.empty((len(payloads), 0), np.float32), self.of_tracks.of_payloads(kind, payloads)
 
-    def features(self, payloads: np.ndarray) -> np.ndarray:
+    def logits(self, table: np.ndarray) -> np.ndarray:
+        """Return float [b, genres] of rows float32 [b, columns] of the table that the run was fitted on."""
+        return self.model.logits(table[:, self.columns])
+
+    def features(self, table: np.ndarray) -> np.ndarray:
         """Return the classifier's own input: scaled columns or principal components, float32 [b, d]."""
-        return self.model.features(payloads[:, self._columns])
+        return self.model.features(table[:, self.columns])
 
-    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
-        return logits[:1], features
+        row = self.of_tracks.row(means)
+        return self.logits(row), self.features(row)[0]
 
 
-def open_baselines(run: str, model: str | None) -> ClassicalScorer:
+def open_baselines(run: str, model: str | None, device: str = "auto") -> ClassicalScorer:
     """Open a model of a run of fma baselines; see `trainers.serving.scorers.open_scorer`."""
     config, found = baselines.load_finished(run)
     path = storage.join(run, METRICS)
@@ -141,9 +150,10 @@ def open_baselines(run: str, model: str | None) -> ClassicalScorer:
             raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
         (fit,) = models[name]["fits"]
         file = storage.join(fit["file"])
-    baselines.warn_about_versions(run, config.made_with)
+    warn_about_versions(run, config.made_with)
     settings, task = _dataset_config(run, config), task_of(run, config, name)
-    return _open(name, models[name], task, settings, folder=run, source=path, file=file)
+    features = TrackFeatures(*baselines.features_of(run, config), partial(open_encoders, run, settings, device))
+    return _open(name, models[name], task, settings, features, folder=run, source=path, file=file)
 
 
 def _loss(validation: dict[str, float]) -> float:
@@ -151,8 +161,27 @@ def _loss(validation: dict[str, float]) -> float:
     return -validation["map_macro"] if "map_macro" in validation else validation["log_loss"]
 
 
+def open_encoders(
+    run: str, config: DatasetConfig, device: str, encoders: Sequence[EncoderFacts]
+) -> Mapping[str, Moments]:
+    """Open the encoders of a run's features; see `trainers.serving.encoders`, whose import takes seconds."""
+    import_tensorflow()
+    from trainers.serving.encoders import open_encoder
+
+    open_device(device)
+    return {facts.name: open_encoder(run, facts, config) for facts in encoders}
+
+
 def _open(
-    name: str, entry: dict[str, Any], task: Task, config: DatasetConfig, *, folder: str, source: str, file: str
+    name: str,
+    entry: dict[str, Any],
+    task: Task,
+    config: DatasetConfig,
+    features: TrackFeatures,
+    *,
+    folder: str,
+    source: str,
+    file: str,
 ) -> ClassicalScorer:
     """Open a model's file in a folder, which the file `source` describes."""
     with report_damage(source):
@@ -162,7 +191,8 @@ def _open(
             (fit,) = entry["fits"]
             method, temperature = MODELS[entry["model"]].scores, float(fit["temperature"])
             opened = partial(_load_one_label, folder, file, source, method, temperature, len(task.labels))
-        return ClassicalScorer(name, opened, entry, task, config, weights=storage.join(folder, file))
+        weights = storage.join(folder, file)
+        return ClassicalScorer(name, opened, entry, task, config, features=features, weights=weights)
 
 
 def _load_many_genres(folder: str, file: str, model: str, task: ManyGenres) -> Classical:
@@ -170,7 +200,7 @@ def _load_many_genres(folder: str, file: str, model: str, task: ManyGenres) -> C
 
 
 def _load_one_label(folder: str, file: str, source: str, *scores: Any) -> Classical:
-    found = OfOneLabel(baselines.load_model(folder, file), *scores)
+    found = OfOneLabel(load_model(folder, file), *scores)
     with report_damage(source):
         if max(found.pipeline.classes_) >= found.classes:
             known = len(found.pipeline.classes_)
@@ -208,11 +238,14 @@ def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -
     entry = scorer.entry | {"fits": [fit | {"file": file}]}
     facts = {"name": scorer.name, "config": scorer.config.to_json(), "entry": entry, "made_with": made_with}
     facts |= scorer.task.to_json()
+    if scorer.of_tracks.encoders:
+        encoders = {name: encoder.to_json() for name, encoder in scorer.of_tracks.encoders.items()}
+        facts |= {"features": scorer.of_tracks.features, "encoders": encoders}
     write_identity(out, BUNDLE, facts | {ID: make_id(facts)})
     scorer.model.save(out, file)
 
 
-def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
+def open_bundle(folder: str, model: str | None, device: str = "auto") -> ClassicalScorer:
     """Open a model that was exported; see `trainers.serving.scorers.open_scorer`."""
     path = storage.join(folder, BUNDLE)
     values = read_identity(folder, BUNDLE)
@@ -220,7 +253,10 @@ def open_bundle(folder: str, model: str | None) -> ClassicalScorer:
         name, entry, task = values["name"], values["entry"], read_task(values)
         config, made_with = DatasetConfig.from_json(values["config"]), dict(values["made_with"])
         file = entry["fits"][0]["file"]
+        encoders = {key: EncoderFacts.from_json(facts) for key, facts in values.get("encoders", {}).items()}
+        kinds = values.get("features", [STATS])
     if model not in (None, name):
         raise UsageError(f"--model {model}: {folder} has {name}")
-    baselines.warn_about_versions(folder, made_with)
-    return _open(name, entry, task, config, folder=folder, source=path, file=file)
+    warn_about_versions(folder, made_with)
+    features = TrackFeatures(kinds, encoders, partial(open_encoders, folder, config, device))
+    return _open(name, entry, task, config, features, folder=folder, source=path, file=file)

@@ -199,9 +199,9 @@ class Engine:
     ):
         self.scorer, self.tagger = scorer, tagger
         self._spectrograms = spectrograms
-        self._batcher = Batcher(scorer.rows, LARGEST_BATCH)
+        self._batchers = {kind: Batcher(partial(scorer.rows, kind), LARGEST_BATCH) for kind in scorer.kinds}
         self._tagged = partial(Tagged, tagger, Batcher(tagger.rows, LARGEST_BATCH)) if tagger else lambda: None
-        kinds = (scorer.kind, *(["mel"] if spectrograms else []), *([tagger.kind] if tagger else []))
+        kinds = (*scorer.kinds, *(["mel"] if spectrograms else []), *([tagger.kind] if tagger else []))
         self._decoders = [Decoder(scorer.config, kinds, limits) for _ in range(decoders)]
         self._idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         for decoder in self._decoders:
@@ -218,7 +218,8 @@ class Engine:
 
         def start() -> OnPayload:
             picture = Spectrogram(self.scorer.config.window_hop_frames) if self._spectrograms else None
-            songs.append(PartialAnswer(Scored(self.scorer, self._batcher), self._tagged(), picture))
+            scored = [Scored(kind, batcher) for kind, batcher in self._batchers.items()]
+            songs.append(PartialAnswer(self.scorer, scored, self._tagged(), picture))
             return songs[-1].add
 
         decoder = self._idle.get()

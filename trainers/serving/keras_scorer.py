@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -67,6 +68,15 @@ class Network:
         logits, features = self._twin(values, training=False)
         return tf.cast(logits, tf.float32), tf.cast(features, tf.float32)
 
+    def of_kinds(self, payloads: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what `windows` does, for records of which each kind has those of the same windows."""
+        return self.windows(payloads[self._spec.kind])
+
+    def of_kind(self, kind: str, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return `logits` and `features` of `windows` for records of the kind that it reads."""
+        logits, features = self.windows(records)
+        return {"logits": logits, "features": features}
+
     def head(self, features: tf.Tensor) -> tf.Tensor:
         """Return a transfer model's logits float32 [b, classes] for features float32 [b, d], of windows or of songs."""
         return tf.cast(self._head(features, training=False), tf.float32)
@@ -84,7 +94,7 @@ class KerasScorer:
     def __init__(self, run: str, config: RunConfig):
         spec = find_model(config.model)
         self.name = spec.name
-        self.kind: str = spec.kind
+        self.kinds: tuple[str, ...] = (spec.kind,)
         path = storage.join(run, CONFIG)
         self.config = read_settings(run, config)
         self.task = task_of(run, config, spec.name)
@@ -98,13 +108,13 @@ class KerasScorer:
         # One graph for every size of a batch, where Keras would trace one for each.
         self._rows = tf.function(self.network.windows, input_signature=[record])
 
-    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, kind: str, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
         logits, features = self._rows(tf.constant(payloads))
         return logits.numpy(), features.numpy()
 
-    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
-        mean = tf.constant(features[None], tf.float32)
+        mean = tf.constant(means[self.kinds[0]][None], tf.float32)
         embedding = self.network.embedding(mean).numpy()[0]
         return self.network.head(mean).numpy() if self.network.pooled else logits, embedding

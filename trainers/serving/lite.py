@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,51 +22,67 @@ TFLITE, LITE = "model.tflite", "model.tflite.zip"
 """The model in an export; and in a run, where a zip gives it a checksum."""
 
 RECORDS, SONG = "records", "song"  # signatures, see `trainers.serving.tflite`
-FACTS, FACTS_VERSION = "export.json", 3
-"""Version 1 had no signatures for records, version 2 one label for each track only."""
+FACTS, FACTS_VERSION = "export.json", 4
+"""Version 1 had no signatures for records, version 2 one label for each track only, version 3 one kind of records."""
 
 EXPORT_AGAIN = "export the run again"
 
 Runner = Callable[..., dict[str, np.ndarray]]
 
 
+def records_name(kind: str, kinds: Sequence[str]) -> str:
+    """Return the name of the signature for records of one of the kinds that a model reads."""
+    return RECORDS if len(kinds) == 1 else f"{RECORDS}_{kind}"
+
+
 class LiteScorer:
-    """A `Scorer` of a network as TFLite; `content` is the model, and `weights` the file that its weights are from.
+    """A `Scorer` of a network as TFLite.
+
+    Args:
+      name: of the model.
+      content: the model.
+      config: of the dataset that it was trained on.
+      task: of the run.
+      kinds: of the records that it reads.
+      weights: path of the file that its weights are from.
 
     Raises:
       FmaError: it is not a model of so many labels.
     """
 
-    by_window = True
-
     def __init__(
         self,
-        model: str,
+        name: str,
         content: bytes,
         config: DatasetConfig,
         task: Task,
         *,
+        kinds: Sequence[str],
         weights: str,
     ):
-        spec = find_model(model)
-        self.name, self._pooled = spec.name, spec.pool == "track"
-        self.kind: str = spec.kind
-        self.config, self.task, self.weights = config, task, weights
-        self._records, self._song = _open(content, weights)
-        self._lock = threading.Lock()  # both runners use one interpreter, which is not for two threads at once
-        outputs = int(self._records.get_output_details()["logits"]["shape"][-1])  # type: ignore[attr-defined]
+        self.name, self.kinds, self.config, self.task, self.weights = name, tuple(kinds), config, task, weights
+        self._records, self._song = _open(content, self.kinds, weights)
+        self._lock = threading.Lock()  # all runners use one interpreter, which is not for two threads at once
+        windows, song = (
+            runner.get_output_details()  # type: ignore[attr-defined]
+            for runner in (self._records[self.kinds[0]], self._song)
+        )
+        self.by_window, self._pooled = "logits" in windows, "logits" in song
+        outputs = int((windows | song)["logits"]["shape"][-1])
         if outputs != len(task.labels):
             labels = console.counted(len(task.labels), "label")
             raise FmaError(f"{weights} is damaged: it has {outputs} outputs for {labels}")
 
-    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, kind: str, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
         with self._lock:
-            found = self._records(records=payloads)
-        return found["logits"], found["features"]
+            found = self._records[kind](records=payloads)
+        features = found["features"]
+        return found.get("logits", np.empty((len(features), 0), np.float32)), features
 
-    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """See `Scorer`."""
+        features = np.concatenate([means[kind] for kind in self.kinds]).astype(np.float32)
         with self._lock:
             found = self._song(features=features[None])
         return found["logits"] if self._pooled else logits, found["embedding"][0]
@@ -79,14 +95,15 @@ def _read(path: str) -> bytes:
         raise FmaError(f"{path} is missing: {EXPORT_AGAIN}") from error
 
 
-def _open(content: bytes, path: str) -> tuple[Runner, Runner]:
+def _open(content: bytes, kinds: Sequence[str], path: str) -> tuple[dict[str, Runner], Runner]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         with capture_native_stderr():  # it says which of its engines it uses
             interpreter = Interpreter(model_content=content, num_threads=cores())
             interpreter.allocate_tensors()
-            return interpreter.get_signature_runner(RECORDS), interpreter.get_signature_runner(SONG)
+            runners = {kind: interpreter.get_signature_runner(records_name(kind, kinds)) for kind in kinds}
+            return runners, interpreter.get_signature_runner(SONG)
     except ValueError as error:
         raise FmaError(f"{path} cannot be loaded as TFLite ({str(error).partition(chr(10))[0]})") from error
 
@@ -108,7 +125,9 @@ def open_lite_run(run: str, config: RunConfig) -> LiteScorer | None:
     settings = read_settings(run, config)
     # The neighbours that `fma serve` stores are of these weights, whichever library computes with them.
     weights = storage.join(run, MODEL)
-    return LiteScorer(config.model, content, settings, task_of(run, config, config.model), weights=weights)
+    spec = find_model(config.model)
+    task = task_of(run, config, config.model)
+    return LiteScorer(spec.name, content, settings, task, kinds=(spec.kind,), weights=weights)
 
 
 def member(epoch: int) -> str:
@@ -138,4 +157,5 @@ def open_export(folder: str) -> LiteScorer:
         if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise FmaError(f"{model} {NOT_OURS}: {EXPORT_AGAIN}")
         config, task = DatasetConfig.from_json(facts["config"]), read_task(facts)
-        return LiteScorer(facts["model"], content, config, task, weights=model)
+        kinds = facts["kinds"] if "kinds" in facts else [find_model(facts["model"]).kind]
+        return LiteScorer(facts["model"], content, config, task, kinds=kinds, weights=model)

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from trainers.classical.table import read_stats
+from trainers.classical.features import read_features
 from trainers.data.pipeline import count_records, find_shards
 from trainers.data.targets import Targets
 from trainers.evaluation.evaluate import record_differences
@@ -38,7 +38,7 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
       FmaError: a file is damaged.
     """
     manifest = load(dataset)
-    name = f"{FOLDER}/{manifest.digest[:12]}-{scorer.name}.npz"
+    name = f"{FOLDER}/{manifest.digest[:12]}-{scorer.name.replace('/', '-')}.npz"
     weights = hashlib.sha256(storage.read_bytes(scorer.weights)).hexdigest()
     arrays = _read(run, name) if storage.exists(storage.join(run, name)) else {}
     if str(arrays.pop("weights", "")) != weights:  # the run was trained on since, or again
@@ -66,33 +66,38 @@ def _classical_features(scorer: ClassicalScorer, dataset: str, manifest: Manifes
     targets = None
     if isinstance(scorer.task, ManyGenres):
         targets = Targets.of(read_tracks(dataset, manifest), scorer.task.labels)
-    table = read_stats(dataset, manifest, ("training",), targets)
+    table = read_features(dataset, manifest, scorer.of_tracks.features, ("training",), targets)
+    if table.encoders != scorer.of_tracks.encoders:
+        raise UsageError(f"--data {dataset}: its embeddings are of other encoders than the model's")
     return scorer.features(table.values), table.track_ids
 
 
 def _network_features(scorer: Scorer, dataset: str, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    means = {kind: _mean_features(scorer, kind, dataset, manifest) for kind in scorer.kinds}
+    nothing, tracks = np.zeros((1, len(scorer.task.labels)), np.float32), sorted(means[scorer.kinds[0]])
+    of_tracks = ({kind: means[kind][track_id] for kind in scorer.kinds} for track_id in tracks)
+    return np.stack([scorer.song(nothing, of_track)[1] for of_track in of_tracks]), np.array(tracks, np.int64)
+
+
+def _mean_features(scorer: Scorer, kind: str, dataset: str, manifest: Manifest) -> dict[int, np.ndarray]:
+    """Return the mean features of each training track's records of a kind, by its id."""
     labels = "all" if isinstance(scorer.task, ManyGenres) else "top"
-    shards = find_shards(dataset, manifest, scorer.kind, "training", labels)
-    different = record_differences(scorer.config, manifest.config, scorer.kind)
+    shards = find_shards(dataset, manifest, kind, "training", labels)
+    different = record_differences(scorer.config, manifest.config, kind)
     if different:
-        raise UsageError(f"--data {dataset}: its {scorer.kind} records are not the model's: {'; '.join(different)}")
+        raise UsageError(f"--data {dataset}: its {kind} records are not the model's: {'; '.join(different)}")
     sums: dict[int, np.ndarray] = {}
     counts: Counter[int] = Counter()
     records = (record for shard in shards for record, _ in read_shard(dataset, shard, manifest.schema))
-    with console.progress(
-        "neighbours", count_records(manifest, scorer.kind, "training", labels), "records"
-    ) as progress:
+    with console.progress("neighbours", count_records(manifest, kind, "training", labels), "records") as progress:
         while batch := list(islice(records, BATCH)):
-            payloads = [decode_payload(scorer.kind, record.payload, manifest.config) for record in batch]
-            _, features = scorer.rows(np.stack(payloads))
+            payloads = [decode_payload(kind, record.payload, manifest.config) for record in batch]
+            _, features = scorer.rows(kind, np.stack(payloads))
             for record, row in zip(batch, features.astype(np.float64), strict=True):
                 sums[record.track_id] = sums.get(record.track_id, 0.0) + row
                 counts[record.track_id] += 1
             progress.advance(len(batch))
-    nothing = np.zeros((1, len(scorer.task.labels)), np.float32)
-    tracks = sorted(sums)
-    means = ((sums[track_id] / counts[track_id]).astype(np.float32) for track_id in tracks)
-    return np.stack([scorer.song(nothing, mean)[1] for mean in means]), np.array(tracks, np.int64)
+    return {track_id: (sums[track_id] / counts[track_id]).astype(np.float32) for track_id in sums}
 
 
 def _write(run: str, name: str, arrays: dict[str, np.ndarray]) -> None:

@@ -1,7 +1,7 @@
 """The answer for a song while it is decoded: models run on its windows, and a picture of limited size grows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,11 +46,10 @@ class _Windows(ABC):
 
 
 class Scored(_Windows):
-    """The logits of a song's windows, and the mean of their features."""
+    """The logits of a song's windows of one kind, and the mean of their features."""
 
-    def __init__(self, scorer: Scorer, forward: Forward):
-        super().__init__(scorer.kind, forward)
-        self.scorer = scorer
+    def __init__(self, kind: str, forward: Forward):
+        super().__init__(kind, forward)
         self._logits: list[np.ndarray] = []
         self._features: np.ndarray | float = 0.0
         self._windows = 0
@@ -62,9 +61,9 @@ class Scored(_Windows):
         self._windows += len(logits)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits float32 [windows, genres] and features float32 [d]."""
+        """Return logits float32 [windows, genres or 0] and features float64 [d]."""
         self.flush()
-        return np.concatenate(self._logits), np.asarray(self._features / self._windows, np.float32)
+        return np.concatenate(self._logits), np.asarray(self._features / self._windows)
 
 
 class Tagged(_Windows):
@@ -139,26 +138,27 @@ def _average(values: np.ndarray, each: int) -> np.ndarray:
 
 
 class PartialAnswer:
-    """The answer for a song while it is decoded."""
+    """The answer for a song while it is decoded; `scored` are the scorer's rows of each kind that it reads."""
 
-    def __init__(self, scored: Scored, tagged: Tagged | None, picture: Spectrogram | None):
-        self._scored, self._tagged, self._picture = scored, tagged, picture
+    def __init__(self, scorer: Scorer, scored: Sequence[Scored], tagged: Tagged | None, picture: Spectrogram | None):
+        self._scorer, self._scored, self._tagged, self._picture = scorer, scored, tagged, picture
 
     def add(self, kind: str, payload: np.ndarray) -> None:
         if self._picture is not None and kind == "mel":
             self._picture.push(payload)
-        for windows in (self._scored, self._tagged):
+        for windows in (*self._scored, self._tagged):
             if windows is not None and kind == windows.kind:
                 windows.push(payload)
 
     def finish(self, seconds: float, silent: bool) -> Answer:
-        scorer, picture = self._scored.scorer, self._picture
-        logits, mean = self._scored.finish()
-        rows, embedding = scorer.song(logits, mean)
+        scorer, picture = self._scorer, self._picture
+        found = {part.kind: part.finish() for part in self._scored}
+        logits = np.concatenate([of_windows for of_windows, _ in found.values()])
+        rows, embedding = scorer.song(logits, {kind: mean for kind, (_, mean) in found.items()})
         return Answer(
             task=scorer.task,
             probabilities=scorer.task.of_song(rows),
-            windows=scorer.task.of_windows(logits if scorer.by_window else logits[:0]),
+            windows=scorer.task.of_windows(logits) if scorer.by_window else np.empty((0, len(scorer.task.labels))),
             window_seconds=scorer.config.window_seconds,
             hop_seconds=scorer.config.window_hop_samples / scorer.config.sample_rate,
             seconds=seconds,

@@ -10,10 +10,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from trainers.runs.directory import RunConfig, versions
 from trainers.runs.files import write_json
-from trainers.serving.keras_scorer import KerasScorer, Network
 from trainers.serving.lite import FACTS, FACTS_VERSION, TFLITE
+from trainers.serving.scorers import Scorer
 from trainers.serving.task_graphs import graph_of
-from trainers.serving.tflite import convert, record_signatures
+from trainers.serving.tflite import Graph, convert, record_signatures
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.audio.mel import AMIN, hann, mel_filters
@@ -36,10 +36,10 @@ TOLERANCE, HALF_PRECISION, OTHER_PRECISION = 1e-3, 1e-2, 5e-2
 precision, where the order of sums matters; and for its TFLite model, which computes in float32."""
 
 
-def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: bool) -> dict[str, Any]:
+def export_network(scorer: Scorer, network: Graph, out: str, config: RunConfig, *, tflite: bool) -> dict[str, Any]:
     """Export a run's model, with `tflite` for devices, too, and compare it with the pipeline on a synthetic song.
 
-    The folder `out` is empty or not there yet.
+    `network` is the scorer's; the folder `out` is empty or not there yet.
 
     Returns:
       export.json's content, and `bytes` of both models.
@@ -52,15 +52,14 @@ def export_network(scorer: KerasScorer, out: str, config: RunConfig, *, tflite: 
         with open(labels, "w", encoding="utf-8") as file:
             lines = (f"{printable(genre)}\n" for genre in scorer.task.labels)  # one each, whatever its name
             file.write("".join(lines))
-        module = WaveformModel(scorer, labels)
-        network = scorer.network.in_float32()
-        full = network is scorer.network
+        module, in_float32 = WaveformModel(scorer, labels, network), network.in_float32()
+        full = in_float32 is network
         saved, note = os.path.join(folder, "saved"), ""
         tolerances = {SAVED_MODEL: TOLERANCE if full else HALF_PRECISION}
         with capture_native_stderr():
             tf.saved_model.save(module, saved, {name: getattr(module, name) for name in SIGNATURES})
             if tflite:
-                note = _convert(WaveformModel(scorer, labels, network), os.path.join(saved, TFLITE))
+                note = _convert(WaveformModel(scorer, labels, in_float32), os.path.join(saved, TFLITE))
                 if not note:
                     tolerances[TFLITE] = TOLERANCE if full else OTHER_PRECISION
             agreement = _compare(scorer, saved, tolerances)
@@ -77,21 +76,21 @@ class WaveformModel(tf.Module):
     Args:
       scorer: the run's model.
       labels_file: a local text file with a genre on each line; it becomes an asset.
-      network: instead of the run's own.
+      network: of the run, or a copy of it.
     """
 
-    def __init__(self, scorer: KerasScorer, labels_file: str, network: Network | None = None):
+    def __init__(self, scorer: Scorer, labels_file: str, network: Graph):
         super().__init__(name="fma")
         self.scorer, self._config = scorer, scorer.config
-        self.network = network or scorer.network
+        self.network = network
         # Keras' variables must not be tracked: restoring them fills copies that the graph does not read, and TF
         # Serving and TFLite, which do not know Keras, then find no weights.
         self.weights = self.network.variables
         self.labels_file = tf.saved_model.Asset(labels_file)
         self._labels = list(scorer.task.labels)
         self._task = graph_of(scorer.task)
-        self._context = scorer.config.n_fft // 2 if scorer.kind == "mel" else 0
-        self._payloads = MelImages(scorer.config) if scorer.kind == "mel" else _pcm
+        self._context = scorer.config.n_fft // 2 if "mel" in scorer.kinds else 0
+        self._payloads = {kind: MelImages(scorer.config) if kind == "mel" else _pcm for kind in scorer.kinds}
 
     @tf.function(input_signature=[WAVEFORM])
     def serving_default(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -162,12 +161,15 @@ class WaveformModel(tf.Module):
 
     def _windows(self, padded: tf.Tensor, windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return logits [b, genres] and features [b, d] of the windows with these numbers, int32 [b]."""
-        length = self._config.window_samples
-        if self._context:
-            length += self._config.n_fft - self._config.hop_length
-        starts = windows * self._config.window_hop_samples
-        samples = tf.gather(padded, starts[:, tf.newaxis] + tf.range(length))
-        return self.network.windows(self._payloads(samples))
+        config, starts = self._config, windows * self._config.window_hop_samples
+        # Only the frames of mel reach beyond the window, on both sides.
+        inside = tf.range(self._context, self._context + config.window_samples)
+        samples = {"mel": tf.range(config.window_samples + config.n_fft - config.hop_length), "raw": inside}
+        payloads = {
+            kind: payloads(tf.gather(padded, starts[:, tf.newaxis] + samples[kind]))
+            for kind, payloads in self._payloads.items()
+        }
+        return self.network.of_kinds(payloads)
 
     def _in_chunks(self, waveform: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return logits [windows, genres] of all windows, and their features' mean [d]."""
@@ -229,7 +231,7 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _compare(scorer: KerasScorer, saved: str, tolerances: dict[str, float]) -> dict[str, float]:
+def _compare(scorer: Scorer, saved: str, tolerances: dict[str, float]) -> dict[str, float]:
     """Return the largest difference of a probability, by model, on the synthetic song.
 
     Raises:
@@ -253,14 +255,17 @@ def run_tflite(path: str, song: np.ndarray) -> dict[str, np.ndarray]:
     return Interpreter(path).get_signature_runner(DEVICE)(waveform=song)
 
 
-def pipeline_probabilities(scorer: KerasScorer, song: np.ndarray) -> np.ndarray:
+def pipeline_probabilities(scorer: Scorer, song: np.ndarray) -> np.ndarray:
     """Return probabilities float64 [genres] of a waveform, by ingestion's features and the run's model."""
-    kind = KINDS[scorer.kind]
-    extractor = kind.extractor(scorer.config)
-    features = [*extractor.push(song), *extractor.finish()]
-    payloads = np.stack([np.frombuffer(feature.payload, kind.dtype) for feature in features])
-    logits, values = scorer.rows(payloads.reshape(-1, *kind.shape(scorer.config)))
-    rows, _ = scorer.song(logits, values.mean(axis=0))
+    parts, means = [], {}
+    for kind in scorer.kinds:
+        extractor, stored = KINDS[kind].extractor(scorer.config), KINDS[kind]
+        features = [*extractor.push(song), *extractor.finish()]
+        payloads = np.stack([np.frombuffer(feature.payload, stored.dtype) for feature in features])
+        logits, values = scorer.rows(kind, payloads.reshape(-1, *stored.shape(scorer.config)))
+        parts.append(logits)
+        means[kind] = values.mean(axis=0)
+    rows, _ = scorer.song(np.concatenate(parts), means)
     return scorer.task.of_song(rows)
 
 
@@ -271,11 +276,12 @@ def _synthetic_song(config: DatasetConfig) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * (110 * t + 60 * t**2)) + noise).astype(np.float32)
 
 
-def _describe(scorer: KerasScorer, config: RunConfig) -> dict[str, Any]:
+def _describe(scorer: Scorer, config: RunConfig) -> dict[str, Any]:
     settings = scorer.config
     return {
         "format_version": FACTS_VERSION,
         "model": scorer.name,
+        "kinds": list(scorer.kinds),
         **scorer.task.to_json(),
         "sample_rate": settings.sample_rate,
         "window_samples": settings.window_samples,

@@ -1,5 +1,6 @@
 """A run's model as serving calls it, whatever kind of run it is: payloads in, logits out."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,25 +23,25 @@ class Scorer(Protocol):
     """A model that predicts songs."""
 
     name: str  # of the model
-    kind: str  # feature kind that it reads
+    kinds: tuple[str, ...]  # feature kinds that it reads
     config: DatasetConfig  # of the dataset that it was trained on
     task: Task  # from its logits to what an answer says
     by_window: bool  # whether it predicts the windows of a song, too
     weights: str  # path of the file that its weights are from
 
-    def rows(self, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run the model on payloads [b, ...] of any songs.
+    def rows(self, kind: str, payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run the model on payloads [b, ...] of one kind, of any songs.
 
         Returns:
-          logits float32 [b, genres], and features float32 [b, d].
+          logits float32 [b, genres], or [b, 0] where it does not predict windows; and features float [b, d].
         """
 
-    def song(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return what a song is answered by.
 
         Args:
           logits: float32 [windows, genres].
-          features: float32 [d], the mean over its windows.
+          means: by kind, the mean of the features over the song's payloads, float [d].
 
         Returns:
           logits [n, genres] that `Task.of_song` combines, and the song's embedding float32 [e].
@@ -68,13 +69,13 @@ def open_scorer(run: str, model: str | None = None, device: str = "auto", *, thr
 
 def _open(run: str, model: str | None, device: str) -> Scorer:
     if is_bundle(run):
-        return open_bundle(run, model)
+        return open_bundle(run, model, device)
     if is_export(run):
         _refuse_name(run, model)
         return open_export(run)
     config = load_config(run)
     if config.model == BASELINES:
-        return open_baselines(run, model)
+        return open_baselines(run, model, device)
     check_network(run, model)
     if device == "auto" and config.made_with.get("backend") == "jax":
         device = "cpu"  # the accelerator here may be one of JAX alone

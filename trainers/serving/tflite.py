@@ -6,14 +6,16 @@ Beside `serving_default`, whose input is a waveform, a model has the two signatu
 
     records   the records of windows, as ingestion stores them  -> logits, features
     song      the mean of a song's features                     -> logits (of a model that pools), embedding
+
+A model that reads several kinds has `records_KIND` for each, and its features stand one behind another in `song`.
 """
 
 import os
 import re
 import signal
 import zipfile
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from typing import BinaryIO, Protocol
 
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
@@ -21,8 +23,9 @@ from tensorflow.lite.python.convert_phase import ConverterError
 from trainers.runs.directory import RunConfig, load_config
 from trainers.runs.files import write_zip
 from trainers.runs.state import RunState, load_state
-from trainers.serving.keras_scorer import KerasScorer, Network
-from trainers.serving.lite import LITE, RECORDS, SONG, TFLITE, member
+from trainers.serving.keras_scorer import KerasScorer
+from trainers.serving.lite import LITE, RECORDS, SONG, TFLITE, member, records_name
+from trainers.serving.scorers import Scorer
 from trainers.training.devices import open_device
 from transforms.audio.features import KINDS
 from transforms.runtime import children, console, temporary
@@ -37,26 +40,53 @@ IN_CHILD = (
 Signatures = dict[str, Callable[..., dict[str, tf.Tensor]]]
 
 
-def record_signatures(scorer: KerasScorer, network: Network) -> Signatures:
+class Graph(Protocol):
+    """A model as exports call it, split so that it gives features as well as logits; see `keras_scorer.Network`."""
+
+    variables: list[tf.Variable]  # all weights
+    width: int  # d, of features
+    pooled: bool  # whether a song's logits are those of the mean of its windows' features
+
+    def in_float32(self) -> "Graph":
+        """Return itself or, if it computes in half precision, a copy that does not."""
+
+    def of_kinds(self, payloads: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return logits [b, genres] and features [b, d] of windows, by kind as they are stored."""
+
+    def of_kind(self, kind: str, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the `features`, and `logits` of a model that reads no other kind, of records as they are stored."""
+
+    def head(self, features: tf.Tensor) -> tf.Tensor:
+        """Return logits [b, genres] of features [b, d]; where `pooled`."""
+
+    def embedding(self, features: tf.Tensor) -> tf.Tensor:
+        """Return what songs are compared by, [b, e], of features [b, d]."""
+
+
+def record_signatures(scorer: Scorer, network: Graph) -> Signatures:
     """Return the signatures that begin with records and with a song's mean features, of a scorer's network in float32.
 
     Those of `records` are of the feature kind's dtype, [b, ...]; all other arrays are float32 [b, ...].
     """
-    kind = KINDS[scorer.kind]
-    stored = tf.TensorSpec([None, *kind.shape(scorer.config)], tf.as_dtype(kind.dtype), name=RECORDS)
     features = tf.TensorSpec([None, network.width], tf.float32, name="features")
-
-    @tf.function(input_signature=[stored])
-    def of_records(records: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, values = network.windows(records)
-        return {"logits": logits, "features": values}
 
     @tf.function(input_signature=[features])
     def of_song(features: tf.Tensor) -> dict[str, tf.Tensor]:
         found = {"embedding": network.embedding(features)}
         return found | ({"logits": network.head(features)} if network.pooled else {})
 
-    return {RECORDS: of_records, SONG: of_song}
+    kinds = scorer.kinds
+    return {records_name(kind, kinds): _of_records(scorer, network, kind) for kind in kinds} | {SONG: of_song}
+
+
+def _of_records(scorer: Scorer, network: Graph, kind: str) -> Callable[..., dict[str, tf.Tensor]]:
+    shape, dtype = KINDS[kind].shape(scorer.config), tf.as_dtype(KINDS[kind].dtype)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *shape], dtype, name=RECORDS)])
+    def of_records(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        return network.of_kind(kind, records)
+
+    return of_records
 
 
 def convert(module: tf.Module, signatures: Signatures, path: str) -> str:

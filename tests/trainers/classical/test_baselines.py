@@ -8,8 +8,9 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers.classical.baselines import evaluate_baselines, load_model
-from trainers.classical.table import read_stats
+from trainers.classical.baselines import evaluate_baselines
+from trainers.classical.features import read_features
+from trainers.classical.models import load_model
 from trainers.commands import baselines
 from trainers.runs.predictions import read_predictions
 from transforms.dataset.manifest import load
@@ -46,7 +47,7 @@ def metrics_of(run) -> dict:
 
 
 def test_stats_records_become_one_row_a_track_in_the_order_of_ids(dataset):
-    table = read_stats(dataset, load(dataset))
+    table = read_features(dataset, load(dataset))
     assert table.values.shape == (64, 518) and table.values.dtype == np.float32
     assert table.track_ids.tolist() == list(range(1, 65))
     assert table.columns == NAMES
@@ -55,13 +56,13 @@ def test_stats_records_become_one_row_a_track_in_the_order_of_ids(dataset):
 
 
 def test_a_split_can_be_read_alone(dataset):
-    assert set(read_stats(dataset, load(dataset), ("test",)).splits) == {"test"}
+    assert set(read_features(dataset, load(dataset), splits=("test",)).splits) == {"test"}
 
 
 def test_a_dataset_without_stats_is_refused_with_the_way_out(tmp_path):
     write_dataset(tmp_path / "d", ("raw",))
     with pytest.raises(UsageError, match="--features stats"):
-        read_stats(str(tmp_path / "d"), load(str(tmp_path / "d")))
+        read_features(str(tmp_path / "d"), load(str(tmp_path / "d")))
 
 
 def test_a_missing_shard_is_named(tmp_path):
@@ -69,7 +70,7 @@ def test_a_missing_shard_is_named(tmp_path):
     shard = tmp_path / "d" / manifest.shards("stats", "test")[0].path
     shard.unlink()
     with pytest.raises(FmaError, match=f"{shard.name} is missing: run fma verify"):
-        read_stats(str(tmp_path / "d"), manifest)
+        read_features(str(tmp_path / "d"), manifest)
 
 
 def test_models_learn_what_can_be_learned(finished):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fma
-from trainers.classical.table import read_stats
+from trainers.classical.features import read_features
 from trainers.data.targets import Targets
 from trainers.runs.genre_predictions import read_genre_predictions
 from trainers.serving.scorers import open_scorer
@@ -27,7 +27,7 @@ def run(several, tmp_path_factory) -> str:
 def payloads(several, run) -> np.ndarray:
     manifest = load(str(several))
     targets = Targets.of(read_tracks(str(several), manifest), read_genre_predictions(run).genres)
-    return read_stats(str(several), manifest, ("test",), targets).values
+    return read_features(str(several), manifest, splits=("test",), targets=targets).values
 
 
 @pytest.mark.parametrize("model", ["logreg", "knn", "gnb", "svm_linear"])
@@ -38,7 +38,7 @@ def test_a_model_answers_with_the_probabilities_that_it_was_scored_by_and_so_doe
     out = str(tmp_path / "exported")
     assert fma.main(["export", run, "--model", model, "--out", out]) == 0
     for scorer in (open_scorer(run, model), open_scorer(out)):
-        probabilities = scorer.task.of_windows(scorer.rows(payloads)[0])
+        probabilities = scorer.task.of_windows(scorer.logits(payloads))
         np.testing.assert_allclose(probabilities, found.probabilities[model], atol=1e-6)
         np.testing.assert_array_equal(scorer.task.thresholds, found.thresholds[model])
         for at, name in enumerate(found.genres):

@@ -69,7 +69,8 @@ def test_what_a_decoder_said_before_it_was_killed_does_not_count(engine_of, tmp_
     soundfile.write(tmp_path / "song.wav", tone(60, 22_050), 22_050)  # more than fits between the processes
     engine = engine_of("waveform_cnn")
     before = engine.predict(str(tmp_path / "song.wav"))
-    (decoder,), forward, left = engine._decoders, engine._batcher._forward, [1]
+    (decoder,), (batcher,), left = engine._decoders, engine._batchers.values(), [1]
+    forward = batcher._forward
 
     def killing(values):
         if left:
@@ -77,7 +78,7 @@ def test_what_a_decoder_said_before_it_was_killed_does_not_count(engine_of, tmp_
             os.kill(decoder._process._process.pid, signal.SIGKILL)
         return forward(values)
 
-    engine._batcher._forward = killing
+    batcher._forward = killing
     after = engine.predict(str(tmp_path / "song.wav"))
     assert not left
     np.testing.assert_allclose(after.windows, before.windows, atol=1e-6)

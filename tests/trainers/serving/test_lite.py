@@ -136,7 +136,7 @@ def damage_model(export: Path) -> None:
         (damage_model, "model.tflite is damaged, or not the file that was written here: export the run again"),
         (lambda export: (export / FACTS).write_text("{}"), "export.json is damaged"),
         (lambda export: (export / FACTS).write_text(""), "export.json is damaged"),
-        (lambda export: edit(export, format_version=4), "has format version 4, this program reads 3"),
+        (lambda export: edit(export, format_version=5), "has format version 5, this program reads 4"),
         (lambda export: edit(export, format_version=1), "has no model.tflite that predicts records"),
         (lambda export: edit(export, sha256=""), "has no model.tflite that predicts records"),
         (lambda export: edit(export, labels=["Folk"]), "it has 2 outputs for 1 label"),
