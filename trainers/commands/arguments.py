@@ -20,6 +20,18 @@ def add_model(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
 
 
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Add --encoder: where the encoders of a run's features are."""
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of a run on embeddings: the encoder's file or folder, where it is not one of this program with its "
+        "published weights; repeatable",
+    )
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
     """Add --labels and --min-tracks: one label for each track, or all of its genres."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from trainers.runs.predictions import choose_run
 from trainers.serving.classical import is_bundle, open_baselines, write_bundle
 from trainers.serving.lite import is_export
 from trainers.serving.scorers import Scorer, check_network, open_network
+from trainers.serving.track_features import Opening
 from trainers.training.devices import import_tensorflow
 from transforms import storage
 from transforms.commands.arguments import number
@@ -35,7 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--no-tflite", dest="tflite", action="store_false", help="the SavedModel only")
     encoder = parser.add_argument_group("encoders, in the place of a RUN")
-    encoder.add_argument("--encoder", metavar="NAME|FILE", help="one of this program, or a .keras file of your own")
+    encoder.add_argument(
+        "--encoder",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="one of this program, or a .keras file of your own; with a RUN on embeddings: its encoder's folder",
+    )
     encoder.add_argument("--data", metavar="DATASET", help="whose windows it is to read")
     encoder.add_argument(
         "--sample-rate",
@@ -50,9 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma export --help`."""
     if any(storage.list_files(args.out)):
         raise UsageError(f"--out {args.out} is not empty; give another folder")
-    if (args.run is None) == (args.encoder is None):
-        raise UsageError("give a RUN or an --encoder, one of the two")
-    if args.encoder:
+    if args.run is None:
         return _export_encoder(args)
     if is_bundle(args.run) or is_export(args.run):
         raise UsageError(f"{args.run} is an export already: copy it")
@@ -60,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(run)
     if config.model == BASELINES:
         return _export_classical(args, run, config)
+    if args.encoder:
+        raise UsageError(f"--encoder: {run} takes no embeddings")
     check_network(run, args.model)
     scorer = open_network(run, config, "cpu")
     _export_network(args, scorer, scorer.network, config)
@@ -68,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _export_classical(args: argparse.Namespace, run: str, config: RunConfig) -> int:
     """Export a model of fma baselines: as a network where it is linear on embeddings, else as a bundle."""
-    scorer = open_baselines(run, args.model, "cpu")
+    scorer = open_baselines(run, args.model, Opening("cpu", args.encoder))
     if scorer.of_tracks.encoders:
         from trainers.serving.linear_network import LinearNetwork, is_linear
 
@@ -99,6 +106,9 @@ def _export_network(args: argparse.Namespace, scorer: Scorer, network: "Graph", 
 
 
 def _export_encoder(args: argparse.Namespace) -> int:
+    if len(args.encoder) != 1:
+        raise UsageError("give a RUN or an --encoder, one of the two")
+    (args.encoder,) = args.encoder
     own, config = args.encoder.endswith(".keras"), None
     if own and (args.sample_rate is None or args.weights):
         raise UsageError(f"--encoder {args.encoder}: give --sample-rate, of what it hears, and no --weights")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from trainers.commands.arguments import add_device, add_limits, add_model, add_tags, add_threshold
+from trainers.commands.arguments import add_device, add_encoder, add_limits, add_model, add_tags, add_threshold
 from trainers.runs.predictions import choose_run
 from trainers.serving.answers import Answer, tables
 from trainers.serving.engine import Engine
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = f"example: {called_as()} predict runs/mel_cnn song.mp3 album/ --timeline genres.png"
     add_model(parser)
+    add_encoder(parser)
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="audio files, folders, or - for bytes on standard input"
     )
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace, run: str, songs: Sequence[Song]) -> list[Predicted]:
-    scorer = open_scorer(run, args.model, args.device, threshold=args.threshold)
+    scorer = open_scorer(run, args.model, args.device, threshold=args.threshold, encoders=args.encoder)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
     tagger = Tagger(args.tags, scorer.config, args.device) if args.tags else None

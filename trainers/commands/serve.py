@@ -3,7 +3,7 @@
 import argparse
 from contextlib import ExitStack, closing
 
-from trainers.commands.arguments import add_device, add_limits, add_model, add_tags, add_threshold
+from trainers.commands.arguments import add_device, add_encoder, add_limits, add_model, add_tags, add_threshold
 from transforms import storage
 from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = f"example: {called_as()} serve runs/mel_cnn --data data/small"
     add_model(parser)
+    add_encoder(parser)
     parser.add_argument(
         "--data", metavar="DATASET", help="shows similar training tracks of it; default with the folder of fma run: its"
     )
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         tags=args.tags,
         device=args.device,
+        encoders=args.encoder,
     )
     with ExitStack() as stack:
         listeners = [stack.enter_context(listen(args.host, args.port))]

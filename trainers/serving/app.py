@@ -3,7 +3,7 @@
 import base64
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,7 @@ class ServeOptions:
     threshold: float | None = None  # in place of those of the run's task
     tags: str | None = None  # the encoder that gives songs tags, or None
     device: str = "auto"  # see `trainers.training.devices`
+    encoders: Sequence[str] = ()  # see `trainers.serving.scorers.open_scorer`
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def open_service(options: ServeOptions) -> Service:
       UsageError: the run or the dataset is not there, or they do not fit together.
       FmaError: a file is damaged, or a first prediction fails.
     """
-    scorer = open_scorer(options.run, options.model, options.device, threshold=options.threshold)
+    scorer = open_scorer(
+        options.run, options.model, options.device, threshold=options.threshold, encoders=options.encoders
+    )
     neighbours = open_neighbours(options.run, scorer, options.data) if options.data else None
     decoders = options.decoders or cores()
     tagger = Tagger(options.tags, scorer.config, options.device) if options.tags else None

@@ -1,6 +1,6 @@
 """Models of `fma baselines` as serving calls them: payloads in, logits out, of one label or of many genres."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,7 @@ from trainers.evaluation.multilabel import keep_consistent
 from trainers.runs.directory import METRICS, RunConfig
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
 from trainers.serving.tasks import ManyGenres, Task, read_task, task_of
-from trainers.serving.track_features import Moments, TrackFeatures
-from trainers.training.devices import import_tensorflow, open_device
+from trainers.serving.track_features import ANYWHERE, Opening, TrackFeatures
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.manifest import is_dataset, load
@@ -139,7 +138,7 @@ class ClassicalScorer:
         return self.logits(row), self.features(row)[0]
 
 
-def open_baselines(run: str, model: str | None, device: str = "auto") -> ClassicalScorer:
+def open_baselines(run: str, model: str | None, opening: Opening = ANYWHERE) -> ClassicalScorer:
     """Open a model of a run of fma baselines; see `trainers.serving.scorers.open_scorer`."""
     config, found = baselines.load_finished(run)
     path = storage.join(run, METRICS)
@@ -152,24 +151,13 @@ def open_baselines(run: str, model: str | None, device: str = "auto") -> Classic
         file = storage.join(fit["file"])
     warn_about_versions(run, config.made_with)
     settings, task = _dataset_config(run, config), task_of(run, config, name)
-    features = TrackFeatures(*baselines.features_of(run, config), partial(open_encoders, run, settings, device))
+    features = TrackFeatures(run, *baselines.features_of(run, config), settings, opening)
     return _open(name, models[name], task, settings, features, folder=run, source=path, file=file)
 
 
 def _loss(validation: dict[str, float]) -> float:
     """What a model's hyper-parameters were chosen by, the lower the better."""
     return -validation["map_macro"] if "map_macro" in validation else validation["log_loss"]
-
-
-def open_encoders(
-    run: str, config: DatasetConfig, device: str, encoders: Sequence[EncoderFacts]
-) -> Mapping[str, Moments]:
-    """Open the encoders of a run's features; see `trainers.serving.encoders`, whose import takes seconds."""
-    import_tensorflow()
-    from trainers.serving.encoders import open_encoder
-
-    open_device(device)
-    return {facts.name: open_encoder(run, facts, config) for facts in encoders}
 
 
 def _open(
@@ -245,7 +233,7 @@ def write_bundle(out: str, scorer: ClassicalScorer, made_with: dict[str, Any]) -
     scorer.model.save(out, file)
 
 
-def open_bundle(folder: str, model: str | None, device: str = "auto") -> ClassicalScorer:
+def open_bundle(folder: str, model: str | None, opening: Opening = ANYWHERE) -> ClassicalScorer:
     """Open a model that was exported; see `trainers.serving.scorers.open_scorer`."""
     path = storage.join(folder, BUNDLE)
     values = read_identity(folder, BUNDLE)
@@ -258,5 +246,5 @@ def open_bundle(folder: str, model: str | None, device: str = "auto") -> Classic
     if model not in (None, name):
         raise UsageError(f"--model {model}: {folder} has {name}")
     warn_about_versions(folder, made_with)
-    features = TrackFeatures(kinds, encoders, partial(open_encoders, folder, config, device))
+    features = TrackFeatures(folder, kinds, encoders, config, opening)
     return _open(name, entry, task, config, features, folder=folder, source=path, file=file)

@@ -1,22 +1,44 @@
-"""The encoders of a run's features, as serving calls them: windows in, moments out. Imports TensorFlow."""
+"""The encoders of a run's features in TensorFlow's graphs: windows in, moments out. Imports TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import keras
-import numpy as np
 import tensorflow as tf
 
-from trainers.encoders.table import build_encoder
+from trainers.encoders.table import ENCODERS, build_encoder
 from trainers.models.records import PCM_SCALE
-from trainers.serving.track_features import Moments
+from trainers.serving.encoder_files import Moments, find_file
+from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.encoders.facts import EncoderFacts
+from transforms.encoders.facts import FILE, EncoderFacts
+from transforms.encoders.networks import OWN_SIGNATURE
 from transforms.errors import UsageError
 
+OPTION = "--encoder FILE"
 
-def open_encoder(run: str, facts: EncoderFacts, config: DatasetConfig) -> Moments:
-    """Open the encoder whose embeddings a run was fitted on.
+
+@dataclass(frozen=True, eq=False)
+class GraphEncoder:
+    """An encoder that is part of a graph."""
+
+    facts: EncoderFacts
+    encode: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]  # windows -> outputs [b, d] or [b, positions, d]
+    variables: Sequence[tf.Variable]
+    owner: object = None  # of the variables, which live as long as it
+
+    def moments(self, windows: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """Return means and then mean squares [b, 2 d] over the positions of windows [b, ...] as they are stored."""
+        values = tf.cast(windows, tf.float32) * PCM_SCALE if self.facts.reads == "raw" else windows
+        found, batch = self.encode(values), tf.shape(windows)[0]
+        maps = [tf.cast(tf.reshape(found[name], [batch, -1, size]), dtype) for name, size in self.facts.outputs.items()]
+        means = [tf.reduce_mean(values, axis=1) for values in maps]
+        squares = [tf.reduce_mean(tf.square(values), axis=1) for values in maps]
+        return tf.concat([*means, *squares], axis=1)
+
+
+def open_published(run: str, facts: EncoderFacts, config: DatasetConfig) -> Moments:
+    """Open the encoder whose embeddings a run was fitted on, with its published weights.
 
     Args:
       run: its path, for messages.
@@ -26,37 +48,38 @@ def open_encoder(run: str, facts: EncoderFacts, config: DatasetConfig) -> Moment
     Raises:
       UsageError: the encoder here is another one, or its weights are not here.
     """
-    encoder = build(run, facts, config)
-    kind = KINDS[facts.reads]
+    encoder, kind = build_published(run, facts, config), KINDS[facts.reads]
     stored = tf.TensorSpec([None, *kind.shape(config)], tf.as_dtype(kind.dtype))
-
-    @tf.function(input_signature=[stored])
-    def moments(windows: tf.Tensor) -> tf.Tensor:
-        return moments_of(encoder, facts, windows, tf.float64)
-
-    def of_windows(windows: np.ndarray) -> np.ndarray:
-        return moments(tf.constant(windows)).numpy()
-
-    return of_windows
+    moments = tf.function(lambda windows: encoder.moments(windows, tf.float64), input_signature=[stored])
+    return lambda windows: moments(tf.constant(windows)).numpy()
 
 
-def build(run: str, facts: EncoderFacts, config: DatasetConfig) -> keras.Model:
-    """Build the encoder: windows -> {output: float32 [b, d] or [b, positions, d]}; see `open_encoder`."""
-    encoder, found = build_encoder(facts.name, config)
+def build_published(run: str, facts: EncoderFacts, config: DatasetConfig) -> GraphEncoder:
+    """Build an encoder of this program; see `open_published`."""
+    needs = f"{run} was fitted on embeddings of {facts.name} ({facts.sha256[:12]}, version {facts.version})"
+    if facts.name not in ENCODERS:
+        raise UsageError(f"{needs}: give its file with {OPTION}")
+    model, found = build_encoder(facts.name, config)
     if found != facts:
         raise UsageError(
-            f"{run} was fitted on embeddings of another {facts.name} ({facts.sha256[:12]}, version {facts.version}) "
-            f"than the one here ({found.sha256[:12]}, version {found.version})"
+            f"{needs}, the one here is another ({found.sha256[:12]}, version {found.version}): give its folder of fma "
+            f"export with {OPTION}"
         )
-    return encoder
+    variables = [variable.value for variable in model.variables]
+    return GraphEncoder(facts, lambda windows: model(windows, training=False), variables)
 
 
-def moments_of(encoder: keras.Model, facts: EncoderFacts, windows: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return means and then mean squares [b, 2 d] over the positions of windows [b, ...] as they are stored."""
-    values = tf.cast(windows, tf.float32) * PCM_SCALE if facts.reads == "raw" else windows
-    found: Mapping[str, tf.Tensor] = encoder(values, training=False)
-    batch, outputs = tf.shape(windows)[0], facts.outputs.items()
-    maps = [tf.cast(tf.reshape(found[name], [batch, -1, size]), dtype) for name, size in outputs]
-    means = [tf.reduce_mean(values, axis=1) for values in maps]
-    squares = [tf.reduce_mean(tf.square(values), axis=1) for values in maps]
-    return tf.concat([*means, *squares], axis=1)
+def build(run: str, facts: EncoderFacts, config: DatasetConfig, files: Sequence[str]) -> GraphEncoder:
+    """Build an encoder for a graph: of one of some folders of `fma export --encoder`, or of this program.
+
+    Raises:
+      UsageError: as `open_published`, or it is a file of another form.
+    """
+    path = find_file(files, facts, config)
+    if not path:
+        return build_published(run, facts, config)
+    if not storage.exists(storage.join(path, FILE)):
+        raise UsageError(f"{OPTION.replace('FILE', path)} cannot be part of an export: it is no folder of fma export")
+    loaded = tf.saved_model.load(path)
+    encode = loaded.signatures[OWN_SIGNATURE]
+    return GraphEncoder(facts, lambda windows: encode(windows=windows), encode.variables, loaded)

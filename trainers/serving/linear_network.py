@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainers.classical.features import encoder_name
 from trainers.serving.classical import ClassicalScorer, OfOneLabel
-from trainers.serving.encoders import build, moments_of
+from trainers.serving.encoders import build
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -84,9 +84,10 @@ class LinearNetwork:
         assert isinstance(model, OfOneLabel)
         self._order = list(features.encoders)  # of a row's columns
         self._facts, self._kinds = features.encoders, features.kinds
-        self._encoders = {name: build(run, facts, scorer.config) for name, facts in features.encoders.items()}
+        files = features.opening.files
+        self._encoders = {name: build(run, facts, scorer.config, files) for name, facts in features.encoders.items()}
         self._linear = Linear.of(model.pipeline, scorer.columns, model.classes, model.temperature)
-        self.variables = [variable.value for encoder in self._encoders.values() for variable in encoder.variables]
+        self.variables = [variable for encoder in self._encoders.values() for variable in encoder.variables]
         self.width = 2 * sum(facts.dimensions for facts in self._facts.values())
 
     def in_float32(self) -> "LinearNetwork":
@@ -98,8 +99,7 @@ class LinearNetwork:
 
     def of_kind(self, kind: str, records: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `features` [b, d] of windows as they are stored: what is averaged over a song."""
-        names = self._of_kind(kind)
-        moments = [moments_of(self._encoders[name], self._facts[name], records, tf.float32) for name in names]
+        moments = [self._encoders[name].moments(records, tf.float32) for name in self._of_kind(kind)]
         return {"features": tf.concat(moments, axis=1)}
 
     def of_kinds(self, payloads: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,6 +1,6 @@
 """A run's model as serving calls it, whatever kind of run it is: payloads in, logits out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -9,6 +9,7 @@ from trainers.runs.directory import BASELINES, RunConfig, check_trained, load_co
 from trainers.serving.classical import is_bundle, open_baselines, open_bundle
 from trainers.serving.lite import is_export, open_export, open_lite_run
 from trainers.serving.tasks import Task
+from trainers.serving.track_features import Opening
 from trainers.training.accelerators import may_have_accelerator
 from trainers.training.devices import import_tensorflow, open_device
 from transforms.config import DatasetConfig
@@ -48,34 +49,42 @@ class Scorer(Protocol):
         """
 
 
-def open_scorer(run: str, model: str | None = None, device: str = "auto", *, threshold: float | None = None) -> Scorer:
+def open_scorer(
+    run: str,
+    model: str | None = None,
+    device: str = "auto",
+    *,
+    threshold: float | None = None,
+    encoders: Sequence[str] = (),
+) -> Scorer:
     """Open the model of a run, or of what `fma export` made of one.
 
     On a CPU, a network runs without TensorFlow, whose start takes seconds, where there is a TFLite model of it. A run
     that JAX trained stays on the CPU, unless another device is named.
 
     `model` names one of a run of fma baselines (None: the best on validation); for `device` see
-    `trainers.training.devices`; `threshold` takes the place of those of the run's task.
+    `trainers.training.devices`; `threshold` takes the place of those of the run's task, and the files
+    `encoders` that of the published encoders.
 
     Raises:
       UsageError: there is no such run or model, or it has no model yet.
       FmaError: one of its files is damaged.
     """
-    scorer = _open(run, model, device)
+    scorer = _open(run, model, device, encoders)
     if threshold is not None:
         scorer.task = scorer.task.at(threshold)
     return scorer
 
 
-def _open(run: str, model: str | None, device: str) -> Scorer:
+def _open(run: str, model: str | None, device: str, encoders: Sequence[str]) -> Scorer:
     if is_bundle(run):
-        return open_bundle(run, model, device)
+        return open_bundle(run, model, Opening(device, encoders))
     if is_export(run):
         _refuse_name(run, model)
         return open_export(run)
     config = load_config(run)
     if config.model == BASELINES:
-        return open_baselines(run, model, device)
+        return open_baselines(run, model, Opening(device, encoders))
     check_network(run, model)
     if device == "auto" and config.made_with.get("backend") == "jax":
         device = "cpu"  # the accelerator here may be one of JAX alone

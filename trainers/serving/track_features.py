@@ -1,40 +1,59 @@
 """From a song's payloads to its row of the table that classical models are fitted on: statistics and embeddings."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from trainers.classical.features import columns_of, encoder_name
+from trainers.serving.encoder_files import Moments, find_file, open_file
+from trainers.training.devices import import_tensorflow, open_device
+from transforms.config import DatasetConfig
 from transforms.encoders.facts import EncoderFacts
 
-Moments = Callable[[np.ndarray], np.ndarray]
-"""Windows [b, ...] as they are stored -> float64 [b, 2 d]: means and then mean squares of an encoder's outputs."""
+
+@dataclass(frozen=True)
+class Opening:
+    """How the encoders of a run are opened."""
+
+    device: str = "auto"  # one of `trainers.training.devices.DEVICES`
+    files: Sequence[str] = ()  # of encoders, in the place of those of this program and their published weights
 
 
-class OpenEncoders(Protocol):
-    """What opens encoders, when they are needed."""
-
-    def __call__(self, encoders: Sequence[EncoderFacts]) -> Mapping[str, Moments]:
-        """Return them by name."""
+ANYWHERE = Opening()
 
 
 class TrackFeatures:
     """Computes a song's features.
 
     Args:
+      run: for messages.
       features: kinds of records, as `trainers.classical.features` has them.
       encoders: facts of the encoders among them, by name.
-      open_encoders: called for them, if there are any.
+      config: of the run's dataset.
+      opening: of the encoders.
+
+    Raises:
+      UsageError: an encoder is not here, or another one.
     """
 
     def __init__(
-        self, features: Sequence[str], encoders: Mapping[str, EncoderFacts], open_encoders: OpenEncoders
+        self,
+        run: str,
+        features: Sequence[str],
+        encoders: Mapping[str, EncoderFacts],
+        config: DatasetConfig,
+        opening: Opening,
     ) -> None:
-        self.features, self.encoders = tuple(features), encoders
+        self.features, self.encoders, self.opening = tuple(features), encoders, opening
         self.columns = columns_of(features, encoders)
         self.kinds = tuple(dict.fromkeys(self._kind_of(feature) for feature in features))
-        self._moments = open_encoders(list(encoders.values())) if encoders else {}
+        self._moments = {
+            name: open_file(path, facts, config)
+            if (path := find_file(opening.files, facts, config))
+            else _open_published(run, facts, config, opening.device)
+            for name, facts in encoders.items()
+        }
 
     def _kind_of(self, feature: str) -> str:
         name = encoder_name(feature)
@@ -65,3 +84,11 @@ def to_deviations(moments: np.ndarray) -> np.ndarray:
     """Return means and then deviations, float64 [2 d], of means and then mean squares."""
     mean, square = np.split(moments, 2)
     return np.concatenate([mean, np.sqrt(np.maximum(square - np.square(mean), 0))])
+
+
+def _open_published(run: str, facts: EncoderFacts, config: DatasetConfig, device: str) -> Moments:
+    import_tensorflow()
+    from trainers.serving.encoders import open_published
+
+    open_device(device)
+    return open_published(run, facts, config)

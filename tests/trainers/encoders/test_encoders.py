@@ -133,7 +133,8 @@ def test_a_keras_file_of_ones_own_becomes_an_encoder(time, tmp_path, capsys):
         (["--encoder", "yamnet"], "--encoder yamnet: give --data, whose windows it is to read, or --sample-rate"),
         (["--encoder", "ears.keras"], "--encoder ears.keras: give --sample-rate, of what it hears"),
         (["--encoder", "ears.keras", "--sample-rate", "8000"], "ears.keras: there is no such file"),
-        (["--encoder", "yamnet", "run"], "give a RUN or an --encoder, one of the two"),
+        (["--encoder", "yamnet", "run"], "run is not a run"),
+        (["--encoder", "yamnet", "--encoder", "mobilenet_v2"], "give a RUN or an --encoder, one of the two"),
         ([], "give a RUN or an --encoder, one of the two"),
     ],
 )
