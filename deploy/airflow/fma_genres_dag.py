@@ -12,6 +12,7 @@ need this project installed.
     airflow dags test fma_genres
 """
 
+import hashlib
 import json
 import os
 from datetime import datetime, timedelta
@@ -56,26 +57,75 @@ def local_step(name: str, command: str) -> Any:
     return BashOperator(task_id=name, bash_command=f"{settings.get('fma', 'fma')} {command}")
 
 
-def cloud_step(
-    name: str, image: str, script: str, account: str, *, machine: str = "", rule: str = "all_success"
-) -> Any:
+if settings["where"] == "cloud":
+    from airflow.providers.google.cloud.hooks.cloud_build import CloudBuildHook
+    from airflow.providers.google.cloud.operators.cloud_build import CloudBuildCreateBuildOperator
+
+    class CloudStep(CloudBuildCreateBuildOperator):
+        """A build that is started once: a task that is tried again follows the build that its earlier try has left.
+
+        Airflow forgets the build of a task that is failed from outside, and so does a triggerer that is lost.
+
+        Args:
+          tag: of this step's builds.
+          cancels: tag of builds that are cancelled first, or "".
+          trains: folder of a training run that, where it is finished, needs no build, or "".
+        """
+
+        template_fields = (*CloudBuildCreateBuildOperator.template_fields, "tag", "cancels", "trains")
+
+        def __init__(self, *, tag: str, cancels: str = "", trains: str = "", **options: Any):
+            super().__init__(**options)
+            self.tag, self.cancels, self.trains = tag, cancels, trains
+
+        def execute(self, context: Any) -> Any:
+            """Start a build, or follow the one that runs."""
+            if self.trains and is_finished(self.trains):
+                self.log.info("%s is finished already", self.trains)
+                return None
+            place = {"project_id": self.project_id, "location": self.location}
+            hook = CloudBuildHook(gcp_conn_id=self.gcp_conn_id)
+            for build in running(hook, self.cancels, place) if self.cancels else []:
+                self.log.info("cancelling the build %s of %s", build.id, self.cancels)
+                hook.cancel_build(id_=build.id, **place)
+            for build in running(hook, self.tag, place)[:1]:
+                self.log.info("following the build %s, which runs already", build.id)
+                from airflow.providers.google.cloud.triggers.cloud_build import CloudBuildCreateBuildTrigger
+
+                trigger = CloudBuildCreateBuildTrigger(id_=build.id, poll_interval=self.poll_interval, **place)
+                self.defer(trigger=trigger, method_name="execute_complete")
+            return super().execute(context)
+
+
+def running(hook: Any, tag: str, place: dict[str, str]) -> list[Any]:
+    """Return the builds with a tag that have not ended, the newest first."""
+    found = hook.list_builds(filter_=f'tags="{tag}"', **place)
+    return [build for build in found if build.status.name in ("PENDING", "QUEUED", "WORKING")]
+
+
+def is_finished(run: str) -> bool:
+    """Return whether a training run has ended, by its state.json."""
+    state = read(f"{run}/state.json")
+    return state is not None and bool(json.loads(state)["finished"])
+
+
+def cloud_step(name: str, image: str, script: str, account: str, *, machine: str = "", **options: Any) -> Any:
     """Return a step that runs a script in an image, in Cloud Build.
 
     It is deferrable: no Airflow worker waits for it.
     """
-    from airflow.providers.google.cloud.operators.cloud_build import CloudBuildCreateBuildOperator
-
     project = settings["project"]
-    options = {"logging": "CLOUD_LOGGING_ONLY"} | ({"machine_type": machine} if machine else {})
+    # Builds of other settings are not followed. At most one run of the DAG is active, so the digest need not be there.
+    tag = options.pop("tag", f"fma-{name}-{hashlib.sha256(script.encode()).hexdigest()[:12]}")
     build = {
         "steps": [{"name": image, "entrypoint": "bash", "args": ["-euc", script]}],
         "timeout": DAY,
         "service_account": f"projects/{project}/serviceAccounts/{account}@{project}.iam.gserviceaccount.com",
-        "options": options,
-        "tags": ["fma"],
+        "options": {"logging": "CLOUD_LOGGING_ONLY"} | ({"machine_type": machine} if machine else {}),
+        "tags": ["fma", tag],
     }
-    where = {"project_id": project, "location": settings["region"], "trigger_rule": rule}
-    return CloudBuildCreateBuildOperator(task_id=name, build=build, deferrable=True, poll_interval=30, **where)
+    where = {"project_id": project, "location": settings["region"]}
+    return CloudStep(task_id=name, tag=tag, build=build, deferrable=True, poll_interval=30, **where, **options)
 
 
 def worker_image() -> str:
@@ -100,9 +150,8 @@ def dataflow_words() -> str:
         "worker_disk_type": "compute.googleapis.com/projects//zones//diskTypes/pd-ssd",
         "experiments": "use_runner_v2",
         "labels": "app=fma",
+        "subnetwork": f"regions/{settings['region']}/subnetworks/{settings.get('subnetwork', 'fma')}",
     }
-    if settings.get("subnetwork"):
-        options["subnetwork"] = settings["subnetwork"]
     return " ".join(f"--{name} {value}" for name, value in options.items()) + " --no_use_public_ips"
 
 
@@ -116,19 +165,19 @@ def fma_step(name: str, command: str, machine: str = "") -> Any:
     return cloud_step(name, worker_image(), f"fma {command}{memory} {dataflow_words()}", LAUNCHER, machine=machine)
 
 
-def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> Any:
+def train_script(name: str, vm: str, words: str, **options: Any) -> Any:
     """Return a step that runs deploy/tpu/train.sh for one VM.
 
     Args:
       name: of the step.
       vm: its name.
       words: more options, and what follows --.
-      rule: Airflow's trigger rule.
+      options: of `CloudStep`.
     """
     source = settings["source"]
     sha256 = source.removesuffix(".tar.gz")[-64:]
-    flags = "--queued " if settings.get("queued") else ""
-    flags += f"--subnetwork {settings['subnetwork']} " if settings.get("subnetwork") else ""
+    flags = "".join(f"--{flag.replace('_', '-')} " for flag in ("queued", "flex_start") if settings.get(flag))
+    flags += "".join(f"--{flag} {settings[flag]} " for flag in ("network", "subnetwork") if settings.get(flag))
     script = (
         # exec: a cancelled build signals its first process, which must be the one that deletes the VM.
         f"gcloud storage cp {source} source.tar.gz && echo '{sha256}  source.tar.gz' | sha256sum --check --quiet && "
@@ -136,7 +185,7 @@ def train_script(name: str, vm: str, words: str, rule: str = "all_success") -> A
         f"--project {settings['project']} --zone {settings['zone']} --on {settings.get('accelerator', 'tpu')} "
         f"--source {source} --name {vm} {flags}{words}"
     )
-    return cloud_step(name, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script, LAUNCHER, rule=rule)
+    return cloud_step(name, "gcr.io/google.com/cloudsdktool/cloud-sdk:slim", script, LAUNCHER, **options)
 
 
 def train_step(model: str) -> Any:
@@ -145,9 +194,10 @@ def train_step(model: str) -> Any:
         return local_step(model, f"train {model_words(model)}")
     vm = f"fma-{model.replace('_', '-')}-{DIGEST}"
     spot = "--spot " if settings.get("spot", True) else ""
-    step = train_script(model, vm, f"--hours 20 {spot}-- {model_words(model)}")
-    # For a build that was killed before the script could delete the VM: a TPU never ends by itself.
-    step >> train_script(f"{model}_vm_gone", vm, "--delete", "all_done")
+    step = train_script(model, vm, f"--hours 20 {spot}-- {model_words(model)}", tag=vm, trains=run_folder(model))
+    # For a build that was killed before the script could delete the VM: without flex_start a TPU never ends by itself.
+    # A build that still runs is cancelled first, since it would make the VM again.
+    step >> train_script(f"{model}_vm_gone", vm, "--delete", tag=f"{vm}-gone", cancels=vm, trigger_rule="all_done")
     return step
 
 

@@ -16,7 +16,7 @@
 #   --cores N         of a Cloud Run job: 1, 2, 4 or 8    --memory M       of it; its files are in memory, too; default
 #                     (default 8)                                          32Gi
 #   --python V        of the image, default 3.11; must equal that of machines that start jobs without submit.sh
-#   --subnetwork S    as a full URL, for projects without a default network
+#   --subnetwork S    default regions/REGION/subnetworks/fma, that of Terraform
 #   --dry-run         print the commands and run none
 #
 # Example: submit.sh ingest --project my-project --region us-central1 --bucket gs://my-fma -- \
@@ -72,22 +72,20 @@ ingest() {
 		--service_account_email "$(account fma-worker)" --worker_machine_type "$MACHINE"
 		--disk_size_gb "$DISK_GB" --worker_disk_type "$DISK_TYPE"
 		--max_num_workers "$MAX_WORKERS" --autoscaling_algorithm THROUGHPUT_BASED --no_use_public_ips
-		--experiments use_runner_v2 --labels app=fma)
-	[[ -z $SUBNETWORK ]] || beam+=(--subnetwork "$SUBNETWORK")
+		--subnetwork "$SUBNETWORK" --experiments use_runner_v2 --labels app=fma)
 	launch ingest --track-memory "$TRACK_MEMORY" "$@" "${beam[@]}"
 }
 
 template() {
-	local parameters job flags=()
+	local parameters job
 	parameters="^~^$(as_parameters --track-memory "$TRACK_MEMORY" "$@")~sdk_container_image=$IMAGE"
-	[[ -z $SUBNETWORK ]] || flags+=(--subnetwork "$SUBNETWORK")
 	job=$(run gcloud dataflow flex-template run "fma-ingest-$(date +%Y%m%d-%H%M%S)" --project "$PROJECT" \
 		--region "$REGION" --template-file-gcs-location "$TEMPLATE" --parameters "$parameters" \
 		--staging-location "$BUCKET/dataflow/staging" --temp-location "$BUCKET/dataflow/temp" \
 		--service-account-email "$(account fma-template)" --worker-machine-type "$MACHINE" \
 		--max-workers "$MAX_WORKERS" --disable-public-ips --additional-experiments use_runner_v2 \
 		--additional-pipeline-options "disk_size_gb=$DISK_GB,worker_disk_type=$DISK_TYPE" \
-		--additional-user-labels app=fma ${flags[@]+"${flags[@]}"} --format 'value(job.id)')
+		--additional-user-labels app=fma --subnetwork "$SUBNETWORK" --format 'value(job.id)')
 	[[ -z $DRY_RUN ]] || { printf '%s\n' "$job"; job=JOB; }
 	wait_for_state "$job" JOB_STATE_DONE "when it has ended, submit.sh ingest commits its result" \
 		gcloud dataflow jobs describe "$job" --project "$PROJECT" --region "$REGION" --format 'value(currentState)'
@@ -120,6 +118,7 @@ main() {
 	set -- ${REST[@]+"${REST[@]}"}
 	need PROJECT REGION BUCKET
 	check_places
+	SUBNETWORK=${SUBNETWORK:-regions/$REGION/subnetworks/fma}
 	IMAGE=$IMAGES/worker:$TAG TEMPLATE=$CODE/ingest-$TAG.json
 	case $command in
 	build) build ;;

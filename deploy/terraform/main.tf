@@ -1,5 +1,5 @@
-# What deploy/ needs in a project: services, a bucket for data and one for code, a registry of images, service accounts and
-# a budget.
+# What deploy/ needs in a project: services, a bucket for data and one for code, a registry of images, a network, service
+# accounts and a budget.
 #
 #   terraform init && terraform apply -var project=my-project -var bucket=my-fma \
 #     -var billing_account=012345-6789AB-CDEF01
@@ -7,7 +7,7 @@
 locals {
   services = [
     "aiplatform", "artifactregistry", "billingbudgets", "cloudbuild", "cloudresourcemanager", "compute", "dataflow", "iam",
-    "logging", "monitoring", "run", "serviceusage", "storage", "tpu",
+    "iap", "logging", "monitoring", "run", "serviceusage", "storage", "tpu",
   ]
 }
 

@@ -39,3 +39,9 @@ variable "flex_template" {
   type        = bool
   default     = false
 }
+
+variable "addresses" {
+  description = "Internal addresses of workers and VMs."
+  type        = string
+  default     = "10.90.0.0/20"
+}

@@ -13,10 +13,8 @@ BACKEND=${BACKEND:-tensorflow}
 [[ $BACKEND == tensorflow ]] || die "--backend $BACKEND: GPU VMs are installed with TensorFlow; leave it out"
 
 vm_create() {
-	local flags=()
+	local flags=(--network "$NETWORK" --subnet "$SUBNETWORK")
 	[[ -z $SPOT ]] || flags+=(--provisioning-model SPOT)
-	[[ -z $NETWORK ]] || flags+=(--network "$NETWORK")
-	[[ -z $SUBNETWORK ]] || flags+=(--subnet "$SUBNETWORK")
 	[[ -z $INTERNAL_IPS ]] || flags+=(--no-address)
 	# Google deletes it an hour after this script's time limit, even if the script is killed.
 	attended gcloud compute instances create "${AT[@]}" --machine-type "$TYPE" --image-family "$RUNTIME" \

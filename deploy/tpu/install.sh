@@ -10,7 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # A VM's own Python may be older than 3.11; uv brings one. Into its own folder, since the system's is often read-only.
 uv=$PWD/.uv
-[[ -x $uv/bin/uv ]] || python3 -m pip install --quiet --disable-pip-version-check --target "$uv" uv
+[[ -x $uv/bin/uv ]] || python3 -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target "$uv" \
+	-r deploy/tpu/uv.txt
 [[ -x .venv/bin/python ]] || "$uv/bin/uv" venv --quiet --python 3.11 .venv
 
 pins=.venv/constraints.txt

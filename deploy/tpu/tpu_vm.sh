@@ -27,10 +27,9 @@ if [[ $BACKEND == tensorflow ]]; then
 fi
 
 vm_create() {
-	local flags=(--accelerator-type "$TYPE" --service-account "$SERVICE_ACCOUNT" --labels app=fma)
+	local flags=(--accelerator-type "$TYPE" --service-account "$SERVICE_ACCOUNT" --labels app=fma
+		--network "$NETWORK" --subnetwork "$SUBNETWORK")
 	[[ -z $SPOT ]] || flags+=(--spot)
-	[[ -z $NETWORK ]] || flags+=(--network "$NETWORK")
-	[[ -z $SUBNETWORK ]] || flags+=(--subnetwork "$SUBNETWORK")
 	[[ -z $INTERNAL_IPS ]] || flags+=(--internal-ips)
 	if [[ -n $QUEUED ]]; then
 		local track=""

@@ -15,8 +15,8 @@
 #   --hours N        time limit, after which the VM is deleted; default 20
 #   --attempts N     VMs to use one after the other; default 1, with --spot 10
 #   --name N         of the VM; default fma-MODEL-HASH, with a hash of --run
-#   --network N, --subnetwork S                       for projects without a default network
-#   --internal-ips   no public address: reached through IAP; installing packages then needs Cloud NAT
+#   --network N, --subnetwork S                       default fma and fma, those of Terraform
+#   --external-ips   a public address, for networks without IAP and Cloud NAT; the default, --internal-ips, has none
 #   --keep           do not delete the VM at the end  --dry-run      print the commands and run none
 #
 # TPUs train with JAX; with --backend tensorflow among the options of fma train also with TensorFlow, up to v5e.
@@ -34,9 +34,9 @@ HERE=$(dirname "${BASH_SOURCE[0]}")
 source "$HERE/../lib.sh"
 
 TAKES="project zone source on type runtime hours attempts name network subnetwork"
-SWITCHES="spot queued flex-start internal-ips keep delete dry-run"
+SWITCHES="spot queued flex-start internal-ips external-ips keep delete dry-run"
 ON=tpu ZONE=${ZONE:-} SOURCE=${SOURCE:-} SPOT="" QUEUED="" FLEX_START="" KEEP="" DELETE="" NAME="" TYPE="" RUNTIME="" ATTEMPTS=""
-NETWORK=${NETWORK:-} SUBNETWORK=${SUBNETWORK:-} INTERNAL_IPS="" HOURS=20
+NETWORK=${NETWORK:-fma} SUBNETWORK=${SUBNETWORK:-fma} INTERNAL_IPS=1 EXTERNAL_IPS="" HOURS=20
 POLL_SECONDS=${POLL_SECONDS:-15} PATIENCE=${PATIENCE:-5760} # polls until a VM is there: a day
 HOUR=${HOUR:-3600} LOSSES=${LOSSES:-40}                     # connections lost in a row, each soon after it began
 SOON=600 LONGEST_PAUSE=900
@@ -178,6 +178,7 @@ check() {
 	need PROJECT ZONE
 	[[ $ON == tpu || $ON == gpu ]] || die "--on $ON: tpu or gpu"
 	[[ $HOURS =~ ^[1-9][0-9]*$ ]] || die "--hours $HOURS: a whole number, at least 1"
+	[[ -z $EXTERNAL_IPS ]] || INTERNAL_IPS=""
 	[[ -z $FLEX_START ]] || QUEUED=1
 	[[ -z $SPOT || -z $FLEX_START ]] || die "--spot and --flex-start exclude each other"
 	[[ -z $FLEX_START || $HOURS -le 167 ]] || die "--hours $HOURS: with --flex-start at most 167"

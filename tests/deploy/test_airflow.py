@@ -72,7 +72,7 @@ def test_the_dag_loads_and_its_trainers_stand_side_by_side(home):
 def test_in_the_cloud_each_step_is_a_build_that_could_be_run_by_hand(home):
     tasks = described(home)
     builds = {name: one["build"]["steps"][0] for name, one in tasks.items() if one["build"]}
-    assert {one["operator"] for name, one in tasks.items() if name != "state"} == {"CloudBuildCreateBuildOperator"}
+    assert {one["operator"] for name, one in tasks.items() if name != "state"} == {"CloudStep"}
     ingest, train = (builds[name]["args"][-1] for name in ("ingest", "mel_cnn"))
     from fma import parse
     from pipelines.runners.options import reject_unknown_options
@@ -95,6 +95,58 @@ def test_in_the_cloud_each_step_is_a_build_that_could_be_run_by_hand(home):
     assert {word[2:] for word in script.split() if word.startswith("--")} <= set(known)
     _, args = parse("train", words.replace("{{ ti.xcom_pull(task_ids='state') }}", "1a2b").split())
     assert args.run == "gs://my-fma/runs/mel_cnn-1a2b"
+
+
+RUN_STEP = """
+import json, sys
+from types import SimpleNamespace
+sys.path.insert(0, {folder!r})
+import fma_genres_dag as module
+builds = [SimpleNamespace(id=id_, tag=tag, status=SimpleNamespace(name=status)) for id_, tag, status in {builds!r}]
+did = []
+class Hook:
+    def __init__(self, **options): pass
+    def list_builds(self, filter_, **place): return [build for build in builds if filter_ == f'tags="{{build.tag}}"']
+    def cancel_build(self, id_, **place): did.append(["cancel", id_])
+module.CloudBuildHook = Hook
+module.CloudBuildCreateBuildOperator.execute = lambda self, context: did.append(["start", self.build["tags"][1]])
+module.read = lambda path: {state!r}
+task = module.dag.get_task({task!r})
+try:
+    task.execute({{}})
+except BaseException as deferred:  # TaskDeferred, which moved between versions of Airflow
+    if type(deferred).__name__ != "TaskDeferred":
+        raise
+    did.append(["follow", deferred.trigger.id_])
+print(json.dumps(did))
+"""
+
+
+def steps_of(home, task: str, builds: list[tuple[str, str, str]], state: bytes | None = None) -> list[list[str]]:
+    """What a task does about its builds, given as (id, tag, status), where its run has that state.json."""
+    script = RUN_STEP.format(folder=str(FOLDER), builds=builds, state=state, task=task)
+    ran = in_airflow(home, str(PYTHON), "-c", script)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def test_a_step_follows_its_build_that_still_runs_and_starts_none_beside_it(home):
+    tag = described(home)["ingest"]["build"]["tags"][1]
+    assert steps_of(home, "ingest", [("1", tag, "WORKING"), ("2", "other", "WORKING")]) == [["follow", "1"]]
+    assert steps_of(home, "ingest", [("1", tag, "FAILURE"), ("2", "other", "WORKING")]) == [["start", tag]]
+
+
+def test_a_vm_is_deleted_only_when_the_build_that_would_make_it_again_is_cancelled(home):
+    vm = described(home)["mel_cnn"]["build"]["tags"][1]
+    did = steps_of(home, "mel_cnn_vm_gone", [("1", vm, "WORKING"), ("2", vm, "SUCCESS")])
+    assert did == [["cancel", "1"], ["start", f"{vm}-gone"]]
+
+
+def test_no_accelerator_is_asked_for_a_model_that_is_trained(home):
+    vm = described(home)["mel_cnn"]["build"]["tags"][1]
+    assert steps_of(home, "mel_cnn", [], state=b'{"finished": "all epochs done"}') == []
+    assert steps_of(home, "mel_cnn", [], state=b'{"finished": ""}') == [["start", vm]]
+    assert steps_of(home, "mel_cnn", []) == [["start", vm]]
 
 
 def test_it_runs_end_to_end_and_again_only_when_the_data_has_grown(home, tmp_path):

@@ -170,6 +170,7 @@ def test_ingest_runs_the_command_in_the_image_with_workers_of_the_same_image(gcl
     assert value(args.beam_options, "--max_num_workers") == "9"
     assert value(args.beam_options, "--worker_machine_type") == "n2-standard-4"
     assert value(args.beam_options, "--disk_size_gb") == "50"
+    assert value(args.beam_options, "--subnetwork") == "regions/r/subnetworks/fma"
     assert value(args.beam_options, "--worker_disk_type").endswith("/pd-ssd")
 
 
@@ -212,6 +213,7 @@ def test_the_template_is_run_waited_for_and_taken_up(gcloud):
     assert "audio=gs://b/a b.zip" in parameters
     assert "update=true" in parameters
     assert "job-1" in gcloud.calls[1]
+    assert value(gcloud.calls[0], "--subnetwork") == "regions/r/subnetworks/fma"
     assert value(gcloud.calls[0], "--additional-pipeline-options").startswith("disk_size_gb=50,worker_disk_type=")
     assert value(gcloud.calls[0], "--service-account-email") == "fma-template@p.iam.gserviceaccount.com"
 

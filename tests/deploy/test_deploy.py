@@ -67,6 +67,13 @@ def test_an_image_has_only_what_is_pinned():
         assert "PIP_CONSTRAINT=" in (DEPLOY / folder / "Dockerfile").read_text()
 
 
+def test_what_installs_everything_else_on_a_vm_is_pinned_by_its_hash():
+    uv = (DEPLOY / "tpu" / "uv.txt").read_text()
+    assert re.search(r"^uv==\d[\d.]+ \\\n +--hash=sha256:[0-9a-f]{64} \\\n +--hash=sha256:[0-9a-f]{64}\n\Z", uv, re.M)
+    (line,) = re.findall(r"pip install .+--require-hashes.+\\\n.+", (DEPLOY / "tpu" / "install.sh").read_text())
+    assert line.endswith("-r deploy/tpu/uv.txt")
+
+
 def test_a_vm_gets_what_the_trainers_need_and_setup_py_names():
     wanted = (ROOT / "setup.py").read_text()
     common = names(DEPLOY / "tpu" / "requirements.txt")
@@ -112,6 +119,7 @@ def test_nothing_is_asked_of_a_service_before_it_is_enabled():
                     "google_project_service.needed",
                     "google_storage_bucket.",
                     "google_artifact_",
+                    "google_compute_",
                     "google_service_",
                 )
                 assert any(word in body for word in known), (kind, name)
@@ -141,6 +149,16 @@ def test_workers_only_read_what_others_execute():
         "write_code": ("roles/storage.objectUser", True),
     }
     assert "immutable_tags = true" in (DEPLOY / "terraform" / "main.tf").read_text()
+
+
+def test_the_network_lets_in_nothing_but_itself_and_ssh_through_iap():
+    network = (DEPLOY / "terraform" / "network.tf").read_text()
+    rules = re.findall(r'resource "google_compute_firewall" "(\w+)" \{(.*?)\n\}', network, re.S)
+    sources = {name: re.search(r"source_ranges = \[(.+)\]", body)[1] for name, body in rules}
+    assert sources == {"ssh": '"35.235.240.0/20"', "inside": "var.addresses"}
+    for kind in ("network", "subnetwork"):
+        assert re.search(rf'"google_compute_{kind}" "fma" \{{\n  name +== "fma"', network.replace(" = ", " == "))
+    assert "private_ip_google_access = true" in network
 
 
 def test_terraform_s_variables_are_all_used_and_described():

@@ -138,6 +138,17 @@ def test_two_runs_of_a_model_have_a_vm_each_and_one_run_has_always_the_same(gclo
     assert names[0] == names[2] != names[1]
 
 
+def test_a_vm_has_no_public_address_in_terraform_s_network_unless_asked_for(gcloud):
+    ran = train(gcloud, "--dry-run")
+    assert "--network fma --subnetwork fma --internal-ips" in ran.stdout
+    assert "--tunnel-through-iap" in ran.stdout
+    assert "--network fma --subnet fma --no-address" in train(gcloud, "--dry-run", "--on", "gpu").stdout
+    for on in ("tpu", "gpu"):
+        public = train(gcloud, "--dry-run", "--on", on, "--external-ips", "--network", "default").stdout
+        assert "--network default" in public
+        assert not any(word in public for word in ("--internal-ips", "--no-address", "iap"))
+
+
 def test_a_network_of_ones_own_is_handed_on(gcloud):
     there(absent(gcloud, 1))
     own = ("--network", "n", "--subnetwork", "s", "--internal-ips")

@@ -300,10 +300,10 @@ def test_a_type_that_cannot_work_is_refused_in_one_line_before_anything_is_made(
 @pytest.mark.parametrize(
     ("options", "begin"),
     [
-        ((), "gcloud compute tpus tpu-vm "),
-        (("--queued", "--spot"), "gcloud compute tpus "),
+        (("--external-ips",), "gcloud compute tpus tpu-vm "),
+        (("--external-ips", "--queued", "--spot"), "gcloud compute tpus "),
         (("--on", "gpu"), "gcloud compute "),
-        (("--internal-ips",), "gcloud "),
+        ((), "gcloud "),
     ],
 )
 def test_a_dry_run_prints_the_commands_and_runs_none(gcloud, options, begin):
