@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 BEAM = "apache-beam[gcp]>=2.77,<2.78"
 JAX = ">=0.10,<0.12"  # 0.11 needs Python 3.12, and the constraints are for 3.11, too
 SEARCH = ["usearch>=2.26,<3"]
+ONNX = "onnxruntime>=1.20,<2"
 SERVE = ["fastapi>=0.115,<1", "prometheus-client>=0.21,<1", "uvicorn>=0.32,<1"]
 
 setup(
@@ -47,6 +48,7 @@ setup(
     extras_require={
         "search": SEARCH,
         "serve": SERVE,
+        "onnx": [ONNX],
         "jax": [f"jax{JAX}"],
         "jax-cuda": [f"jax[cuda13]{JAX}"],
         "jax-tpu": [f"jax[tpu]{JAX}"],
@@ -58,6 +60,7 @@ setup(
             "import-linter>=2.5,<3",
             f"jax{JAX}",
             "mypy>=1.11,<3",
+            ONNX,
             "pandas-stubs",
             "pre-commit>=4,<5",
             "pytest>=8,<10",

@@ -178,9 +178,10 @@ def _embed(
     remove_leftovers(dataset, manifest, jobs_elsewhere(dataset) | {name})
     given = complete_options(options, len(sources))
     beam = prepare_options(list(given.beam_options), dataset, "embed", name, tracks=tracks, workers=given.workers)
-    written = [*(embeddings_path(source, facts) for source in sources), *own_folders(beam, dataset)]
+    written = [embeddings_path(source, facts) for source in sources]
+    folders = own_folders(beam, dataset)
     scratch = "" if runner_name(beam) in LOCAL_RUNNERS else scratch_folder(name)
-    announce(dataset, name, [*written, f"{scratch}/"] if scratch else written)
+    announce(dataset, name, [*written, *folders, *([f"{scratch}/"] if scratch else [])])
     place = storage.join(dataset, scratch, os.path.basename(path.rstrip("/"))) if scratch else os.path.abspath(path)
     if scratch:  # workers on other machines see the dataset's place, not this one's files
         copy_files(path, place)
@@ -192,6 +193,7 @@ def _embed(
         )
         made = run_embed(job, sources, beam)
     remove_job_files(dataset, name)
+    storage.remove_listed(dataset, written, staged_only=True)  # by a killed run before this one
     for generation in lacking:
         found = [made[shard.path] for shard in generation.shards if shard.path in made]
         generation.shards = sorted([*generation.shards, *found], key=lambda shard: shard.path)

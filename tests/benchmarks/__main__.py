@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks import (
+    bench_embed,
     bench_front_end,
     bench_ingest,
     bench_nothing_new,
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "front-end": bench_front_end.measure,
     "stages": bench_stages.measure,
     "ingest": bench_ingest.measure,
+    "embed": bench_embed.measure,
     "statistics": bench_statistics.measure,
     "nothing-new": bench_nothing_new.measure,
     "reading": bench_reading.measure,

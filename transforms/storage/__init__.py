@@ -187,13 +187,15 @@ def remove_all(paths: Sequence[str]) -> None:
         files.remove_all([path for path in paths if _files(path) is files])
 
 
-def remove_listed(root: str, paths: Collection[str]) -> int:
+def remove_listed(root: str, paths: Collection[str], *, staged_only: bool = False) -> int:
     """Remove files below a folder, by their paths relative to it, and what is staged for them; return how many.
+
+    With `staged_only`, the files stay, and only what killed processes have staged for them goes.
 
     Files that are not there are no error. Links stay, and so does what lies behind a link below the folder. Folders
     that are empty then are removed, too.
     """
-    return _files(root).remove_listed(root, paths)
+    return _files(root).remove_listed(root, paths, staged_only=staged_only)
 
 
 def remove_scratch(root: str, folder: str) -> None:

@@ -190,7 +190,9 @@ def remove_all(paths: Sequence[str]) -> None:
         pass
 
 
-def remove_listed(root: str, paths: Collection[str]) -> int:
+def remove_listed(root: str, paths: Collection[str], *, staged_only: bool = False) -> int:
+    if staged_only:
+        return 0  # uploads are staged on the machine that makes them
     folders = {path.rpartition("/")[0] for path in paths}
     wanted = {f"{root.rstrip('/')}/{path}" for path in paths}
     found = [path for folder in sorted(folders) for path, _ in _list_folder(f"{root.rstrip('/')}/{folder}")]

@@ -276,7 +276,7 @@ def remove_all(paths: Sequence[str]) -> None:
         remove(path)
 
 
-def remove_listed(root: str, paths: Collection[str]) -> int:
+def remove_listed(root: str, paths: Collection[str], *, staged_only: bool = False) -> int:
     names: dict[str, set[str]] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
@@ -285,7 +285,8 @@ def remove_listed(root: str, paths: Collection[str]) -> int:
     for folder, wanted in names.items():
         with _open_folder(root, folder) as opened:
             for entry in list(os.scandir(opened)) if opened is not None else ():
-                if unstaged(entry.name) in wanted and entry.is_file(follow_symlinks=False):
+                listed = unstaged(entry.name) in wanted and not (staged_only and entry.name in wanted)
+                if listed and entry.is_file(follow_symlinks=False):
                     os.unlink(entry.name, dir_fd=opened)
                     removed += 1
     _remove_empty_folders(root, names)

@@ -209,8 +209,8 @@ def test_embeddings_can_be_taken_out_and_made_again(music, capsys):
 
 MODES = {
     "two processes": ["--workers", "2"],
-    "one process": ["--workers", "1"],
     "threads": ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+    "job server": ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"],
 }
 
 
@@ -224,7 +224,7 @@ def test_embeddings_are_the_same_bytes_whatever_the_workers(music):
         _, err = process.communicate()
         assert process.returncode == 0, err
         files[mode] = {shard.path: shard.sha256 for shard in load(str(copy)).shards(KIND)}
-    assert all(found == files["one process"] for found in files.values())
+    assert all(found == files["two processes"] for found in files.values())
 
 
 @pytest.mark.long

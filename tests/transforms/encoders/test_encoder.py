@@ -1,6 +1,7 @@
 """Encoders' files: what they are asked, in which shapes they answer, and what is said of those that cannot be used."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from transforms.errors import FmaError, UsageError
 
 CONFIG = DatasetConfig(n_mels=32, window_frames=32, window_hop_frames=32)
 RATE = 16_000
+ONNX = Path(__file__).parents[2] / "data" / "level.onnx"
+"""[batch, samples] -> level [batch, 2], mean square and mean, in opset 13."""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,18 @@ def test_tflite_gives_what_its_saved_model_gives(tmp_path, windows, size):
     lite = to_tflite(folder, tmp_path / "Level 5.tflite")
     np.testing.assert_allclose(asked(lite, windows), asked(folder, windows), rtol=1e-5, atol=1e-7)
     assert inspect_encoder(str(lite), CONFIG, None, RATE).name == "level-5"
+
+
+def test_onnx_hears_a_batch_of_waveforms(windows):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    np.testing.assert_allclose(asked(ONNX, windows)[:, 0], levels(resampled(windows)), rtol=1e-4, atol=1e-6)
+    assert inspect_encoder(str(ONNX), CONFIG, None, RATE).outputs == {"level": 2}
+
+
+def test_onnx_without_its_runtime_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match=r"level\.onnx needs ONNX Runtime: pip install 'fma-genres\[onnx\]'"):
+        inspect_encoder(str(ONNX), CONFIG, None, RATE)
 
 
 def test_a_network_that_cannot_be_used_is_refused_in_one_line(tmp_path):
