@@ -103,5 +103,4 @@ DYNAMICS = (
     "bass_share_of_harmonic",
     "treble_share_of_harmonic",
 )
-GROUPS = {"rhythm": RHYTHM, "harmony": HARMONY, "dynamics": DYNAMICS}
 COLUMNS = (*RHYTHM, *HARMONY, *DYNAMICS)

@@ -36,7 +36,7 @@ def harmony(chroma: np.ndarray, power: np.ndarray) -> dict[str, float]:
         return dict.fromkeys(HARMONY, 0.0) | {"key_pitch_class": -1.0}
     shares = blocks / blocks.sum(axis=1, keepdims=True)
     tonic, key = _key(blocks)
-    return key | _chords(shares, tonic) | _pitch_classes(shares)
+    return key | _chords(shares, tonic) | _pitch_classes(np.roll(shares, -tonic, axis=1))
 
 
 def _key(blocks: np.ndarray) -> tuple[int, dict[str, float]]:
@@ -115,6 +115,7 @@ def _chords(shares: np.ndarray, tonic: int) -> dict[str, float]:
 
 
 def _pitch_classes(shares: np.ndarray) -> dict[str, float]:
+    """Return the columns of shares of the pitch classes from the tonic up, [blocks, 12]."""
     entropy = normalized_entropy(shares)
     change = np.abs(np.diff(shares, axis=0)).sum(axis=1) if len(shares) > 1 else np.zeros(1)
     centroids = tonnetz(shares)

@@ -15,6 +15,7 @@ from transforms.music_theory.frames import FRAMES_PER_SECOND, FRAMING
 
 LEAST = 0.2  # dB: less is the beating of a sustained chord, and no onset
 WINDOW = 384  # frames, 8.9 s
+CHUNK = 256  # columns that are computed at once
 STEP = 43  # frames from one column to the next, 1 s
 BLUR = (0.25, 0.5, 0.25)  # so that a period between two lags is no weaker than one that is a lag
 LAGS = 256  # frames, 5.9 s: four beats at 41 beats a minute, and more
@@ -41,11 +42,16 @@ def rhythm(strength: np.ndarray) -> dict[str, float]:
 
 def tempogram(strength: np.ndarray) -> np.ndarray:
     """Return the autocorrelation of windows of [frames]: float64 [LAGS, seconds], not negative, about 1 at most."""
-    window = np.hanning(WINDOW)[:, np.newaxis]
-    padded = np.pad(np.convolve(strength, BLUR, mode="same"), WINDOW // 2)
+    padded = np.pad(np.convolve(strength, BLUR, mode="same")[: len(strength)], WINDOW // 2)
     inside = np.pad(np.ones(len(strength)), WINDOW // 2)
-    passages = util.frame(padded, frame_length=WINDOW, hop_length=STEP)
-    weight = util.frame(inside, frame_length=WINDOW, hop_length=STEP) * window
+    passages, within = (util.frame(whole, frame_length=WINDOW, hop_length=STEP) for whole in (padded, inside))
+    chunks = [slice(start, start + CHUNK) for start in range(0, passages.shape[1], CHUNK)]
+    return np.concatenate([_autocorrelate(passages[:, chunk], within[:, chunk]) for chunk in chunks], axis=1)
+
+
+def _autocorrelate(passages: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return a chunk of the tempogram; `inside` is 1 where passages [WINDOW, n] have a frame of the track, else 0."""
+    weight = inside * np.hanning(WINDOW)[:, np.newaxis]
     mean = (passages * weight).sum(axis=0) / weight.sum(axis=0)
     found, scale = _autocorrelation((passages - mean) * weight), _autocorrelation(weight)
     found = np.divide(found, scale, out=np.zeros_like(found), where=scale > 0.05 * scale[:1])

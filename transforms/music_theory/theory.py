@@ -58,6 +58,7 @@ class Theory:
         for segment in (*self._cutter.push(np.zeros(rest, np.float32)), *self._cutter.finish()):
             self._analyse(segment)
         frames = join(self._blocks)
+        self._blocks = []
         frames.onset[:TOUCHED] = frames.onset[-TOUCHED:] = 0  # the edges of a recording are no onsets
         found = rhythm(frames.onset) | harmony(frames.chroma, frames.power) | dynamics(frames, self._peak)
         values = np.array([found[name] for name in COLUMNS], np.float32)
