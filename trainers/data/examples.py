@@ -116,8 +116,8 @@ def feature_examples(
       replicas: that share a batch.
       share: this process's part of each batch.
     """
-    whole = training.by_track() if by_track else training
-    examples = len(whole.label)
+    labels = training.label[training.track_bounds()[0]] if by_track else training.label
+    examples = len(labels)
     fitted = _fit_batch(phase, examples, batch_size, replicas)
     draw = _half_of_a_track(training) if by_track else _window(training)
 
@@ -132,7 +132,7 @@ def feature_examples(
     in_order = None
     if held_out is not None:
         in_order = _part(_in_order(held_out, padded_batch(len(held_out.label), batch_size, replicas)), share)
-    counts = np.bincount(whole.label, minlength=training.classes)
+    counts = np.bincount(labels, minlength=training.classes)
     return Examples(_part(drawn, share), in_order, steps, counts)
 
 
@@ -152,19 +152,33 @@ def _in_memory(*arrays: np.ndarray) -> list[tf.Tensor]:
         return [tf.constant(array) for array in arrays]
 
 
+def _gather_from(features: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function of row numbers, or of one, that returns the rows; a mapped file's are read when asked for."""
+    if not isinstance(features, np.memmap):
+        (values,) = _in_memory(features)
+        return lambda rows: tf.gather(values, rows)
+
+    def gather(rows: tf.Tensor) -> tf.Tensor:
+        found = tf.numpy_function(lambda rows: np.array(features[rows]), [rows], tf.float32, stateful=False)
+        return tf.ensure_shape(found, [*rows.shape, features.shape[1]])
+
+    return gather
+
+
 def _window(embeddings: "Embeddings") -> Callable:
-    values, labels = _in_memory(embeddings.features, embeddings.label)
-    return lambda index, _: {"input": values[index], "label": labels[index]}
+    values, (labels,) = _gather_from(embeddings.features), _in_memory(embeddings.label)
+    return lambda index, _: {"input": values(index), "label": labels[index]}
 
 
 def _half_of_a_track(embeddings: "Embeddings") -> Callable:
     first, last = embeddings.track_bounds()
-    values, starts, ends, labels = _in_memory(embeddings.features, first, last, embeddings.label[first])
+    values = _gather_from(embeddings.features)
+    starts, ends, labels = _in_memory(first, last, embeddings.label[first])
 
     def draw(track, seed):
         rows = tf.random.experimental.stateless_shuffle(tf.range(starts[track], ends[track]), seed)
         half = rows[: (tf.size(rows) + 1) // 2]
-        return {"input": tf.reduce_mean(tf.gather(values, half), axis=0), "label": labels[track]}
+        return {"input": tf.reduce_mean(values(half), axis=0), "label": labels[track]}
 
     return draw
 
@@ -172,12 +186,12 @@ def _half_of_a_track(embeddings: "Embeddings") -> Callable:
 def _in_order(embeddings: "Embeddings", batch_size: int) -> tf.data.Dataset:
     """Every example once, in order; the last batch is padded with examples of weight 0."""
     count, scale = len(embeddings.label), _padding_scale(len(embeddings.label), batch_size)
-    values, labels = _in_memory(embeddings.features, embeddings.label)
+    values, (labels,) = _gather_from(embeddings.features), _in_memory(embeddings.label)
 
     def fetch(rows):
         kept = tf.minimum(rows, count - 1)
         weight = tf.where(rows < count, scale, 0.0)
-        return {"input": tf.gather(values, kept), "label": tf.gather(labels, kept), "weight": weight}
+        return {"input": values(kept), "label": tf.gather(labels, kept), "weight": weight}
 
     rows = tf.data.Dataset.range(-(-count // batch_size) * batch_size)
     return rows.batch(batch_size, drop_remainder=True).map(fetch)  # no remainder: for shapes that are static

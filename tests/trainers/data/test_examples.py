@@ -9,6 +9,7 @@ from trainers.data.examples import feature_examples, record_examples
 from trainers.data.inputs import Inputs
 from trainers.data.pipeline import fit_batch
 from trainers.models.records import add_normalization, normalization_of
+from trainers.training import front_features
 from trainers.training.answers import OneLabel
 from trainers.training.front_features import COLUMNS, Embeddings, embed_split, sort_rows
 from trainers.training.objective import compile_part
@@ -202,3 +203,40 @@ def test_features_are_computed_once_and_in_the_order_of_tracks_and_windows(input
     again = embed_split(run, "head", None, inputs, "training", batch_size=7)
     np.testing.assert_array_equal(again.features, first.features)
     assert embed_split(run, "head", front, inputs, "test", batch_size=7) is None
+
+
+def test_features_that_are_many_stay_on_disk_and_are_the_same(inputs, tmp_path, monkeypatch):
+    def front(values):
+        return np.float32(values)[:, :100] ** 3
+
+    def draw(features: Embeddings, by_track: bool) -> list[np.ndarray]:
+        found = feature_examples(features, features, PLAIN, batch_size=4, by_track=by_track, seeds=[3, 5])
+        assert found.counts.tolist() == ([4, 3, 3] if by_track else [8, 6, 6])
+        batches = [*found.training, *found.validation]
+        assert {batch["input"].shape for batch in batches} == {(4, 100)}
+        return [value.numpy() for batch in batches for value in batch.values()]
+
+    kept = embed_split(str(tmp_path / "small"), "head", front, inputs, "training", batch_size=7)
+    monkeypatch.setattr(front_features, "IN_MEMORY", 0)
+    monkeypatch.setattr(front_features, "TRACKS", 3)
+    run = str(tmp_path / "large")
+    computed = embed_split(run, "head", front, inputs, "training", batch_size=7)
+    read = embed_split(run, "head", None, inputs, "training", batch_size=7)
+    small, large = (path / "features/head-training.npz" for path in (tmp_path / "small", tmp_path / "large"))
+    assert small.read_bytes() == large.read_bytes()
+    assert type(kept.features) is np.ndarray
+    for found in (computed, read):
+        assert type(found.features) is np.memmap
+        np.testing.assert_array_equal(found.features, kept.features)
+        np.testing.assert_array_equal(found.by_track().features, kept.by_track().features)
+        for by_track in (True, False):
+            for one, other in zip(draw(found, by_track), draw(kept, by_track), strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_a_disk_that_is_full_ends_the_features_with_its_error(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(front_features, "IN_MEMORY", 0)
+    monkeypatch.setattr(front_features, "_temporary_file", lambda: open("/dev/full", "w+b"))  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left on device"):
+        embed_split(str(tmp_path), "head", np.float32, inputs, "training", batch_size=7)
+    assert not (tmp_path / "features").exists()
