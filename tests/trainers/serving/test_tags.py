@@ -2,11 +2,13 @@
 
 import json
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.browser import CHROMIUM, browser
 from tests.conftest import tone
 from tests.trainers.conftest import publish
 from tests.trainers.serving.conftest import LIMITS
@@ -92,3 +94,19 @@ def test_the_server_sends_tags_and_says_whose_they_are(tagging, music):
         found = send(client, path).json()
     assert len(found["tags"]) == 50
     assert found == tagging.predict(path).to_json()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_the_page_shows_the_five_likeliest_tags(tagging, music, tmp_path):
+    service = Service(tagging, None, "mel_cnn", UploadLimits(4 << 20), LIMITS, 1)
+    path = music.of("test")[0].path
+    likeliest = tagging.predict(path).to_json()["tags"][:5]
+    with listening(create_app(service)) as port, browser(tmp_path) as page:
+        page.open(f"http://127.0.0.1:{port}/")
+        page.wait_for("document.querySelector('#model').textContent.includes('genres')")
+        page.choose_files("#file", Path(path))
+        page.wait_for("document.querySelectorAll('.answer[aria-busy=false]').length")
+        shown = page.evaluate("[...document.querySelectorAll('.tag')].map(one => one.firstChild.textContent)")
+        assert shown == [one["tag"] for one in likeliest]
+        assert page.evaluate("document.querySelector('.tags').innerText").startswith("musicnn hears")
+        assert page.complaints == []
