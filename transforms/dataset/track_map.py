@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MOST_TRACKS = 2000  # on a map: more would hide each other
 COMPONENTS = 50  # principal components that t-SNE starts from, as its authors do
 PERPLEXITY = 30.0
-FEWEST = 8  # tracks for t-SNE; fewer are placed by their two principal components
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of Okabe and Ito (2008): people with any kind of colour vision tell them apart, and shapes help."""
 SHAPES = ("circle", "triangle", "square")
@@ -85,8 +84,7 @@ def project(vectors: np.ndarray) -> np.ndarray:
 
     with threadpool_limits(1):  # sums over several threads differ in their last digits, and places then altogether
         components = PCA(min(COMPONENTS, *vectors.shape), random_state=0).fit_transform(vectors)
-        places = components[:, :2] if len(vectors) < FEWEST else _tsne(components)
-    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+        places = _tsne(np.pad(components, ((0, 0), (0, max(0, 2 - components.shape[1])))))
     low, high = places.min(axis=0), places.max(axis=0)
     return ((places - low) / np.where(high > low, high - low, 1)).astype(np.float32)
 

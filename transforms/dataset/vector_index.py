@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 4096  # vectors that are added at once
 CANDIDATES = 256  # that a search keeps, and does not: more of them miss less, and take longer
 VECTORS, FACTS = "usearch", "npz"
-"""Endings of the two files of an index. The second has the other arrays, and the size of the first."""
+"""Endings of the two files of an index. The second has the other arrays, and is written last."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def write(folder: str, name: str, arrays: dict[str, Any]) -> dict[str, Any]:
         index.save(f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
         facts = io.BytesIO()
-        np.savez(facts, bytes=os.path.getsize(path), **{key: arrays[key] for key in arrays if key != "vectors"})
+        np.savez(facts, **{key: arrays[key] for key in arrays if key != "vectors"})
         storage.write_bytes(_path(folder, name, FACTS), facts.getvalue())
     found = read(folder, name)
     assert found is not None
@@ -88,8 +88,6 @@ def read(folder: str, name: str) -> dict[str, Any] | None:
     try:
         with np.load(facts, allow_pickle=False) as found:
             arrays = dict(found)
-        if os.path.getsize(path) != arrays.pop("bytes"):
-            raise ValueError("it has lost its end")
         index = index_type.restore(path, view=True, expansion_search=CANDIDATES)
     except DAMAGED_ZIP as error:
         raise FmaError(f"the index {os.path.join(folder, name)} is damaged ({error}): remove its two files") from error

@@ -86,6 +86,7 @@ def test_tracks_of_the_same_artist_do_not_count_as_neighbours():
     assert share_of_same(vectors, label, np.array(["a", "b", "c", "d"])) == 1
     assert share_of_same(vectors, label, np.array(["a", "a", "c", "c"])) == 0
     assert share_of_same(vectors, label, np.array(["", "", "", ""])) == 1
+    assert share_of_same(vectors, np.array([0, 1, 0, 1]), np.array(["", "", "", ""])) == 0
 
 
 def test_the_encoder_need_not_be_named_where_there_is_one(dataset, tmp_path):
