@@ -29,14 +29,29 @@ def published_yamnet(random: np.random.Generator) -> keras.Model:
         x = layers.Conv2D(filters, 1, padding="same", use_bias=False, name=name)(x)
         x = _normalise(x, name, random)
     embedding = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, [embedding, layers.Dense(521, name="dense")(embedding)])
+    network = keras.Model(inputs, [embedding, layers.Dense(521, name="dense")(embedding)])
+    randomise(network, random)
+    return network
+
+
+def randomise(network: keras.Model, random: np.random.Generator) -> None:
+    """Gives a network's convolutions random kernels through which signals neither fade nor grow.
+
+    Keras' own fade, above all those of depthwise convolutions: whatever goes in, the same comes out of many layers.
+    """
+    for layer in network.layers:
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        if depthwise or isinstance(layer, keras.layers.Conv2D):
+            shape = layer.kernel.shape
+            fan_in = shape[0] * shape[1] * (1 if depthwise else shape[2])
+            layer.kernel.assign(np.sqrt(2 / fan_in) * random.standard_normal(shape))
 
 
 def _normalise(x: keras.KerasTensor, name: str, random: np.random.Generator) -> keras.KerasTensor:
     norm = keras.layers.BatchNormalization(scale=False, epsilon=EPSILON, name=f"{name}-bn")
     x = norm(x)
     beta, mean = 0.2 * random.standard_normal((2, x.shape[-1]))
-    norm.set_weights([beta, mean, random.uniform(0.05, 0.5, x.shape[-1])])
+    norm.set_weights([beta, mean, random.uniform(0.7, 1.4, x.shape[-1])])
     return keras.layers.ReLU()(x)
 
 
