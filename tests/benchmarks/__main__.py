@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.benchmarks import (
     bench_embed,
     bench_front_end,
+    bench_full_scale,
     bench_ingest,
     bench_nothing_new,
     bench_reading,
@@ -34,7 +35,10 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "nothing-new": bench_nothing_new.measure,
     "reading": bench_reading.measure,
     "waiting": waiting.measure,
+    "full-scale": bench_full_scale.measure,
 }
+BY_NAME = ("full-scale",)
+"""Those that only run when they are named: they take hours and gigabytes of disk."""
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "librosa", "apache-beam", "tensorflow", "keras")
 
 
@@ -66,7 +70,9 @@ def _figure(value: float) -> str:
 def main() -> int:
     """Runs the benchmarks that were named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all but {', '.join(BY_NAME)}"
+    )
     parser.add_argument("--folder", type=Path, default=Path("bench"), help="for clips, datasets and the result")
     args = parser.parse_args()
     unknown = set(args.names) - set(BENCHMARKS)
@@ -74,7 +80,8 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
     args.folder.mkdir(parents=True, exist_ok=True)
     import_tensorflow()  # first, and quietly: its start-up notes are no figures
-    runs = {name: partial(BENCHMARKS[name], args.folder) for name in args.names or BENCHMARKS}
+    names = args.names or [name for name in BENCHMARKS if name not in BY_NAME]
+    runs = {name: partial(BENCHMARKS[name], args.folder) for name in names}
     rows: list[Row] = []
     for name, run in runs.items():
         console.log(f"benchmark {name}")

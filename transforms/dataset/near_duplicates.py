@@ -2,8 +2,8 @@
 
 A fingerprint has a word for each frame, and two words some frames apart are a key. Two recordings are compared where
 two of their keys are equal and as far from each other in both. The words and the index of the keys lie on disk: memory
-does not depend on the number of recordings. Words as in Haitsma and Kalker, A Highly Robust Audio Fingerprinting System
-(2002), with bands and spans of frames of our own.
+is that of a batch of tracks, and of what matches its keys by chance. Words as in Haitsma and Kalker, A Highly Robust
+Audio Fingerprinting System (2002), with bands and spans of frames of our own.
 """
 
 import os
@@ -38,7 +38,7 @@ BUCKET_BITS = 6
 first word among the words of all tracks."""
 PLACE_BITS = np.uint64(64 - 32 + BUCKET_BITS)
 PLACE = (np.uint64(1) << PLACE_BITS) - np.uint64(1)
-BATCH_WORDS = 8 << 20  # indexed or looked up at once; about .5 GB of memory with what is found for them
+BATCH_WORDS = 8 << 20  # indexed or looked up at once; about .5 GB of memory, 1.5 GB among 100,000 songs
 
 
 def has_bands(n_mels: int) -> bool:
