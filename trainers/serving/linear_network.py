@@ -44,7 +44,7 @@ class Linear:
         """Take a pipeline apart, whose columns are those of a row; its scores are divided by the temperature."""
         scale, classifier = pipeline[0], pipeline[-1]
         if hasattr(scale, "transformers_"):  # a fusion's scaler of each block
-            parts = [(step, np.asarray(of)) for _, step, of in scale.transformers_ if len(of)]
+            parts = [(step, np.asarray(of)) for _, step, of in scale.transformers_ if step != "drop"]
         else:
             parts = [(scale, np.arange(len(columns)))]
         pca = pipeline.named_steps.get("pca", "passthrough")
