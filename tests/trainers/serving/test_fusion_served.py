@@ -67,6 +67,7 @@ def test_a_song_gets_the_probabilities_that_it_was_scored_by(music, run, files, 
     np.testing.assert_allclose([answer[genre] for genre in found.genres], expected, atol=1e-3)
 
 
+@pytest.mark.long
 def test_its_export_answers_alike_without_the_encoders(music, run, files, tmp_path, capsys):
     encoders = [word for file in files for word in ("--encoder", file)]
     assert fma.main(["export", run, "--model", "fusion", "--out", str(tmp_path / "out"), *encoders]) == 0
