@@ -152,6 +152,19 @@ def test_an_export_that_is_not_whole_is_refused_in_a_line(exported, tmp_path, da
     assert "\n" not in str(caught.value)
 
 
+def test_an_export_of_the_version_before_answers_as_it_did(exported, tmp_path):
+    """Version 3 did not say which kinds of records a model reads: they are the model's own."""
+    older = Path(shutil.copytree(exported, tmp_path / "older"))
+    facts = json.loads((older / FACTS).read_text())
+    del facts["kinds"]
+    (older / FACTS).write_text(json.dumps(facts | {"format_version": 3}))
+    now, before = open_scorer(str(exported)), open_scorer(str(older))
+    assert before.kinds == now.kinds == ("raw",)
+    payloads = np.zeros((2, now.config.window_samples), np.int16)
+    for one, other in zip(now.rows("raw", payloads), before.rows("raw", payloads), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def edit(export: Path, **values) -> None:
     facts = json.loads((export / FACTS).read_text())
     (export / FACTS).write_text(json.dumps(facts | values))
