@@ -38,7 +38,7 @@ class IndexedVectors:
         return len(self.index), self.index.ndim
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return self.index.get(int(row), dtype="f32").reshape(-1)
+        return np.asarray(self.index.get(int(row), dtype="f32"), np.float32).reshape(-1)
 
     def closest(self, direction: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows, int64, of up to `count` vectors close to a direction, float32 [e], and their cosines."""
