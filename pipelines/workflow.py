@@ -1,4 +1,4 @@
-"""The steps of `fma run`: ingest, statistics, a trainer for each model, report; only what has changed is done."""
+"""The steps of `fma run`: ingest, statistics, embeddings, models, report; only what has changed is done."""
 
 import hashlib
 import json
@@ -13,11 +13,17 @@ from pipelines.ingest.ingest import IngestOptions, IngestPlan, plan_ingest
 from pipelines.statistics.update import reason_to_skip
 from transforms import storage
 from transforms.dataset.manifest import load
+from transforms.encoders.facts import KIND as EMBEDDING
 from transforms.errors import FmaError, check_format_version
 from transforms.runtime import children, console
 from transforms.runtime.invocation import command_line
 
-INGEST, STATISTICS, BASELINES, REPORT = "ingest", "statistics", "baselines", "report"
+INGEST, STATISTICS, REPORT = "ingest", "statistics", "report"
+BASELINES, FUSION = "baselines", "fusion"
+CLASSICAL: Mapping[str, list[str]] = {BASELINES: [], FUSION: ["--models", FUSION, "--refit", "train+val"]}
+"""Models of `fma baselines`, with its options; all others are of `fma train`."""
+EMBED = {"embed-yamnet": "yamnet", "embed-mobilenet_v2": "mobilenet_v2"}
+"""Steps that the fusion needs, with the names of their encoders."""
 FILE_NAME, FORMAT_VERSION = "run.json", 1
 Inputs = Mapping[str, object]  # what a step's output depends on, as JSON values by name
 Check = tuple[bool, str]  # whether a step has to run, and why
@@ -60,15 +66,17 @@ class Workflow:
         planned: IngestPlan | None = None,
     ):
         self.folder, self.models, self.dataset = folder, models, ingest.out
-        analysed = [STATISTICS] if set(models) - {BASELINES} else []
-        self.steps = [INGEST, *analysed, *models, REPORT]
+        analysed = [STATISTICS] if set(models) - set(CLASSICAL) else []
+        self.steps = [INGEST, *analysed, *(EMBED if FUSION in models else ()), *models, REPORT]
         self._ingest, self._ingest_words, self._planned = ingest, ingest_words, planned
         self._done = read_done(folder)
 
     def needs(self, step: str) -> list[str]:
         """Return the steps without which a step cannot run; the report needs one of the models, too."""
-        is_trained = step in self.models and step != BASELINES
-        return [] if step == INGEST else [INGEST, STATISTICS] if is_trained else [INGEST]
+        if step == INGEST:
+            return []
+        is_trained = step in self.models and step not in CLASSICAL
+        return [INGEST, *([STATISTICS] if is_trained else EMBED if step == FUSION else ())]
 
     def after(self, step: str) -> list[str]:
         """Return the steps whose results a step uses."""
@@ -79,10 +87,12 @@ class Workflow:
         manifest = load(self.dataset)
         if step == REPORT:
             return {"dataset": manifest.digest, "runs": self._runs(), "version": version("fma-genres")}
-        statistics = asdict(manifest.transform_fn) if manifest.transform_fn and step != BASELINES else {}
+        statistics = asdict(manifest.transform_fn) if manifest.transform_fn and step not in CLASSICAL else {}
         for name in ("path", "arrays"):  # what they are of, not where and how they lie
             statistics.pop(name, None)
-        own = {"statistics": statistics, "settings": self.models[step]}
+        own: dict[str, object] = {"statistics": statistics, "settings": self.models[step]}
+        if step == FUSION:
+            own["embeddings"] = [manifest.records_digest([f"{EMBEDDING}/{name}"]) for name in EMBED.values()]
         return {"dataset": manifest.digest, **own, "version": version("fma-genres")}
 
     def output(self, step: str) -> str:
@@ -102,8 +112,9 @@ class Workflow:
             return [STATISTICS, self.dataset, *self._ingest.beam_options]
         if step == REPORT:
             return [REPORT, *self._runs(), "--data", self.dataset, "--out", self.output(step)]
-        words = [BASELINES] if step == BASELINES else ["train", step]
-        return [*words, "--data", self.dataset, "--run", self.output(step), *self.models[step]]
+        if step in EMBED:
+            return ["embed", self.dataset, "--encoder", EMBED[step], *self._ingest.beam_options]
+        return [*model_command(step), "--data", self.dataset, "--run", self.output(step), *self.models[step]]
 
     def check(self, step: str) -> Check:
         """Compare a step's inputs with those of the last time; the steps before it are done."""
@@ -112,6 +123,10 @@ class Workflow:
         if step == STATISTICS:
             reason = reason_to_skip(self.dataset, load(self.dataset))
             return not reason, reason or "the training split is not analysed yet, or by an older version"
+        if step in EMBED:
+            manifest = load(self.dataset)
+            lacking = manifest.lacks(f"{EMBEDDING}/{EMBED[step]}")
+            return bool(lacking), f"{console.counted(lacking, 'track')} without" if lacking else "all tracks have them"
         now, output = self.inputs(step), self.output(step)
         why = describe_change(self._done.get(step), now) or ("" if storage.exists(output) else f"{output} is gone")
         return bool(why), why or f"{', '.join(now)}: as when {output} was made"
@@ -169,10 +184,15 @@ class Workflow:
         took = console.human_seconds(time.monotonic() - started)
         if code:
             return Ended(Result.FAILED, f"exit code {code} after {took}", command)
-        if step not in (INGEST, STATISTICS):  # dataset.json says what these have done
+        if step not in (INGEST, STATISTICS, *EMBED):  # dataset.json says what these have done
             self._done[step] = self.inputs(step)
             write_done(self.folder, self._done)
         return Ended(Result.DONE, took, command)
+
+
+def model_command(model: str) -> list[str]:
+    """Return the words after `fma` that train a model, without data, run and a user's options."""
+    return [BASELINES, *CLASSICAL[model]] if model in CLASSICAL else ["train", model]
 
 
 def key_of(inputs: Inputs) -> str:

@@ -8,16 +8,20 @@ import shlex
 import fma
 from pipelines.commands.ingest import read_options
 from pipelines.ingest.ingest import plan_ingest
-from pipelines.workflow import BASELINES, REPORT, Ended, Result, Workflow
+from pipelines.workflow import BASELINES, EMBED, FUSION, REPORT, Ended, Result, Workflow, model_command
 from transforms import storage
-from transforms.errors import UsageError
+from transforms.catalog.fetch import Retry
+from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as, command_line
+from transforms.weights.cache import get_weights
+from transforms.weights.table import WEIGHTS
 
 TAKES_BEAM_OPTIONS = True
 FIRST_WORD_IS = ["--audio"]  # fma run MUSIC; a second word without an option may be the value of one of Beam's
-FOR_MUCH_MUSIC = ["mel_cnn", BASELINES]
-MUCH = 1000  # tracks; with fewer, the classical models are as good, and take a minute (docs/results.md)
+FOR_MUCH_MUSIC, FOR_LITTLE_MUSIC = ["mel_cnn", BASELINES], [FUSION, BASELINES]
+MUCH = 1000  # tracks; with fewer, a network of one's own is no better than the classical models (docs/results.md)
+ONE_TRY = Retry(tries=1, timeout=10.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subset", help="as for fma ingest")
     parser.add_argument(
         "--models",
-        help=f"of fma train, and baselines; default: {BASELINES}, with {MUCH:,} tracks or more "
-        f"{','.join(FOR_MUCH_MUSIC)}",
+        help=f"of fma train, {FUSION} and {BASELINES}; default: {','.join(FOR_LITTLE_MUSIC)}, with {MUCH:,} tracks or "
+        f"more {','.join(FOR_MUCH_MUSIC)}",
     )
     parser.add_argument(
         "--options",
@@ -77,10 +81,10 @@ def _read_workflow(args: argparse.Namespace) -> Workflow:
     _, ingest_args = fma.parse("ingest", words)
     ingest = read_options(ingest_args)
     planned = plan_ingest(ingest) if args.models is None else None
-    models = _choose_models(len(planned.catalog.tracks)) if planned else _read_models(args.models)
+    models = _choose_models(len(planned.catalog.tracks), args.plan) if planned else _read_models(args.models)
     options = _read_model_options(args.options, models)
     for model in models:
-        command, *rest = [BASELINES] if model == BASELINES else ["train", model]
+        command, *rest = model_command(model)
         fma.parse(command, [*rest, "--data", dataset, "--run", "RUN", *options[model]])
     return Workflow(out, ingest, words, options, planned)
 
@@ -92,9 +96,19 @@ def _read_models(given: str) -> list[str]:
     return models
 
 
-def _choose_models(tracks: int) -> list[str]:
-    """Return the models that suit the amount of music, and say which and why."""
-    models = FOR_MUCH_MUSIC if tracks >= MUCH else [BASELINES]
+def _choose_models(tracks: int, planning: bool) -> list[str]:
+    """Return the models that suit the amount of music, and say which and why; without the fusion if it lacks weights.
+
+    Its weights are fetched, unless it is for a plan only.
+    """
+    models = FOR_MUCH_MUSIC if tracks >= MUCH else FOR_LITTLE_MUSIC
+    if FUSION in models and not planning:
+        try:
+            for name in EMBED.values():
+                get_weights(WEIGHTS[name], ONE_TRY)
+        except FmaError as error:
+            console.log(f"without {FUSION}: {error}")
+            models = [model for model in models if model != FUSION]
     console.log(f"models for {console.counted(tracks, 'track')}: {', '.join(models)} (--models chooses others)")
     return models
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 import fma
-from pipelines.workflow import Result, Workflow, describe_change, key_of, read_done, write_done
+from pipelines.workflow import EMBED, Result, Workflow, describe_change, key_of, read_done, write_done
+from tests.embeddings import add_embeddings
 from tests.pipelines.ingest.test_ingest import make_music
 from transforms.errors import FmaError
 
@@ -26,7 +27,7 @@ def run(folder: Path, *more: str, models: str = "waveform_cnn") -> int:
 def outcome(text: str) -> dict[str, str]:
     """The result of each step, from the table at the end."""
     lines = [line.split() for line in text.splitlines()]
-    names = {"ingest", "statistics", "waveform_cnn", "baselines", "report"}
+    names = {"ingest", "statistics", *EMBED, "fusion", "waveform_cnn", "baselines", "report"}
     return {words[0]: words[1] for words in lines if len(words) > 1 and words[0] in names and words[1] != "failed;"}
 
 
@@ -116,6 +117,37 @@ def test_arguments_of_every_step_are_checked_before_the_first_one_runs(tmp_path,
     assert not (tmp_path / "work").exists()
 
 
+def test_the_fusion_is_fitted_on_embeddings_that_are_there_and_again_when_they_change(music, capsys):
+    dataset = str(music / "work" / "dataset")
+    add_embeddings(dataset, "yamnet")
+    add_embeddings(dataset, "mobilenet_v2", {"block_6": 3, "block_9": 5})
+    assert run(music, models="fusion") == 0
+    printed = capsys.readouterr()
+    done = {"fusion": "done", "report": "done"}
+    assert outcome(printed.out) == {"ingest": "skipped"} | dict.fromkeys(EMBED, "skipped") | done
+    assert "fma baselines --models fusion --refit train+val --data" in printed.err
+    assert run(music, models="fusion") == 0
+    assert set(outcome(capsys.readouterr().out).values()) == {"skipped"}
+    assert fma.main(["embed", dataset, "--remove", "yamnet"]) == 0
+    add_embeddings(dataset, "yamnet", seed=1)
+    assert run(music, models="fusion") == 0
+    assert outcome(capsys.readouterr().out)["fusion"] == "done"
+
+
+def test_without_the_weights_of_the_fusion_there_are_the_classical_models(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.setenv("FMA_WEIGHTS_URL", "http://fma.invalid")
+    monkeypatch.chdir(tmp_path)
+    for name in ("rock/a.mp3", "folk/b.mp3"):
+        (tmp_path / "music" / name).parent.mkdir(parents=True)
+        (tmp_path / "music" / name).write_bytes(b"no song")
+    assert fma.main(["run", "music"]) == 1  # since none of these files is a song
+    text = capsys.readouterr()
+    assert "without fusion: http://fma.invalid/yamnet.h5: the server's name cannot be resolved" in text.err
+    assert "models for 2 tracks: baselines" in text.err
+    assert outcome(text.out) == {"ingest": "failed", "baselines": "not", "report": "not"}
+
+
 @pytest.fixture
 def workflow(tmp_path) -> Workflow:
     options = SimpleNamespace(out=str(tmp_path / "dataset"), beam_options=[])
@@ -180,9 +212,10 @@ def test_one_word_is_enough_and_the_models_are_chosen_by_the_amount_of_music(tmp
     monkeypatch.chdir(tmp_path)
     assert fma.main(["run", str(tmp_path / "music"), "--plan"]) == 0
     text = capsys.readouterr()
-    assert [line.split()[0] for line in text.out.splitlines()[3:]] == ["ingest", "baselines", "report"]
+    steps = ["ingest", "embed-yamnet", "embed-mobilenet_v2", "fusion", "baselines", "report"]
+    assert [line.split()[0] for line in text.out.splitlines()[3:]] == steps
     assert "fma run in music-fma" in text.out
-    assert "models for 3 tracks: baselines (--models chooses others)" in text.err
+    assert "models for 3 tracks: fusion, baselines (--models chooses others)" in text.err
     assert text.err.count("tags: 3 of 3 files") == 1  # read once for both decisions
     assert not (tmp_path / "music-fma").exists()
     monkeypatch.chdir(tmp_path / "music")
