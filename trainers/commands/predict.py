@@ -10,18 +10,23 @@ from trainers.runs.predictions import choose_run
 from trainers.serving.answers import Answer, tables
 from trainers.serving.engine import Engine
 from trainers.serving.inputs import Song, find_songs, on_disk
-from trainers.serving.scorers import open_scorer
+from trainers.serving.scorers import Scorer, open_scorer, replace_threshold
 from trainers.serving.tagger import Tagger
 from trainers.serving.timeline import MOST_SONGS, check_picture, draw_timeline
+from trainers.serving.zero_shot import GENRES, ZeroShot
 from transforms.audio.decoder_process import LimitOptions, Limits
 from transforms.commands.arguments import number
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, cores
-from transforms.runtime.invocation import called_as
+from transforms.runtime.invocation import called_as, command_line
 
 Predicted = tuple[Song, Answer | TrackError]
 TAKES_ANY_NAME = True  # also of songs whose names are not UTF-8
 OPTIONS = LimitOptions("--timeout", "--memory", "--jobs")
+
+
+def _genres(text: str) -> tuple[str, ...]:
+    return GENRES if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_encoder(parser)
     parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="audio files, folders, or - for bytes on standard input"
+        "files", metavar="FILE", nargs="*", help="audio files, folders, or - for bytes on standard input"
+    )
+    parser.add_argument(
+        "--zero-shot",
+        type=_genres,
+        metavar="GENRES",
+        help="without a RUN: what YAMNet hears, untrained on your music; AudioSet's classes of music, joined by "
+        f"commas, or all: {', '.join(GENRES)}",
     )
     parser.add_argument("--json", action="store_true", help="print a list with one entry for each file")
     parser.add_argument("--timeline", metavar="PNG", help="draw the genres over the time of the songs")
@@ -49,10 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma predict --help`."""
-    songs = find_songs(args.files)
+    songs = find_songs([args.run, *args.files] if args.zero_shot else args.files)
+    if not args.zero_shot and not args.files:
+        raise UsageError(f"name a song, too: {command_line('predict', args.run, 'FILE')}")
+    if args.zero_shot and args.model:
+        raise UsageError("--model is of a RUN, and --zero-shot takes none")
     if args.timeline:
         check_picture(args.timeline)
-    run = choose_run(args.run)
+    run = "" if args.zero_shot else choose_run(args.run)
     if all(song.failure for song in songs):
         predicted: list[Predicted] = [(song, song.failure) for song in songs if song.failure]
     else:
@@ -67,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace, run: str, songs: Sequence[Song]) -> list[Predicted]:
-    scorer = open_scorer(run, args.model, args.device, threshold=args.threshold, encoders=args.encoder)
+    if args.zero_shot:
+        scorer = _open_zero_shot(args)
+    else:
+        scorer = open_scorer(run, args.model, args.device, threshold=args.threshold, encoders=args.encoder)
     if args.timeline and not scorer.by_window:
         raise UsageError(f"--timeline: {scorer.name} predicts whole songs, not their windows")
     tagger = Tagger(args.tags, scorer.config, args.device) if args.tags else None
@@ -78,6 +97,15 @@ def _predict(args: argparse.Namespace, run: str, songs: Sequence[Song]) -> list[
         closing(Engine(scorer, limits, decoders, tagger=tagger)) as engine,
     ):
         return _predict_all(engine, files)
+
+
+def _open_zero_shot(args: argparse.Namespace) -> Scorer:
+    scorer: Scorer = ZeroShot(args.zero_shot, args.device, args.encoder)
+    console.log(
+        f"zero-shot: how YAMNet, trained on AudioSet, hears {', '.join(scorer.task.labels)}; it has learned nothing "
+        "from your music, and its probabilities are not calibrated"
+    )
+    return replace_threshold(scorer, args.threshold)
 
 
 def _predict_all(engine: Engine, songs: Sequence[Song]) -> list[Predicted]:

@@ -30,14 +30,17 @@ MUSIC = tuple(" ".join(name.split()) for name in _NAMES.split(";"))
 """Display names: genres, instruments and moods."""
 
 
-def find_classes(genres: Sequence[str]) -> list[int] | None:
-    """Return the index of the class that each genre is, among all 521; None where one of the genres is none of them.
+def find_class(genre: str) -> int | None:
+    """Return the index of the class that a genre is, among all 521, or None.
 
     "Rock" and "Rock music" are the same, and so are "Hip-Hop" and "Hip hop music".
     """
-    indices = {_plain(name): FIRST + at for at, name in enumerate(MUSIC)}
-    found = [indices.get(_plain(genre)) for genre in genres]
-    known = [index for index in found if index is not None]
+    return next((FIRST + at for at, name in enumerate(MUSIC) if _plain(name) == _plain(genre)), None)
+
+
+def find_classes(genres: Sequence[str]) -> list[int] | None:
+    """Return the index of the class that each genre is; None where one of the genres is none of them."""
+    known = [index for genre in genres if (index := find_class(genre)) is not None]
     return known if known and len(known) == len(genres) else None
 
 

@@ -48,7 +48,12 @@ def open_published(run: str, facts: EncoderFacts, config: DatasetConfig) -> Mome
     Raises:
       UsageError: the encoder here is another one, or its weights are not here.
     """
-    encoder, kind = build_published(run, facts, config), KINDS[facts.reads]
+    return compile_moments(build_published(run, facts, config), config)
+
+
+def compile_moments(encoder: GraphEncoder, config: DatasetConfig) -> Moments:
+    """Return the moments of an encoder as a function of NumPy's arrays, for any number of windows."""
+    kind = KINDS[encoder.facts.reads]
     stored = tf.TensorSpec([None, *kind.shape(config)], tf.as_dtype(kind.dtype))
     moments = tf.function(lambda windows: encoder.moments(windows, tf.float64), input_signature=[stored])
     return lambda windows: moments(tf.constant(windows)).numpy()

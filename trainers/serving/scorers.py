@@ -70,7 +70,11 @@ def open_scorer(
       UsageError: there is no such run or model, or it has no model yet.
       FmaError: one of its files is damaged.
     """
-    scorer = _open(run, model, device, encoders)
+    return replace_threshold(_open(run, model, device, encoders), threshold)
+
+
+def replace_threshold(scorer: Scorer, threshold: float | None) -> Scorer:
+    """Set the threshold of a scorer's verdicts, unless it is None."""
     if threshold is not None:
         scorer.task = scorer.task.at(threshold)
     return scorer
