@@ -69,4 +69,4 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf demo bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf demo bench .pytest_cache .numba_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,6 +1,7 @@
 """Shared fixtures: the real sample where it is at hand, and audio files made on the spot."""
 
 import io
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from tests.transforms.catalog.archive_server import serving
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+# librosa's functions are compiled once for each worker of pytest: two that compile at once may keep halves that do not
+# fit each other, and both crash.
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR",
+    str(Path(__file__).resolve().parents[1] / ".numba_cache" / os.environ.get("PYTEST_XDIST_WORKER", "")),
+)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

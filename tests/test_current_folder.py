@@ -59,6 +59,7 @@ def test_a_workflow_runs_nothing_that_lies_beside_the_songs(songs):
     assert not note.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", [str(ROOT), f"{os.pathsep}{ROOT}"])
 def test_as_a_module_it_runs_nothing_that_lies_beside_the_songs_either(songs, path):
     note = plant(songs, ("soundfile.py", "argparse.py", "numpy.py", "transforms/__init__.py"), ())

@@ -68,6 +68,7 @@ def test_a_file_of_a_folder_is_one_request(corpus, folder, cloud):
     assert all(one["range"] for one in reads)
 
 
+@pytest.mark.long
 def test_files_of_a_csv_are_found_by_listing_their_folder(folder, cloud, tmp_path):
     (tmp_path / "music").mkdir()
     make_music(tmp_path / "music", 24)

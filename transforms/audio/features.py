@@ -21,7 +21,6 @@ import numpy as np
 from transforms.audio.windows import Segment, WindowCutter
 from transforms.config import DatasetConfig
 from transforms.fma_statistics import COLUMNS
-from transforms.library_errors import NOWHERE_TO_COMPILE
 from transforms.music_theory import COLUMNS as THEORY_COLUMNS
 
 if TYPE_CHECKING:
@@ -157,14 +156,9 @@ def _statistics(config: DatasetConfig) -> Extractor:
 
 
 def _theory(config: DatasetConfig) -> Extractor:
-    try:
-        from transforms.music_theory.theory import Theory
-    except RuntimeError as error:
-        if not NOWHERE_TO_COMPILE.search(str(error)):
-            raise
-        raise OSError(NOWHERE_TO_COMPILE.meaning) from error
+    from transforms.music_theory.load import load_theory
 
-    return TrackExtractor(Theory(config.sample_rate))
+    return TrackExtractor(load_theory()(config.sample_rate))
 
 
 _TABLE = (

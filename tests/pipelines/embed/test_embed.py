@@ -138,6 +138,7 @@ def test_another_encoder_under_the_same_name_is_refused_with_what_differs(music,
     assert list(load(dataset).encoders) == ["tiny", "second"]
 
 
+@pytest.mark.long
 def test_anybodys_network_is_embedded_at_its_rate_under_its_files_name(music, capsys):
     dataset = str(music / "out")
     write_waveform_network(music / "Level", [None, None], positions=2)

@@ -197,6 +197,7 @@ def grow(dataset: Path, more: Path) -> None:
     manifests.commit(str(dataset), manifest)
 
 
+@pytest.mark.long
 def test_a_dataset_that_has_grown_is_analysed_again_and_the_old_graph_goes(analysed, tmp_path, capsys):
     dataset = tmp_path / "dataset"
     shutil.copytree(analysed, dataset)
@@ -241,6 +242,7 @@ def test_where_there_is_nothing_to_analyse_a_line_says_so_and_the_dataset_stays(
     assert (dataset / "dataset.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_shards_that_cannot_be_read_are_one_line_and_the_dataset_stays(tmp_path, capsys):
     dataset = make(tmp_path / "dataset", ("mel",))
     damaged, missing = sorted((dataset / "mel").rglob("training-*"))

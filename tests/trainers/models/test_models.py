@@ -116,6 +116,7 @@ def test_each_device_answers_for_its_share_of_a_batch(distributed):
     assert distributed["share"] == [[[7]] * 7, [[4]] * 7]
 
 
+@pytest.mark.long
 def test_each_device_draws_an_augmentation_of_its_own_at_each_step(distributed):
     (one,), two = distributed["gains"]
     draws = np.array([one, *two]).reshape(3, -1)  # of two steps with three records each

@@ -104,7 +104,7 @@ def crowded(service):
         assert go.wait(60)
         return service.engine.predict(path)
 
-    engine = SimpleNamespace(predict=predict, scorer=service.engine.scorer)
+    engine = SimpleNamespace(predict=predict, scorer=service.engine.scorer, tagger=None)
     yield replace(service, engine=engine, decoders=10), go
     go.set()
 

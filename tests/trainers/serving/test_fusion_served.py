@@ -58,6 +58,7 @@ def predict(run, song, files, capsys, *words) -> dict[str, float]:
     return {genre["genre"]: genre["probability"] for genre in answer["genres"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["fusion", "gnb"])
 def test_a_song_gets_the_probabilities_that_it_was_scored_by(music, run, files, capsys, model):
     song = music.of("test")[0]

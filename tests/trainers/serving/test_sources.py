@@ -69,6 +69,7 @@ def test_a_pipe_is_predicted_like_a_file(predict, tmp_path):
     assert file == pipe
 
 
+@pytest.mark.long
 def test_standard_input_by_its_path_is_ours_and_not_the_decoders(run_of, tmp_path):
     soundfile.write(tmp_path / "song.wav", tone(3), 22_050)
     command = [sys.executable, "-m", "fma", "predict", str(run_of("baselines")), "/dev/stdin", "--json"]

@@ -56,6 +56,7 @@ def trained(tiny_models, dataset, tmp_path_factory) -> Callable[[str, str], Path
     return run_of
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["tiny", "tiny_raw"])
 def test_a_run_is_the_one_that_the_host_feeds_to_the_last_bit(trained, model):
     host, device = trained(model, "on"), trained(model, "device")

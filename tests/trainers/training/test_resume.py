@@ -180,6 +180,7 @@ def test_the_state_of_optimizer_and_dropout_survives(dataset, tmp_path, monkeypa
     assert int(optimizer.iterations) == 4
 
 
+@pytest.mark.long
 def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path, monkeypatch):
     run = tmp_path / "run"
     kill_at(monkeypatch, "trainers.training.callbacks.advance", 4, lambda: train(dataset, run, model="two_phases"))

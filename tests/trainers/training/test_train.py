@@ -252,6 +252,7 @@ def test_a_dataset_that_has_changed_is_refused(dataset, finished, tmp_path, caps
     assert "the dataset is not the one that the run began with" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["tiny", "two_phases", "tiny_transfer", "tiny_pooled"])
 def test_five_tracks_of_each_genre_are_trained_and_evaluated(five_tracks, tmp_path, capsys, model):
     assert train(five_tracks, tmp_path / "run", "--batch-size", "64", model=model) == 0

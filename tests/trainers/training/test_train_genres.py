@@ -100,6 +100,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not_killed(several, tmp_path, mon
     assert read_metrics(str(tmp_path / "whole")) == read_metrics(str(tmp_path / "killed"))
 
 
+@pytest.mark.long
 def test_records_on_the_device_give_the_same_run(several, tmp_path):
     for cache in ("on", "device"):
         assert train(several, tmp_path / cache, "--min-tracks", "2", "--cache", cache) == 0
@@ -125,6 +126,7 @@ def test_another_dataset_is_scored_on_the_genres_that_both_know(trained, tmp_pat
     assert json.loads(stored.read_text())["per_track"]["left_out"] == ["Metal", "Electronic", "House", "Techno"]
 
 
+@pytest.mark.long
 def test_rare_genres_are_left_out_and_named(several, tmp_path, capsys):
     assert train(several, tmp_path / "run", "--min-tracks", "20") == 0
     assert load_config(str(tmp_path / "run")).labels == ["Rock", "Electronic"]

@@ -1,6 +1,9 @@
 """Music theory of sounds whose tempo, key, chords and level are known."""
 
+import os
 import platform
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -268,3 +271,21 @@ def test_a_decoder_gives_the_same_bytes_whatever_the_kernels_that_openblas_picks
     here = stored()
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Sandybridge")  # as a CPU of 2011 would have it
     assert stored() == here
+
+
+@pytest.mark.long
+def test_processes_that_compile_for_the_first_time_do_not_spoil_it_for_each_other(tmp_path):
+    code = (
+        "import numpy as np; from transforms.audio.features import KINDS; from transforms.config import DatasetConfig;"
+        "made = KINDS['theory'].extractor(DatasetConfig());"
+        "list(made.push(np.sin(np.arange(200_000, dtype=np.float32))));"
+        "print(next(made.finish()).payload.hex())"
+    )
+    fresh = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "TMPDIR": str(tmp_path)}
+    run = [sys.executable, "-c", code]
+    both = [subprocess.Popen(run, env=fresh, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = [process.communicate()[0] for process in both]
+    later = subprocess.run(run, env=fresh, stdout=subprocess.PIPE, text=True, check=False)
+    assert [process.returncode for process in (*both, later)] == [0, 0, 0]
+    assert found[0] == found[1] == later.stdout != ""
+    assert len(list(tmp_path.glob("fma-genres-*.compiled"))) == 1
