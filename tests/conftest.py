@@ -17,10 +17,9 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 # librosa's functions are compiled once for each worker of pytest: two that compile at once may keep halves that do not
-# fit each other, and both crash.
-os.environ.setdefault(
-    "NUMBA_CACHE_DIR",
-    str(Path(__file__).resolve().parents[1] / ".numba_cache" / os.environ.get("PYTEST_XDIST_WORKER", "")),
+# fit each other, and both crash. (Workers inherit the variable of the process that starts them.)
+os.environ["NUMBA_CACHE_DIR"] = str(
+    Path(__file__).resolve().parents[1] / ".numba_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
 )
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
