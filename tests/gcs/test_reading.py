@@ -84,6 +84,7 @@ def test_files_of_a_csv_are_found_by_listing_their_folder(folder, cloud, tmp_pat
     assert digest_of(f"{folder}/out") == digest_of(str(tmp_path / "out"))
 
 
+@pytest.mark.long
 def test_a_csv_may_name_addresses(folder, tmp_path):
     make_music(tmp_path, 6)
     upload(tmp_path, f"{folder}/music")

@@ -117,6 +117,7 @@ def test_arguments_of_every_step_are_checked_before_the_first_one_runs(tmp_path,
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.long
 def test_the_fusion_is_fitted_on_embeddings_that_are_there_and_again_when_they_change(music, capsys):
     dataset = str(music / "work" / "dataset")
     add_embeddings(dataset, "yamnet")

@@ -79,6 +79,7 @@ def test_its_export_answers_alike_without_the_encoders(music, run, files, tmp_pa
     np.testing.assert_allclose([answer[genre] for genre in expected], list(expected.values()), atol=1e-3)
 
 
+@pytest.mark.long
 def test_an_encoder_that_is_not_here_is_asked_for(music, run, files, capsys):
     assert fma.main(["predict", run, music.of("test")[0].path, "--encoder", files[0]]) == 2
     assert "was fitted on embeddings of tinymel" in (err := capsys.readouterr().err) and "--encoder FILE" in err

@@ -74,6 +74,7 @@ def test_a_run_killed_and_carried_on_with_is_the_run_that_was_not_killed(dataset
     assert load_state(str(killed)).history == load_state(str(trained("tiny", "device"))).history
 
 
+@pytest.mark.long
 def test_the_records_are_no_part_of_the_run(trained):
     backups = [trained("tiny", where) / "backup" for where in ("on", "device")]
     host, device = ({file.name: file.stat().st_size for file in backup.rglob("*.npz")} for backup in backups)

@@ -56,6 +56,7 @@ def epochs(run: Path) -> list[int]:
     return [row["epoch"] for row in load_state(str(run)).history]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kill",  # where, at which call, epochs that are committed then
     [
