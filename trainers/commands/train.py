@@ -16,7 +16,9 @@ from trainers.training.membership import find_membership
 from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.audio.features import KINDS
+from transforms.catalog.genres import report_small_genres
 from transforms.commands.arguments import number, numbers
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import checksum, load
 from transforms.errors import FmaError
 from transforms.runtime import console
@@ -137,6 +139,8 @@ def _prepare(options: TrainOptions) -> tuple[int, bool]:
         if code := make_statistics(options.data, plan.manifest, "mel"):
             return code, False
         find_normalization(options.data, load(options.data), "mel")
+    if options.labels == "top":
+        report_small_genres(read_tracks(options.data, plan.manifest))
     return 0, True
 
 

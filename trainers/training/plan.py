@@ -9,8 +9,6 @@ from trainers.data.targets import Targets, choose_min_tracks, parents_of
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
 from trainers.runs.directory import RunConfig, versions
-from transforms.catalog.genres import report_small_genres
-from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -129,8 +127,6 @@ def check_dataset(plan: Plan) -> None:
     find_shards(dataset, manifest, kind, "training", labels)
     if labels == "top" and len(manifest.labels) < 2:
         raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
-    if labels == "top":
-        report_small_genres(read_tracks(dataset, manifest))
     if not manifest.shards(kind, "validation", labels):
         console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
 
