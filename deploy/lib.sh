@@ -90,6 +90,14 @@ read_options() {
 	done
 }
 
+# read_command WORD...: sets COMMAND to the first word and reads the others as read_options does; without a word it shows
+# the help.
+read_command() {
+	COMMAND=${1:-}
+	[[ $# -gt 0 && $COMMAND != --help && $COMMAND != -h ]] || { usage && exit 0; }
+	read_options "${@:2}"
+}
+
 # option NAME WORD...: prints the value of an option in a command's words, given as --name VALUE or --name=VALUE.
 option() {
 	local name=$1

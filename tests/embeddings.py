@@ -26,7 +26,7 @@ def add_embeddings(
 ) -> Manifest:
     """Gives each track of a dataset embeddings, of generations that have none by that encoder yet; commits them.
 
-    Genres can be told apart: every classes-th column from a track's label on has a mean 2 higher. The other fields of
+    Genres differ: every classes-th column from a track's label on has a mean 2 higher. The other fields of
     `EncoderFacts` may be given; the dataset need not have the kind that the encoder reads.
     """
     manifest, facts = load(str(dataset)), facts_of(name, outputs, **others)

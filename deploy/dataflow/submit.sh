@@ -111,28 +111,25 @@ as_parameters() {
 }
 
 main() {
-	local command=${1:-}
-	[[ $# -gt 0 && $command != --help && $command != -h ]] || { usage && exit 0; }
-	shift
-	read_options "$@"
+	read_command "$@"
 	set -- ${REST[@]+"${REST[@]}"}
 	need PROJECT REGION BUCKET
 	check_places
 	SUBNETWORK=${SUBNETWORK:-regions/$REGION/subnetworks/fma}
 	IMAGE=$IMAGES/worker:$TAG TEMPLATE=$CODE/ingest-$TAG.json
-	case $command in
+	case $COMMAND in
 	build) build ;;
 	ingest | template)
 		[[ " $* " == *" --out gs://"* || " $* " == *" --out=gs://"* ]] ||
 			die "after -- give fma ingest's options, --out gs://... too"
-		"$command" "$@"
+		"$COMMAND" "$@"
 		;;
 	fma | job)
 		(($#)) || die "after -- give an fma command"
-		[[ $command == fma ]] || [[ $(option --runner "$@") != Dataflow* ]] || die "job starts no Dataflow job: submit.sh fma does"
-		if [[ $command == fma ]]; then launch "$@"; else job "$@"; fi
+		[[ $COMMAND == fma ]] || [[ $(option --runner "$@") != Dataflow* ]] || die "job starts no Dataflow job: submit.sh fma does"
+		if [[ $COMMAND == fma ]]; then launch "$@"; else job "$@"; fi
 		;;
-	*) die "unknown command $command: build, ingest, template, fma or job" ;;
+	*) die "unknown command $COMMAND: build, ingest, template, fma or job" ;;
 	esac
 }
 

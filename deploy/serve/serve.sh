@@ -66,22 +66,19 @@ endpoint() {
 ask() { if [[ -n $DRY_RUN ]]; then printf '%s' "$1"; else "${@:2}"; fi; }
 
 main() {
-	local command=${1:-}
-	[[ $# -gt 0 && $command != --help && $command != -h ]] || { usage && exit 0; }
-	shift
-	read_options "$@"
+	read_command "$@"
 	set -- ${REST[@]+"${REST[@]}"}
 	need PROJECT REGION BUCKET
 	check_places
 	[[ $INSTANCES =~ ^[1-9][0-9]*$ ]] || die "--instances $INSTANCES: a whole number, at least 1"
 	[[ $NAME =~ ^[a-z][a-z0-9-]{0,38}$ ]] || die "--name $NAME: lower-case letters, digits and hyphens, at most 39"
-	case $command in
+	case $COMMAND in
 	build) build_image "$IMAGES/serve:$TAG" deploy/serve/Dockerfile ;;
 	run | endpoint)
 		[[ ${1:-} == gs://* ]] || die "after -- give the model's folder, gs://..."
-		if [[ $command == run ]]; then run_service "$@"; else endpoint "$1"; fi
+		if [[ $COMMAND == run ]]; then run_service "$@"; else endpoint "$1"; fi
 		;;
-	*) die "unknown command $command: build, run or endpoint" ;;
+	*) die "unknown command $COMMAND: build, run or endpoint" ;;
 	esac
 }
 

@@ -131,20 +131,17 @@ check() {
 }
 
 main() {
-	local command=${1:-}
-	[[ $# -gt 0 && $command != --help && $command != -h ]] || { usage && exit 0; }
-	shift
-	read_options "$@"
+	read_command "$@"
 	set -- ${REST[@]+"${REST[@]}"}
 	check
-	case $command in
+	case $COMMAND in
 	build) build_image "$IMAGES/train-$ON:$TAG" deploy/train/Dockerfile "" "EXTRA=$ON-$BACKEND" ;;
 	train)
 		check_run "$@"
 		[[ -z $(option --device "$@")$(option --backend "$@") ]] || die "--on says which --device and --backend there are"
 		train "$@"
 		;;
-	*) die "unknown command $command: build or train" ;;
+	*) die "unknown command $COMMAND: build or train" ;;
 	esac
 }
 

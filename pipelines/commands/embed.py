@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from pipelines.commands.arguments import refuse_unknown
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -48,10 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from pipelines.embed.embed import EmbedOptions, embed
 
-    if args.beam_options:
-        from pipelines.runners.options import reject_unknown_options
-
-        reject_unknown_options(args.beam_options)
+    refuse_unknown(args.beam_options)
     options = EmbedOptions(
         args.dataset, args.encoder, args.name, args.encoder_rate, args.workers, tuple(args.beam_options)
     )

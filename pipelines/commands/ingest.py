@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipelines.commands.arguments import refuse_unknown
 from pipelines.ingest.ingest import IngestOptions, IngestPlan, Outcome, ingest, plan_ingest
 from transforms.audio.decoder_process import Limits
-from transforms.commands.arguments import number
+from transforms.commands.arguments import names, number
 from transforms.config import DatasetConfig
 from transforms.errors import REASONS, TemplateWrittenError
 from transforms.runtime import console
@@ -105,13 +106,10 @@ def run(args: argparse.Namespace) -> int:
 
 def read_options(args: argparse.Namespace) -> IngestOptions:
     """Return the parsed arguments as typed options; UsageError for one that Beam does not know either."""
-    if args.beam_options:
-        from pipelines.runners.options import reject_unknown_options
-
-        reject_unknown_options(args.beam_options)
+    refuse_unknown(args.beam_options)
     settings = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
     if args.features is not None:
-        settings["features"] = [name.strip() for name in args.features.split(",") if name.strip()]
+        settings["features"] = names(args.features)
     return IngestOptions(
         audio=args.audio,
         metadata=args.metadata,

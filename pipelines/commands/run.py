@@ -11,6 +11,7 @@ from pipelines.ingest.ingest import plan_ingest
 from pipelines.workflow import BASELINES, EMBED, FUSION, REPORT, Ended, Result, Workflow, model_command
 from transforms import storage
 from transforms.catalog.fetch import Retry
+from transforms.commands.arguments import names
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as, command_line
@@ -90,7 +91,7 @@ def _read_workflow(args: argparse.Namespace) -> Workflow:
 
 
 def _read_models(given: str) -> list[str]:
-    models = [name.strip() for name in given.split(",") if name.strip()]
+    models = names(given)
     if not models or len(set(models)) < len(models):
         raise UsageError(f"--models {given}: name each model once")
     return models

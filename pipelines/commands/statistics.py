@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from pipelines.commands.arguments import refuse_unknown
 from pipelines.statistics.update import update_statistics
 from transforms.commands.arguments import number
 from transforms.runtime import console
@@ -31,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma statistics --help`."""
-    if args.beam_options:
-        from pipelines.runners.options import reject_unknown_options
-
-        reject_unknown_options(args.beam_options)
+    refuse_unknown(args.beam_options)
     console.say(update_statistics(args.dataset, args.workers, args.beam_options, wait=args.wait))
     return 0
 

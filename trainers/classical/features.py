@@ -20,7 +20,7 @@ from transforms.dataset.generation import ShardFile
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import read_shard
-from transforms.encoders.facts import EncoderFacts
+from transforms.encoders.facts import MOMENTS, EncoderFacts
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics import COLUMNS
 from transforms.music_theory import COLUMNS as THEORY_COLUMNS
@@ -34,8 +34,6 @@ _COLUMNS = {
     THEORY: tuple(f"{THEORY}/{name}" for name in THEORY_COLUMNS),
 }
 """Of the kinds that ingestion computes."""
-MOMENTS = ("mean", "deviation")
-"""The rows of an embedding's record."""
 
 
 def check_features(features: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.commands.arguments import add_labels
 from trainers.data.targets import choose_min_tracks
-from transforms.commands.arguments import number
+from transforms.commands.arguments import names, number
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
@@ -141,7 +141,7 @@ def _print_many(models: dict[str, dict[str, Any]]) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    return tuple(dict.fromkeys(names(text)))
 
 
 def _row(name: str, entry: dict[str, Any]) -> tuple[Any, ...]:

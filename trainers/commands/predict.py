@@ -15,7 +15,7 @@ from trainers.serving.tagger import Tagger
 from trainers.serving.timeline import MOST_SONGS, check_picture, draw_timeline
 from trainers.serving.zero_shot import GENRES, ZeroShot
 from transforms.audio.decoder_process import LimitOptions, Limits
-from transforms.commands.arguments import number
+from transforms.commands.arguments import names, number
 from transforms.errors import TrackError, UsageError
 from transforms.runtime import console, cores
 from transforms.runtime.invocation import called_as, command_line
@@ -26,7 +26,7 @@ OPTIONS = LimitOptions("--timeout", "--memory", "--jobs")
 
 
 def _genres(text: str) -> tuple[str, ...]:
-    return GENRES if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    return GENRES if text == "all" else tuple(names(text))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ def find_class(genre: str) -> int | None:
 
     "Rock" and "Rock music" are the same, and so are "Hip-Hop" and "Hip hop music".
     """
-    return next((FIRST + at for at, name in enumerate(MUSIC) if _plain(name) == _plain(genre)), None)
+    return _INDICES.get(_plain(genre))
 
 
 def find_classes(genres: Sequence[str]) -> list[int] | None:
@@ -48,3 +48,6 @@ def _plain(name: str) -> str:
     """Return a name's letters and digits in lower case, without "music" at its end."""
     letters = re.sub(r"[\W_]", "", name).casefold()
     return letters.removesuffix("music") or letters
+
+
+_INDICES = {_plain(name): FIRST + at for at, name in enumerate(MUSIC)}

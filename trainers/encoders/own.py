@@ -1,14 +1,12 @@
 """Anybody's own encoder as a .keras file: float32 [batch, samples] -> outputs [batch, d] or [batch, time, d]."""
 
 import hashlib
-import os
-import re
 from typing import TYPE_CHECKING
 
 from trainers.models.keras_file import KERAS_ERRORS, load_keras_file
 from trainers.models.pretrained import first_line, local_copy
 from transforms import storage
-from transforms.encoders.facts import EncoderFacts
+from transforms.encoders.facts import EncoderFacts, name_of_file
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def load_own(path: str, sample_rate: int) -> tuple["keras.Model", EncoderFacts]:
         if len(tensor.shape) not in (2, 3) or tensor.shape[-1] is None:
             raise UsageError(f"--encoder {path} must give [batch, d] or [batch, time, d]; {name} is {tensor.shape}")
     facts = EncoderFacts(
-        name=re.sub("[^a-z0-9_-]", "-", os.path.basename(path).removesuffix(".keras").lower()),
+        name=name_of_file(path),
         reads="raw",
         sample_rate=sample_rate,
         outputs={name: int(tensor.shape[-1]) for name, tensor in outputs.items()},

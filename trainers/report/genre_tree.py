@@ -3,6 +3,7 @@
 from trainers.report.genre_confusion import called_instead
 from trainers.report.genre_models import GenreComparison
 from trainers.report.html import (
+    NONE,
     Content,
     Html,
     count,
@@ -13,8 +14,8 @@ from trainers.report.html import (
     legend,
     paragraph,
     percent,
+    score_cell,
     section,
-    shaded,
     table,
 )
 from trainers.report.scores import SHOWN
@@ -76,7 +77,7 @@ def _row(comparison: GenreComparison, name: str, below: list[str]) -> Html:
         element("span", name, class_="name", style=f"--depth:{depth}"),
         element("span", f"{comparison.support[name]:,}", class_="support"),
         _bar(precision, comparison.support[name] / len(comparison.track_id), dots),
-        element("span", "–" if precision is None else f"{precision:.0%}", class_="value"),
+        element("span", NONE if precision is None else f"{precision:.0%}", class_="value"),
         class_="branch",
     )
 
@@ -105,7 +106,7 @@ def _details_table(comparison: GenreComparison) -> Html:
     for name in _walk(comparison, ""):
         scores = model.scores["per_genre"][name]
         numbers = [scores[key] for key in ("average_precision", "roc_auc", "precision", "recall", "f1", "threshold")]
-        shown = ["–" if number is None else f"{number:.2f}" for number in numbers]
+        shown = [NONE if number is None else f"{number:.2f}" for number in numbers]
         rows.append([comparison.path(name), f"{scores['support']:,}", *shown])
     caption = f"precision, recall and thresholds of {model.name}"
     columns = ("genre", "tracks", "average precision", "ROC AUC", "precision", "recall", "F1", "threshold")
@@ -124,7 +125,7 @@ def _all_models(comparison: GenreComparison) -> Html:
     rows = []
     for name in _walk(comparison, ""):
         found = [model.scores["per_genre"][name]["average_precision"] for model in comparison.models]
-        cells = [element("td", "–") if value is None else shaded(f"{value:.2f}", value) for value in found]
+        cells = [score_cell(value) for value in found]
         title = element("th", name, scope="row", style=f"--depth:{len(comparison.taxonomy.line(name)) - 1}")
         rows.append(element("tr", title, element("td", f"{comparison.support[name]:,}", class_="number"), cells))
     caption = "average precision by genre and model"

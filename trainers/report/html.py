@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+NONE = "–"  # in the place of a score that nothing is known of
 VOID = {"meta", "link", "br", "circle", "line", "rect", "path", "polyline"}
 DARKEST = 65  # percentage of the shade's colour at a share of 1: more would leave too little contrast for the text
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0  # margins of a plot, in SVG units
@@ -96,6 +97,11 @@ def heat_table(caption: str, class_: str, head: Html, rows: list[Html], label: s
 def shaded(text: str, share: float, title: str | None = None) -> Html:
     """Return a table cell whose background is darker for a larger share, and whose text stays readable on it."""
     return element("td", text, style=f"--share:{DARKEST * share:.0f}%", title=title)
+
+
+def score_cell(score: float | None) -> Html:
+    """Return a `shaded` cell of a score in [0, 1]; a dash where nothing is known of it."""
+    return element("td", NONE) if score is None else shaded(f"{score:.2f}", score)
 
 
 def paragraph(*children: Content, class_: str | None = None) -> Html:

@@ -5,6 +5,7 @@ import numpy as np
 from trainers.evaluation.metrics import CALIBRATION_BINS
 from trainers.report.collect import Comparison, Model
 from trainers.report.html import (
+    NONE,
     Frame,
     Html,
     axes,
@@ -16,12 +17,12 @@ from trainers.report.html import (
     heat_table,
     line,
     paragraph,
+    score_cell,
     section,
     shaded,
     table,
 )
 
-NONE = "–"  # in the place of a score that nothing is known of
 SHOWN = 6  # models whose diagrams are shown; those of further models are folded
 MANY = 8  # with more genres than this, one confusion matrix is shown, and columns are narrower
 DIAGRAM = (270.0, 250.0)
@@ -61,7 +62,7 @@ def _f1_table(comparison: Comparison) -> Html:
     rows = []
     for i, genre in enumerate(comparison.genres):
         f1 = [model.scores["genres"][genre]["f1"] for model in models]
-        cells = [shaded(f"{value:.2f}", value) if support[i] else element("td", NONE) for value in f1]
+        cells = [score_cell(value if support[i] else None) for value in f1]
         name, tracks = element("th", genre, scope="row"), element("td", f"{support[i]:,}", class_="number")
         rows.append(element("tr", name, tracks, cells))
     absent = "" if support.all() else f"; {NONE}: no test tracks"

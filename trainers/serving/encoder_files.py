@@ -8,6 +8,7 @@ import numpy as np
 
 from trainers.training.devices import import_tensorflow
 from transforms.config import DatasetConfig
+from transforms.dataset.embed import to_input
 from transforms.encoders.encoder import inspect_encoder, open_encoder, read_facts
 from transforms.encoders.facts import EncoderFacts
 
@@ -36,8 +37,7 @@ def open_file(path: str, facts: EncoderFacts, config: DatasetConfig) -> Moments:
     encoder = open_encoder(path, facts, config)
 
     def moments(windows: np.ndarray) -> np.ndarray:
-        values = windows.astype(np.float32) / 32768 if facts.reads == "raw" else windows
-        found = encoder.encode(values)
+        found = encoder.encode(to_input(windows))
         maps = [found[name].reshape(len(windows), -1, size).astype(np.float64) for name, size in facts.outputs.items()]
         return np.concatenate([values.mean(axis=1) for values in (*maps, *map(np.square, maps))], axis=1)
 

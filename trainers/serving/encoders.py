@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import keras
 import tensorflow as tf
 
 from trainers.encoders.table import ENCODERS, build_encoder
@@ -51,6 +52,12 @@ def open_published(run: str, facts: EncoderFacts, config: DatasetConfig) -> Mome
     return compile_moments(build_published(run, facts, config), config)
 
 
+def as_graph(model: keras.Model, facts: EncoderFacts) -> GraphEncoder:
+    """Return an encoder that was built here as part of a graph."""
+    variables = [variable.value for variable in model.variables]
+    return GraphEncoder(facts, lambda windows: model(windows, training=False), variables)
+
+
 def compile_moments(encoder: GraphEncoder, config: DatasetConfig) -> Moments:
     """Return the moments of an encoder as a function of NumPy's arrays, for any number of windows."""
     kind = KINDS[encoder.facts.reads]
@@ -70,8 +77,7 @@ def build_published(run: str, facts: EncoderFacts, config: DatasetConfig) -> Gra
             f"{needs}, the one here is another ({found.sha256[:12]}, version {found.version}): give its folder of fma "
             f"export with {OPTION}"
         )
-    variables = [variable.value for variable in model.variables]
-    return GraphEncoder(facts, lambda windows: model(windows, training=False), variables)
+    return as_graph(model, facts)
 
 
 def build(run: str, facts: EncoderFacts, config: DatasetConfig, files: Sequence[str]) -> GraphEncoder:

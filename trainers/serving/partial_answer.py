@@ -26,6 +26,8 @@ class _Windows(ABC):
     def __init__(self, kind: str, forward: Forward):
         self.kind, self._forward = kind, forward
         self._payloads: list[np.ndarray] = []
+        self._sum: np.ndarray | float = 0.0
+        self._windows = 0
 
     def push(self, payload: np.ndarray) -> None:
         """Add the next window."""
@@ -44,6 +46,15 @@ class _Windows(ABC):
     def take(self, *rows: np.ndarray) -> None:
         """Keep what the model found in some windows."""
 
+    def add(self, values: np.ndarray) -> None:
+        """Add values [windows, d] to those that `mean` is of."""
+        self._sum = self._sum + values.sum(axis=0, dtype=np.float64)
+        self._windows += len(values)
+
+    def mean(self) -> np.ndarray:
+        """Return the mean over all windows, float64 [d]."""
+        return np.asarray(self._sum / self._windows)
+
 
 class Scored(_Windows):
     """The logits of a song's windows of one kind, and the mean of their features."""
@@ -51,19 +62,16 @@ class Scored(_Windows):
     def __init__(self, kind: str, forward: Forward):
         super().__init__(kind, forward)
         self._logits: list[np.ndarray] = []
-        self._features: np.ndarray | float = 0.0
-        self._windows = 0
 
     def take(self, *rows: np.ndarray) -> None:
         logits, features = rows
         self._logits.append(logits)
-        self._features = self._features + features.sum(axis=0, dtype=np.float64)
-        self._windows += len(logits)
+        self.add(features)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """Return logits float32 [windows, genres or 0] and features float64 [d]."""
         self.flush()
-        return np.concatenate(self._logits), np.asarray(self._features / self._windows)
+        return np.concatenate(self._logits), self.mean()
 
 
 class Tagged(_Windows):
@@ -72,18 +80,15 @@ class Tagged(_Windows):
     def __init__(self, tagger: Tagger, forward: Forward):
         super().__init__(tagger.kind, forward)
         self._tagger = tagger
-        self._sum: np.ndarray | float = 0.0
-        self._windows = 0
 
     def take(self, *rows: np.ndarray) -> None:
         (probabilities,) = rows
-        self._sum = self._sum + probabilities.sum(axis=0, dtype=np.float64)
-        self._windows += len(probabilities)
+        self.add(probabilities)
 
     def finish(self) -> Tags:
         """Return the song's tags."""
         self.flush()
-        return self._tagger.tags(np.asarray(self._sum / self._windows))
+        return self._tagger.tags(self.mean())
 
 
 class Spectrogram:

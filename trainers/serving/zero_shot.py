@@ -53,12 +53,11 @@ class ZeroShot:
             moments = open_file(path, facts, self.config)
         else:
             import_tensorflow()
-            from trainers.serving.encoders import GraphEncoder, compile_moments
+            from trainers.serving.encoders import as_graph, compile_moments
 
             open_device(device)
             model, facts = build_encoder(ENCODER, self.config)
-            encoder = GraphEncoder(facts, lambda windows: model(windows, training=False), model.variables)
-            moments = compile_moments(encoder, self.config)
+            moments = compile_moments(as_graph(model, facts), self.config)
         self.weights, self._moments = facts.sha256, moments
         self._columns = facts.columns(OUTPUT).start + np.array(classes)
 

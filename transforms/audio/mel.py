@@ -22,13 +22,21 @@ def hz_to_mel(hz: float) -> float:
     return hz * 3 / 200 if hz < 1000 else 15 + np.log(hz / 1000) / (np.log(6.4) / 27)
 
 
+def band_edges(sample_rate: int, n_mels: int) -> np.ndarray:
+    """Return where the bands from 0 Hz to half the sample rate begin and end, in Hz, float64 [n_mels + 2].
+
+    Band i reaches from edge i to edge i + 2, and has its centre at edge i + 1.
+    """
+    return mel_to_hz(np.linspace(0.0, hz_to_mel(sample_rate / 2), n_mels + 2))
+
+
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
     """Return triangular bands from 0 Hz to half the sample rate, each of area 1 (Slaney's normalisation).
 
     Returns:
       float32 [n_mels, n_fft // 2 + 1], equal to librosa.filters.mel.
     """
-    edges = mel_to_hz(np.linspace(0.0, hz_to_mel(sample_rate / 2), n_mels + 2))
+    edges = band_edges(sample_rate, n_mels)
     bins = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
     width = np.diff(edges)[:, None]
     ramps = edges[:, None] - bins

@@ -1,8 +1,6 @@
 """Download of one file over HTTP into a part file that outlives broken connections and runs, hashed as it arrives."""
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -16,12 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from transforms import storage
 from transforms.errors import FmaError
 from transforms.runtime.console import Progress, human_bytes, human_seconds, log, progress
-from transforms.storage.local import open_own
+from transforms.storage.local import lock, open_own
 
 if TYPE_CHECKING:
     from requests import Response
 
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 PIECE = 64 << 20  # bytes of a download that wait on this machine before they go to a bucket
 CHUNK = 1 << 16  # bytes; no more is lost where a connection breaks
 LONGEST_PAUSE = 60.0  # seconds
@@ -156,24 +153,16 @@ def open_part(path: str, algorithm: str = "sha1") -> Iterator[Part]:
             yield part
         return
     with open_own(path) as file:
-        _lock(file, busy)
+        try:  # two processes that append to it would spoil it unnoticed, as each hashes only its own bytes
+            lock(file, wait=False)
+        except BlockingIOError:
+            raise FmaError(busy) from None
         local = LocalPart(path, file, algorithm)
         try:
             yield local
         finally:
             if local.size == 0:
                 local.remove()
-
-
-def _lock(file: BinaryIO, busy: str) -> None:
-    """Lock the part: two processes that append to it would spoil it unnoticed, as each hashes only its own bytes."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FmaError(busy) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:  # some network folders have no locks
-            raise
 
 
 def _new_hash(algorithm: str) -> Any:

@@ -1,4 +1,4 @@
-"""Types of arguments for argparse: numbers within a range."""
+"""Arguments as argparse does not have them: numbers within a range, and names in a list."""
 
 import argparse
 import math
@@ -29,3 +29,8 @@ def numbers(kind: Callable[[str], Any], least: float, *, above: bool = False) ->
 
     parse.__name__ = "number"
     return parse
+
+
+def names(text: str) -> list[str]:
+    """Return the names that stand between commas, without spaces around them and without empty ones."""
+    return [name for part in text.split(",") if (name := part.strip())]

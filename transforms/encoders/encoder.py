@@ -7,7 +7,6 @@ a waveform at a stated rate; then the windows are resampled, and what it gives i
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ import numpy as np
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.encoders.facts import FILE, EncoderFacts
+from transforms.encoders.facts import FILE, EncoderFacts, name_of_file
 from transforms.encoders.networks import Network, first_line, open_network
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import temporary
@@ -161,9 +160,8 @@ def inspect_encoder(path: str, config: DatasetConfig, name: str | None, rate: in
         raise UsageError(f"{path}: there is no such file or folder")
     if rate is None:
         raise UsageError(f"{path} does not say at which rate it hears: give --encoder-rate, in Hz")
-    stem = os.path.splitext(os.path.basename(path.rstrip("/")))[0].lower()
     network = open_network(path)
-    facts = EncoderFacts(name or re.sub("[^a-z0-9_-]", "-", stem), "raw", rate, {}, _hash(path), FOREIGN_VERSION)
+    facts = EncoderFacts(name or name_of_file(path), "raw", rate, {}, _hash(path), FOREIGN_VERSION)
     return replace(facts, outputs=FileEncoder(path, network, facts, config).probe())
 
 

@@ -1,5 +1,6 @@
 """What an encoder hears and what it gives: the facts that its file, a dataset and a run hold of it."""
 
+import os
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +16,7 @@ FILE = "encoder.json"
 NAME = "[a-z0-9][a-z0-9_-]{0,63}"
 """The form of an encoder's name, a regular expression."""
 SHOWN = 64  # characters of a fact in a message
-MOMENTS = 2
+MOMENTS = ("mean", "deviation")
 """Rows of a record: the mean of each dimension over a track's positions, and its standard deviation."""
 
 
@@ -46,7 +47,7 @@ class EncoderFacts:
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of a record's payload, float32."""
-        return MOMENTS, self.dimensions
+        return len(MOMENTS), self.dimensions
 
     @property
     def dimensions(self) -> int:
@@ -86,6 +87,12 @@ class EncoderFacts:
         if facts.reads not in ("raw", "mel") or not sound or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"the facts of encoder {facts.name!r} cannot be right")
         return facts
+
+
+def name_of_file(path: str) -> str:
+    """Return the name of an encoder whose file or folder lies at a path: that of the file, in the form of `NAME`."""
+    stem = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
+    return re.sub("[^a-z0-9_-]", "-", stem.lower())
 
 
 def _text(value: object) -> str:

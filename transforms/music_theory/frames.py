@@ -10,7 +10,7 @@ import numpy as np
 from librosa.util import softmask
 from scipy.ndimage import median_filter
 
-from transforms.audio.mel import banded, hz_to_mel, mel_filters, mel_to_hz
+from transforms.audio.mel import band_edges, banded, mel_filters
 from transforms.fma_statistics.chroma import SpectralPeaks, constant_q, pitch_classes
 from transforms.fma_statistics.spectral import Framing, magnitudes, root_mean_square
 
@@ -104,5 +104,5 @@ def _harmonic_share(mel: np.ndarray) -> np.ndarray:
 
 def _by_band(energy: np.ndarray) -> np.ndarray:
     """Add up mel bands [n, N_MELS]: float32 [n, 3]."""
-    centres = mel_to_hz(np.linspace(0.0, hz_to_mel(FRAMING.sample_rate / 2), N_MELS + 2)[1:-1])
+    centres = band_edges(FRAMING.sample_rate, N_MELS)[1:-1]
     return np.add.reduceat(energy, [0, *np.searchsorted(centres, BAND_EDGES)], axis=1)

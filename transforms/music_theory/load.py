@@ -4,13 +4,10 @@ Two processes that compile the same function at once can keep halves that do not
 loads them crashes. So the first one compiles all while the others wait.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,9 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms.catalog.fetch import NO_LOCKS
 from transforms.library_errors import NOWHERE_TO_COMPILE
-from transforms.storage.local import open_own
+from transforms.storage.local import lock, open_own
 
 if TYPE_CHECKING:
     from transforms.music_theory.theory import Theory
@@ -39,7 +35,8 @@ def load_theory() -> "type[Theory]":
     mark = os.path.join(tempfile.gettempdir(), f"fma-genres-{os.getuid()}-{_installation()}")
     if os.path.exists(f"{mark}.compiled"):
         return _import()
-    with _locked(f"{mark}.lock"):
+    with open_own(f"{mark}.lock") as file:
+        lock(file, wait=True)
         theory = _import()
         clicks = np.zeros(RATE * SECONDS, np.float32)
         clicks[:: RATE // 2] = 0.5
@@ -67,14 +64,3 @@ def _installation() -> str:
     place = spec.origin if spec and spec.origin else ""
     facts = (place, os.stat(place).st_ctime_ns, os.environ.get("NUMBA_CACHE_DIR"), version("numba"), sys.version)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    with open_own(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        yield

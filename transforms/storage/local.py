@@ -20,6 +20,7 @@ from transforms.storage.ranged import Slice
 
 LOCK = ".lock"
 PATIENCE = 5.0  # seconds in which a holder whose parent was killed ends, too
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 _REFUSED = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.EAGAIN}
 _STAGED = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp")
@@ -159,6 +160,19 @@ def open_own(path: str, mode: Literal["ab", "wb"] = "ab") -> BinaryIO:
         return open(path, mode, opener=lambda name, flags: open_regular(name, flags | os.O_NOFOLLOW))
     except NotAFileError as error:
         raise FmaError(f"{path}: {error.strerror}: remove it") from error
+
+
+def lock(file: BinaryIO, *, wait: bool) -> None:
+    """Lock a file against other processes, as far as its folder has locks: some network folders have none.
+
+    Raises:
+      BlockingIOError: another process has it, and this one is not to wait.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def open_read(path: str) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""The map of a dataset: where its tracks lie, which are shown, and how genres are told apart."""
+"""The map of a dataset: where its tracks lie, which are shown, and how genres are distinguished."""
 
 import itertools
 
