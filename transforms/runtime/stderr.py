@@ -9,8 +9,9 @@ import io
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TextIO
 
 from transforms.errors import FmaError
 from transforms.runtime.text import printable
@@ -31,43 +32,55 @@ def capture_native_stderr() -> Iterator[None]:
     if debugging():
         yield
         return
-    sys.stderr.flush()
-    before = os.dup(2)
     with tempfile.TemporaryFile() as captured:
-        os.dup2(captured.fileno(), 2)
         try:
-            with _python_stderr_on(before):
+            with _descriptor_2_on(captured.fileno()):
                 yield
         except (FmaError, OSError, KeyboardInterrupt):
             raise
         except BaseException:
-            _show(captured, before)
+            _show(captured)
             raise
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
 
 
 @contextlib.contextmanager
-def _python_stderr_on(descriptor: int) -> Iterator[None]:
-    """Point sys.stderr at the descriptor, unless it is not a file itself, as in tests."""
+def _descriptor_2_on(descriptor: int) -> Iterator[None]:
+    """Point descriptor 2 at the other one, and sys.stderr at what descriptor 2 was, at every moment of it.
+
+    Another thread may end the process with an error at any time, and its line must be seen.
+    """
     stream = sys.stderr
+    stream.flush()
+    before = os.dup(2)
+    if _is_descriptor_2(stream):
+        sys.stderr = _another(stream)
+    os.dup2(descriptor, 2)
     try:
-        ours = stream.fileno() == 2
-    except io.UnsupportedOperation:
-        ours = False
-    if not ours:
         yield
-        return
-    with open(descriptor, "w", encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False) as shown:
-        sys.stderr = shown
-        try:
-            yield
-        finally:
-            sys.stderr = stream
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        sys.stderr = stream
 
 
-def _show(captured: IO[bytes], descriptor: int) -> None:
+def _is_descriptor_2(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 2
+    except io.UnsupportedOperation:  # not a file itself, as in tests
+        return False
+
+
+def _another(stream: TextIO) -> TextIO:
+    """Return a stream to the same file, on a descriptor that is closed when no thread has the stream any more."""
+    descriptor = os.dup(stream.fileno())
+    other = open(  # noqa: SIM115
+        descriptor, "w", encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False
+    )
+    weakref.finalize(other, os.close, descriptor).atexit = False
+    return other
+
+
+def _show(captured: IO[bytes]) -> None:
     captured.seek(0)
     for line in captured.read().decode(errors="surrogateescape").splitlines():
-        os.write(descriptor, f"{printable(line)}\n".encode())
+        os.write(2, f"{printable(line)}\n".encode())

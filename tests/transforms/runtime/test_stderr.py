@@ -48,3 +48,22 @@ def test_an_unexpected_exception_shows_them():
 
 def test_debugging_shows_them_as_they_come():
     assert stderr_of(debug="1") == ["our own line", "a note of a library", "a note of a worker", "afterwards"]
+
+
+def test_what_a_thread_says_shows_at_every_moment_of_a_capture():
+    script = (
+        "import sys, threading\n"
+        "from transforms.runtime import console\n"
+        "from transforms.runtime.stderr import capture_native_stderr\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "def say():\n"
+        "    for i in range(5000):\n"
+        "        console.log_error(f'line {i}')\n"
+        "thread = threading.Thread(target=say)\n"
+        "thread.start()\n"
+        "while thread.is_alive():\n"
+        "    with capture_native_stderr():\n"
+        "        pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [f"line {i}" for i in range(5000)]
