@@ -37,8 +37,8 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "waiting": waiting.measure,
     "full-scale": bench_full_scale.measure,
 }
-BY_NAME = ("full-scale",)
-"""Those that only run when they are named: they take hours and gigabytes of disk."""
+BY_NAME = ("embed", "full-scale")
+"""Those that only run when they are named: they take long, and gigabytes of disk."""
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "librosa", "apache-beam", "tensorflow", "keras")
 
 
