@@ -24,6 +24,7 @@ setup(
         BEAM,
         "ai-edge-litert>=2.1,<3",
         "av>=18,<19",
+        "backports.strenum<1.3",  # of ai-edge-litert; 1.3 is for Python below 3.11, which pip heeds and uv does not
         "google-cloud-storage>=3.0,<4",
         "google-crc32c>=1.6,<2",
         "keras>=3.12,<4",
