@@ -17,12 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Compares runs of fma train and fma baselines on the same test tracks, by track, in one self-contained HTML "
         "page: leaderboard with intervals and tests, genres, confusions, calibration, learning curves, mistakes, the "
-        "dataset and its leaks."
+        "dataset and its leaks. With --audio, one can hear the mistakes."
     )
     parser.epilog = f"example: {called_as()} report runs/mel_cnn runs/baselines --out report.html"
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--out", required=True, metavar="HTML", help="the page to write")
     parser.add_argument("--data", metavar="DATASET", help="default: the dataset that the first run was trained on")
+    parser.add_argument(
+        "--audio",
+        metavar="PATH",
+        help="folder or zip of the songs: puts 10 s of each mistake into the page, 80 kB each",
+    )
     parser.add_argument(
         "--show-leakage",
         action="store_true",
@@ -37,14 +42,16 @@ def run(args: argparse.Namespace) -> int:
     from trainers.report.page import compare_runs, make_page, read_background
 
     compared = compare_runs(args.runs)
-    background = read_background(compared, args.data, show_leakage=args.show_leakage)
-    storage.write_bytes(args.out, make_page(compared, background).encode())
+    background = read_background(compared, args.data, show_leakage=args.show_leakage, audio=args.audio)
+    page = make_page(compared, background).encode()
+    storage.write_bytes(args.out, page)
     if compared.one_label:
         _print_places("accuracy", len(compared.one_label.track_id), standings(compared.one_label))
     if compared.many:
         metric = f"mean average precision over {len(compared.many.genres)} genres"
         _print_places(metric, len(compared.many.track_id), genre_standings(compared.many))
-    console.say(f"report: {args.out}")
+    players = f", {console.counted(len(background.clips), 'player')}" if background and background.clips else ""
+    console.say(f"report: {args.out} ({console.human_bytes(len(page))}{players})")
     return 0
 
 

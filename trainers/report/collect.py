@@ -41,6 +41,7 @@ class ModelOfRun:
 
     name: str  # unique among those that it is compared with
     run: Run  # that it belongs to
+    key: str  # its name in the run
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Model(ModelOfRun):
     def right(self) -> np.ndarray:
         """Return which predictions are right, bool [tracks]."""
         return self.predicted == self.label
+
+    @cached_property
+    def top_two(self) -> float:
+        """Return the share of tracks whose true genre is one of the two that are the most likely."""
+        first = np.argsort(-self.log_probabilities, axis=1, kind="stable")[:, :2]
+        return float((first == self.label[:, None]).any(axis=1).mean())
 
     @cached_property
     def confidence(self) -> np.ndarray:
@@ -117,10 +124,10 @@ def compare(runs: list[Run[RunPredictions]]) -> Comparison:
                 f"track {track_id[row]} is {genres[labels[0][row]]} in {runs[0].path} and {genres[label[row]]} in "
                 f"{run.path}: compare runs of one dataset"
             )
-    found = [(run, values) for run in runs for values in run.predictions.log_probabilities.values()]
+    found = [(run, key, values) for run in runs for key, values in run.predictions.log_probabilities.items()]
     models = [
-        Model(name, run, _on_tracks(run, values, track_id, genres), labels[0], genres)
-        for name, (run, values) in zip(model_names(runs), found, strict=True)
+        Model(name, run, key, _on_tracks(run, values, track_id, genres), labels[0], genres)
+        for name, (run, key, values) in zip(model_names(runs), found, strict=True)
     ]
     of_truth = np.arange(len(track_id)), labels[0]
     models.sort(key=lambda model: (-model.right.mean(), -model.log_probabilities[of_truth].mean(), model.name))

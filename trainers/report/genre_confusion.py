@@ -16,6 +16,7 @@ from trainers.report.html import (
     percent,
     section,
     shaded,
+    shades,
     table,
 )
 
@@ -107,7 +108,9 @@ def _shares(
             cells.append(shaded(text, share, title(one, other)) if total else element("td"))
         rows.append(element("tr", element("th", name, scope="row"), cells))
     heads = [element("th", element("span", name), scope="col", class_="turned") for name in names]
-    return heat_table(caption, "heat matrix dense", element("tr", element("td"), heads), rows)
+    return fragment(
+        heat_table(caption, "heat matrix dense", element("tr", element("td"), heads), rows), shades("to 100%")
+    )
 
 
 def worst_pairs(comparison: GenreComparison) -> list[tuple[int, int, np.ndarray]]:

@@ -154,6 +154,6 @@ def _measure_models(
                 thresholds, prior = found.thresholds[key][columns], found.prior[columns]
                 measured = measure(probabilities, truth, genres, taxonomy, thresholds=thresholds, prior=prior)
                 scores, resamples = measured.metrics, measured.resamples["map_macro"]
-                models.append(GenreModel(next(names), run, truth, probabilities, thresholds, scores, resamples))
+                models.append(GenreModel(next(names), run, key, truth, probabilities, thresholds, scores, resamples))
                 progress.advance()
     return models

@@ -1,15 +1,12 @@
 """Tracks by name: their true genres, and what each model predicts for them, along the tree."""
 
-import shlex
-from collections.abc import Mapping
-
 import numpy as np
 
 from trainers.report.genre_confusion import EXAMPLES, worst_pairs
 from trainers.report.genre_models import GenreComparison
 from trainers.report.html import Content, Html, element, folded, paragraph, section, table
-from trainers.report.mistakes import name_of
-from transforms.tracks import Track
+from trainers.report.listening import Listening, Tracks, name_of
+from transforms.runtime.invocation import command_line
 
 HARD = 10  # tracks that surprise the models most
 CERTAIN = 1e-6  # probabilities are kept so far from 0 and 1
@@ -17,8 +14,6 @@ OTHERS = 8  # genres shown that a track lacks
 MODELS = 6  # shown, the best ones
 
 SIGNS = "✓ predicted and true, + predicted but not true, − true but not predicted"
-
-Tracks = Mapping[int, Track]  # tracks by id, as far as they are known
 
 
 def surprising_rows(comparison: GenreComparison) -> np.ndarray:
@@ -42,11 +37,11 @@ def link_to(comparison: GenreComparison, tracks: Tracks, row: int) -> Html:
     return element("a", name_of(track_id, tracks), href=f"#genres-of-{track_id}")
 
 
-def genre_tracks(comparison: GenreComparison, tracks: Tracks, dataset: str | None) -> Html:
+def genre_tracks(comparison: GenreComparison, listening: Listening, dataset: str | None) -> Html:
     """Return the section; `dataset` is its path for the command that shows more about a track."""
     hard = surprising_rows(comparison)
     rest = [row for row in named_rows(comparison) if row not in hard]
-    command = element("code", shlex.join(["fma", "explain", dataset or "DATASET", "TRACK_ID"]))
+    command = element("code", command_line("explain", dataset or "DATASET", "TRACK_ID"))
     return section(
         "many-tracks",
         "Tracks that surprise the models",
@@ -55,29 +50,30 @@ def genre_tracks(comparison: GenreComparison, tracks: Tracks, dataset: str | Non
             f"wrong. Shown are their genres, and the {OTHERS} wrong ones that are predicted with most probability."
         ),
         paragraph(SIGNS, class_="legend"),
-        [_track(comparison, tracks, int(row), open_=at == 0) for at, row in enumerate(hard)],
-        folded("The tracks of the pairs above", [_track(comparison, tracks, int(row)) for row in rest])
+        [_track(comparison, listening, int(row), open_=at == 0) for at, row in enumerate(hard)],
+        folded("The tracks of the pairs above", [_track(comparison, listening, int(row)) for row in rest])
         if rest
         else None,
         paragraph("More about a track: ", command, class_="note"),
     )
 
 
-def _track(comparison: GenreComparison, tracks: Tracks, row: int, *, open_: bool = False) -> Html:
+def _track(comparison: GenreComparison, listening: Listening, row: int, *, open_: bool = False) -> Html:
     track_id, genres, models = int(comparison.track_id[row]), comparison.genres, comparison.models[:MODELS]
     truth = comparison.truth[row]
     wrong = np.max([model.probabilities[row] * (model.predicted[row] & ~truth) for model in models], axis=0)
     likely = [at for at in np.argsort(-wrong, kind="stable")[:OTHERS] if wrong[at] > 0]
     closed = set(comparison.taxonomy.close(genres[at] for at in [*np.flatnonzero(truth), *likely]))
     rows = [_genre(comparison, row, name) for name in comparison.taxonomy.walk() if name in closed]
-    name = name_of(track_id, tracks)
+    name = name_of(track_id, listening.tracks)
     columns = ("genre", "", *(model.name for model in models))
     drawn = table(f"Genres of {name}", columns, rows, numbers=range(2, len(columns)), unseen=True)
     own = [name for at, name in enumerate(genres) if truth[at]]
     deepest = [name for name in own if not set(comparison.taxonomy.children(name)) & set(own)]
     listed = ", ".join(comparison.path(name) for name in deepest) or "none of the genres"
     title = [name, " ", element("span", listed, class_="above")]
-    return folded(title, element("div", drawn, id=f"genres-of-{track_id}"), open_=open_)
+    sound = element("div", listening.picture(track_id), listening.player(track_id), class_="sound")
+    return folded(title, element("div", sound, drawn, id=f"genres-of-{track_id}"), open_=open_)
 
 
 def _genre(comparison: GenreComparison, row: int, name: str) -> list[Content]:

@@ -16,6 +16,7 @@ from trainers.report.html import (
     percent,
     score_cell,
     section,
+    shades,
     table,
 )
 from trainers.report.scores import SHOWN
@@ -129,9 +130,7 @@ def _all_models(comparison: GenreComparison) -> Html:
         title = element("th", name, scope="row", style=f"--depth:{len(comparison.taxonomy.line(name)) - 1}")
         rows.append(element("tr", title, element("td", f"{comparison.support[name]:,}", class_="number"), cells))
     caption = "average precision by genre and model"
-    return folded(
-        caption, heat_table("Average precision by genre; the fuller the colour, the better", "heat tree", head, rows)
-    )
+    return folded(caption, heat_table("Average precision by genre", "heat tree", head, rows), shades("to 1"))
 
 
 def extremes(comparison: GenreComparison) -> Html:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 NONE = "–"  # in the place of a score that nothing is known of
-VOID = {"meta", "link", "br", "circle", "line", "rect", "path", "polyline"}
-DARKEST = 65  # percentage of the shade's colour at a share of 1: more would leave too little contrast for the text
+VOID = {"meta", "link", "br", "img", "circle", "line", "rect", "path", "polyline"}
+STRONG = 0.7  # the share from which on a shade asks for the other colour of text: both can be read there
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 20.0, 12.0, 32.0  # margins of a plot, in SVG units
 
 
@@ -43,7 +43,7 @@ def element(name: str, /, *children: Content, **attributes: str | float | bool |
     """
     text = "".join(map(_attribute, attributes.keys(), attributes.values()))
     if name in VOID and not children:
-        return Html(f"<{name}{text}>" if name in ("meta", "link", "br") else f"<{name}{text}/>")
+        return Html(f"<{name}{text}>" if name in ("meta", "link", "br", "img") else f"<{name}{text}/>")
     return Html(f"<{name}{text}>{fragment(*children)}</{name}>")
 
 
@@ -95,8 +95,16 @@ def heat_table(caption: str, class_: str, head: Html, rows: list[Html], label: s
 
 
 def shaded(text: str, share: float, title: str | None = None) -> Html:
-    """Return a table cell whose background is darker for a larger share, and whose text stays readable on it."""
-    return element("td", text, style=f"--share:{DARKEST * share:.0f}%", title=title)
+    """Return a table cell whose background stands out more for a larger share, and whose text stays readable on it."""
+    strong = "strong" if share >= STRONG else None
+    return element("td", text, style=f"--share:{100 * share:.0f}%", title=title, class_=strong)
+
+
+def shades(meaning: str) -> Html:
+    """Return the legend of `shaded` cells: in the dark the brighter one is more, else the darker one."""
+    more = [element("span", "darker", class_="in-light"), element("span", "brighter", class_="in-dark")]
+    ramp = element("span", class_="ramp", aria_hidden="true")
+    return paragraph("0 ", ramp, f" {meaning}; ", more, " is more", class_="legend")
 
 
 def score_cell(score: float | None) -> Html:
@@ -137,13 +145,13 @@ def folded(summary: Content, *children: Content, open_: bool = False) -> Html:
     return element("details", element("summary", summary), *children, open=open_)
 
 
-def gallery(drawn: Sequence[Html], shown: int, class_: str) -> Html:
-    """Return one figure for each model; those after the first `shown` are folded."""
+def gallery(drawn: Sequence[Html], shown: int, class_: str, *, noun: str = "model") -> Html:
+    """Return figures, one for each model or other noun; those after the first `shown` are folded."""
     rest = len(drawn) - shown
     first = element("div", drawn[:shown], class_=class_)
     if rest <= 0:
         return first
-    return fragment(first, folded(count(rest, "further model"), element("div", drawn[shown:], class_=class_)))
+    return fragment(first, folded(count(rest, f"further {noun}"), element("div", drawn[shown:], class_=class_)))
 
 
 def percent(share: float) -> str:

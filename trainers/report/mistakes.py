@@ -1,19 +1,27 @@
 """The mistakes: which pairs of genres are confused most, on which tracks, and which tracks no model gets right."""
 
-import shlex
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 
 from trainers.report.collect import Comparison
-from trainers.report.html import Content, Html, count, element, folded, paragraph, percent, section, table
-from transforms.tracks import Track
+from trainers.report.html import (
+    Content,
+    Html,
+    count,
+    element,
+    folded,
+    fragment,
+    paragraph,
+    percent,
+    section,
+    table,
+)
+from trainers.report.listening import Card, Listening, Tracks, shown_id
+from transforms.runtime.invocation import command_line
 
 PAIRS, TRACKS, HARD = 8, 5, 20
 """How many are listed: pairs of genres, tracks of each, and tracks that every model gets wrong."""
-
-Tracks = Mapping[int, Track]  # tracks by id, as far as they are known
 
 
 def confused_pairs(comparison: Comparison) -> list[tuple[int, int, np.ndarray]]:
@@ -42,72 +50,67 @@ def named_rows(comparison: Comparison) -> np.ndarray:
     return np.unique(np.concatenate(rows))
 
 
-def mistakes(comparison: Comparison, tracks: Tracks, dataset: str | None) -> Html:
+def mistakes(comparison: Comparison, listening: Listening, dataset: str | None) -> Html:
     """Return the section; `dataset` is its path for the command that shows more about a track."""
     if not len(named_rows(comparison)):
         return section("mistakes", "Mistakes", paragraph(f"{comparison.models[0].name} makes none on these tracks."))
-    command = element("code", shlex.join(["fma", "explain", dataset or "DATASET", "TRACK_ID"]))
+    command = element("code", command_line("explain", dataset or "DATASET", "TRACK_ID"))
     return section(
         "mistakes",
         "Mistakes",
-        _pairs_table(comparison, tracks),
-        _hard_table(comparison, tracks),
-        _tracks_table(comparison, tracks),
+        _pairs_table(comparison),
+        _worth_a_listen(comparison, listening),
+        _confident_mistakes(comparison, listening),
+        _tracks_table(comparison, listening.tracks),
         paragraph("More about a track: ", command, class_="note"),
     )
 
 
-def _title_and_artist(track_id: int, tracks: Tracks) -> list[str]:
-    track = tracks.get(track_id)
-    return [track.title, track.artist] if track else ["", ""]
+def _pair(comparison: Comparison, true: int, predicted: int) -> str:
+    return f"{comparison.genres[true]} taken for {comparison.genres[predicted]}"
 
 
-def _shown_id(track_id: int, tracks: Tracks) -> str:
-    track = tracks.get(track_id)
-    return str(track.shown_id if track else track_id)
-
-
-def name_of(track_id: int, tracks: Tracks) -> str:
-    """Name a track by title and artist, such as `Moonrise, Yongen (348)`, as far as they are known."""
-    words = [word for word in _title_and_artist(track_id, tracks) if word]
-    shown = _shown_id(track_id, tracks)
-    return f"{', '.join(words)} ({shown})" if words else f"track {shown}"
-
-
-def _link(track_id: int, tracks: Tracks) -> Html:
-    return element("a", name_of(track_id, tracks), href=f"#track-{track_id}")
-
-
-def _pairs_table(comparison: Comparison, tracks: Tracks) -> Html:
-    models, names = comparison.models, comparison.genres
+def _pairs_table(comparison: Comparison) -> Html:
+    models = comparison.models
     rows: list[list[Content]] = []
     for true, predicted, found in confused_pairs(comparison):
         of_genre = comparison.label == true
         others = sum(bool(((model.predicted == predicted) & of_genre).any()) for model in models)
-        items = [element("li", _link(int(comparison.track_id[row]), tracks)) for row in found[:TRACKS]]
-        if len(found) > TRACKS:
-            items.append(element("li", f"and {len(found) - TRACKS:,} more"))
         share = percent(len(found) / int(of_genre.sum()))
-        pair, listed = f"{names[true]} taken for {names[predicted]}", element("ul", items, class_="plain")
-        rows.append([pair, len(found), share, f"{others} of {len(models)}", listed])
-    columns = ("pair", "tracks", "of the genre", "models that do so", "the most confident mistakes first")
+        rows.append([_pair(comparison, true, predicted), len(found), share, f"{others} of {len(models)}"])
+    columns = ("pair", "tracks", "of the genre", "models that do so")
     return table(f"Most confused by {models[0].name}", columns, rows, numbers=(1, 2, 3))
 
 
-def _hard_table(comparison: Comparison, tracks: Tracks) -> Html | None:
+def _card(comparison: Comparison, row: int, *lines: Content) -> Card:
+    track_id = int(comparison.track_id[row])
+    return Card(track_id, f"track-{track_id}", lines)
+
+
+def _worth_a_listen(comparison: Comparison, listening: Listening) -> Html | None:
     rows = hard_rows(comparison)
     if not len(rows) or len(comparison.models) < 2:
         return None
-    cells = []
+    cards = []
     for row in rows[:HARD]:
         votes = Counter(comparison.genres[model.predicted[row]] for model in comparison.models)
         predicted = ", ".join(f"{genre} ({number})" for genre, number in votes.most_common())
-        track = _link(int(comparison.track_id[row]), tracks)
-        cells.append([track, comparison.genres[comparison.label[row]], predicted])
-    caption = f"No model is right on {count(len(rows), 'track')}: worth a listen, for the label may be wrong"
+        label = f"labelled {comparison.genres[comparison.label[row]]}"
+        cards.append(_card(comparison, row, label, f"predicted (models): {predicted}"))
+    said = f"No model is right on {count(len(rows), 'track')}: the label may be wrong."
     if len(rows) > HARD:
-        caption += f" (the {HARD} that the models are most confident about)"
-    return table(caption, ("track", "genre", "predicted (models)"), cells)
+        said += f" Here are the {HARD} that the models are most confident about."
+    return fragment(element("h3", "Worth a listen"), paragraph(said), listening.cards(cards))
+
+
+def _confident_mistakes(comparison: Comparison, listening: Listening) -> Html:
+    """Return the tracks of each pair, the most confident mistakes first."""
+    best, parts = comparison.models[0], []
+    for at, (true, predicted, rows) in enumerate(confused_pairs(comparison)):
+        cards = [_card(comparison, row, f"{best.confidence[row]:.0%} sure") for row in rows[:TRACKS].tolist()]
+        shown = f", {TRACKS} of {len(rows):,}" if len(rows) > TRACKS else ""
+        parts.append(folded(_pair(comparison, true, predicted) + shown, listening.cards(cards), open_=at == 0))
+    return fragment(element("h3", f"The most confident mistakes of {best.name}"), parts)
 
 
 def _tracks_table(comparison: Comparison, tracks: Tracks) -> Html:
@@ -122,8 +125,9 @@ def _tracks_table(comparison: Comparison, tracks: Tracks) -> Html:
             )
             for model in comparison.models
         ]
-        name = element("span", _shown_id(track_id, tracks), id=f"track-{track_id}")
-        words = _title_and_artist(track_id, tracks)
+        name = element("span", shown_id(track_id, tracks), id=f"track-{track_id}")
+        track = tracks.get(track_id)
+        words = [track.title, track.artist] if track else ["", ""]
         rows.append([name, *words, comparison.genres[comparison.label[row]], *predictions])
     columns = ("track", "title", "artist", "genre", *(model.name for model in comparison.models))
     caption = "The tracks named above: what each model predicts, and its confidence"

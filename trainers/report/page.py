@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from trainers.report import curves, genre_tracks, leaks
+from trainers.report.clips import Clip, cut_clips
 from trainers.report.collect import Comparison, ModelOfRun, Run, compare, read_runs
+from trainers.report.cost import costs
 from trainers.report.dataset import Facts, dataset_card, no_dataset_card, read_facts
 from trainers.report.genre_confusion import genre_confusions, genres_together
 from trainers.report.genre_leaderboard import genre_calibration, genre_leaderboard
@@ -18,17 +20,21 @@ from trainers.report.genre_tree import extremes, genre_tree
 from trainers.report.html import Html, count, definition, element, paragraph, section
 from trainers.report.leaderboard import leaderboard
 from trainers.report.leaks import Leakage, leak_audit, measure_leakage
+from trainers.report.listening import Listening
 from trainers.report.mistakes import mistakes, named_rows
+from trainers.report.precision_recall import curves_by_genre, curves_by_top_genre
 from trainers.report.scores import calibration, confusions, genres
+from trainers.report.thumbnails import make_thumbnails
 from trainers.report.track_map import track_maps
 from transforms.dataset.leaks import Leak, audit, undetectable_leaks
+from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, is_dataset, load
 from transforms.dataset.track_map import TrackMap, read_map
 from transforms.errors import UsageError
 from transforms.runtime import console
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""The page may load nothing but its own style sheet."""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+"""The page may load nothing but what is inside of it."""
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -43,6 +49,8 @@ class Background:
     leaks: list[Leak] = field(default_factory=list)  # found by the audit
     leakage: Leakage | None = None  # the experiment's result, or None where it was not run
     maps: list[TrackMap] = field(default_factory=list)  # one for each encoder whose embeddings the dataset has
+    pictures: dict[int, bytes] = field(default_factory=dict)  # PNGs of the tracks that the page shows, by id
+    clips: dict[int, Clip] = field(default_factory=dict)  # of these tracks; {} where no players are asked for
 
 
 @dataclass(frozen=True)
@@ -87,40 +95,62 @@ def compare_runs(paths: Sequence[str]) -> Compared:
     return found
 
 
-def read_background(compared: Compared, dataset: str | None, *, show_leakage: bool) -> Background | None:
+def read_background(
+    compared: Compared, dataset: str | None, *, show_leakage: bool, audio: str | None = None
+) -> Background | None:
     """Read the dataset (default: that of the first run); None where that is gone.
 
+    `audio` is the folder or zip that has its songs, for players; None for none.
+
     Raises:
-      UsageError: `dataset` is not one, or it is gone and the leakage experiment needs it.
+      UsageError: `dataset` is not one, or it is gone and the leakage experiment or the players need it; or `audio` has
+        none of the songs.
     """
     path = dataset or compared.runs[0].config.dataset["path"]
     if not dataset and not is_dataset(path):
-        if show_leakage:
-            raise UsageError(f"--show-leakage needs the dataset, which is not at {path} any more: give --data DATASET")
+        if show_leakage or audio:
+            option = "--show-leakage" if show_leakage else "--audio"
+            raise UsageError(f"{option} needs the dataset, which is not at {path} any more: give --data DATASET")
         console.log(f"no dataset at {path}: no dataset card and no leak audit (give --data DATASET)")
         return None
     manifest = load(path)
-    wanted: set[int] = set()
-    if compared.one_label:
-        wanted |= set(compared.one_label.track_id[named_rows(compared.one_label)].tolist())
-    if compared.many:
-        wanted |= set(compared.many.track_id[genre_tracks.named_rows(compared.many)].tolist())
+    shown = _shown_tracks(compared)
     maps = [
         read_map(path, manifest, name) for name, facts in manifest.encoders.items() if not manifest.lacks(facts.kind)
     ]
-    for one in maps:
-        wanted.update(one.track_id.tolist())
-    facts = read_facts(path, manifest, wanted)
-    leakage = measure_leakage(path, manifest) if show_leakage else None
-    return Background(path, manifest, facts, audit(path, manifest), leakage, maps)
+    facts = read_facts(path, manifest, shown.union(*(one.track_id.tolist() for one in maps)))
+    of_page = {track_id: facts.tracks[track_id] for track_id in sorted(shown & facts.tracks.keys())}
+    return Background(
+        path,
+        manifest,
+        facts,
+        audit(path, manifest),
+        measure_leakage(path, manifest) if show_leakage else None,
+        maps,
+        make_thumbnails(path, manifest, of_page),
+        cut_clips(read_tracks(path, manifest), of_page, audio) if audio else {},
+    )
+
+
+def _shown_tracks(compared: Compared) -> set[int]:
+    """Return the ids of the tracks that the page shows one by one."""
+    shown: set[int] = set()
+    if compared.one_label:
+        shown |= set(compared.one_label.track_id[named_rows(compared.one_label)].tolist())
+    if compared.many:
+        shown |= set(compared.many.track_id[genre_tracks.named_rows(compared.many)].tolist())
+    return shown
 
 
 def make_page(compared: Compared, background: Background | None) -> str:
     """Return the report as one HTML document; equal arguments give equal text."""
     runs, models = compared.runs, compared.models
     path = background.dataset if background else runs[0].config.dataset["path"]
-    sections = [one for part in compared.parts for one in _sections_of(part, background)]
-    sections += _shared_sections(runs, background)
+    listening = Listening()
+    if background:
+        listening = Listening(background.facts.tracks, background.pictures, background.clips)
+    sections = [one for part in compared.parts for one in _sections_of(part, background, listening)]
+    sections += _shared_sections(runs, models, background)
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
     tracks = max(len(part.track_id) for part in compared.parts)
     title = f"{count(len(models), 'genre model')} on {count(tracks, 'test track')}"
@@ -140,32 +170,36 @@ Section = tuple[str, str, Html]
 """A section's anchor, its name in the list of links, and its content."""
 
 
-def _sections_of(part: Comparison | GenreComparison, background: Background | None) -> list[Section]:
+def _sections_of(
+    part: Comparison | GenreComparison, background: Background | None, listening: Listening
+) -> list[Section]:
     """Return the sections that are about models."""
     remarks = [curves.remark(part.models), leaks.remark(background.leaks) if background else None]
     said = [remark for remark in remarks if remark]
-    tracks, dataset = (background.facts.tracks, background.dataset) if background else ({}, None)
+    dataset = background.dataset if background else None
     if isinstance(part, Comparison):
         return [
             ("leaderboard", "Leaderboard", leaderboard(part, said)),
             ("genres", "Genres", genres(part)),
+            ("precision-recall", "Precision and recall", curves_by_genre(part)),
             ("confusion", "Confusion", confusions(part)),
-            ("mistakes", "Mistakes", mistakes(part, tracks, dataset)),
+            ("mistakes", "Mistakes", mistakes(part, listening, dataset)),
             ("calibration", "Calibration", calibration(part)),
         ]
-    link = partial(genre_tracks.link_to, part, tracks)
+    link = partial(genre_tracks.link_to, part, listening.tracks)
     return [
         ("many-leaderboard", "Many genres: leaderboard", genre_leaderboard(part, said)),
         ("many-tree", "Tree", genre_tree(part)),
+        ("many-precision-recall", "Precision and recall", curves_by_top_genre(part)),
         ("many-extremes", "Rarest and commonest", extremes(part)),
         ("many-confusion", "Instead or in addition", genre_confusions(part, link)),
         ("many-together", "Together", genres_together(part)),
-        ("many-tracks", "Tracks", genre_tracks.genre_tracks(part, tracks, dataset)),
+        ("many-tracks", "Tracks", genre_tracks.genre_tracks(part, listening, dataset)),
         ("many-calibration", "Probabilities", genre_calibration(part)),
     ]
 
 
-def _shared_sections(runs: list[Run], background: Background | None) -> list[Section]:
+def _shared_sections(runs: list[Run], models: list[ModelOfRun], background: Background | None) -> list[Section]:
     """Return the sections that are about runs and their dataset."""
     card = no_dataset_card(runs)
     if background:
@@ -176,6 +210,7 @@ def _shared_sections(runs: list[Run], background: Background | None) -> list[Sec
     if background:
         audited = leak_audit(background.leaks, background.leakage, undetectable_leaks(background.manifest))
         sections.append(("leaks", "Leak audit", audited))
+    sections.append(("use", "Size and use", costs(models)))
     return [*sections, ("runs", "Runs", section("runs", "The runs", [_run(run) for run in runs]))]
 
 

@@ -1,5 +1,7 @@
 """Scores of each model: precision, recall and F1 by genre, confusion matrices, and calibration."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from trainers.evaluation.metrics import CALIBRATION_BINS
@@ -13,6 +15,7 @@ from trainers.report.html import (
     drawing,
     element,
     folded,
+    fragment,
     gallery,
     heat_table,
     line,
@@ -20,6 +23,7 @@ from trainers.report.html import (
     score_cell,
     section,
     shaded,
+    shades,
     table,
 )
 
@@ -49,7 +53,15 @@ def genres(comparison: Comparison) -> Html:
     )
 
 
-def _f1_table(comparison: Comparison) -> Html:
+def score_table(comparison: Comparison, caption: str, scores: np.ndarray, mean: str | None = None) -> Html:
+    """Return a table of a score in [0, 1] for each genre and model.
+
+    Args:
+      comparison: of the models.
+      caption: names the score.
+      scores: float [genres, models]; those of genres without tracks are not shown.
+      mean: title of a last row with the mean over the genres that have tracks; None for no such row.
+    """
     models = comparison.models
     support = np.bincount(comparison.label, minlength=len(comparison.genres))
     turned = "turned" if len(models) > SHOWN else "number"
@@ -59,14 +71,24 @@ def _f1_table(comparison: Comparison) -> Html:
         element("th", "tracks", scope="col", class_="number"),
         [element("th", element("span", model.name), scope="col", class_=turned) for model in models],
     )
-    rows = []
-    for i, genre in enumerate(comparison.genres):
-        f1 = [model.scores["genres"][genre]["f1"] for model in models]
-        cells = [score_cell(value if support[i] else None) for value in f1]
-        name, tracks = element("th", genre, scope="row"), element("td", f"{support[i]:,}", class_="number")
-        rows.append(element("tr", name, tracks, cells))
+    rows = [
+        _score_row(genre, int(tracks), found if tracks else [None] * len(models))
+        for genre, tracks, found in zip(comparison.genres, support, scores.tolist(), strict=True)
+    ]
+    if mean:
+        rows.append(_score_row(mean, int(support.sum()), scores[support > 0].mean(axis=0).tolist()))
     absent = "" if support.all() else f"; {NONE}: no test tracks"
-    return heat_table(f"F1 by genre; the fuller the colour, the better{absent}", "heat", head, rows)
+    return fragment(heat_table(f"{caption}{absent}", "heat", head, rows), shades("to 1"))
+
+
+def _score_row(name: str, tracks: int, scores: Sequence[float | None]) -> Html:
+    cells = [score_cell(score) for score in scores]
+    return element("tr", element("th", name, scope="row"), element("td", f"{tracks:,}", class_="number"), cells)
+
+
+def _f1_table(comparison: Comparison) -> Html:
+    f1 = [[model.scores["genres"][genre]["f1"] for model in comparison.models] for genre in comparison.genres]
+    return score_table(comparison, "F1 by genre", np.array(f1))
 
 
 def _genre_table(model: Model) -> Html:
@@ -87,7 +109,11 @@ def confusions(comparison: Comparison) -> Html:
     return section(
         "confusion",
         "Which genres are confused",
-        paragraph("Rows are the true genres, columns the predicted ones; shade is the share of the row."),
+        paragraph(
+            "Rows are the true genres, columns the predicted ones; the last of each has the totals, and the diagonal "
+            "what is right."
+        ),
+        shades("to 100% of the row"),
         gallery([_confusion_matrix(model) for model in comparison.models], shown, "matrices"),
         bullets(_never_answered(model) for model in comparison.models if not _answers(model).all()),
     )
@@ -117,7 +143,8 @@ def _confusion_matrix(model: Model) -> Html:
     rows.append(element("tr", element("th", "all", scope="row"), sums))
     class_ = "heat matrix dense" if len(model.genres) > MANY else "heat matrix"
     head = element("tr", element("td"), names, element("th", element("span", "all"), scope="col", class_="turned"))
-    return heat_table(model.name, class_, head, rows, f"confusion matrix of {model.name}")
+    title = f"{model.name}: {int(model.right.sum()):,} of {len(model.right):,} right"
+    return heat_table(title, class_, head, rows, f"confusion matrix of {model.name}")
 
 
 def calibration(comparison: Comparison) -> Html:

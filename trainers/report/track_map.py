@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainers.report.html import Frame, Html, count, drawing, element, paragraph, percent, section
-from trainers.report.mistakes import Tracks, name_of
+from trainers.report.listening import Tracks, name_of
 from transforms.dataset.neighbours import share_of_same
 from transforms.dataset.track_map import Group, TrackMap, describe
 from transforms.tracks import artist_key

@@ -8,8 +8,8 @@ does not matter when a run is killed.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -137,13 +137,18 @@ def load_model(run: str) -> "keras.Model":
         return add_normalization(model, kind, settings, normalization)
 
 
+def open_best(run: str) -> AbstractContextManager[BinaryIO]:
+    """Open the .keras file of the best epoch, as `open_zip` does."""
+    state = load_state(run)
+    return open_zip(run, best_model(run, state), label=_label(state.best_epoch))
+
+
 @contextmanager
 def _local_copy(run: str) -> Iterator[str]:
     """Keras reads files of this machine only."""
-    state = load_state(run)
     with temporary.new_folder() as folder:
         path = os.path.join(folder, MODEL)
-        with open_zip(run, best_model(run, state), label=_label(state.best_epoch)) as source, open(path, "wb") as file:
+        with open_best(run) as source, open(path, "wb") as file:
             shutil.copyfileobj(source, file)
         yield path
 

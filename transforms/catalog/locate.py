@@ -76,6 +76,32 @@ def locate(tracks: list[Track], audio: str, form: str) -> list[Track]:
     return located
 
 
+def locate_again(tracks: list[Track], audio: str) -> list[Track]:
+    """Find the audio of a dataset's tracks in another place than the one that it was ingested from.
+
+    Args:
+      tracks: all of the dataset, as its ledgers have them.
+      audio: a folder or a zip with FMA's NNN/NNNNNN.mp3, or with the files as they lie below the folder that held all.
+
+    Returns and raises as `locate` does.
+    """
+    if all(track.path.endswith(fma_path(track.track_id)) for track in tracks):
+        return locate([replace(track, archive="", size=None, crc32=None) for track in tracks], audio, "fma")
+    folders = [track.path.split("/")[:-1] for track in tracks if not track.archive]
+    shared = len(posixpath.commonprefix(folders)) if folders else 0
+    moved = [
+        replace(
+            track,
+            path=track.path if track.archive else "/".join(track.path.split("/")[shared:]),
+            archive="",
+            size=None,
+            crc32=None,
+        )
+        for track in tracks
+    ]
+    return locate(moved, audio, "csv")
+
+
 def fma_path(track_id: int) -> str:
     """Return FMA's path of a track, such as `000/000002.mp3`."""
     name = f"{track_id:06d}"

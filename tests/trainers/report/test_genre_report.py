@@ -18,6 +18,7 @@ from trainers.report.genre_leaderboard import genre_calibration, genre_standings
 from trainers.report.genre_models import Confusions, GenreComparison, compare_genres
 from trainers.report.genre_tracks import genre_tracks, surprising_rows
 from trainers.report.genre_tree import extremes, genre_tree
+from trainers.report.listening import Listening
 from trainers.runs.genre_predictions import GenrePredictions, read_genre_predictions, write_genre_predictions
 from trainers.runs.state import AVERAGE_PRECISION, RunState, history_row, save_state
 from transforms.dataset.ledger import read_tracks
@@ -255,7 +256,7 @@ def test_a_track_shows_its_genres_and_each_models_along_the_tree(comparison):
     row = int(surprising_rows(comparison)[0])
     track_id = int(comparison.track_id[row])
     tracks = {track_id: Track(track_id, "Rock", "test", title="Loud <i>", artist="Somebody")}
-    drawn = genre_tracks(comparison, tracks, "my data")
+    drawn = genre_tracks(comparison, Listening(tracks), "my data")
     text = Parsed(drawn).text
     assert f"Loud <i>, Somebody ({track_id})" in text
     assert "fma explain 'my data' TRACK_ID" in text

@@ -96,6 +96,46 @@ def test_dark_and_light_differ_and_both_can_be_read(page, small):
     assert colours[False][1] != colours[True][1]
 
 
+CONTRAST = """
+(() => {
+  const linear = c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+  const luminance = colour => {
+    const srgb = colour.startsWith("color(srgb"), found = colour.match(/[\\d.]+/g).map(Number);
+    const [r, g, b] = found.slice(0, 3).map(value => linear(srgb ? value : value / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  return [...document.querySelectorAll(".heat td[style]")].filter(e => e.textContent).map(e => {
+    const {color, backgroundColor} = getComputedStyle(e);
+    const [less, more] = [luminance(color), luminance(backgroundColor)].sort((a, b) => a - b);
+    return (more + .05) / (less + .05);
+  });
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_numbers_can_be_read_on_every_shade(page, large, dark):
+    page.open(large, dark=dark)
+    found = page.evaluate(CONTRAST)
+    assert len(found) > 100
+    assert min(found) > 4.4
+    said = page.evaluate("document.querySelector('.ramp').parentElement.innerText")
+    assert ("brighter is more" in said, "darker is more" in said) == (dark, not dark)
+
+
+def test_confusion_matrices_fit_a_phone_and_wide_tables_show_that_they_scroll(page, small, large):
+    boxes = "[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility())"
+    wide = f"{boxes}.map(e => e.scrollWidth > e.clientWidth + 1)"
+    fade = "parseFloat(getComputedStyle(e).getPropertyValue('--fade')) > 0"
+    faded = f"{boxes}.map(e => {fade})"
+    for path in (small, large):
+        page.open(path, 390)
+        assert not any(page.evaluate(wide.replace(".scroll'", ".scroll:has(.matrix)'")))
+        scrolling = page.evaluate(wide)
+        assert any(scrolling)
+        assert page.evaluate(faded) == scrolling
+
+
 @pytest.mark.parametrize("which", ["small", "large"])
 def test_figures_tables_and_sections_have_names(page, request, which):
     page.open(request.getfixturevalue(which))
@@ -107,7 +147,7 @@ def test_figures_tables_and_sections_have_names(page, request, which):
 
 def test_what_users_wrote_is_text_for_the_browser(page, large):
     page.open(large)
-    assert page.evaluate("document.images.length + document.scripts.length") == 0
+    assert page.evaluate("document.images.length + document.scripts.length") == 0, "its dataset is gone: no pictures"
     assert page.evaluate("document.body.textContent.includes('<img src=')")
 
 

@@ -1,0 +1,103 @@
+"""Clips of ten seconds from the middle of tracks, as mp3 that any browser plays."""
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from transforms.audio.decoder_process import TrackProcess
+from transforms.catalog.locate import locate_again
+from transforms.config import DatasetConfig
+from transforms.corpus.writer import SAMPLE_RATE, encode_mp3
+from transforms.dataset.ledger import IngestedTrack
+from transforms.errors import TrackError
+from transforms.records import decode_payload, deserialize, read_records
+from transforms.runtime import console
+from transforms.tracks import Track
+
+SECONDS = 10  # of a clip; a shorter track is taken whole
+RATE, KILOBITS = 24_000, 48  # Hz and kb/s, mono: 60 kB a clip
+NO_GENRES = (-1, ())
+SECOND = DatasetConfig(
+    features=("raw",),
+    sample_rate=SAMPLE_RATE,
+    hop_length=SAMPLE_RATE // 100,
+    window_frames=100,
+    window_hop_frames=100,
+)
+"""Windows of one second of sound."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of a track."""
+
+    mp3: bytes
+    start: int  # seconds from the track's beginning to the clip's
+
+
+class ClipCutter:
+    """A cutter of clips, in a process of its own that a damaged file may crash; close it in the end."""
+
+    def __init__(self) -> None:
+        self._process = TrackProcess(SECOND)
+
+    def cut(self, track: Track, seconds: float) -> Clip:
+        """Return the middle of a located track that is so long.
+
+        Raises:
+          TrackError: it cannot be decoded, or its file is another one than it was (missing_audio).
+          FmaError: a disk or a network failed.
+        """
+        first = max(0, int(seconds - SECONDS) // 2)
+        found: list[np.ndarray] = []
+
+        def write(kind: str, framed: bytes, _: int) -> None:
+            for record in map(deserialize, read_records(io.BytesIO(framed), track.path)):
+                if first <= record.window < first + SECONDS:
+                    found.append(decode_payload(kind, record.payload, SECOND))
+
+        _, crc32 = self._process.extract(track, NO_GENRES, write, restart=found.clear)
+        if track.crc32 not in (None, crc32):
+            raise TrackError("missing_audio", f"{track.locator}: another file than the one that was ingested")
+        if not found:
+            raise TrackError("too_short", f"{track.locator} ends before {first} s: another file than was ingested")
+        samples = np.concatenate(found).astype(np.float32) / np.float32(32768)
+        return Clip(encode_mp3(samples[:, None], RATE, 1, KILOBITS), first)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+
+def cut_clips(tracks: Iterable[IngestedTrack], wanted: Mapping[int, IngestedTrack], audio: str) -> dict[int, Clip]:
+    """Return clips of the wanted tracks, by id; those that have none are counted in a note.
+
+    Args:
+      tracks: all of the dataset.
+      wanted: by id.
+      audio: the folder or zip that has them; see `locate_again`.
+
+    Raises:
+      UsageError: `locate_again` finds none.
+      FmaError: a disk or a network failed.
+    """
+    every: list[Track] = list(tracks)
+    located = [track for track in locate_again(every, audio) if track.track_id in wanted]
+    clips: dict[int, Clip] = {}
+    failed: Counter[str] = Counter()
+    with closing(ClipCutter()) as cutter, console.progress("clips", len(located), "tracks") as progress:
+        for track in located:
+            of = wanted[track.track_id]
+            try:
+                clips[of.track_id] = cutter.cut(replace(track, crc32=of.crc32), of.seconds)
+            except TrackError as error:
+                failed[error.reason] += 1
+            progress.advance()
+    if failed:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(failed.items()))
+        console.log(f"note: {console.counted(failed.total(), 'track')} without a player: {reasons}")
+    return clips
