@@ -50,7 +50,7 @@ class Track:
 
     track_id: int  # FMA's id, or the number of the id in a plain csv (see `number_of`)
     genre: str  # the class name (FMA's `genre_top`), or "" where it has none
-    split: str  # one of `SPLITS`
+    split: str  # one of `SPLITS`, or "" before it has one
     path: str = ""  # a file's path or gs:// address, or a member's name where `archive` is set
     archive: str = ""  # path of the zip that holds the audio, or ""
     artist: str = ""  # artist name, or "" where unknown

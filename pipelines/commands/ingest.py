@@ -148,6 +148,7 @@ def _estimate(options: IngestOptions, tracks: int, price: float | None, as_one_j
 
 def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -> None:
     from transforms.catalog.genres import report_small_genres
+    from transforms.catalog.splits import report_artists
     from transforms.commands.show import summarize
 
     growth, update = plan.growth, options.update
@@ -174,8 +175,10 @@ def _print_outcome(options: IngestOptions, plan: IngestPlan, outcome: Outcome) -
     for name, parent, other in plan.catalog.moved:
         done = "taken over" if update else "kept as before (--update takes the metadata's)"
         console.say(f"genre {name}: its parent is {parent or 'none'}, in the metadata {other or 'none'}; {done}")
-    if plan.catalog.form == "csv":
+    if plan.catalog.form == "csv" or plan.catalog.by_artist:
         report_small_genres(plan.catalog.tracks)
+    if plan.catalog.by_artist:
+        report_artists(plan.catalog.tracks)
     rest = "" if growth.new else "nothing new, "
     rewritten = console.human_bytes(outcome.rewritten).replace(" B", " bytes")
     console.say(f"{rest}{outcome.ingested:,} new, {growth.kept:,} kept, {rewritten} rewritten")

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from transforms import storage
@@ -12,7 +13,7 @@ from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig, validate
 from transforms.dataset.generation import FAILURES, TRACKS, Generation
 from transforms.dataset.growth import Growth, locked, open_or_create, plan_growth
-from transforms.dataset.ledger import FailedTrack, parse_line, read_ledgers
+from transforms.dataset.ledger import FailedTrack, parse_line, read_failures, read_ledgers, read_tracks
 from transforms.dataset.leftovers import (
     announce,
     jobs_elsewhere,
@@ -138,7 +139,7 @@ def plan_ingest(options: IngestOptions) -> IngestPlan:
       FmaError: the dataset is damaged.
     """
     manifest, catalog, _ = _read_inputs(options)
-    return IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
+    return _make_plan(options, manifest, catalog)
 
 
 def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
@@ -164,7 +165,7 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
             console.log(
                 f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind"
             )
-        plan = IngestPlan(manifest, catalog, _plan_growth(options, manifest, catalog))
+        plan = _make_plan(options, manifest, catalog)
         if plan.growth.has_work and spellings:
             report_spellings(spellings, manifest.genres, options.join_genres)
         outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
@@ -222,10 +223,18 @@ def choose_config(options: IngestOptions) -> DatasetConfig:
     return validate(DatasetConfig.from_json(base.to_json() | given), tuple(KINDS))
 
 
-def _plan_growth(options: IngestOptions, manifest: Manifest, catalog: "Catalog") -> Growth:
-    update, retry = options.update, options.retry_failed
+def _make_plan(options: IngestOptions, manifest: Manifest, catalog: "Catalog") -> IngestPlan:
+    """Give the tracks their splits where these are by artist, and compare them with those that the dataset knows."""
+    if catalog.by_artist:
+        from transforms.catalog.splits import split_by_artist
+
+        held = chain(read_tracks(options.out, manifest), read_failures(options.out, manifest))
+        catalog = replace(catalog, tracks=split_by_artist(catalog.tracks, held))
     wanted, known, taxonomy = catalog.tracks, catalog.known, catalog.taxonomy
-    return plan_growth(options.out, manifest, wanted, known, taxonomy, update=update, retry=retry)
+    growth = plan_growth(
+        options.out, manifest, wanted, known, taxonomy, update=options.update, retry=options.retry_failed
+    )
+    return IngestPlan(manifest, catalog, growth)
 
 
 def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:

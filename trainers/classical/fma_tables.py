@@ -185,7 +185,7 @@ def _read_metadata(path: str, subset: str | None, *, top_only: bool) -> Catalog:
         raise UsageError(f"--subset {subset}: {path} does not say which track is in which of FMA's subsets")
     if not top_only:
         raise UsageError(f"--labels all: {path} has no splits and no tree; give FMA's fma_metadata.zip with --metadata")
-    return Catalog(flat, {}, "", "csv")
+    return Catalog(flat, {}, "", "csv", by_artist=False)
 
 
 def _read_flat_metadata(path: str) -> list[Track] | None:

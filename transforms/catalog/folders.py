@@ -10,7 +10,6 @@ from transforms.catalog.metadata import (
     ALL_GENRES,
     Catalog,
     GenreOptions,
-    artist_split,
     merge_taxonomy,
     read_own_taxonomy,
 )
@@ -27,7 +26,7 @@ ENDINGS = (
 
 
 def read_folders(audio: str, genres: GenreOptions = ALL_GENRES) -> Catalog:
-    """Read the catalog of a folder or a zip with a folder for each genre; splits are by artist.
+    """Read the catalog of a folder or a zip with a folder for each genre; splits will be by artist.
 
     A track's id is its path, its genre the first folder of it, and its artist and title are its file's tags, which are
     read on this machine only: elsewhere, and in a zip, tracks have no artist. Files beside the genres' folders are
@@ -60,7 +59,7 @@ def read_folders(audio: str, genres: GenreOptions = ALL_GENRES) -> Catalog:
         )
     known = frozenset(number_of(path) for path in paths)
     tracks.sort(key=lambda track: track.track_id)
-    return Catalog(tracks, dict(skipped), "", "csv", known, taxonomy, tuple(genres.held.moved(found)))
+    return Catalog(tracks, dict(skipped), "", "csv", True, known, taxonomy, tuple(genres.held.moved(found)))
 
 
 def is_audio(path: str) -> bool:
@@ -117,14 +116,13 @@ def _common_folder(paths: list[str]) -> str:
 
 
 def _track(path: str, genre: str, genres: tuple[str, ...], tags: dict[str, str]) -> Track:
-    track_id, artist = number_of(path), tags.get("artist", "")
     return Track(
-        track_id=track_id,
+        track_id=number_of(path),
         genre=genre,
         genres=genres,
-        split=artist_split(artist, track_id),
+        split="",
         path=path,
-        artist=artist,
+        artist=tags.get("artist", ""),
         album=tags.get("album", ""),
         title=tags.get("title", ""),
         id_text=path,

@@ -1,6 +1,5 @@
 """Metadata, FMA's or a plain csv: the tracks that a run ingests, and those that it skips."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from transforms.catalog.zips import translate_zip_errors
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.taxonomy import Taxonomy
-from transforms.tracks import SPLITS, Track, artist_key, is_number, number_of
+from transforms.tracks import SPLITS, Track, is_number, number_of
 
 LONGEST_PATH = 4096  # characters, as Linux has it
 LONGEST_SONG = 7 * 86_400.0  # seconds
@@ -47,6 +46,7 @@ class Catalog:
     skipped: dict[str, int]
     subset: str  # FMA's subset, or "" for a plain csv
     form: str  # "fma" or "csv"
+    by_artist: bool  # whether the tracks have no split yet: `transforms.catalog.splits` gives them theirs
     known: frozenset[int] = frozenset()  # ids of all rows, also of those left out
     taxonomy: Taxonomy = field(default_factory=Taxonomy)  # of the tracks' genres
     # (name, parent in the dataset, parent in the metadata) of the genres for which these differ
@@ -82,7 +82,7 @@ def read_catalog(
         path,genre and, if wanted, track_id, artist, split, album, album_id, title, license and duration (seconds);
         several genres in a cell are separated by `|`.
       subset: one of `SUBSETS`, for FMA's metadata; a plain csv is always taken whole.
-      split_by: "official" for the split that the metadata gives, "artist" for `artist_split`.
+      split_by: "official" for the split that the metadata gives, "artist" for none yet, see `Catalog.by_artist`.
 
     Raises:
       UsageError: the metadata cannot be read or has another form, or an argument is wrong.
@@ -105,6 +105,8 @@ def _read_table(metadata: str, subset: str | None, split_by: str, genres: GenreO
         form, columns, rows = read_rows(file, name, split_by == "official", encoding)
         if form == "csv":
             subset = None
+            if split_by == "artist" and "split" in columns:
+                raise UsageError(f"{name} has a split column: leave out --split artist, or the column")
         elif subset not in SUBSETS:
             given = f"there is no --subset {subset}" if subset else "FMA's metadata needs a --subset"
             raise UsageError(f"{metadata}: {given}; choose one of {', '.join(SUBSETS)}")
@@ -113,7 +115,8 @@ def _read_table(metadata: str, subset: str | None, split_by: str, genres: GenreO
         tracks, skipped, known = _collect(
             rows, subset, split_by, taxonomy=taxonomy, genres_of=genres_of, unlabelled=genres.unlabelled
         )
-    return Catalog(tracks, skipped, subset or "", form, known, taxonomy, tuple(genres.held.moved(found)))
+    moved = tuple(genres.held.moved(found))
+    return Catalog(tracks, skipped, subset or "", form, split_by == "artist", known, taxonomy, moved)
 
 
 def _read_genres(metadata: str, form: str, has_ids: bool, options: GenreOptions) -> tuple[Taxonomy, GenresOf]:
@@ -150,18 +153,6 @@ def merge_taxonomy(found: Taxonomy, options: GenreOptions) -> Taxonomy:
             f"genre {str(error)!r} would be its own ancestor, by the metadata's tree and the dataset's together; "
             "--update takes the metadata's"
         ) from None
-
-
-def artist_split(artist: str, track_id: int) -> str:
-    """Return a split that keeps an artist's tracks together: 80% of artists train, 10% validate, 10% test.
-
-    It is a hash of the name, ignoring case and spacing, or of the track's id where no artist is known. It depends on
-    nothing else, so a track stays in its split when the corpus grows.
-    """
-    key = artist_key(artist)
-    digest = hashlib.sha256((f"artist:{key}" if key else f"track:{track_id}").encode()).digest()
-    tenth = int.from_bytes(digest[:8], "big") * 10 >> 64
-    return "test" if tenth == 9 else "validation" if tenth == 8 else "training"
 
 
 def _collect(
@@ -208,8 +199,7 @@ def _track(
     genre: str,
     genres: tuple[str, ...],
 ) -> Track:
-    artist = row.get("artist", "")
-    split = artist_split(artist, track_id) if split_by == "artist" else SPLIT_NAMES.get(row["split"].lower())
+    split = "" if split_by == "artist" else SPLIT_NAMES.get(row["split"].lower())
     if split is None:
         raise UsageError(f"{where}: split {brief(row['split'])} is none of {', '.join(SPLIT_NAMES)}")
     path = "" if subset else row["path"]
@@ -222,7 +212,7 @@ def _track(
         genres=genres,
         split=split,
         path=path,
-        artist=artist,
+        artist=row.get("artist", ""),
         album=row.get("album", ""),
         album_id=row.get("album_id", ""),
         title=row.get("title", ""),

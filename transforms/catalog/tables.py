@@ -162,7 +162,7 @@ def _plain_columns(header: list[str], name: str, need_split: bool) -> dict[str, 
             "track_id,path,genre,artist,split (track_id, artist and split may be left out)"
         )
     if need_split and "split" not in columns:
-        raise UsageError(f"{name}: there is no split column; pass --split artist to split by a hash of the artist")
+        raise UsageError(f"{name}: there is no split column; pass --split artist to split by artist")
     if taken:
         console.log(f"{name}: column {', '.join(taken)}")
     return {"track_id": columns["path"]} | columns

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import fma
 from tests.conftest import tone
 from tests.pipelines.ingest.test_ingest import digest_of, ingest, make_music
 from transforms.dataset import manifest as manifests
-from transforms.dataset.ledger import read_failures
+from transforms.dataset.ledger import read_failures, read_tracks
 
 
 def last_line(capsys) -> str:
@@ -27,6 +28,10 @@ def files_of(dataset: Path) -> dict[str, int]:
         for path in dataset.rglob("*")
         if path.is_file() and path.name not in ("dataset.json", ".lock")
     }
+
+
+def load(dataset: Path) -> manifests.Manifest:
+    return manifests.load(str(dataset))
 
 
 def is_sound(dataset: Path) -> bool:
@@ -72,6 +77,24 @@ def test_an_update_writes_only_the_shards_that_held_the_track(music, capsys):
     after = files_of(music / "out")
     assert {path: after[path] for path in before} == before, "an old file was touched"
     assert not last_line(capsys).endswith("0 bytes rewritten")
+
+
+def test_splits_by_artist_are_kept_while_the_dataset_grows(tmp_path, capsys):
+    csv = make_music(tmp_path, 15)
+    lines = [line.rpartition(",")[0] for line in csv.read_text().splitlines()]  # without the split column
+    csv.write_text("\n".join(lines[:11]) + "\n")
+    assert ingest(tmp_path, "out", "--split", "artist") == 0
+    first = {track.track_id: track.split for track in read_tracks(str(tmp_path / "out"), load(tmp_path / "out"))}
+    assert Counter(first.values()) == {"training": 6, "validation": 2, "test": 2}, "3, 1 and 1 of each genre"
+    csv.write_text("\n".join([*lines, "15,0.wav,Jazz,"]) + "\n")
+    capsys.readouterr()
+    assert ingest(tmp_path, "out", "--split", "artist") == 0
+    said = capsys.readouterr()
+    assert "changed" not in said.out and "6 new, 10 kept" in said.out
+    assert "1 of 16 tracks without an artist" in said.err
+    assert "too few to be in every split: Jazz; add music by other artists" in said.err
+    grown = {track.track_id: track.split for track in read_tracks(str(tmp_path / "out"), load(tmp_path / "out"))}
+    assert first.items() <= grown.items() and len(grown) == 16
 
 
 def test_a_changed_genre_or_split_is_a_change_too(music, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transforms.catalog.metadata import artist_split, read_catalog
+from transforms.catalog.metadata import read_catalog
 from transforms.errors import UsageError
 from transforms.tracks import number_of
 
@@ -193,32 +193,17 @@ def test_an_unknown_subset_in_a_row_is_named(fma):
         read_catalog(str(fma), "small")
 
 
-def test_artist_splits_keep_artists_together_in_shares_of_80_10_10(tmp_path):
-    rows = "".join(f"{i},{i}.mp3,Pop,Artist {i % 1000}\n" for i in range(3000))
-    tracks = read_catalog(plain(tmp_path, "track_id,path,genre,artist\n" + rows), None, "artist").tracks
-    by_artist: dict[str, set[str]] = {}
-    for track in tracks:
-        by_artist.setdefault(track.artist, set()).add(track.split)
-    assert all(len(splits) == 1 for splits in by_artist.values())
-    splits = [track.split for track in tracks]
-    assert splits.count("training") == pytest.approx(2400, abs=150)
-    assert splits.count("validation") == pytest.approx(300, abs=100)
-    assert splits.count("test") == pytest.approx(300, abs=100)
+def test_splits_by_artist_are_given_later_whatever_fma_says(fma):
+    catalog = read_catalog(str(fma), "full", "artist")
+    assert catalog.by_artist
+    assert {track.split for track in catalog.tracks} == {""}
+    assert not read_catalog(str(fma), "full").by_artist
 
 
-def test_the_artist_split_is_the_same_in_every_process_and_blind_to_spelling():
-    splits = {name: artist_split(name, 0) for name in ("AWOL", "Radiohead", "Björk", "坂本龍一", "Artist 5")}
-    assert splits == {"AWOL": "test", "Artist 5": "validation"} | dict.fromkeys(
-        ("Radiohead", "Björk", "坂本龍一"), "training"
-    )
-    assert {artist_split(name, 1) for name in ("Björk", " björk ", "BJÖRK")} == {artist_split("Björk", 2)}
-    assert len({artist_split("", track_id) for track_id in range(50)}) == 3
-
-
-def test_the_artist_split_ignores_the_official_one(fma):
-    splits = {track.track_id: track.split for track in read_catalog(str(fma), "full", "artist").tracks}
-    assert splits[2] == splits[10] == artist_split("Bo", 0)
-    assert splits[5] == artist_split("", 5)
+def test_a_split_column_and_splits_by_artist_exclude_each_other(tmp_path):
+    path = plain(tmp_path, "track_id,path,genre,artist,split\n1,a.mp3,Rock,Ann,test\n")
+    with pytest.raises(UsageError, match=r"music\.csv has a split column: leave out --split artist, or the column$"):
+        read_catalog(path, None, "artist")
 
 
 def test_an_unknown_kind_of_split_is_refused(fma):
