@@ -20,7 +20,7 @@ def add_model(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
     parser.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
 
 
-def add_encoder(parser: argparse.ArgumentParser) -> None:
+def add_encoder(parser: argparse._ActionsContainer) -> None:
     """Add --encoder: where the encoders of a run's features are."""
     parser.add_argument(
         "--encoder",

@@ -3,11 +3,13 @@
 import argparse
 from typing import Any
 
-from trainers.commands.arguments import add_backend, add_device
+from trainers.commands.arguments import add_backend, add_device, add_encoder
 from trainers.evaluation.evaluate import evaluate_run
 from trainers.runs.directory import load_config
+from trainers.serving.robustness import Job, measure_robustness
+from transforms.audio.alterations import ALTERATIONS
 from transforms.commands.arguments import number
-from transforms.errors import FmaError
+from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
 from transforms.runtime.os_errors import annotate_os_errors, os_message
@@ -19,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Evaluates a run's best model, by window and by track. DATASET may be another one than it was trained on: "
-        "genres are matched by name, tracks of genres that the model does not know are left out and counted."
+        "genres are matched by name, tracks of genres that the model does not know are left out and counted. With "
+        "--robustness, the songs of the split are predicted from their audio, as they are and altered: quieter, "
+        "through mp3 and Ogg, over the telephone, with noise."
     )
     parser.epilog = f"example: {called_as()} evaluate runs/mel_cnn --data data/small --split test"
     parser.add_argument("run", metavar="RUN")
@@ -29,10 +33,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_backend(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON value")
+    robustness = parser.add_argument_group("robustness to foreign sound")
+    robustness.add_argument(
+        "--robustness", action="store_true", help="accuracy and changed answers for altered sound, instead of metrics"
+    )
+    robustness.add_argument("--audio", metavar="PATH", help="folder or zip; default: where it was ingested from")
+    robustness.add_argument("--model", metavar="NAME", help="of a baselines run; default: the best one on validation")
+    add_encoder(robustness)
+    robustness.add_argument(
+        "--jobs", type=number(int, 1, below=1000), metavar="N", help="songs at once; default: the cores"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma evaluate --help`."""
+    if args.robustness:
+        return _measure_robustness(args)
+    given = [f"--{name}" for name in ("audio", "model", "encoder", "jobs") if getattr(args, name)]
+    if given:
+        raise UsageError(f"{given[0]} is for --robustness")
     found = evaluate_run(
         args.run, args.data, args.split, batch_size=args.batch_size, device=args.device, backend=args.backend
     )
@@ -52,6 +71,35 @@ def run(args: argparse.Namespace) -> int:
             console.log(f"written to {found.store()}")
     except OSError as error:  # the numbers are out already
         raise FmaError(f"the metrics above are not stored in the run: {os_message(error)}") from error
+    return 0
+
+
+def _measure_robustness(args: argparse.Namespace) -> int:
+    job = Job(
+        args.run,
+        args.data,
+        args.split,
+        audio=args.audio,
+        model=args.model,
+        device=args.device,
+        encoders=args.encoder,
+        songs_at_once=args.jobs,
+    )
+    found = measure_robustness(job)
+    if args.json:
+        console.say_json(found.to_json())
+        return 0
+    rows = [
+        (
+            ALTERATIONS[name].title,
+            scores["accuracy"],
+            "{:.2f} to {:.2f}".format(*scores["interval"]),
+            f"{scores['changed']:.0%}",
+        )
+        for name, scores in found.scores.items()
+    ]
+    title = f"{found.model} on {console.counted(found.tracks, f'{args.split} song')}"
+    console.table(title, ("sound", "accuracy", "95% interval", "answers changed"), rows)
     return 0
 
 

@@ -23,6 +23,7 @@ from trainers.report.leaks import Leakage, leak_audit, measure_leakage
 from trainers.report.listening import Listening
 from trainers.report.mistakes import mistakes, named_rows
 from trainers.report.precision_recall import curves_by_genre, curves_by_top_genre
+from trainers.report.robustness import robustness
 from trainers.report.scores import calibration, confusions, genres
 from trainers.report.thumbnails import make_thumbnails
 from trainers.report.track_map import track_maps
@@ -178,6 +179,7 @@ def _sections_of(
     said = [remark for remark in remarks if remark]
     dataset = background.dataset if background else None
     if isinstance(part, Comparison):
+        foreign = robustness(part.runs)
         return [
             ("leaderboard", "Leaderboard", leaderboard(part, said)),
             ("genres", "Genres", genres(part)),
@@ -185,6 +187,7 @@ def _sections_of(
             ("confusion", "Confusion", confusions(part)),
             ("mistakes", "Mistakes", mistakes(part, listening, dataset)),
             ("calibration", "Calibration", calibration(part)),
+            *([("robustness", "Foreign sound", foreign)] if foreign else []),
         ]
     link = partial(genre_tracks.link_to, part, listening.tracks)
     return [

@@ -13,6 +13,7 @@
 | predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |
 | neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
+| robustness/ | answers for altered sound, by split (`trainers.serving.robustness`) |
 | genres.json | with many genres for each track: thresholds and shares (`trainers.runs.genre_facts`) |
 
 All but history.csv and logs/ carry a checksum (`trainers.runs.files`).

@@ -124,6 +124,38 @@ def read_mono(file: BinaryIO, facts: AudioFacts, way: Way = Way()) -> Iterator[n
     facts.truncated = reading.cut_off or facts.seconds < (facts.declared_seconds or 0.0) - 2 * SLACK
 
 
+def read_channels(file: BinaryIO, seconds: float) -> tuple[np.ndarray, int]:
+    """Decode the first seconds of a file, with all of its channels.
+
+    It ends where the sample rate or the number of channels changes, as it may where files were joined.
+
+    Returns:
+      float32 [n, channels], and their rate in Hz.
+
+    Raises:
+      TrackError: empty_audio or corrupt_audio.
+    """
+    contents = examine(file)
+    try:
+        return _read_start(_open(file, contents, Way()), seconds)
+    except GaveUpError:
+        return _read_start(_open(file, contents, Way(sndfile=False)), seconds)
+
+
+def _read_start(reading: "SndfileReading | FfmpegReading", seconds: float) -> tuple[np.ndarray, int]:
+    kept: list[np.ndarray] = []
+    count, form = 0, (0, 0)
+    for block, rate in reading.blocks(BLOCK_VALUES):
+        form = form if kept else (rate, block.shape[1])
+        if (rate, block.shape[1]) != form or count >= seconds * rate:
+            break
+        kept.append(block)
+        count += len(block)
+    if not count:
+        raise TrackError("empty_audio", "the file decodes to no samples: get it again")
+    return np.concatenate(kept)[: int(seconds * form[0])], form[0]
+
+
 def _open(file: BinaryIO, contents: Contents, way: Way) -> "SndfileReading | FfmpegReading":
     file.seek(0)
     if way.sndfile:

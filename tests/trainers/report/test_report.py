@@ -18,7 +18,11 @@ from trainers.report.leaderboard import standings, verdicts
 from trainers.report.listening import Listening
 from trainers.report.mistakes import confused_pairs, hard_rows, mistakes
 from trainers.runs.directory import RunConfig, create_run
+from trainers.runs.files import write_json
+from trainers.runs.predictions import read_predictions
+from trainers.serving.robustness import score
 from transforms import storage
+from transforms.audio.alterations import ALTERATIONS
 from transforms.dataset.leaks import Leak
 from transforms.dataset.manifest import load
 from transforms.errors import FmaError, UsageError
@@ -395,3 +399,19 @@ def test_markup_closes_and_escapes():
     assert html.p_value(0.0004) == "< .001" and html.p_value(0.0433) == ".043" and html.p_value(1.0) == "1.000"
     assert html.listing(list("abcdefgh")) == "a, b, c, d, e and 3 more"
     assert guesses(np.array([0]), 2, 1.0, 0).dtype == np.float32
+
+
+def test_foreign_sound_is_a_section_where_it_was_measured(runs, tmp_path):
+    page = report(tmp_path / "before.html", *runs)
+    assert "Foreign sound" not in page
+    rows = {str(track): [track % 3] + [track % 3] * len(ALTERATIONS) for track in range(50)}
+    for track in range(20):
+        rows[str(track)][1 + list(ALTERATIONS).index("mp3")] = 3  # another answer, and a wrong one
+    model = read_predictions(runs[0], "test").models[0]
+    entry = {"tracks": rows, "scores": score(rows)}
+    write_json(runs[0], "robustness/test.json", {"models": {model: entry}})
+    page = Parsed(report(tmp_path / "after.html", *runs))
+    assert "Foreign sound" in page.text
+    assert "40% · 60.0%" in page.text
+    assert "accuracy on 50 test songs" in page.text
+    assert "Not measured: " in page.text

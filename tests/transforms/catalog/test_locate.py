@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from transforms.catalog import locate as module
-from transforms.catalog.locate import fma_path, locate, open_track
+from transforms.catalog.locate import fma_path, locate, locate_again, open_track
 from transforms.catalog.metadata import read_catalog
 from transforms.errors import TrackError, UsageError
 from transforms.tracks import Track
@@ -301,3 +301,20 @@ def test_the_real_sample_lacks_one_file(fma_sample, tmp_path):
     assert [track.track_id for track in located if track.size is None] == [602]
     assert [track.track_id for track in located if track.size == 0] == [108_925]
     assert all(len(open_track(track).read()) == track.size for track in located if track.size is not None)
+
+
+def test_songs_that_were_moved_are_found_by_their_place_below_what_they_share(tmp_path):
+    write(tmp_path / "new", **{"rock/a.mp3": b"a", "jazz/b.mp3": b"bb"})
+    tracks = tracks_of("/old/music/rock/a.mp3", "/old/music/jazz/b.mp3")
+    found = locate_again(tracks, str(tmp_path / "new"))
+    assert [open_track(track).read() for track in found] == [b"a", b"bb"]
+    archive = write_zip(tmp_path / "new.zip", {"rock/a.mp3": b"a", "jazz/b.mp3": b"bb"})
+    assert [open_track(track).read() for track in locate_again(tracks, archive)] == [b"a", b"bb"]
+    back = locate_again(locate(tracks_of("rock/a.mp3", "jazz/b.mp3"), archive, "csv"), str(tmp_path / "new"))
+    assert [(track.path, track.archive) for track in back] == [(track.path, "") for track in found]
+
+
+def test_fmas_tracks_that_were_moved_are_found_by_their_ids(tmp_path):
+    write(tmp_path, **{"fma_small/000/000002.mp3": b"two"})
+    (found,) = locate_again([Track(2, "Rock", "test", "/old/fma/000/000002.mp3", size=1)], str(tmp_path))
+    assert (open_track(found).read(), found.size) == (b"two", 3)
