@@ -1,25 +1,31 @@
 """The matrix of runners, with its table at the end: `make test-runners`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.encoders import write_encoder
 from tests.runners import tools
+from transforms.dataset.manifest import load
 from transforms.runtime.console import format_table
 
-ROWS: dict[str, list[str]] = {}
-COLUMNS = ("runner", "ingest", "statistics", "digest", "")
+ROWS: dict[str, dict[str, str]] = {}
+COLUMNS = ("runner", "ingest", "statistics", "embed", "digest", "")
 
 
 class Table:
     """Collects what the matrix found, by runner."""
 
-    def ingested(self, runner: str, seconds: float, digest: str, note: str = "") -> None:
-        ROWS[runner] = [runner, f"{seconds:.1f} s", "", digest[:12], note]
+    def took(self, runner: str, command: str, seconds: float) -> None:
+        self._row(runner)[command] = f"{seconds:.1f} s"
 
-    def analysed(self, runner: str, seconds: float) -> None:
-        ROWS[runner][2] = f"{seconds:.1f} s"
+    def found(self, runner: str, digest: str, note: str = "") -> None:
+        self._row(runner).update({"digest": digest[:12], "": note})
+
+    def _row(self, runner: str) -> dict[str, str]:
+        return ROWS.setdefault(runner, {"runner": runner})
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +35,8 @@ def table() -> Table:
 
 def pytest_terminal_summary(terminalreporter) -> None:
     if ROWS:
-        terminalreporter.write_line(format_table("the same corpus on every runner", COLUMNS, ROWS.values()))
+        rows = [[row.get(column, "") for column in COLUMNS] for row in ROWS.values()]
+        terminalreporter.write_line(format_table("the same corpus on every runner", COLUMNS, rows))
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +56,15 @@ def reference(corpus, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def sample(corpus, reference) -> tools.Sample:
     return tools.Sample(corpus, json.loads((reference / "dataset.json").read_text())["digest"])
+
+
+@pytest.fixture(scope="session")
+def embedded(reference, tmp_path_factory) -> tools.Embedded:
+    """The corpus embedded in one process, by a small encoder of raw windows."""
+    folder = tmp_path_factory.mktemp("embedded")
+    encoder = write_encoder(folder / "tiny", load(str(reference)).config)
+    copy = shutil.copytree(reference, folder / "dataset")
+    return tools.Embedded(reference, encoder, tools.embed(copy, encoder, "--direct_running_mode=in_memory")[0])
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The same corpus on every runner: the same digest, and the same statistics but for rounding."""
+"""The same corpus on every runner: the same digests, and the same statistics but for rounding."""
 
 import json
 import os
@@ -48,7 +48,8 @@ def options(request) -> Callable[[str], list[str]]:
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_every_runner_ingests_the_same_dataset(runner, options, sample, table, tmp_path):
     found, seconds = tools.ingest(sample.corpus, tmp_path / "dataset", *options(runner))
-    table.ingested(runner, seconds, found)
+    table.took(runner, "ingest", seconds)
+    table.found(runner, found)
     assert found == sample.digest
 
 
@@ -61,11 +62,20 @@ def test_every_runner_computes_the_same_statistics(runner, options, reference, t
     manifest = manifests.load(str(dataset))
     manifest.transform_fn = None
     manifests.commit(str(dataset), manifest)
-    table.analysed(runner, tools.analyse(dataset, *chosen))
+    table.took(runner, "statistics", tools.analyse(dataset, *chosen))
     for kind in ("mel", "stats"):
         values = records(dataset, kind)[:8]
         for name, normalized in apply(reference, kind, values).items():
             np.testing.assert_allclose(apply(dataset, kind, values)[name], normalized, rtol=0, atol=1e-3)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_every_runner_computes_the_same_embeddings(runner, options, embedded, table, tmp_path):
+    dataset = shutil.copytree(embedded.dataset, tmp_path / "dataset")
+    found, seconds = tools.embed(dataset, embedded.encoder, *options(runner))
+    table.took(runner, "embed", seconds)
+    assert found == embedded.digest
 
 
 @pytest.mark.timeout(900)
@@ -82,6 +92,7 @@ def test_flink_loses_a_taskmanager_in_the_middle_and_ends_with_the_same_digest(c
     assert job.returncode == 0, stderr[-4000:]
     found = json.loads(stdout)
     restarts = len(cluster.failures())
-    table.ingested(KILLED, time.monotonic() - begin, found["digest"], f"restarts: {restarts}")
+    table.took(KILLED, "ingest", time.monotonic() - begin)
+    table.found(KILLED, found["digest"], f"restarts: {restarts}")
     assert found["digest"] == sample.digest
     assert restarts

@@ -30,6 +30,15 @@ class Sample:
     digest: str
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A dataset without embeddings, an encoder, and the digest of the embeddings that it gives in one process."""
+
+    dataset: Path
+    encoder: Path
+    digest: str
+
+
 def build_prism() -> Path:
     """Prism's binary, of Beam's version."""
     folder = HOME / f"prism-{apache_beam.__version__}"
@@ -60,6 +69,13 @@ def ingest(corpus: Path, out: Path, *more: str) -> tuple[str, float]:
 def analyse(dataset: Path, *more: str) -> float:
     """`fma statistics`; returns the seconds that the command took."""
     return timed([sys.executable, "-m", "fma", "statistics", str(dataset), *more])[0]
+
+
+def embed(dataset: Path, encoder: Path, *more: str) -> tuple[str, float]:
+    """`fma embed`; returns the embeddings' digest and the seconds that the command took."""
+    words = ["embed", str(dataset), "--encoder", str(encoder), "--json"]
+    seconds, stdout = timed([sys.executable, "-m", "fma", *words, *more])
+    return json.loads(stdout)["digest"], seconds
 
 
 def timed(command: list[str]) -> tuple[float, str]:
