@@ -44,6 +44,7 @@ from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.genre_predictions import GenrePredictions
 from trainers.runs.predictions import RunPredictions, write_predictions
 from transforms import storage
+from transforms.catalog.genres import report_small_genres
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import load
 from transforms.encoders.facts import EncoderFacts
@@ -51,6 +52,7 @@ from transforms.errors import UsageError
 from transforms.runtime import console, cores
 from transforms.runtime.invocation import command_line
 from transforms.runtime.os_errors import annotate_os_errors
+from transforms.tracks import Track
 
 REFITS = ("train", "train+val")
 MODELS_FOLDER, SEARCH = "models", "search.csv"
@@ -77,6 +79,7 @@ class BaselineOptions:
     seed: int = 0  # of folds, samples and the bootstrap
     jobs: int | None = None  # processes, or with many genres threads; None: as many as cores and memory allow
     min_tracks: int | None = None  # a track has all genres that have so many training tracks; None: its top genre
+    folds: int | None = None  # of a cross-validation over all tracks, by artist; None: the dataset's splits
 
     def __post_init__(self) -> None:
         known = one_vs_rest.MODELS if self.many else MODELS
@@ -146,10 +149,19 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
             return many_genres.fit_models(
                 run, table, options.chosen, groups, refit=refit, seed=options.seed, threads=threads
             )
-        rounds = make_rounds(table, options.refit == REFITS[1], options.seed)
+        if not options.folds:
+            _report_splits(table)
+        rounds = make_rounds(table, options.refit == REFITS[1], options.seed, options.folds)
         jobs = make_jobs(table, options.chosen, groups, rounds, svm_rows=options.svm_rows, seed=options.seed)
         results = run_jobs(table, jobs, options.jobs or choose_workers(table))
         return _save_results(run, table, results, options.seed)
+
+
+def _report_splits(table: Table) -> None:
+    """Show the genres with few tracks in a split, where there are splits."""
+    names = (table.genres[label] for label in table.labels)
+    rows = zip(table.track_ids.tolist(), names, table.splits.tolist(), table.artists.tolist(), strict=True)
+    report_small_genres(Track(id_, genre, split, artist=artist) for id_, genre, split, artist in rows if split)
 
 
 def _make_config(table: Table, source: Source, options: BaselineOptions, groups: list[str]) -> RunConfig:
@@ -167,7 +179,7 @@ def _make_config(table: Table, source: Source, options: BaselineOptions, groups:
     if options.many:
         settings |= {"labels": "all", "min_tracks": options.min_tracks}
     else:
-        settings["svm_rows"] = options.svm_rows
+        settings |= {"svm_rows": options.svm_rows} | ({"folds": options.folds} if options.folds else {})
     if source.features_csv:
         settings |= {"features_csv": True, "subset": source.subset}
     elif source.features != (STATS,):
@@ -256,6 +268,8 @@ def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
                 # Numbers that the classifier sees: the columns, or the principal components that are kept.
                 "components": int(fitted.pipeline.named_steps["classifier"].n_features_in_),
                 "temperature": fitted.chosen.temperature,
+                # on which the parameters were chosen, and the temperature fitted: the validation split or folds
+                "folds": len(fitted.job.tuning),
                 "validation": {"accuracy": fitted.chosen.accuracy, "log_loss": fitted.chosen.log_loss},
             }
             for fitted in folds
@@ -267,7 +281,7 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     """Read config and metrics of a run on a dataset.
 
     Raises:
-      UsageError: it is another kind of run, not finished, or fitted on FMA's own tables.
+      UsageError: it is another kind of run, not finished, a cross-validation, or fitted on FMA's own tables.
     """
     config = load_config(run)
     if config.model != BASELINES:
@@ -275,6 +289,11 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     found = read_metrics(run)
     if not found:
         raise UsageError(f"{run} is not finished: run {command_line('baselines')} again with the same settings")
+    if config.folds:
+        raise UsageError(
+            f"{run} is a cross-validation: a model for each fold, and none of all music; fit one with "
+            f"{command_line('baselines')} without --folds"
+        )
     if config.options.get("features_csv"):
         raise UsageError(
             f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio; "

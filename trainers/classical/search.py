@@ -15,15 +15,16 @@ from trainers.classical.models import MODELS, Params, build, candidates
 from trainers.classical.table import Table, group_columns
 from trainers.data.pipeline import available_memory
 from trainers.evaluation.calibration import class_scores, fit_score_temperature, log_loss
+from transforms.catalog.genres import FEWEST
 from transforms.errors import UsageError
 from transforms.runtime import children, console
-from transforms.tracks import artist_key
+from transforms.tracks import SPLITS, artist_key
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FOLDS = 5
-FEW = 5  # validation tracks a genre, below which a genre without any counts
+COVERED = 0.9  # share of the training tracks whose genres validation must have enough tracks of
 COPIES = 6  # of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own
 
 Rows = np.ndarray
@@ -84,67 +85,78 @@ class Fitted:
     scores: np.ndarray
 
 
-def make_rounds(table: Table, refit: bool, seed: int) -> list[Round]:
+def make_rounds(table: Table, refit: bool, seed: int, folds: int | None = None) -> list[Round]:
     """Return the experiments that a table allows.
 
-    - With a training, a validation and a test split: one. Hyper-parameters are chosen on validation alone.
-    - Without a validation split, or with a small one that lacks a genre: one, and they are chosen by cross-validation
-      within training and validation, artists kept together.
-    - Without any split: five. The rows are dealt into five folds, artists kept together; each fold is the test once,
-      the next one is then its validation, and the other three are its training.
+    - With a training, a validation and a test split: one. Hyper-parameters are chosen on validation, or where it has
+      too few tracks of the genres (`_can_choose`), by cross-validation within training and validation, artists kept
+      together.
+    - Without any split, or with `folds`: that many (default `FOLDS`). The rows are dealt into folds, artists kept
+      together; each fold is the test once, the next one is then its validation, and the others are its training.
 
     With `refit`, the chosen model is fitted on training and validation together.
 
     Raises:
       UsageError: no training or no test split, or too few artists or genres for the folds.
     """
-    if not (table.splits != "").any():
-        return _cross_validation(table, refit, seed)
-    training, validation, test = (table.rows(split) for split in ("training", "validation", "test"))
-    for name, rows in (("training", training), ("test", test)):
-        if not len(rows):
+    if folds or not (table.splits != "").any():
+        return _cross_validation(table, refit, seed, folds)
+    splits = [table.rows(split) for split in SPLITS]
+    for name, rows in zip(SPLITS, splits, strict=True):
+        if not len(rows) and name != "validation":
             raise UsageError(
                 f"{table.name} has no track in the {name} split: add music by other artists, or give splits in a csv"
             )
+    found = _make_round(table, splits, refit=refit, seed=seed)
+    if len(found.tuning) > 1:
+        console.log(
+            f"{console.counted(len(splits[1]), 'validation track')}, too few of some genre: hyper-parameters are "
+            "chosen by cross-validation within training and validation instead, artists kept together"
+        )
+    return [found]
+
+
+def _make_round(table: Table, splits: Sequence[Rows], *, refit: bool, seed: int) -> Round:
+    """Return an experiment on rows of training, validation and test."""
+    training, validation, test = splits
     _check_genres(table, training)
     both = np.sort(np.concatenate([training, validation]))
     tuning = [(training, validation)]
     if not len(validation) or (_count_folds(table, both) > 1 and not _can_choose(table, training, validation)):
         tuning = _split_by_artist(table, both, seed)
-        console.log(
-            f"{console.counted(len(validation), 'validation track')}: hyper-parameters are chosen by cross-validation "
-            "within training and validation instead"
-        )
-    return [Round(tuning, both if refit else training, test)]
+    return Round(tuning, both if refit else training, test)
 
 
 def _can_choose(table: Table, training: Rows, validation: Rows) -> bool:
-    """Return whether validation tells candidates apart: of a few tracks without some genre, many get all right."""
-    genres = np.unique(table.labels[training])
-    return len(validation) >= FEW * len(genres) or bool(np.isin(genres, table.labels[validation]).all())
+    """Return whether validation tells candidates apart: has `FEWEST` tracks of the genres of nearly all training ones.
+
+    One rare genre less does not make a choice on thousands of tracks a bad one.
+    """
+    enough = np.bincount(table.labels[validation], minlength=len(table.genres)) >= FEWEST
+    return bool(enough[table.labels[training]].mean() >= COVERED)
 
 
-def _cross_validation(table: Table, refit: bool, seed: int) -> list[Round]:
-    folds = [scored for _, scored in _split_by_artist(table, np.arange(len(table.labels)), seed)]
+def _cross_validation(table: Table, refit: bool, seed: int, count: int | None) -> list[Round]:
+    folds = [scored for _, scored in _split_by_artist(table, np.arange(len(table.labels)), seed, count or FOLDS)]
     if len(folds) < 3:
-        raise UsageError(f"{table.name} has no split, and too few artists to make training, validation and test of")
+        raise UsageError(f"{table.name}: too few artists to make training, validation and test of")
+    if count and len(folds) < count:
+        raise UsageError(f"--folds {count}: {table.name} has artists for {len(folds)} folds only")
     rounds = []
     for i, test in enumerate(folds):
         at = (i + 1) % len(folds)
         training = np.sort(np.concatenate([fold for j, fold in enumerate(folds) if j not in (i, at)]))
-        _check_genres(table, training)
-        fit = np.sort(np.concatenate([training, folds[at]])) if refit else training
-        rounds.append(Round([(training, folds[at])], fit, test))
+        rounds.append(_make_round(table, [training, folds[at], test], refit=refit, seed=seed))
     return rounds
 
 
-def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
-    """Return (others, fold) for at most five folds: an artist is in one fold, genres are spread evenly."""
+def _split_by_artist(table: Table, rows: Rows, seed: int, most: int = FOLDS) -> list[tuple[Rows, Rows]]:
+    """Return (others, fold) for that many folds at most: an artist is in one fold, genres are spread evenly."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     artists = artist_groups(table)[rows]
     labels = table.labels[rows]
-    count = _count_folds(table, rows)
+    count = _count_folds(table, rows, most)
     if count < 2:
         raise UsageError(
             f"{table.name} is too small to choose hyper-parameters within training: that takes two artists, and a "
@@ -156,8 +168,8 @@ def _split_by_artist(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Ro
         return [(rows[others], rows[fold]) for others, fold in splitter.split(rows, labels, artists) if len(fold)]
 
 
-def _count_folds(table: Table, rows: Rows) -> int:
-    return min(FOLDS, len(np.unique(artist_groups(table)[rows])), int(np.bincount(table.labels[rows]).max()))
+def _count_folds(table: Table, rows: Rows, most: int = FOLDS) -> int:
+    return min(most, len(np.unique(artist_groups(table)[rows])), int(np.bincount(table.labels[rows]).max()))
 
 
 def artist_groups(table: Table) -> np.ndarray:

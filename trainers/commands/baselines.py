@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.commands.arguments import add_labels
 from trainers.data.targets import choose_min_tracks
+from trainers.evaluation.metrics import describe_interval
 from transforms.commands.arguments import names, number
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    from trainers.classical.baselines import REFITS
     from trainers.classical.fusion import FEATURES as FUSED
-    from trainers.classical.models import DEFAULT_MODELS, MODELS, SVM_ROWS
+    from trainers.classical.models import DEFAULT_MODELS, MODELS
     from trainers.classical.one_vs_rest import MODELS as ONE_VS_REST
 
     parser.description = (
@@ -43,8 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GROUP",
         help="features joined by +, such as mfcc+contrast+centroid; default all; several: each model on each",
     )
+    _add_method(parser)
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    from trainers.classical.baselines import REFITS
+    from trainers.classical.models import SVM_ROWS
+
     parser.add_argument(
         "--refit", choices=REFITS, default=REFITS[0], help="splits to fit the chosen models on; default train"
+    )
+    parser.add_argument(
+        "--folds",
+        type=number(int, 3),
+        metavar="K",
+        help="score on all tracks, by cross-validation that keeps artists together: each fold is the test once",
     )
     parser.add_argument(
         "--svm-rows",
@@ -90,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     many = min_tracks is not None
     if many and args.svm_rows is not None:
         raise UsageError("--svm-rows is for --labels top: with --labels all, the SVM is linear and takes all rows")
+    if many and args.folds is not None:
+        raise UsageError("--folds is for --labels top")
     options = BaselineOptions(
         models=None if args.models is None else _names(args.models),
         groups=_names(",".join(args.features_group)) or None,
@@ -98,13 +113,15 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         jobs=args.jobs,
         min_tracks=min_tracks,
+        folds=args.folds,
     )
     found = fit_baselines(args.run, _read_source(args, options.chosen), options)
     if many:
         _print_many(found["models"])
     else:
         columns = ("model", "validation", "test", "95%", "macro F1", "calibration", "tracks", "chosen")
-        console.table("accuracy by track", columns, [_row(name, entry) for name, entry in found["models"].items()])
+        title = f"accuracy by track, {args.folds} folds by artist" if args.folds else "accuracy by track"
+        console.table(title, columns, [_row(name, entry) for name, entry in found["models"].items()])
     return 0
 
 
@@ -129,7 +146,7 @@ def _print_many(models: dict[str, dict[str, Any]]) -> None:
     rows = []
     for name, entry in models.items():
         found, (fit,) = entry["per_track"], entry["fits"]
-        interval = "{:.3f} to {:.3f}".format(*found["interval"]["map_macro"])
+        interval = describe_interval(found["interval"]["map_macro"])
         values = [fit["validation"]["map_macro"], found["map_macro"], found["prior"]["map_macro"]]
         values += [found[key] for key in ("map_micro", "roc_auc_macro", "f1_macro", "calibration_error")]
         texts = ["" if value is None else f"{value:.3f}" for value in values]
@@ -148,11 +165,11 @@ def _row(name: str, entry: dict[str, Any]) -> tuple[Any, ...]:
     """A model's accuracy on validation and on test, and the hyper-parameters that were chosen."""
     found, fits = entry["per_track"], entry["fits"]
     validation = sum(fit["validation"]["accuracy"] for fit in fits) / len(fits)
-    low, high = found["interval"]
-    numbers = [f"{value:.3f}" for value in (validation, found["accuracy"])]
+    folds = max(fit.get("folds", 1) for fit in fits)  # older runs do not say
+    numbers = [f"{validation:.3f} ({folds} folds)" if folds > 1 else f"{validation:.3f}", f"{found['accuracy']:.3f}"]
     quality = [f"{found[key]:.3f}" for key in ("macro_f1", "calibration_error")]
     chosen = " | ".join(dict.fromkeys(_params_text(fit["params"]) for fit in fits))
-    return name, *numbers, f"{low:.3f} to {high:.3f}", *quality, found["tracks"], chosen
+    return name, *numbers, describe_interval(found["interval"]), *quality, found["tracks"], chosen
 
 
 def _params_text(params: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from trainers.commands.arguments import add_backend, add_device, add_encoder
 from trainers.evaluation.evaluate import evaluate_run
+from trainers.evaluation.metrics import describe_interval
 from trainers.runs.directory import load_config
 from trainers.serving.robustness import Job, measure_robustness
 from transforms.audio.alterations import ALTERATIONS
@@ -110,8 +111,8 @@ def _print_baselines(split: str, models: dict[str, dict[str, Any]]) -> None:
     rows = []
     for name, metrics in models.items():
         track = metrics["per_track"]
-        interval = "{:.2f} to {:.2f}".format(*track["interval"])
-        rows.append((name, track["tracks"], track["accuracy"], interval, track["macro_f1"]))
+        accuracy, interval = f"{track['accuracy']:.3f}", describe_interval(track["interval"])
+        rows.append((name, track["tracks"], accuracy, interval, track["macro_f1"]))
     console.table(f"{split} split", ("model", "tracks", "by track", "95% interval", "macro F1"), rows)
 
 
@@ -132,9 +133,9 @@ def _print_accuracy(by_split: dict[str, dict[str, Any]]) -> None:
     rows = []
     for split, metrics in by_split.items():
         track, window = metrics["per_track"], metrics["per_window"]
-        interval = "{:.2f} to {:.2f}".format(*track["interval"])
+        accuracy, interval = f"{track['accuracy']:.3f}", describe_interval(track["interval"])
         scores = (track["macro_f1"], track["calibration_error"], window["accuracy"])
-        rows.append((split, track["tracks"], track["accuracy"], interval, *scores))
+        rows.append((split, track["tracks"], accuracy, interval, *scores))
     console.table("accuracy", columns, rows)
 
 
@@ -143,7 +144,7 @@ def _print_average_precision(title: str, what: str, found: dict[str, dict[str, A
     rows = []
     for name, metrics in found.items():
         track = metrics["per_track"]
-        interval = "{:.2f} to {:.2f}".format(*track["interval"]["map_macro"])
+        interval = describe_interval(track["interval"]["map_macro"])
         scores = [track[key] for key in ("map_micro", "roc_auc_macro", "f1_macro", "hierarchical_f1")]
         rows.append((name, track["tracks"], track["map_macro"], interval, track["prior"]["map_macro"], *scores))
     console.table(title, (what, *columns), rows)

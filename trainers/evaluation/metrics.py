@@ -27,6 +27,12 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
+def describe_interval(interval: Sequence[float]) -> str:
+    """Format an interval, such as `0.706 to 0.921`, to as many digits as commands and the report show."""
+    low, high = interval
+    return f"{low:.3f} to {high:.3f}"
+
+
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """Return the two-sided p-value of McNemar's exact test: is one of two models right more often than the other?
 

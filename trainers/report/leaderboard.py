@@ -101,13 +101,19 @@ def compare_to_best(places: Sequence[Standing]) -> list[str]:
 
 
 def describe_tracks(track_id: np.ndarray, runs: Sequence[Run]) -> str:
-    """Return a sentence on the tracks that the models are compared on."""
+    """Return sentences on the tracks that the models are compared on."""
     tracks = len(track_id)
     sizes = {len(run.predictions.track_id) for run in runs}
-    if sizes == {tracks}:
-        return f"Every model was scored on the same {count(tracks, 'test track')}, by track."
     each = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
-    return f"The runs were tested on different tracks, {each} each; here all are scored on the {tracks:,} in common."
+    if sizes == {tracks}:
+        said = f"Every model was scored on the same {count(tracks, 'test track')}, by track."
+    else:
+        said = (
+            f"The runs were tested on different tracks, {each} each; here all are scored on the {tracks:,} in common."
+        )
+    folded = [f"{run.path} has {run.config.folds} folds" for run in runs if run.config.folds]
+    how = "each track was scored by a model that knows none of its artist's"
+    return f"{said} {listing(folded)}: {how}." if folded else said
 
 
 def leaderboard(comparison: Comparison, remarks: list[str]) -> Html:

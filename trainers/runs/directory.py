@@ -98,6 +98,11 @@ class RunConfig:
         return self.parents is not None
 
     @property
+    def folds(self) -> int:
+        """How many folds of a cross-validation its predictions are for, none by a model for new music; 0: no folds."""
+        return self.options.get("folds", 0)
+
+    @property
     def taxonomy(self) -> Taxonomy:
         """The tree of the labels; flat where a track has one."""
         return Taxonomy(self.parents or {})

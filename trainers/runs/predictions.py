@@ -114,7 +114,8 @@ def choose_run(path: str) -> str:
     digest = load(dataset).digest
     runs = [run for name in storage.list_folders(folder) if is_run(run := storage.join(folder, name))]
     found = {run: load_config(run) for run in runs}
-    configs = {run: config for run, config in found.items() if config.dataset["digest"] == digest and not config.many}
+    usable = {run: config for run, config in found.items() if not config.many and not config.folds}
+    configs = {run: config for run, config in usable.items() if config.dataset["digest"] == digest}
     scores = {run: score for run, config in configs.items() if (score := _validation_accuracy(run, config)) is not None}
     if not scores:
         raise UsageError(f"{path} has no finished run on its dataset: run {command_line('run')} again")

@@ -98,29 +98,47 @@ def test_without_validation_artists_stay_together_in_cross_validation_within_tra
     assert sorted(np.concatenate([scored for _, scored in found.tuning])) == sorted(table.rows("training"))
 
 
-def test_a_few_validation_tracks_without_some_genre_choose_nothing():
-    table = dataclasses.replace(a_table((40, 3, 10), genres=2), labels=np.r_[np.arange(40) % 2, 0, 0, 0, [0, 1] * 5])
+def test_validation_with_under_five_tracks_of_a_genre_chooses_nothing():
+    table = a_table((40, 9, 10))
     (found,) = make_rounds(table, refit=False, seed=0)
     assert len(found.tuning) == 5
     scored = np.sort(np.concatenate([scored for _, scored in found.tuning]))
-    assert set(table.splits[scored]) == {"training", "validation"} and len(scored) == 43
+    assert set(table.splits[scored]) == {"training", "validation"} and len(scored) == 49
     assert set(table.splits[found.fit]) == {"training"} and set(table.splits[found.test]) == {"test"}
-    whole = dataclasses.replace(table, labels=np.r_[np.arange(40) % 2, 0, 1, 0, [0, 1] * 5])
-    assert len(make_rounds(whole, refit=False, seed=0)[0].tuning) == 1, "each genre is there"
-    alone = dataclasses.replace(table, artists=np.array(["one"] * 53))
+    alone = dataclasses.replace(table, artists=np.array(["one"] * 59))
     assert len(make_rounds(alone, refit=False, seed=0)[0].tuning) == 1, "one artist makes no folds"
 
 
-def test_without_any_split_every_track_is_tested_once_by_models_that_never_saw_its_artist():
-    table = a_table((50,))
-    rounds = make_rounds(table, refit=True, seed=0)
-    assert sorted(np.concatenate([found.test for found in rounds])) == list(range(50))
+def test_a_rare_genre_leaves_the_choice_to_validation():
+    table = a_table((40, 10, 10), genres=2)
+    labels = table.labels.copy()
+    labels[:4] = 2
+    rare = dataclasses.replace(table, labels=labels, genres=[*table.genres, "Rare"])
+    assert len(make_rounds(rare, refit=False, seed=0)[0].tuning) == 1
+    labels[4] = 2
+    assert len(make_rounds(rare, refit=False, seed=0)[0].tuning) == 5, "a genre of more than a tenth of the tracks"
+
+
+@pytest.mark.parametrize(("counts", "folds"), [((100,), None), ((60, 20, 20), 5)])
+def test_in_folds_every_track_is_tested_once_by_models_that_never_saw_its_artist(counts, folds):
+    table = a_table(counts)
+    rounds = make_rounds(table, refit=True, seed=0, folds=folds)
+    assert sorted(np.concatenate([found.test for found in rounds])) == list(range(100)) and len(rounds) == 5
     artists = artist_groups(table)
     for found in rounds:
         ((fitted, scored),) = found.tuning
         assert not set(artists[found.test]) & set(artists[found.fit])
         assert not set(artists[fitted]) & set(artists[scored])
         assert set(found.fit) == set(fitted) | set(scored)
+
+
+def test_in_small_folds_too_the_choice_is_made_by_cross_validation():
+    table = a_table((24,))
+    artists = artist_groups(table)
+    for found in make_rounds(table, refit=False, seed=0, folds=4):
+        assert len(found.tuning) == 5
+        tuned = np.concatenate([np.concatenate(rows) for rows in found.tuning])
+        assert not set(artists[found.test]) & set(artists[tuned])
 
 
 def test_folds_follow_the_seed():

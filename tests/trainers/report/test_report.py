@@ -11,6 +11,7 @@ import pytest
 import fma
 from tests.trainers.finished_runs import GENRES, guesses, write_run
 from tests.trainers.synthetic import write_dataset
+from trainers.evaluation.metrics import wilson
 from trainers.report import html, leaks
 from trainers.report.collect import compare, model_names, read_runs
 from trainers.report.dataset import read_facts
@@ -159,6 +160,18 @@ def test_accuracies_are_those_that_the_runs_have_measured(finished, dataset, tmp
     }
     assert f"tiny is right on {round(measured['accuracy'] * 6)} of 6 test tracks" in page.text
     assert str(dataset) in page.text
+
+
+def test_the_interval_is_the_one_that_training_and_evaluation_say(finished, dataset, tmp_path, capsys):
+    measured = json.loads((finished / "metrics.json").read_text())["test"]["per_track"]
+    assert measured["interval"] == list(wilson(round(6 * measured["accuracy"]), 6))
+    run = shutil.copytree(finished, tmp_path / "run")
+    assert fma.main(["train", "tiny", "--data", str(dataset), "--run", str(run), "--device", "cpu"]) == 0
+    assert fma.main(["evaluate", str(run), "--data", str(dataset), "--device", "cpu"]) == 0
+    said = "{:.3f} +{:.3f} to {:.3f} ".format(measured["accuracy"], *measured["interval"])
+    assert len(re.findall(rf"test +6 +{said}", capsys.readouterr().out)) == 2
+    low, high = (100 * bound for bound in measured["interval"])
+    assert f"{low:.1f} to {high:.1f}%" in report(tmp_path / "r.html", run)
 
 
 def test_all_models_are_scored_on_the_tracks_that_all_runs_have(tmp_path, capsys):
