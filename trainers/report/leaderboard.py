@@ -26,6 +26,7 @@ from trainers.report.html import (
     section,
     table,
 )
+from trainers.runs.predictions import chosen_on_validation
 
 LEVEL = 0.05  # of significance
 
@@ -100,6 +101,21 @@ def compare_to_best(places: Sequence[Standing]) -> list[str]:
     return found
 
 
+def _choice(comparison: Comparison) -> list[str]:
+    """Return a sentence on the model that is the best on validation, where there is a choice."""
+    found = {run.path: chosen_on_validation(run.path, run.config) for run in comparison.runs if not run.config.folds}
+    chosen = {path: one for path, one in found.items() if one}
+    if len(comparison.models) < 2 or not chosen:
+        return []
+    path = max(chosen, key=lambda path: chosen[path][1])
+    key, accuracy = chosen[path]
+    (model,) = (model for model in comparison.models if (model.run.path, model.key) == (path, key))
+    return [
+        f"To be used: {model.name}. It is the best on validation, {percent(accuracy)}, where no test track has a say; "
+        f"on these tracks it has {percent(float(model.right.mean()))}."
+    ]
+
+
 def describe_tracks(track_id: np.ndarray, runs: Sequence[Run]) -> str:
     """Return sentences on the tracks that the models are compared on."""
     tracks = len(track_id)
@@ -124,7 +140,7 @@ def leaderboard(comparison: Comparison, remarks: list[str]) -> Html:
         "leaderboard",
         "Which model is best",
         paragraph(lead, class_="lead"),
-        bullets([*rest, *remarks]),
+        bullets([*_choice(comparison), *rest, *remarks]),
         _figure(comparison, places),
         _numbers(places),
         paragraph(

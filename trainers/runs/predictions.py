@@ -116,7 +116,8 @@ def choose_run(path: str) -> str:
     found = {run: load_config(run) for run in runs}
     usable = {run: config for run, config in found.items() if not config.many and not config.folds}
     configs = {run: config for run, config in usable.items() if config.dataset["digest"] == digest}
-    scores = {run: score for run, config in configs.items() if (score := _validation_accuracy(run, config)) is not None}
+    found_on = {run: chosen_on_validation(run, config) for run, config in configs.items()}
+    scores = {run: chosen[1] for run, chosen in found_on.items() if chosen}
     if not scores:
         raise UsageError(f"{path} has no finished run on its dataset: run {command_line('run')} again")
     best = max(scores, key=lambda run: scores[run])
@@ -124,16 +125,21 @@ def choose_run(path: str) -> str:
     return best
 
 
-def _validation_accuracy(run: str, config: RunConfig) -> float | None:
-    """Return the share of validation tracks that a run's model predicts right; None where it is not finished."""
+def chosen_on_validation(run: str, config: RunConfig) -> tuple[str, float] | None:
+    """Return the name of a run's best model on validation, and the share of validation tracks that it gets right.
+
+    Of a run of fma baselines, that is the model with the lowest log loss. None for a run that is not finished or has no
+    validation tracks.
+    """
     if config.model == BASELINES:
         with report_damage(storage.join(run, METRICS)):
-            fits = [entry["fits"][0]["validation"] for entry in read_metrics(run).get("models", {}).values()]
-            return min(fits, key=lambda fit: fit["log_loss"])["accuracy"] if fits else None
+            fits = {name: entry["fits"][0]["validation"] for name, entry in read_metrics(run).get("models", {}).items()}
+            name = min(fits, key=lambda name: fits[name]["log_loss"], default=None)
+            return (name, fits[name]["accuracy"]) if name is not None else None
     if not storage.exists(predictions_path(run, "validation")):
         return None
-    (found,) = read_run_predictions(run, "validation").values()
-    return float((found.log_probabilities.argmax(axis=1) == found.label).mean())
+    ((name, found),) = read_run_predictions(run, "validation").items()
+    return name, float((found.log_probabilities.argmax(axis=1) == found.label).mean())
 
 
 def _predict_track(run: str, model: str, found: TrackPredictions, track_id: int) -> ModelPrediction | None:

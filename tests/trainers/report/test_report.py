@@ -18,9 +18,9 @@ from trainers.report.dataset import read_facts
 from trainers.report.leaderboard import standings, verdicts
 from trainers.report.listening import Listening
 from trainers.report.mistakes import confused_pairs, hard_rows, mistakes
-from trainers.runs.directory import RunConfig, create_run
+from trainers.runs.directory import RunConfig, create_run, write_metrics
 from trainers.runs.files import write_json
-from trainers.runs.predictions import read_predictions
+from trainers.runs.predictions import RunPredictions, read_predictions, write_predictions
 from trainers.serving.robustness import score
 from transforms import storage
 from transforms.audio.alterations import ALTERATIONS
@@ -102,6 +102,21 @@ def test_the_page_says_which_model_is_best_and_how_sure_that_is(runs, tmp_path, 
     out = capsys.readouterr().out
     assert best.model.name in out.splitlines()[3]
     assert f"report: {tmp_path / 'r.html'}" in out
+
+
+@pytest.mark.parametrize(("shift", "said"), [(0, "mel_cnn. It is the best on validation, 100.0%"), (1, "gnb")])
+def test_the_model_to_use_is_the_one_that_validation_chooses(runs, tmp_path, shift, said):
+    deep, classical = runs
+    assert "To be used" not in report(tmp_path / "r.html", *runs)
+    label = np.arange(4) % 3
+    right = {"mel_cnn": guesses((label + shift) % 3, 3, 50.0, 0)}
+    write_predictions(deep, "validation", RunPredictions(np.arange(13, 17), label, list(GENRES), right, 0 * label))
+    fits = {"svm": {"log_loss": 0.9, "accuracy": 1.0}, "gnb": {"log_loss": 0.8, "accuracy": 0.75}}
+    write_metrics(
+        classical,
+        {"models": {name: {"fits": [{"file": "config.json", "validation": found}]} for name, found in fits.items()}},
+    )
+    assert f"To be used: {said}" in Parsed(report(tmp_path / "r.html", *runs)).text
 
 
 def test_what_nothing_is_known_of_is_a_dash_and_a_genre_that_is_never_answered_is_named(tmp_path):
