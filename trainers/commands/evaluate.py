@@ -93,8 +93,8 @@ def _measure_robustness(args: argparse.Namespace) -> int:
     rows = [
         (
             ALTERATIONS[name].title,
-            scores["accuracy"],
-            "{:.2f} to {:.2f}".format(*scores["interval"]),
+            f"{scores['accuracy']:.3f}",
+            describe_interval(scores["interval"]),
             f"{scores['changed']:.0%}",
         )
         for name, scores in found.scores.items()
