@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DATASET", help="shows similar training tracks of it; default with the folder of fma run: its"
     )
+    parser.add_argument(
+        "--audio",
+        metavar="PATH",
+        help="folder or zip of that dataset's songs: the page plays 10 s of those that are similar, and has an example",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to answer at; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
     parser.add_argument(
@@ -48,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="X-Forwarded-For of a proxy at this address or network says who the client is; repeatable",
     )
+    _add_limits(parser)
+    add_threshold(parser)
+    add_tags(parser)
+    add_device(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-upload", type=number(int, 1, below=100_000), default=64, metavar="MB", help="of a song; default 64"
@@ -59,9 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--concurrency", type=number(int, 1, below=1000), metavar="N", help="songs at once; default: the cores"
     )
-    add_threshold(parser)
-    add_tags(parser)
-    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         tags=args.tags,
         device=args.device,
         encoders=args.encoder,
+        audio=args.audio,
     )
     with ExitStack() as stack:
         listeners = [stack.enter_context(listen(args.host, args.port))]
@@ -98,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         ports = [listener.getsockname()[1] for listener in listeners]
         access = Access.of(args.host, args.allow_host, *ports[1:])
         service = open_service(options)
-        stack.enter_context(closing(service.engine))
+        stack.enter_context(closing(service))
         server = make_server(create_app(service, access), service.decoders, args.trust_proxy)
         address = f"http://[{args.host}]" if ":" in args.host else f"http://{args.host}"
         console.say(f"serving {run} at {address}:{ports[0]}/  (Ctrl-C ends it; the API is at /docs)")

@@ -1,11 +1,18 @@
 """Tracks to look at and to listen to: a picture of each, a player where there is a clip of it, and what to know."""
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
-from trainers.report.clips import SECONDS, Clip
 from trainers.report.html import Content, Html, element
+from transforms.audio.clips import SECONDS, Clip, ClipCutter
+from transforms.audio.decoder_process import Limits
+from transforms.catalog.locate import locate_again
+from transforms.dataset.ledger import IngestedTrack
+from transforms.errors import TrackError
+from transforms.runtime import console
 from transforms.tracks import Track
 
 Tracks = Mapping[int, Track]  # tracks by id, as far as they are known
@@ -78,3 +85,33 @@ class Listening:
 def _inside(type_: str, data: bytes) -> str:
     """Return an address that holds the data itself."""
     return f"data:{type_};base64,{base64.b64encode(data).decode()}"
+
+
+def cut_clips(tracks: Iterable[IngestedTrack], wanted: Mapping[int, IngestedTrack], audio: str) -> dict[int, Clip]:
+    """Return clips of the wanted tracks, by id; those that have none are counted in a note.
+
+    Args:
+      tracks: all of the dataset.
+      wanted: by id.
+      audio: the folder or zip that has them; see `locate_again`.
+
+    Raises:
+      UsageError: `locate_again` finds none.
+      FmaError: a disk or a network failed.
+    """
+    every: list[Track] = list(tracks)
+    located = [track for track in locate_again(every, audio) if track.track_id in wanted]
+    clips: dict[int, Clip] = {}
+    failed: Counter[str] = Counter()
+    with closing(ClipCutter(Limits())) as cutter, console.progress("clips", len(located), "tracks") as progress:
+        for track in located:
+            of = wanted[track.track_id]
+            try:
+                clips[of.track_id] = cutter.cut(replace(track, crc32=of.crc32), of.seconds)
+            except TrackError as error:
+                failed[error.reason] += 1
+            progress.advance()
+    if failed:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(failed.items()))
+        console.log(f"note: {console.counted(failed.total(), 'track')} without a player: {reasons}")
+    return clips

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from trainers.report import curves, genre_tracks, leaks
-from trainers.report.clips import Clip, cut_clips
 from trainers.report.collect import Comparison, ModelOfRun, Run, compare, read_runs
 from trainers.report.cost import costs
 from trainers.report.dataset import Facts, dataset_card, no_dataset_card, read_facts
@@ -20,13 +19,14 @@ from trainers.report.genre_tree import extremes, genre_tree
 from trainers.report.html import Html, count, definition, element, paragraph, section
 from trainers.report.leaderboard import leaderboard
 from trainers.report.leaks import Leakage, leak_audit, measure_leakage
-from trainers.report.listening import Listening
+from trainers.report.listening import Listening, cut_clips
 from trainers.report.mistakes import mistakes, named_rows
 from trainers.report.precision_recall import curves_by_genre, curves_by_top_genre
 from trainers.report.robustness import robustness
 from trainers.report.scores import calibration, confusions, genres
 from trainers.report.thumbnails import make_thumbnails
 from trainers.report.track_map import track_maps
+from transforms.audio.clips import Clip
 from transforms.dataset.leaks import Leak, audit, undetectable_leaks
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, is_dataset, load

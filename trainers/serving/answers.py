@@ -37,6 +37,7 @@ class Answer:
     spectrogram: np.ndarray  # uint8 [bands, columns], an image, lowest band first; [0, 0] if not asked for
     pictured_seconds: float  # of the song that the image covers, from its start
     tags: Tags | None = None  # None: not asked for, or silence
+    audio_sha256: str = ""  # of the decoded audio, as a dataset's ledger has it
 
     def to_json(self) -> dict[str, Any]:
         """Return what the task says of the genres, and seconds, windows and silent; and the tags, where it has some."""

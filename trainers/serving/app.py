@@ -3,9 +3,9 @@
 import base64
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 
 from trainers.serving.access import HEALTH, METRICS, Access, Guard
 from trainers.serving.answers import Answer
+from trainers.serving.clips import Clips, open_clips
 from trainers.serving.engine import Engine
-from trainers.serving.neighbours import open_neighbours
+from trainers.serving.neighbours import open_neighbours, read_recordings
 from trainers.serving.problems import Problem, RefusedError, problem
-from trainers.serving.schema import GenresPrediction, Health, LabelPrediction, ModelFacts
+from trainers.serving.schema import Example, GenresPrediction, Health, LabelPrediction, ModelFacts
 from trainers.serving.scorers import open_scorer
 from trainers.serving.shares import Shares, Turns, client_address
 from trainers.serving.tagger import Tagger
@@ -28,16 +29,16 @@ from trainers.serving.tasks import ManyGenres, Task
 from trainers.serving.uploads import CONTENT_TYPE, Closing, Counting, Meters, UploadLimits, received
 from transforms.audio.decoder_process import Limits
 from transforms.dataset.neighbours import Neighbours
-from transforms.errors import TrackError
+from transforms.errors import TrackError, UsageError
 from transforms.runtime import cores
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/docs": "docs.html"} | {
-    f"/{name}": name for name in ("page.js", "page.css", "draw.js", "tree.js", "sound.js", "docs.js")
+    f"/{name}": name for name in ("page.js", "page.css", "draw.js", "tree.js", "sound.js", "reasons.js", "docs.js")
 }
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page loads nothing from elsewhere, and sends nothing to elsewhere."""
 
@@ -73,6 +74,7 @@ class ServeOptions:
     tags: str | None = None  # the encoder that gives songs tags, or None
     device: str = "auto"  # see `trainers.training.devices`
     encoders: Sequence[str] = ()  # see `trainers.serving.scorers.open_scorer`
+    audio: str | None = None  # folder or zip of the dataset's songs, of which clips are played; None: none are
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,30 @@ class Service:
     limits: UploadLimits  # for an upload
     song_limits: Limits  # for one song
     decoders: int  # songs that are decoded at once
+    recordings: Mapping[str, set[int | str]] = field(default_factory=dict)  # see `read_recordings`
+    clips: Clips | None = None  # of the dataset's songs, or None
+
+    def close(self) -> None:
+        """End the decoders; songs that are being decoded fail."""
+        self.engine.close()
+        if self.clips:
+            self.clips.close()
 
 
 def open_service(options: ServeOptions) -> Service:
-    """Load the model and start the decoders; whoever calls this closes the engine.
+    """Load the model and start the decoders; whoever calls this closes the service.
 
     Raises:
       UsageError: the run or the dataset is not there, or they do not fit together.
       FmaError: a file is damaged, or a first prediction fails.
     """
+    if options.audio and not options.data:
+        raise UsageError("--audio needs the dataset that its songs are of: give --data DATASET")
     scorer = open_scorer(
         options.run, options.model, options.device, threshold=options.threshold, encoders=options.encoders
     )
     neighbours = open_neighbours(options.run, scorer, options.data) if options.data else None
+    clips = open_clips(options.data, options.audio, options.limits) if options.data and options.audio else None
     decoders = options.decoders or cores()
     tagger = Tagger(options.tags, scorer.config, options.device) if options.tags else None
     engine = Engine(scorer, options.limits, decoders, spectrograms=True, tagger=tagger)
@@ -113,6 +126,8 @@ def open_service(options: ServeOptions) -> Service:
         limits=UploadLimits(options.most_bytes),
         song_limits=options.limits,
         decoders=decoders,
+        recordings=read_recordings(options.data) if options.data else {},
+        clips=clips,
     )
 
 
@@ -128,6 +143,8 @@ def create_app(service: Service, access: Access = Access()) -> FastAPI:  # noqa:
     meters = app.state.meters = Meters()
     _add_predict(app, service, meters)
     _add_facts(app, service)
+    if service.clips:
+        _add_clips(app, service.clips)
     if access.metrics:
         _add_metrics(app, meters)
     _add_page(app)
@@ -192,7 +209,10 @@ def _describe(answer: Answer, service: Service, *, timeline: bool, spectrogram: 
     if timeline:
         found["timeline"] = answer.timeline()
     if nearest and service.neighbours:
-        found["nearest"] = service.neighbours.nearest(answer.embedding, nearest)
+        itself = service.recordings.get(answer.audio_sha256, set())
+        closest = service.neighbours.nearest(answer.embedding, nearest + len(itself))
+        found["nearest"] = [track for track in closest if track["track_id"] not in itself][:nearest]
+        found["in_training"] = bool(itself)
     if spectrogram:
         bands, columns = answer.spectrogram.shape
         found["spectrogram"] = {
@@ -225,6 +245,8 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         by_window=scorer.by_window,
         **_task_facts(scorer.task) | ({"tagger": tagger.encoder} if tagger else {}),
         neighbours=len(service.neighbours.tracks) if service.neighbours else 0,
+        clips=service.clips is not None,
+        **_example(service),
         most_bytes=service.limits.most_bytes,
         most_seconds=service.song_limits.seconds,
         longest_seconds=service.song_limits.audio_seconds,
@@ -240,6 +262,35 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     async def healthz() -> Health:
         """Return ok: the server is up, and the model was loaded before."""
         return Health(status="ok")
+
+
+def _example(service: Service) -> dict[str, Any]:
+    track = service.clips.example(service.engine.scorer.config.window_seconds) if service.clips else None
+    if track is None:
+        return {}
+    words = {"title": track.title, "artist": track.artist, "license": track.license}
+    return {"example": Example(track_id=track.shown_id, **words)}
+
+
+def _add_clips(app: FastAPI, clips: Clips) -> None:
+    places = Shares(PLACES)
+    threads: list[CapacityLimiter] = []
+
+    @app.get("/clip", response_class=Response, responses={200: {"content": {"audio/mpeg": {}}}})
+    async def clip(
+        request: Request, track: Annotated[str, Query(description="its id as /predict and /model have it")]
+    ) -> Response:
+        """Return ten seconds from the middle of a track of the dataset."""
+        if not threads:
+            threads.append(CapacityLimiter(1))
+        try:
+            with places.one(client_address(request.client)):
+                mp3 = await to_thread.run_sync(clips.mp3, track, limiter=threads[0], abandon_on_cancel=True)
+        except KeyError:
+            raise RefusedError(404, "not_found", "the dataset has no such track") from None
+        except TrackError as error:
+            raise RefusedError(404, error.reason, "the track's audio cannot be played") from error
+        return Response(mp3, media_type="audio/mpeg", headers={"Cache-Control": "max-age=3600"})
 
 
 def _add_metrics(app: FastAPI, meters: Meters) -> None:

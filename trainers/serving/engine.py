@@ -227,7 +227,7 @@ class Engine:
             facts = decoder.decode(path, start, seconds)
         finally:
             self._idle.put(decoder)
-        return songs[-1].finish(facts.seconds, facts.silent)
+        return replace(songs[-1].finish(facts.seconds, facts.silent), audio_sha256=facts.audio_sha256)
 
     def predict_all(self, songs: Sequence[Song]) -> Iterator[Answer | TrackError]:
         """Predict songs at once; yields the answer for each, or the reason why there is none, in their order."""

@@ -49,6 +49,15 @@ def open_neighbours(run: str, scorer: Scorer, dataset: str) -> Neighbours:
     return Neighbours(tracks, **arrays)
 
 
+def read_recordings(dataset: str) -> dict[str, set[int | str]]:
+    """Return the ids of the training tracks, as the metadata has them, by the checksum of their decoded audio."""
+    found: dict[str, set[int | str]] = {}
+    for track in read_tracks(dataset, load(dataset)):
+        if track.split == "training" and track.audio_sha256:
+            found.setdefault(track.audio_sha256, set()).add(track.shown_id)
+    return found
+
+
 def _compute(scorer: Scorer, dataset: str, manifest: Manifest) -> dict[str, np.ndarray]:
     """Return vectors, track_id int64 [tracks], shift and scale of the training split."""
     if isinstance(scorer, ClassicalScorer):

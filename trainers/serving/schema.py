@@ -65,7 +65,10 @@ class Song(BaseModel):
     windows: int = Field(description="that were predicted; 0 for a model that predicts whole songs only")
     silent: bool = Field(description="whether the song is digital silence")
     timeline: list[Window] | None = Field(None, description="if asked for")
-    nearest: list[Neighbour] | None = Field(None, description="if asked for; the most similar first")
+    nearest: list[Neighbour] | None = Field(None, description="if asked for; the most similar first, never the song")
+    in_training: bool | None = Field(
+        None, description="with nearest: whether the model was trained on this very recording, so that it knows it"
+    )
     tags: list[Tag] | None = Field(None, description="of a server with --tags; the likeliest first, none of silence")
     spectrogram: Picture | None = Field(None, description="if asked for")
 
@@ -95,6 +98,15 @@ class Health(BaseModel):
     status: str
 
 
+class Example(BaseModel):
+    """A song to try: a test track of the dataset, whose clip is at /clip."""
+
+    track_id: int | str
+    title: str
+    artist: str
+    license: str
+
+
 class ModelFacts(BaseModel):
     """The model that answers, and the server's limits."""
 
@@ -112,6 +124,8 @@ class ModelFacts(BaseModel):
     thresholds: list[float] | None = Field(None, description="in the order of the labels; of a model of many genres")
     tagger: str | None = Field(None, description="the network that tags are from; of a server with --tags")
     neighbours: int = Field(description="training tracks that are compared with; 0 without --data")
+    clips: bool = Field(description="whether /clip has the sound of these")
+    example: Example | None = Field(None, description="of a server with --audio")
     most_bytes: int = Field(description="of a song's file")
     most_seconds: float = Field(description="that one song may take")
     longest_seconds: float | None = Field(description="of a song; null: any length")

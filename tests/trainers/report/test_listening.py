@@ -16,9 +16,9 @@ from tests.conftest import tone
 from tests.trainers.finished_runs import GENRES, write_run
 from tests.trainers.report.test_report import EVIL, Parsed, report
 from tests.trainers.synthetic import write_dataset
-from trainers.report.clips import RATE, SECONDS
 from trainers.report.listening import Card, Listening
 from trainers.report.thumbnails import COLUMNS, ROWS, make_thumbnails
+from transforms.audio.clips import RATE, SECONDS
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import load
 from transforms.tracks import Track

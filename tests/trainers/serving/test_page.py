@@ -1,5 +1,6 @@
 """The page in a real browser: a song goes in, an answer comes out, and nothing leaves for elsewhere."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ from tests.conftest import tone
 from tests.trainers.serving import songs
 from tests.trainers.serving.live import listening
 from trainers.serving.app import Service, create_app
+from trainers.serving.clips import open_clips
 from trainers.serving.engine import Engine
-from trainers.serving.neighbours import open_neighbours
+from trainers.serving.neighbours import open_neighbours, read_recordings
 from trainers.serving.scorers import open_scorer
 from trainers.serving.uploads import UploadLimits
 from transforms.audio.decoder_process import Limits
@@ -36,9 +38,13 @@ def address(music, dataset, tiny_models, tmp_path_factory):
     run = songs.write_run(tmp_path_factory.mktemp("many") / "tiny", "tiny", music.dataset, dataset, LABELS)
     engine = Engine(open_scorer(str(run), device="cpu", threshold=0.0), Limits(), 1, spectrograms=True)
     neighbours = open_neighbours(str(run), engine.scorer, str(music.dataset))
-    with listening(create_app(Service(engine, neighbours, "tiny", UploadLimits(8 << 20), Limits(), 1))) as port:
+    clips = open_clips(str(music.dataset), str(Path(music.tracks[0].path).parent), Limits())
+    known = read_recordings(str(music.dataset))
+    service = Service(engine, neighbours, "tiny", UploadLimits(8 << 20), Limits(), 1, known, clips)
+    with listening(create_app(service)) as port:
         yield f"http://127.0.0.1:{port}/"
     engine.close()
+    clips.close()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +97,9 @@ def test_what_users_wrote_is_text_on_the_page(page, address, music):
     page.choose_files("#file", Path(music.tracks[2].path), Path(music.tracks[0].path))
     page.wait_for(f"{ANSWERED} == 2")
     check_answer(page, address)
-    assert text(page, ".nearest .title").splitlines() == ["Song 0 <b>&", "Artist 0"]
+    title, artist = text(page, ".nearest .title").splitlines()
+    assert re.fullmatch("Song [1-5] <b>&", title) and re.fullmatch("Artist [1-5]", artist), "not the song itself, 0"
+    assert "trained on this very recording" in text(page, ".answer:first-child .known")
     assert LABELS[2] in page.evaluate("document.querySelector('.answer .found').textContent")
     assert page.complaints == []
 
@@ -102,8 +110,10 @@ def test_a_file_that_is_no_song_has_its_reason_on_the_page(page, tmp_path):
     page.choose_files("#file", tmp_path / "notes.txt", tmp_path / "large.wav")
     page.wait_for(f"{ANSWERED} == 2")
     large, notes = page.evaluate("[...document.querySelectorAll('.answer .state')].map(e => e.innerText)")
-    assert notes.startswith("No answer: not audio that libsndfile or FFmpeg reads")
-    assert large == "No answer: a song may have up to 8 MiB."
+    assert notes.startswith("This file cannot be played. It may be no song, or damaged;")
+    assert large == "This file is too large. It may have up to 8 MiB; an mp3 is smaller."
+    said = page.evaluate("[...document.querySelectorAll('.detail')].map(e => e.textContent)")
+    assert "the file has 9 MiB" in said[0] and "not audio that libsndfile or FFmpeg reads" in said[1]
 
 
 @contextmanager
@@ -141,7 +151,19 @@ def test_a_busy_server_is_asked_once_more(chromium, address, music, times, faile
     chromium.choose_files("#file", Path(music.tracks[0].path))
     chromium.wait_for(ANSWERED)
     assert count(chromium, ".failed") == failed
-    assert not failed or "too many songs at once" in text(chromium, ".state-text")
+    assert not failed or text(chromium, ".state-text") == "Too many songs at once. Try again in a moment."
+
+
+def test_an_example_is_predicted_and_neighbours_can_be_heard(page, address):
+    assert re.search(r"not trained on: Song \d+ <b>&, Artist \d+ \(CC0\)", text(page, "#example"))
+    page.evaluate("document.querySelector('#try').click()")
+    page.wait_for(ANSWERED)
+    check_answer(page, address)
+    assert page.evaluate("document.querySelector('.known').hidden")
+    page.evaluate("document.querySelector('.nearest audio').load()")
+    lasts = page.wait_for("(a => (a.preload = 'metadata', a.duration))(document.querySelector('.nearest audio'))")
+    assert lasts == pytest.approx(2.5, abs=0.6), "the whole seconds of a song of about three"
+    assert page.complaints == []
 
 
 RECORD = """

@@ -1,6 +1,7 @@
 // The page: songs in, answers out.
 
 import {OTHERS, clock, colour, drawAxis, drawSpectrogram, drawTimeline, until} from "./draw.js";
+import {Refusal, explain} from "./reasons.js";
 import {record, toWav} from "./sound.js";
 import {drawLines, finest, placed, shownOf} from "./tree.js";
 
@@ -21,12 +22,12 @@ async function ask(body, again = true) {
   }
   // A proxy that stands in for a server that is gone answers with a page of its own.
   const found = await answer.json().catch(() => { throw new TypeError(SILENT); });
-  if (!answer.ok) throw new Error(found.message);
+  if (!answer.ok) throw new Refusal(found);
   return found;
 }
 
 async function predict(song) {
-  if (song.size > model.most_bytes) throw new Error(`a song may have up to ${Math.round(model.most_bytes / 2 ** 20)} MiB`);
+  if (song.size > model.most_bytes) throw new Refusal({error: "too_large", message: `the file has ${Math.ceil(song.size / 2 ** 20)} MiB`});
   return ask(song);
 }
 
@@ -194,7 +195,10 @@ function followCursor(article, found) {
   }
 }
 
-function showNearest(article, nearest) {
+const clipOf = track => `clip?track=${encodeURIComponent(track.track_id)}`;
+
+function showNearest(article, {nearest, in_training}) {
+  article.querySelector(".known").hidden = !in_training;
   if (!nearest?.length) return;
   article.querySelector(".nearest").hidden = false;
   for (const track of nearest) {
@@ -204,6 +208,13 @@ function showNearest(article, nearest) {
     alike.append(bar(track.similarity), element("span", track.similarity.toFixed(2)));
     const genres = element("span", (track.genres ?? []).join(", ") || track.genre);
     line.append(title, track.genres || label < 0 ? genres : named(label), alike);
+    if (model.clips) {
+      const player = element("audio");
+      Object.assign(player, {controls: true, preload: "none", src: clipOf(track)});
+      player.setAttribute("aria-label", `10 s of ${track.title || track.track_id}`);
+      player.addEventListener("error", () => player.replaceWith(element("span", "its sound is not there", "soft")));
+      line.append(player);
+    }
     article.querySelector(".nearest ol").append(line);
   }
 }
@@ -224,14 +235,19 @@ async function add(name, song) {
     showVerdict(article, found);
     showTags(article, found.tags);
     showTime(article, found);
-    showNearest(article, found.nearest);
+    showNearest(article, found);
     article.querySelector("audio").src = URL.createObjectURL(song);
   } catch (error) {
     article.classList.add("failed");
     article.querySelector(".state").hidden = false;
     article.querySelector(".found").hidden = true;
-    const gone = error instanceof TypeError ? SILENT : error.message;
-    article.querySelector(".state-text").textContent = `No answer: ${gone.replace(/\.$/, "")}.`;
+    const {words, detail} = explain(error instanceof TypeError ? new Error(SILENT) : error, model);
+    article.querySelector(".state-text").textContent = words;
+    if (detail) {
+      const more = element("details", undefined, "detail soft");
+      more.append(element("summary", "What the server says"), detail);
+      article.querySelector(".state").after(more);
+    }
   }
   article.setAttribute("aria-busy", "false");
 }
@@ -251,6 +267,20 @@ function listenToFiles() {
   addEventListener("dragleave", () => over(-1));
   addEventListener("dragover", event => event.preventDefault());
   addEventListener("drop", event => { event.preventDefault(); over(-depth); addAll([...event.dataTransfer.files]); });
+}
+
+function offerExample() {
+  const song = model.example;
+  if (!song) return;
+  const name = [song.title || `track ${song.track_id}`, song.artist].filter(Boolean).join(", ");
+  const licence = song.license ? ` (${song.license})` : "";
+  $("#example").hidden = false;
+  $("#example-name").textContent = `10 s that the model was not trained on: ${name}${licence}`;
+  $("#try").addEventListener("click", async () => {
+    const answer = await fetch(clipOf(song)).catch(() => null);
+    if (answer?.ok) addAll([new File([await answer.blob()], name, {type: "audio/mpeg"})]);
+    else $("#example-name").textContent = "The example cannot be played now.";
+  });
 }
 
 function listenToMicrophone() {
@@ -307,6 +337,7 @@ async function introduce() {
     : `${name} tells ${model.labels.length} genres apart${how}: ${model.labels.join(", ")}.`;
   $("#limits").textContent = `Songs of up to ${Math.round(model.most_bytes / 2 ** 20)} MiB stay on this server until they are predicted.`;
   listenToMicrophone();
+  offerExample();
 }
 
 start();

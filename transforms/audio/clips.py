@@ -1,21 +1,15 @@
 """Clips of ten seconds from the middle of tracks, as mp3 that any browser plays."""
 
 import io
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.audio.decoder_process import TrackProcess
-from transforms.catalog.locate import locate_again
+from transforms.audio.decoder_process import Limits, TrackProcess
 from transforms.config import DatasetConfig
 from transforms.corpus.writer import SAMPLE_RATE, encode_mp3
-from transforms.dataset.ledger import IngestedTrack
 from transforms.errors import TrackError
 from transforms.records import decode_payload, deserialize, read_records
-from transforms.runtime import console
 from transforms.tracks import Track
 
 SECONDS = 10  # of a clip; a shorter track is taken whole
@@ -40,10 +34,14 @@ class Clip:
 
 
 class ClipCutter:
-    """A cutter of clips, in a process of its own that a damaged file may crash; close it in the end."""
+    """A cutter of clips, in a process of its own that a damaged file may crash; close it in the end.
 
-    def __init__(self) -> None:
-        self._process = TrackProcess(SECOND)
+    Args:
+      limits: for one track.
+    """
+
+    def __init__(self, limits: Limits):
+        self._process = TrackProcess(SECOND, limits)
 
     def cut(self, track: Track, seconds: float) -> Clip:
         """Return the middle of a located track that is so long.
@@ -71,33 +69,3 @@ class ClipCutter:
     def close(self) -> None:
         """End the process."""
         self._process.close()
-
-
-def cut_clips(tracks: Iterable[IngestedTrack], wanted: Mapping[int, IngestedTrack], audio: str) -> dict[int, Clip]:
-    """Return clips of the wanted tracks, by id; those that have none are counted in a note.
-
-    Args:
-      tracks: all of the dataset.
-      wanted: by id.
-      audio: the folder or zip that has them; see `locate_again`.
-
-    Raises:
-      UsageError: `locate_again` finds none.
-      FmaError: a disk or a network failed.
-    """
-    every: list[Track] = list(tracks)
-    located = [track for track in locate_again(every, audio) if track.track_id in wanted]
-    clips: dict[int, Clip] = {}
-    failed: Counter[str] = Counter()
-    with closing(ClipCutter()) as cutter, console.progress("clips", len(located), "tracks") as progress:
-        for track in located:
-            of = wanted[track.track_id]
-            try:
-                clips[of.track_id] = cutter.cut(replace(track, crc32=of.crc32), of.seconds)
-            except TrackError as error:
-                failed[error.reason] += 1
-            progress.advance()
-    if failed:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(failed.items()))
-        console.log(f"note: {console.counted(failed.total(), 'track')} without a player: {reasons}")
-    return clips
