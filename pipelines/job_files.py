@@ -77,17 +77,20 @@ def read_progress(folder: str) -> tuple[int, int]:
 
 
 @contextmanager
-def watch_progress(label: str, total: int, unit: str) -> Iterator[str]:
-    """Show progress, counted in `unit` (a plural), while the body runs; yield a folder for `count_progress`."""
+def watch_progress(label: str, total: int, unit: str, initial: int = 0) -> Iterator[str]:
+    """Show progress, counted in `unit` (a plural), while the body runs; yield a folder for `count_progress`.
+
+    `initial` of the total were done before.
+    """
     with (
         temporary.new_folder() as folder,
-        console.progress(label, total, unit) as progress,
+        console.progress(label, total, unit, initial=initial) as progress,
     ):
         stop = threading.Event()
 
         def show() -> None:
             finished, failed = read_progress(folder)
-            progress.update(min(finished, total), f"{failed:,} failed" if failed else "")
+            progress.update(min(initial + finished, total), f"{failed:,} failed" if failed else "")
 
         def poll() -> None:
             while not stop.wait(POLL_SECONDS):

@@ -1,25 +1,29 @@
-"""Jobs that make files of a dataset shard by shard: a plan line for each shard goes out, a result line comes back.
+"""Jobs that make files of a dataset shard by shard: a plan line for each shard goes out, a worker writes its files.
 
-Workers write the files; only small lines move through the runner. The launcher commits what has come back.
+Then it keeps the shard's result in a file. Only plan lines move through the runner, the launcher reads the results and
+commits, and after a job that died those that are there need not be made again.
 """
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.job_files import ReadLines, WriteLines, read_lines, write_lines
-from pipelines.runners import translate_runner_errors
-from pipelines.runners.options import LOCAL_RUNNERS, make_pipeline, runner_name
+from pipelines.job_files import ReadLines, write_lines
+from pipelines.runners import progress, translate_runner_errors
+from pipelines.runners.options import LOCAL_RUNNERS, RETRYING_RUNNERS, make_pipeline, runner_name
 from pipelines.runners.portable import wait
 from transforms import storage
 from transforms.dataset.generation import ShardResult
-from transforms.dataset.leftovers import ELSEWHERE, PLAN, RESULTS, SHARDS
+from transforms.dataset.leftovers import ELSEWHERE, PLAN, SHARDS, result_path
+from transforms.dataset.shard_results import find_built, keep_result, read_results
 from transforms.errors import FmaError, TemplateWrittenError
 from transforms.runtime import console
 
@@ -58,84 +62,76 @@ class ShardJob:
 
     dataset: str  # path of the dataset
     name: str  # of its plan: a generation that it writes, or another name of that form
+    command: str  # that runs it, such as `ingest`
     ticks: str = ""  # local folder where workers of this machine note each finished track, or ""
     retried: bool = False  # whether the runner itself makes a shard again that failed
     code: str = field(default_factory=code_digest)  # `code_digest` of the program that made the job
 
     @property
-    def folder(self) -> str:
-        """The folder of the plan and the results while the job runs."""
-        return storage.join(self.dataset, PLAN, self.name)
+    def settings(self) -> str:
+        """What a shard's result depends on beside its plan line, the program and what the job's name stands for."""
+        return ""
 
     @property
     def plan_path(self) -> str:
         """The file with one line for each shard to make."""
-        return storage.join(self.folder, SHARDS)
-
-    @property
-    def results_path(self) -> str:
-        """The file with one line for each shard that was made."""
-        return storage.join(self.folder, RESULTS)
+        return storage.join(self.dataset, PLAN, self.name, SHARDS)
 
     @property
     def elsewhere_path(self) -> str:
-        """A file that exists where the job does not end with this process; holds `code`. See `jobs_elsewhere`."""
-        return storage.join(self.folder, ELSEWHERE)
+        """A file that exists where the job does not end with this process; see `jobs_elsewhere`."""
+        return storage.join(self.dataset, PLAN, self.name, ELSEWHERE)
+
+    def key(self, line: str) -> str:
+        """Return the name under which the result of a plan line is kept."""
+        return hashlib.sha256(json.dumps([self.code, self.settings, line]).encode()).hexdigest()[:32]
+
+    def keep(self, line: str, result: ShardResult) -> None:
+        """Keep the result of a plan line; for a worker that has written the shard's files, or could not."""
+        keep_result(self.dataset, self.name, self.key(line), result)
 
 
-class MakeShards(beam.PTransform):
-    """Makes every shard of a job's plan: `make` takes plan lines and gives `ShardResult` lines."""
-
-    def __init__(self, job: ShardJob, make: beam.PTransform):
-        super().__init__()
-        self._job, self._make = job, make
-
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        shards = begin | "OneShardEach" >> ReadLines(self._job.plan_path)
-        return shards | self._make | "WriteResults" >> WriteLines(self._job.results_path)
+Job = TypeVar("Job", bound=ShardJob)
 
 
 def run_job(
-    job: ShardJob, plan: Sequence[tuple[str, str]], make: beam.PTransform, options: PipelineOptions
+    job: Job, plan: Sequence[str], make: Callable[[Job], beam.PTransform], options: PipelineOptions, *, tracks: int
 ) -> list[ShardResult]:
-    """Write the plan, run the pipeline to its end and return the shards' results.
+    """Make the shards of a plan that no earlier job has made, and return the results of all.
 
     Args:
-      plan: (the name that its result has, its line) of each shard.
-      make: from these lines to `ShardResult` lines.
-
-    A job elsewhere that an earlier command of this version began, and that has succeeded since, is not run again.
+      plan: a line for each shard.
+      make: returns what makes the shards of a job from their lines and keeps their results.
+      tracks: of the plan.
 
     Raises:
       FmaError: a shard could not be made for a reason that the user can fix, or the runner lost one.
       TemplateWrittenError: the options ask for a template.
     """
-    planned = {name for name, _ in plan}
-    if storage.exists(job.elsewhere_path) and storage.read_bytes(job.elsewhere_path) == job.code.encode():
-        found = read_results(job)
-        if set(found) == planned and not any(result.error for result in found.values()):
-            console.log("using what an earlier command's job has built")
-            return list(found.values())
-    write_lines((line for _, line in plan), job.plan_path)
-    _run_pipeline(job, make, options)
-    found = read_results(job)
+    lines = {job.key(line): line for line in plan}
+    found = find_built(job.dataset, job.name, lines)
+    missing = {key: line for key, line in lines.items() if key not in found}
+    if found:
+        console.log(f"{len(found):,} of {console.counted(len(lines), 'shard')} were built before")
+    if missing:
+        # Neither what failed before nor what does not describe its files any more is to be taken for what is made now.
+        storage.remove_listed(job.dataset, [result_path(job.name, key) for key in missing])
+        write_lines(missing.values(), job.plan_path)
+        before = sum(result.tracks for result in found.values())
+        with progress(options, job.command, tracks, "tracks", before) as ticks:
+            retried = runner_name(options) in RETRYING_RUNNERS
+            _run_pipeline(replace(job, ticks=ticks, retried=retried), make, options)
+        found |= read_results(job.dataset, job.name, missing)
     errors = sorted(result.error for result in found.values() if result.error)
     if errors:
-        raise FmaError(f"{errors[0]} ({len(errors)} of {len(plan)} shards failed)")
-    if planned != set(found):
-        raise FmaError(f"the runner lost {len(planned - set(found))} of {len(planned)} shards; run the command again")
+        raise FmaError(f"{errors[0]} ({len(errors)} of {len(lines)} shards failed)")
+    lost = len(lines) - len(found)
+    if lost:
+        raise FmaError(f"the runner lost {lost} of {len(lines)} shards; run the command again")
     return list(found.values())
 
 
-def read_results(job: ShardJob) -> dict[str, ShardResult]:
-    """Return the shards' results by name; {} where the job has not ended."""
-    try:
-        return {result.name: result for result in map(ShardResult.from_line, read_lines(job.results_path))}
-    except FileNotFoundError:
-        return {}
-
-
-def _run_pipeline(job: ShardJob, make: beam.PTransform, options: PipelineOptions) -> None:
+def _run_pipeline(job: Job, make: Callable[[Job], beam.PTransform], options: PipelineOptions) -> None:
     """Run the job to its end.
 
     Raises:
@@ -143,10 +139,10 @@ def _run_pipeline(job: ShardJob, make: beam.PTransform, options: PipelineOptions
       TemplateWrittenError: the options ask for a template.
     """
     if runner_name(options) not in LOCAL_RUNNERS:
-        storage.write_bytes(job.elsewhere_path, job.code.encode())
+        storage.write_bytes(job.elsewhere_path, b"")
     with translate_runner_errors(options, job.dataset):
         pipeline = make_pipeline(options)
-        _ = pipeline | MakeShards(job, make)
+        _ = pipeline | "OneShardEach" >> ReadLines(job.plan_path) | make(job)
         running = pipeline.run()
         template = options.get_all_options().get("template_location")
         if template:

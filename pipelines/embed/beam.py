@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import apache_beam as beam
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -32,6 +31,7 @@ class EmbedJob(ShardJob):
     schema: Schema  # of the dataset, with the encoder among its encoders
     facts: EncoderFacts  # of the encoder
     encoder: str  # path of its file or folder, where workers see it
+    command: str = "embed"
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Loaded:
 
 
 class EmbedShard(ModelHandler[str, str, Loaded]):
-    """Embeds the shards of plan lines; gives `ShardResult` lines."""
+    """Embeds the shards of plan lines, and keeps their results; gives the shards' paths."""
 
     def __init__(self, job: EmbedJob):
         super().__init__(min_batch_size=1, max_batch_size=1, env_vars=ONE_THREAD)
@@ -68,7 +68,8 @@ class EmbedShard(ModelHandler[str, str, Loaded]):
     ) -> Iterator[str]:
         for line in batch:
             source = ShardFile.from_json(json.loads(line))
-            yield self._embed(source, model).to_line()
+            self._job.keep(line, self._embed(source, model))
+            yield source.path
 
     def _embed(self, source: ShardFile, model: Loaded) -> ShardResult:
         job = self._job
@@ -90,6 +91,6 @@ class EmbedShard(ModelHandler[str, str, Loaded]):
 
 def run_embed(job: EmbedJob, sources: Sequence[ShardFile], options: PipelineOptions) -> dict[str, ShardFile]:
     """Embed the tracks of shards; return the new files by their sources' paths. See `run_job`."""
-    plan = [(source.path, json.dumps(asdict(source))) for source in sources]
-    make: beam.PTransform = "Embed" >> RunInference(EmbedShard(job))
-    return {result.name: result.files[0] for result in run_job(job, plan, make, options)}
+    plan, tracks = [json.dumps(asdict(source)) for source in sources], sum(source.tracks for source in sources)
+    results = run_job(job, plan, lambda job: "Embed" >> RunInference(EmbedShard(job)), options, tracks=tracks)
+    return {result.name: result.files[0] for result in results}

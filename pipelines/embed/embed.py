@@ -17,7 +17,6 @@ from transforms.dataset.growth import locked
 from transforms.dataset.leftovers import (
     announce,
     jobs_elsewhere,
-    remove_job_files,
     remove_leftovers,
     scratch_folder,
     settle,
@@ -121,7 +120,7 @@ def remove_embeddings(dataset: str, name: str) -> int:
         job = _job_name(manifest, facts, shards)
         announce(dataset, job, [], replaced=[shard.path for shard in shards])
         commit(dataset, manifest)
-        settle(dataset, job)
+        settle(dataset, job, manifest)
     return sum(shard.tracks for shard in shards)
 
 
@@ -167,14 +166,13 @@ def _embed(
 ) -> None:
     """Write and commit the embeddings of some generations."""
     from pipelines.embed.beam import EmbedJob, run_embed
-    from pipelines.runners import prepare_options, progress
+    from pipelines.runners import prepare_options
     from pipelines.runners.dataflow import own_folders
-    from pipelines.runners.options import LOCAL_RUNNERS, RETRYING_RUNNERS, runner_name
+    from pipelines.runners.options import LOCAL_RUNNERS, runner_name
 
     dataset = options.dataset
     sources = [shard for generation in lacking for shard in generation.shards if shard.kind == facts.reads]
     name, tracks = _job_name(manifest, facts, sources), sum(shard.tracks for shard in sources)
-    # What a job of that name has written already is not written again.
     remove_leftovers(dataset, manifest, jobs_elsewhere(dataset) | {name})
     given = complete_options(options, len(sources))
     beam = prepare_options(list(given.beam_options), dataset, "embed", name, tracks=tracks, workers=given.workers)
@@ -186,19 +184,14 @@ def _embed(
     if scratch:  # workers on other machines see the dataset's place, not this one's files
         copy_files(path, place)
     manifest.encoders.setdefault(facts.name, facts)
-    with capture_native_stderr(), progress(beam, "embed", tracks, "tracks") as ticks:
-        retried = runner_name(beam) in RETRYING_RUNNERS
-        job = EmbedJob(
-            dataset=dataset, name=name, ticks=ticks, retried=retried, schema=manifest.schema, facts=facts, encoder=place
-        )
+    with capture_native_stderr():
+        job = EmbedJob(dataset=dataset, name=name, schema=manifest.schema, facts=facts, encoder=place)
         made = run_embed(job, sources, beam)
-    remove_job_files(dataset, name)
-    storage.remove_listed(dataset, written, staged_only=True)  # by a killed run before this one
     for generation in lacking:
         found = [made[shard.path] for shard in generation.shards if shard.path in made]
         generation.shards = sorted([*generation.shards, *found], key=lambda shard: shard.path)
     commit(dataset, manifest)
-    settle(dataset, name)
+    settle(dataset, name, manifest)
 
 
 def complete_options(options: EmbedOptions, shards: int) -> EmbedOptions:

@@ -1,7 +1,7 @@
 """The Beam job of `fma ingest`: a worker builds the shards of its plan lines."""
 
+import json
 import platform
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -27,10 +27,15 @@ class BuildJob(ShardJob):
     vocabulary: Vocabulary  # of the dataset
     config: DatasetConfig  # the dataset's
     limits: Limits = field(default_factory=Limits)  # what one track may cost
+    command: str = "ingest"
+
+    @property
+    def settings(self) -> str:
+        return json.dumps([self.limits.seconds, self.limits.megabytes, self.limits.audio_seconds])
 
 
 class BuildShard(beam.DoFn):
-    """Builds the shards of plan lines with `ShardBuilder`; yields `ShardResult` lines."""
+    """Builds the shards of plan lines with `ShardBuilder`, and keeps their results."""
 
     def __init__(self, job: BuildJob):
         self._job = job
@@ -41,13 +46,13 @@ class BuildShard(beam.DoFn):
             job.dataset, job.name, job.vocabulary, job.config, limits=job.limits, on_track=self._on_track
         )
 
-    def process(self, line: str) -> Iterator[str]:
+    def process(self, line: str) -> None:
         job, plan = self._job, ShardPlan.from_line(line)
         if job.code != code_digest():
-            yield ShardResult(plan.name, error=OTHER_CODE).to_line()
+            job.keep(line, ShardResult(plan.name, error=OTHER_CODE))
         else:
             with count_progress(job.ticks, plan.name) as self._tick:
-                yield self._build(plan).to_line()
+                job.keep(line, self._build(plan))
 
     def _build(self, plan: ShardPlan) -> ShardResult:
         try:
@@ -67,8 +72,8 @@ class BuildShard(beam.DoFn):
 
 def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
     """Build the shards of a plan; see `run_job`."""
-    make = "BuildShard" >> beam.ParDo(BuildShard(job))
-    return run_job(job, [(shard.name, shard.to_line()) for shard in plan], make, options)
+    lines, tracks = [shard.to_line() for shard in plan], sum(len(shard.tracks) for shard in plan)
+    return run_job(job, lines, lambda job: "BuildShard" >> beam.ParDo(BuildShard(job)), options, tracks=tracks)
 
 
 def describe_job(options: PipelineOptions) -> dict[str, str]:

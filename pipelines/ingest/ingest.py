@@ -20,10 +20,11 @@ from transforms.dataset.leftovers import (
     planned_files,
     remove_job_files,
     remove_leftovers,
+    remove_list,
     settle,
 )
 from transforms.dataset.manifest import Manifest, commit, is_dataset, load
-from transforms.dataset.plan import generation_name, make_plan
+from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
@@ -159,19 +160,19 @@ def ingest(options: IngestOptions) -> tuple[IngestPlan, Outcome]:
     _validate_runner(options, *((f"track {track.shown_id}:", track.archive or track.path) for track in catalog.tracks))
     with locked(options.out), annotate_os_errors(options.out):
         manifest = open_or_create(options.out, manifest.config)  # again: another command may have been first
-        elsewhere = jobs_elsewhere(options.out)
-        removed = remove_leftovers(options.out, manifest, elsewhere)
-        if removed:
-            console.log(
-                f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind"
-            )
         plan = _make_plan(options, manifest, catalog)
-        if plan.growth.has_work and spellings:
+        if not plan.growth.has_work:
+            _clean_up(options.out, manifest)
+            return plan, Outcome()
+        if spellings:
             report_spellings(spellings, manifest.genres, options.join_genres)
-        outcome = _grow(options, plan) if plan.growth.has_work else Outcome()
-        if elsewhere:  # a job's results that were not used by now are not needed any more
-            remove_leftovers(options.out, manifest)
-    return plan, outcome
+        return plan, _grow(options, plan)
+
+
+def _clean_up(dataset: str, manifest: Manifest, keep: frozenset[str] = frozenset()) -> None:
+    removed = remove_leftovers(dataset, manifest, keep)
+    if removed:
+        console.log(f"removed {console.counted(removed, 'file')} that an interrupted or earlier run had left behind")
 
 
 def _validate_runner(options: IngestOptions, *places: tuple[str, str]) -> None:
@@ -243,9 +244,15 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
     outcome, failed = Outcome(), Failures(len(plan.catalog.tracks), growth.failed, frozenset(growth.drop_failures))
     manifest.labels, manifest.genres = growth.labels, growth.genres
     gone = (growth.drop | growth.drop_failures) - {track.track_id for track in growth.new}
-    for batch in _batches(options, growth.new):
+    elsewhere = jobs_elsewhere(dataset)
+    for number, batch in enumerate(_batches(options, growth.new)):
         drop = {track.track_id for track in batch} | gone
-        generation = _ingest_batch(options, plan, batch, drop)
+        shards = make_plan(batch, manifest.config, options.shards)
+        count = len(manifest.generations) + 1
+        name = generation_name(count, shards, sorted(drop), manifest.vocabulary, manifest.config)
+        if not number:  # what was built for this very batch is used
+            _clean_up(dataset, manifest, elsewhere | {name})
+        generation = _ingest_batch(options, plan, name, shards)
         failed.count(dataset, generation)
         _refuse_too_many_failures(options, generation, len(batch), failed)
         if drop & (growth.drop | growth.drop_failures):
@@ -254,11 +261,13 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
             outcome.rewritten += rewritten
         manifest.generations.append(generation)
         commit(dataset, manifest)
-        settle(dataset, generation.name)
+        settle(dataset, name, manifest)
         outcome.ingested += sum(ledger.tracks for ledger in generation.ledgers if ledger.kind == TRACKS)
         outcome.failed += sum(generation.failures.values())
         outcome.failures += [storage.join(dataset, FAILURES, generation.name)] if generation.failures else []
         gone = set()
+    for name in elsewhere.difference(generation.name for generation in manifest.generations):
+        remove_list(dataset, name, manifest)  # what a job has built that was not used by now is not needed any more
     outcome.reasons = failed.lines()
     return outcome
 
@@ -271,41 +280,35 @@ def _batches(options: IngestOptions, tracks: list[Track]) -> list[list[Track]]:
     return [tracks[start : start + size] for start in range(0, len(tracks), size or 1)] or [[]]
 
 
-def _ingest_batch(options: IngestOptions, plan: IngestPlan, batch: list[Track], drop: set[int]) -> Generation:
+def _ingest_batch(options: IngestOptions, plan: IngestPlan, name: str, shards: list[ShardPlan]) -> Generation:
     """Build a batch's shards; the generation is on disk, but not in the manifest yet."""
     manifest, catalog = plan.manifest, plan.catalog
-    shards = make_plan(batch, manifest.config, options.shards)
-    name = generation_name(len(manifest.generations) + 1, shards, sorted(drop), manifest.vocabulary, manifest.config)
-    if not batch:
+    if not shards:
         return Generation(name, catalog.subset, skipped=catalog.skipped)
     from pipelines.ingest.beam import BuildJob, describe_job, run_build
-    from pipelines.runners import prepare_options, progress
+    from pipelines.runners import prepare_options
     from pipelines.runners.dataflow import own_folders
-    from pipelines.runners.options import RETRYING_RUNNERS, runner_name
 
-    tracks = len(batch)
+    tracks = sum(len(shard.tracks) for shard in shards)
     beam = prepare_options(options.beam_options, options.out, "ingest", name, tracks=tracks, workers=options.workers)
     new = planned_files(name, shards, manifest.config.features)
     announce(options.out, name, [*new, *own_folders(beam, options.out)])
-    with capture_native_stderr(), progress(beam, "ingest", tracks, "tracks") as ticks:
-        retried = runner_name(beam) in RETRYING_RUNNERS
+    with capture_native_stderr():
         job = BuildJob(
             dataset=options.out,
             name=name,
-            ticks=ticks,
-            retried=retried,
             vocabulary=manifest.vocabulary,
             config=manifest.config,
             limits=options.limits,
         )
         results = run_build(job, shards, beam)
-    remove_job_files(options.out, name)
     return Generation.from_results(name, catalog.subset, describe_job(beam), catalog.skipped, results)
 
 
 def _refuse_too_many_failures(options: IngestOptions, generation: Generation, batch: int, failures: Failures) -> None:
     if not failures.news or failures.share <= options.max_failures:
         return
+    remove_job_files(options.out, generation.name)  # first: a repaired track is read again
     storage.remove_listed(options.out, [file.path for file in generation.files() if file.kind != FAILURES])
     for line in failures.lines():
         console.log(line)

@@ -63,8 +63,10 @@ def translate_runner_errors(options: PipelineOptions, dataset: str) -> Iterator[
             raise OSError(numbers[-1], os.strerror(numbers[-1]), dataset) from error
 
 
-def progress(options: PipelineOptions, label: str, total: int, unit: str) -> AbstractContextManager[str]:
+def progress(
+    options: PipelineOptions, label: str, total: int, unit: str, initial: int = 0
+) -> AbstractContextManager[str]:
     """As `job_files.watch_progress`; shows nothing where workers do not see this machine's files."""
     name = runner_name(options)
     here = name in LOCAL_RUNNERS or (name in portable.CLUSTERS and portable.workers_are_here(options))
-    return watch_progress(label, total, unit) if here else nullcontext("")
+    return watch_progress(label, total, unit, initial) if here else nullcontext("")

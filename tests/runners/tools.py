@@ -14,6 +14,8 @@ from pathlib import Path
 
 import apache_beam
 
+from pipelines.runners.portable import RUNNING
+
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".runners"
 PRISM_MODULE = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{apache_beam.__version__}"
@@ -109,6 +111,13 @@ class Cluster:
         """The cluster's jobs, in the order of their start."""
         with urllib.request.urlopen(f"http://localhost:{self.port}/jobs/overview") as answer:
             return sorted(json.load(answer)["jobs"], key=lambda job: job["start-time"])
+
+    def cancel(self) -> None:
+        """Ends the last job, and waits until it has ended."""
+        url = f"http://localhost:{self.port}/jobs/{self.jobs()[-1]['jid']}?mode=cancel"
+        urllib.request.urlopen(urllib.request.Request(url, method="PATCH")).close()
+        while self.jobs()[-1]["state"] in RUNNING:
+            time.sleep(0.1)
 
     def failures(self) -> list[dict]:
         """The failures after which the last job was restarted."""

@@ -80,7 +80,7 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     if digests[0] != digests[1]:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
-    settle(dataset, name)
+    settle(dataset, name, compacted)
     return compacted
 
 

@@ -11,7 +11,7 @@ from itertools import chain, groupby, islice
 import numpy as np
 
 from transforms.config import DatasetConfig
-from transforms.dataset.embeddings import find_embeddings, write_embeddings
+from transforms.dataset.embeddings import write_embeddings
 from transforms.dataset.generation import ShardFile
 from transforms.dataset.plan import TYPICAL_SECONDS
 from transforms.dataset.shard_io import read_shard
@@ -81,7 +81,7 @@ def to_input(windows: np.ndarray) -> np.ndarray:
 def embed_shard(
     dataset: str, source: ShardFile, encoder: Encoder, schema: Schema, on_track: Callable[[], object] = lambda: None
 ) -> ShardFile:
-    """Write the embeddings of a shard's tracks; a file that is there, of a job that was killed, is not made again.
+    """Write the embeddings of a shard's tracks.
 
     Args:
       source: the shard, of the kind that the encoder reads.
@@ -92,12 +92,6 @@ def embed_shard(
       FmaError: the shard is not what was written, or the encoder gives no finite numbers.
       OSError: the disk or the bucket failed.
     """
-    facts = encoder.facts
-    written = find_embeddings(dataset, source, facts, schema)
-    if written is not None:
-        for _ in range(written.tracks):
-            on_track()
-        return written
     size = batch_size(schema.config)
 
     def tracks() -> Iterator[tuple[Record, np.ndarray]]:
@@ -108,4 +102,4 @@ def embed_shard(
             yield first, embed_track(encoder, windows, size)
             on_track()
 
-    return write_embeddings(dataset, source, facts, schema, tracks())
+    return write_embeddings(dataset, source, encoder.facts, schema, tracks())

@@ -5,12 +5,9 @@ dimension over all positions of all windows of the track, the encoder's outputs 
 a dataset has a file of them for each file of the windows that the encoder reads, or none at all.
 """
 
-import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import google_crc32c
 import numpy as np
 
 from transforms import storage
@@ -19,7 +16,7 @@ from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.encoders.facts import EncoderFacts
 from transforms.errors import FmaError, UsageError
-from transforms.records import Record, Schema, add_digests, deserialize, digest, frame, read_records, serialize
+from transforms.records import Record, Schema, digest, frame, serialize
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
 
@@ -114,34 +111,3 @@ def write_embeddings(
         writer.discard()
     assert published is not None
     return published
-
-
-def find_embeddings(dataset: str, source: ShardFile, facts: EncoderFacts, schema: Schema) -> ShardFile | None:
-    """Return the embeddings of a shard's tracks that an earlier job has written whole, None where there are none.
-
-    A file gets its name when it is complete; one that was damaged since counts as none.
-    """
-    path = storage.join(dataset, embeddings_path(source, facts))
-    found = ShardFile(embeddings_path(source, facts), facts.kind, source.split, labelled=source.labelled)
-    try:
-        data = storage.read_bytes(path)
-        total, ids = 0, set()
-        for serialized in read_records(io.BytesIO(data), path):
-            record = deserialize(serialized)
-            if schema.find_mismatch(record, facts.kind, source.labelled):
-                return None
-            total += digest(facts.kind, record, source.split, *schema.vocabulary.names(record))
-            ids.add(record.track_id)
-    except (FileNotFoundError, FmaError, ValueError):
-        return None
-    if len(ids) != source.tracks:
-        return None
-    return replace(
-        found,
-        records=len(ids),
-        tracks=len(ids),
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        digest=f"{add_digests(total):064x}",
-        crc32c=f"{google_crc32c.value(data):08x}",
-    )

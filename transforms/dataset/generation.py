@@ -74,6 +74,12 @@ class ShardResult:
     ffmpeg: int = 0
     error: str = ""  # why the shard could not be built, where that is user-fixable (a full disk, say)
 
+    @property
+    def tracks(self) -> int:
+        """How many there were to build the shard of, those that failed included."""
+        built = max((file.tracks for file in self.files if file.kind != FAILURES), default=0)
+        return built + sum(self.failures.values())
+
     def to_line(self) -> str:
         """Return one line of JSON."""
         return json.dumps(asdict(self))

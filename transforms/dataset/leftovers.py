@@ -2,13 +2,14 @@
 
 A command that writes first lists, in `plan/NAME/files.json`, the files that it is going to write and those that it is
 going to replace. What is in a list and not in dataset.json is a leftover: of a command that was killed, or of the
-dataset before an update, which a reader may still have open. All else stays: it is not this program's.
+dataset before an update, which a reader may still have open. All else stays: it is not this program's. Beside a list
+lie the job's own files, which have names of a fixed form: its plan, and a result for each shard that is built.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from transforms import storage
 from transforms.audio.features import KINDS
@@ -22,7 +23,7 @@ from transforms.runtime import console
 PLAN = "plan"
 """The folder of the files that a job needs while it runs, a folder for each."""
 
-LIST, SHARDS, RESULTS, ERRORS = "files.json", "plan.jsonl", "results.jsonl", "errors.txt"
+LIST, SHARDS, RESULTS, ERRORS = "files.json", "plan.jsonl", "results", "errors.txt"
 
 ELSEWHERE = "elsewhere"
 """A file beside a generation's plan: its job runs on a cluster, where it outlives the command that started it."""
@@ -33,12 +34,20 @@ _SCRATCH = rf"{PLAN}/{GENERATION_NAME.pattern}/scratch-[0-9a-f]{{16}}/"
 _LISTED = re.compile(f"{_FILE}|{_SCRATCH}", re.ASCII)
 """The form of a path in a list: inside the dataset."""
 
-JOB_FILES = (SHARDS, RESULTS, ERRORS, ELSEWHERE, *(f"{kind}.jsonl" for kind in KINDS))
+JOB_FILES = (SHARDS, "results.jsonl", ERRORS, ELSEWHERE, *(f"{kind}.jsonl" for kind in KINDS))
+"""Files beside a list; earlier versions had all results in one."""
+_RESULT = re.compile(rf"{PLAN}/({GENERATION_NAME.pattern})/{RESULTS}/[0-9a-f]{{32}}\.json", re.ASCII)
+"""The form of `result_path`."""
 
 
 def jobs_elsewhere(dataset: str) -> frozenset[str]:
     """Return the generations whose job may still be running on a cluster, or waits to be resumed."""
     return frozenset(name for name in _plans(dataset) if storage.exists(_path(dataset, name, ELSEWHERE)))
+
+
+def result_path(name: str, key: str) -> str:
+    """Return the path, relative to the dataset, of a shard's result in a job of that name; a key has 32 hex digits."""
+    return f"{PLAN}/{name}/{RESULTS}/{key}.json"
 
 
 def planned_files(generation: str, shards: Iterable[ShardPlan], kinds: Iterable[str]) -> list[str]:
@@ -69,7 +78,7 @@ def announce(dataset: str, name: str, new: Iterable[str], replaced: Iterable[str
     """
     listed = _listed(dataset, name)
     files = {"new": sorted({*listed["new"], *new}), "replaced": sorted({*listed["replaced"], *replaced})}
-    for folder in {path.rpartition("/")[0] for path in files["new"]} | {f"{PLAN}/{name}"}:
+    for folder in {path.rpartition("/")[0] for path in files["new"]} | {f"{PLAN}/{name}", f"{PLAN}/{name}/{RESULTS}"}:
         if storage.is_link(storage.join(dataset, folder)):
             raise FmaError(f"{storage.join(dataset, folder)} is a link: remove it, or move its files here")
     _write(dataset, name, files)
@@ -77,13 +86,21 @@ def announce(dataset: str, name: str, new: Iterable[str], replaced: Iterable[str
 
 def remove_job_files(dataset: str, name: str) -> int:
     """Remove a job's plan and results; return how many files."""
-    return storage.remove_listed(dataset, [f"{PLAN}/{name}/{file}" for file in JOB_FILES])
+    prefix = storage.join(dataset, "")
+    below = storage.list_files(storage.join(dataset, PLAN, name, RESULTS))
+    results = {storage.unstaged(path.removeprefix(prefix)) for path, _ in below}
+    own = [path for path in results if _RESULT.fullmatch(path)]
+    return storage.remove_listed(dataset, [*own, *(f"{PLAN}/{name}/{file}" for file in JOB_FILES)])
 
 
-def settle(dataset: str, name: str) -> None:
-    """Shorten a list, after the commit, to the files that were replaced; it goes where there are none."""
+def settle(dataset: str, name: str, manifest: Manifest) -> None:
+    """Shorten a list, after the commit, to the files that were replaced; it goes where there are none.
+
+    What a job has written beyond what was committed goes, too: its plan and results, and what killed workers left.
+    """
     files = _listed(dataset, name)
-    _remove_scratch(dataset, files["new"])
+    _remove_unneeded(dataset, files["new"], manifest)
+    remove_job_files(dataset, name)
     if files["replaced"]:
         _write(dataset, name, {"new": [], "replaced": files["replaced"]})
     else:
@@ -100,13 +117,8 @@ def remove_leftovers(dataset: str, manifest: Manifest, keep: frozenset[str] = fr
 
 def remove_list(dataset: str, name: str, manifest: Manifest) -> int:
     """Remove the leftovers of one list and the list itself; see `remove_leftovers`."""
-    found = _leftovers(dataset, name, manifest)
-    for kind in sorted({path.partition("/")[0] for path in found}):
-        if storage.is_link(storage.join(dataset, kind)):
-            console.log(f"note: {storage.join(dataset, kind)} is a link: files there that are not needed any more stay")
-    _remove_scratch(dataset, found)
-    removed = storage.remove_listed(dataset, [path for path in found if not path.endswith("/")])
-    removed += remove_job_files(dataset, name)
+    listed = [path for paths in _listed(dataset, name).values() for path in paths]
+    removed = _remove_unneeded(dataset, listed, manifest) + remove_job_files(dataset, name)
     return removed + storage.remove_listed(dataset, [f"{PLAN}/{name}/{LIST}"])  # last, in case of a kill
 
 
@@ -121,7 +133,8 @@ def find_foreign(dataset: str) -> str | None:
     scratch = tuple(path for path in listed if path.endswith("/"))
     for path, _ in storage.list_files(dataset):
         name = path.removeprefix(prefix)
-        if storage.unstaged(name) not in listed and not name.startswith((".", *scratch)):
+        own = storage.unstaged(name) in listed or _RESULT.fullmatch(storage.unstaged(name))
+        if not own and not name.startswith((".", *scratch)):
             return name
     return None
 
@@ -132,12 +145,6 @@ def _plans(dataset: str) -> list[str]:
 
 def _path(dataset: str, name: str, file: str) -> str:
     return storage.join(dataset, PLAN, name, file)
-
-
-def _remove_scratch(dataset: str, paths: Iterable[str]) -> None:
-    for path in paths:
-        if path.endswith("/"):
-            storage.remove_scratch(dataset, path.rstrip("/"))
 
 
 def _write(dataset: str, name: str, files: dict[str, list[str]]) -> None:
@@ -174,8 +181,17 @@ def _of_plan(dataset: str, name: str) -> list[str]:
         raise FmaError(f"{path} is damaged ({error}): remove it") from error
 
 
-def _leftovers(dataset: str, name: str, manifest: Manifest) -> list[str]:
+def _remove_unneeded(dataset: str, listed: Sequence[str], manifest: Manifest) -> int:
+    """Remove the listed files that the manifest does not name, and what is staged for any; return how many."""
     kept = {file.path for file in manifest.files()}
     statistics = f"{manifest.transform_fn.path}/" if manifest.transform_fn else "/"
-    listed = (path for paths in _listed(dataset, name).values() for path in paths)
-    return [path for path in listed if path not in kept and not path.startswith(statistics)]
+    needed = {path for path in listed if path in kept or path.startswith(statistics)}
+    found = [path for path in listed if path not in needed]
+    for kind in sorted({path.partition("/")[0] for path in found}):
+        if storage.is_link(storage.join(dataset, kind)):
+            console.log(f"note: {storage.join(dataset, kind)} is a link: files there that are not needed any more stay")
+    for path in found:
+        if path.endswith("/"):
+            storage.remove_scratch(dataset, path.rstrip("/"))
+    removed = storage.remove_listed(dataset, [path for path in found if not path.endswith("/")])
+    return removed + storage.remove_listed(dataset, needed, staged_only=True)

@@ -12,12 +12,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.internal import apiclient
 
 from pipelines.ingest.beam import BuildJob, BuildShard
+from pipelines.job_files import ReadLines
 from pipelines.runners.dataflow import with_runner_defaults
 from pipelines.runners.options import make_pipeline
-from pipelines.shard_jobs import MakeShards
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
-from transforms.dataset.generation import ShardFile, ShardResult
 from transforms.dataset.plan import make_plan
 from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
@@ -50,25 +49,6 @@ def test_an_element_is_a_line_of_some_kilobytes(plan):
     assert len(plan) > 1000, "too few shards for many workers"
 
 
-def test_what_the_job_gathers_at_its_end_would_fit_into_one_element(plan):
-    config = DatasetConfig(features=tuple(KINDS))
-
-    def files(name: str) -> list[ShardFile]:
-        number, digest = 10**9, "f" * 64
-        kinds = [*config.features, "tracks", "failures"]
-        path = "0001-0123abcd"
-        return [
-            ShardFile(f"{kind}/{path}/{name}.tfrecord", kind, "training", number, number, number, digest, digest)
-            for kind in kinds
-        ]
-
-    lines = [
-        ShardResult(shard.name, files(shard.name), dict.fromkeys(GENRES * 2, 100), {"corrupt_audio": 10}).to_line()
-        for shard in plan
-    ]
-    assert sum(map(len, lines)) < 0.25 * 80 * MB
-
-
 def test_the_jobs_request_does_not_grow_with_the_corpus():
     arguments = [
         "--runner",
@@ -90,7 +70,7 @@ def test_the_jobs_request_does_not_grow_with_the_corpus():
     )
     options = PipelineOptions(with_runner_defaults(arguments, job.dataset, "ingest", job.name))
     pipeline = make_pipeline(options)
-    _ = pipeline | MakeShards(job, beam.ParDo(BuildShard(job)))
+    _ = pipeline | ReadLines(job.plan_path) | beam.ParDo(BuildShard(job))
     result = pipeline.run()
     environment = apiclient.Environment(
         packages=[],

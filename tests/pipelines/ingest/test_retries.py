@@ -35,11 +35,10 @@ def test_a_bundle_that_fails_after_it_has_written_and_is_retried_leaves_each_rec
     process = BuildShard.process
 
     def fail_once_after_writing(self, line):
-        result = list(process(self, line))
+        process(self, line)
         attempts[line] += 1
         if sum(attempts.values()) == 3:
             raise ConnectionError("the worker is gone before it could say that it is done")
-        return result
 
     monkeypatch.setattr(BuildShard, "process", fail_once_after_writing)
     assert ingest(music, "retried", RETRYING_RUNNER) == 0

@@ -6,6 +6,7 @@ from pipelines.ingest.beam import BuildJob, BuildShard
 from transforms.config import DatasetConfig
 from transforms.dataset.generation import ShardResult
 from transforms.dataset.plan import ShardPlan
+from transforms.dataset.shard_results import read_results
 from transforms.errors import UnreachableError
 from transforms.taxonomy import Vocabulary
 from transforms.tracks import Track
@@ -15,21 +16,20 @@ PLAN = ShardPlan("training", 0, 1, (Track(1, "Rock", "training", "gs://music/1.m
 
 def build(folder, retried: bool) -> ShardResult:
     """A worker's result for the plan's line."""
-    step = BuildShard(
-        BuildJob(
-            dataset=str(folder),
-            name="0001-c0ffee00",
-            retried=retried,
-            vocabulary=Vocabulary(("Rock",), ("Rock",)),
-            config=DatasetConfig(),
-        )
+    job = BuildJob(
+        dataset=str(folder),
+        name="0001-c0ffee00",
+        retried=retried,
+        vocabulary=Vocabulary(("Rock",), ("Rock",)),
+        config=DatasetConfig(),
     )
+    step, line = BuildShard(job), PLAN.to_line()
     step.setup()
     try:
-        (line,) = step.process(PLAN.to_line())
+        step.process(line)
     finally:
         step.teardown()
-    return ShardResult.from_line(line)
+    return read_results(job.dataset, job.name, [job.key(line)])[job.key(line)]
 
 
 @pytest.fixture(autouse=True)

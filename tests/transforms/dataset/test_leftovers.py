@@ -9,7 +9,15 @@ import pytest
 from transforms import storage
 from transforms.config import DatasetConfig
 from transforms.dataset.generation import Generation, ShardFile
-from transforms.dataset.leftovers import announce, find_foreign, planned_files, remove_leftovers, scratch_folder, settle
+from transforms.dataset.leftovers import (
+    announce,
+    find_foreign,
+    planned_files,
+    remove_leftovers,
+    result_path,
+    scratch_folder,
+    settle,
+)
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.plan import ShardPlan
 from transforms.errors import FmaError
@@ -49,10 +57,28 @@ def test_what_was_staged_for_a_listed_file_goes_and_names_that_only_look_so_stay
     theirs = [f"mel/{NAME}/{name}" for name in (".notes.tmp", ".thesis.doc.12.0123abcd.tmp", f".{SHARD[-33:]}.1.tmp")]
     write(tmp_path, os.path.relpath(staged, tmp_path), *theirs)
     announce(str(tmp_path), NAME, [SHARD])
-    assert remove_leftovers(str(tmp_path), WHOLE) == 1, "the list: the manifest names the shard"
-    announce(str(tmp_path), NAME, [SHARD])
-    assert remove_leftovers(str(tmp_path), EMPTY) == 2
-    assert left(tmp_path) == set(theirs)
+    for manifest in (WHOLE, EMPTY):
+        announce(str(tmp_path), NAME, [SHARD])
+        write(tmp_path, os.path.relpath(staged, tmp_path), SHARD)
+        remove_leftovers(str(tmp_path), manifest)
+        assert left(tmp_path) == {*theirs, *(file.path for file in manifest.files())}
+
+
+def test_what_a_job_wrote_beyond_what_was_committed_goes_after_the_commit(tmp_path):
+    result = result_path(NAME, "0" * 32)
+    staged, ledger = storage.staging_path(f"{tmp_path}/{result}"), f"failures/{NAME}/test-00000-of-00001.jsonl"
+    theirs = (f"plan/{NAME}/results/mine.json", f"plan/{NAME}/results/{'0' * 32}.json.gz")
+    announce(str(tmp_path), NAME, [SHARD, ledger])
+    job = (f"plan/{NAME}/plan.jsonl", f"plan/{NAME}/results.jsonl", result, os.path.relpath(staged, tmp_path))
+    write(tmp_path, SHARD, ledger, *job)
+    assert find_foreign(str(tmp_path)) is None
+    write(tmp_path, *theirs)
+    assert find_foreign(str(tmp_path)) == theirs[1]
+    settle(str(tmp_path), NAME, WHOLE)
+    assert left(tmp_path) == {SHARD, *theirs}
+    write(tmp_path, result)
+    assert remove_leftovers(str(tmp_path), WHOLE) == 1, "a worker that was thought dead wrote it after that"
+    assert left(tmp_path) == {SHARD, *theirs}
 
 
 @pytest.mark.parametrize("link", ["mel", f"mel/{NAME}", SHARD, f"plan/{NAME}", "plan"])
@@ -93,10 +119,10 @@ def test_a_list_goes_after_the_commit_unless_it_names_files_that_were_replaced(t
     old = f"mel/{NAME}/training-00000-of-00001.tfrecord"
     write(tmp_path, SHARD, old)
     announce(str(tmp_path), NAME, [SHARD])
-    settle(str(tmp_path), NAME)
+    settle(str(tmp_path), NAME, WHOLE)
     assert left(tmp_path) == {SHARD, old}
     announce(str(tmp_path), NAME, [SHARD], replaced=[old])
-    settle(str(tmp_path), NAME)
+    settle(str(tmp_path), NAME, WHOLE)
     assert left(tmp_path) == {SHARD, old, f"plan/{NAME}/files.json"}
     assert remove_leftovers(str(tmp_path), WHOLE) == 2
     assert left(tmp_path) == {SHARD}
