@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from transforms.runtime import console
+from transforms.runtime.invocation import command_line
 from transforms.taxonomy import alone
 from transforms.tracks import SPLITS, Track, artist_key
 
@@ -119,5 +120,6 @@ def report_artists(tracks: Collection[Track]) -> None:
     few = sorted(genre for genre in artists if len(artists[genre]) < len(SPLITS))
     if few:
         console.log(
-            f"under {len(SPLITS)} artists, too few to be in every split: {', '.join(few)}; add music by other artists"
+            f"under {len(SPLITS)} artists, too few to be in every split: {', '.join(few)}; add music by other artists, "
+            f"or score on all tracks with {command_line('baselines', '--folds', '5')}"
         )
