@@ -23,7 +23,8 @@ from trainers.classical.models import (
     save_model,
     warn_about_versions,
 )
-from trainers.classical.search import Fitted, choose_workers, make_jobs, make_rounds, run_jobs
+from trainers.classical.novelty import measure_novelty, write_novelties
+from trainers.classical.search import Fitted, Round, choose_workers, make_jobs, make_rounds, run_jobs
 from trainers.classical.table import Table, group_columns
 from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation import metrics
@@ -154,7 +155,7 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
         rounds = make_rounds(table, options.refit == REFITS[1], options.seed, options.folds)
         jobs = make_jobs(table, options.chosen, groups, rounds, svm_rows=options.svm_rows, seed=options.seed)
         results = run_jobs(table, jobs, options.jobs or choose_workers(table))
-        return _save_results(run, table, results, options.seed)
+        return _save_results(run, table, results, rounds, options.seed)
 
 
 def _report_splits(table: Table) -> None:
@@ -193,7 +194,9 @@ def _make_config(table: Table, source: Source, options: BaselineOptions, groups:
     return RunConfig(BASELINES, settings, options.seed, dataset, table.genres, [], made_with, table.parents)
 
 
-def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) -> dict[str, Any]:
+def _save_results(
+    run: str, table: Table, results: Sequence[Fitted], rounds: Sequence[Round], seed: int
+) -> dict[str, Any]:
     """Write models, search.csv, predictions and, last, metrics.json; returns the content of the latter."""
     several_groups = len({fitted.job.group for fitted in results}) > 1
     named: dict[str, list[Fitted]] = {}
@@ -204,7 +207,9 @@ def _save_results(run: str, table: Table, results: Sequence[Fitted], seed: int) 
         for fitted in folds:
             save_model(run, _model_file(name, fitted.job.fold, len(folds)), fitted.pipeline)
     _write_search(run, named)
-    predictions = _collect_predictions(table, named)
+    if len(rounds) == 1:
+        write_novelties(run, table, {fitted.job.group for fitted in results}, rounds[0].fit)
+    predictions = _collect_predictions(run, table, named)
     write_predictions(run, "test", predictions)
     scores = _score(predictions, seed)
     found = {"models": {name: scores[name] | _describe(name, folds) for name, folds in named.items()}}
@@ -231,7 +236,7 @@ def _write_search(run: str, named: dict[str, list[Fitted]]) -> None:
     storage.write_bytes(storage.join(run, SEARCH), text.getvalue().encode())
 
 
-def _collect_predictions(table: Table, named: dict[str, list[Fitted]]) -> RunPredictions:
+def _collect_predictions(run: str, table: Table, named: dict[str, list[Fitted]]) -> RunPredictions:
     jobs = [fitted.job for fitted in next(iter(named.values()))]
     rows = np.concatenate([job.test for job in jobs])
     order = np.argsort(rows)
@@ -241,7 +246,8 @@ def _collect_predictions(table: Table, named: dict[str, list[Fitted]]) -> RunPre
         for name, folds in named.items()
     }
     rows = rows[order]
-    return RunPredictions(table.track_ids[rows], table.labels[rows], table.genres, values, fold[order])
+    novelty = measure_novelty(run, {name: folds[0].job.group for name, folds in named.items()}, table.take(rows))
+    return RunPredictions(table.track_ids[rows], table.labels[rows], table.genres, values, fold[order], novelty)
 
 
 def _score(predictions: RunPredictions, seed: int) -> dict[str, dict[str, Any]]:
@@ -376,7 +382,8 @@ def _evaluate_one_label(
         raise _no_known_genre(run, config, dataset, split)
     values = {name: _predict(run, entry, known, len(config.labels)) for name, entry in models.items()}
     one_round = np.zeros(len(known.labels), np.int64)
-    predictions = RunPredictions(known.track_ids, ids[ids >= 0], config.labels, values, one_round)
+    novelty = measure_novelty(run, {name: entry["features_group"] for name, entry in models.items()}, known)
+    predictions = RunPredictions(known.track_ids, ids[ids >= 0], config.labels, values, one_round, novelty)
     return _score(predictions, config.seed), left_out, predictions
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.classical.novelty import measure_novelty, write_novelties
 from trainers.classical.one_vs_rest import (
     MODELS,
     Fitted,
@@ -190,9 +191,10 @@ def _save(run: str, table: Table, rows: Rows, found: dict[str, Result], seed: in
     thresholds = {name: result.thresholds for name, result in found.items()}
     write_genre_facts(run, GenreFacts(prior, thresholds))
     probabilities = {name: result.probabilities for name, result in found.items()}
-    predictions = GenrePredictions(
-        table.track_ids[rows.test], table.labels[rows.test], table.genres, probabilities, thresholds, prior
-    )
+    write_novelties(run, table, {result.group for result in found.values()}, rows.fit)
+    test = table.take(rows.test)
+    novelty = measure_novelty(run, {name: result.group for name, result in found.items()}, test)
+    predictions = GenrePredictions(test.track_ids, test.labels, table.genres, probabilities, thresholds, prior, novelty)
     write_genre_predictions(run, "test", predictions)
     scores = _score(predictions, Taxonomy(table.parents or {}), seed)
     metrics = {"models": {name: scores[name] | _describe(name, found[name], rows) for name in found}}
@@ -261,7 +263,8 @@ def evaluate_models(
             fitted = load_model(run, fit["file"], entry["model"])
             probabilities[name] = keep_consistent(fitted.probabilities(values), above)
             progress.advance()
+    novelty = measure_novelty(run, {name: entry["features_group"] for name, entry in models.items()}, table)
     predictions = GenrePredictions(
-        table.track_ids, table.labels, config.labels, probabilities, facts.thresholds, facts.prior
+        table.track_ids, table.labels, config.labels, probabilities, facts.thresholds, facts.prior, novelty
     )
     return _score(predictions, config.taxonomy, config.seed), predictions

@@ -8,6 +8,7 @@ import numpy as np
 
 from trainers.runs.directory import find_runs, load_config
 from trainers.runs.genre_predictions import read_genre_predictions
+from trainers.runs.novelty import UNLIKE, is_unlike
 from trainers.runs.predictions import ModelPrediction, collect_predictions
 from trainers.serving.answers import SHOWN, TREE
 from trainers.serving.tasks import ManyGenres
@@ -32,14 +33,21 @@ class TreePrediction:
     task: ManyGenres
     probabilities: np.ndarray  # float32 [genres]
     truth: np.ndarray  # bool [genres], ancestors included
+    novelty: float | None  # see `trainers.runs.novelty`; None: the run does not know
+
+    @property
+    def unlike_training(self) -> bool:
+        """Return whether the track is unlike the music that the model was trained on."""
+        return is_unlike(self.novelty)
 
     def to_json(self) -> dict[str, Any]:
         """Return run, model and the genres as `fma predict` gives them."""
-        return {"run": self.run, "model": self.model} | self.task.answer(self.probabilities, silent=False)
+        facts = {"run": self.run, "model": self.model, "novelty": self.novelty, "unlike_training": self.unlike_training}
+        return facts | self.task.answer(self.probabilities, unsure=self.unlike_training)
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return the tree of what is predicted, of the next most likely, and of what the track has, line by line."""
-        predicted = self.task.predicted(self.probabilities, silent=False)
+        predicted = self.task.predicted(self.probabilities, unsure=self.unlike_training)
         kept = {at for at, _ in self.task.shown(self.probabilities, SHOWN)} | set(np.flatnonzero(self.truth).tolist())
         return [
             (
@@ -100,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
         _print_track(found)
         for tree in trees:
             console.say()
-            console.table(f"{tree.run}, {tree.model}", (*TREE, "has it"), tree.rows())
+            why = f": {UNLIKE}" if tree.unlike_training else ""
+            console.table(f"{tree.run}, {tree.model}{why}", (*TREE, "has it"), tree.rows())
         _print_predictions(found, predictions, missing, bool(trees))
     return 0
 
@@ -126,7 +135,8 @@ def _collect_trees(runs: list[str], split: str, track_id: int, missing: list[str
         for row in rows:
             for model, values in found.probabilities.items():
                 task = ManyGenres(found.genres, parents, found.thresholds[model].tolist(), fitted=True)
-                trees.append(TreePrediction(run, model, task, values[row], found.truth[row]))
+                novelty = round(float(found.novelty[model][row]), 4) if model in found.novelty else None
+                trees.append(TreePrediction(run, model, task, values[row], found.truth[row], novelty))
         if not len(rows):
             missing.append(f"{run} was not evaluated on this track: its dataset did not hold it")
     return trees
@@ -167,4 +177,5 @@ def _row(prediction: ModelPrediction, genre: str) -> tuple[str, ...]:
     chances = prediction.probabilities
     of_truth = f"{chances[genre]:.0%}" if genre in chances else "-"
     verdict = "right" if prediction.right else "wrong"
+    verdict += f"; {UNLIKE}" if prediction.unlike_training else ""
     return (prediction.run, prediction.model, prediction.genre, f"{chances[prediction.genre]:.0%}", of_truth, verdict)

@@ -11,6 +11,7 @@
 | features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |
 | predictions/ | the model's predictions for each track of a split of its own dataset (`trainers.runs.predictions`) |
+| novelty/ | what tells songs unlike all that the models were trained on (`trainers.runs.novelty`) |
 | neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
 | robustness/ | answers for altered sound, by split (`trainers.serving.robustness`) |

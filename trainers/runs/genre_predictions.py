@@ -1,12 +1,12 @@
 """Predictions of a run with many genres for each track, in the place of those of `trainers.runs.predictions`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from trainers.runs.directory import load_config
 from trainers.runs.files import report_damage
-from trainers.runs.predictions import predictions_path, read_arrays, write_arrays
+from trainers.runs.predictions import NOVELTY, by_model, predictions_path, read_arrays, write_arrays
 from transforms.errors import UsageError
 
 _KEY, _AT = "probabilities/", "thresholds/"
@@ -23,6 +23,7 @@ class GenrePredictions:
     # {model's name: float64 [genres]}, chosen on the validation split; a genre is predicted from its probability on
     thresholds: dict[str, np.ndarray]
     prior: np.ndarray  # float64 [genres], the share of the training tracks that have each
+    novelty: dict[str, np.ndarray] = field(default_factory=dict)  # as that of `RunPredictions`
 
     @property
     def models(self) -> list[str]:
@@ -39,6 +40,7 @@ def write_genre_predictions(run: str, split: str, found: GenrePredictions) -> No
     arrays = {"track_id": found.track_id, "truth": found.truth, "genres": np.array(found.genres), "prior": found.prior}
     arrays |= {_KEY + name: values.astype(np.float32) for name, values in found.probabilities.items()}
     arrays |= {_AT + name: values for name, values in found.thresholds.items()}
+    arrays |= {NOVELTY + name: values for name, values in found.novelty.items()}
     write_arrays(run, split, arrays)
 
 
@@ -56,6 +58,7 @@ def read_genre_predictions(run: str, split: str = "test") -> GenrePredictions:
         return GenrePredictions(
             **{name: arrays[name] for name in ("track_id", "truth", "prior")},
             genres=arrays["genres"].tolist(),
-            probabilities={n.removeprefix(_KEY): values for n, values in arrays.items() if n.startswith(_KEY)},
-            thresholds={n.removeprefix(_AT): values for n, values in arrays.items() if n.startswith(_AT)},
+            probabilities=by_model(arrays, _KEY),
+            thresholds=by_model(arrays, _AT),
+            novelty=by_model(arrays, NOVELTY),
         )

@@ -3,7 +3,7 @@
 A file `predictions/SPLIT.npz` of the run holds a `RunPredictions`; in a run, equal predictions give equal bytes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from trainers.runs.directory import (
     report_damage,
 )
 from trainers.runs.files import open_zip, write_zip
+from trainers.runs.novelty import is_unlike
 from transforms import storage
 from transforms.dataset.manifest import is_dataset, load
 from transforms.errors import FmaError, UsageError
@@ -25,7 +26,7 @@ from transforms.library_errors import DAMAGED_ZIP
 from transforms.runtime import console
 from transforms.runtime.invocation import command_line
 
-_KEY = "log_probabilities/"
+_KEY, NOVELTY = "log_probabilities/", "novelty/"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class RunPredictions:
     genres: list[str]  # the classes' names
     log_probabilities: dict[str, np.ndarray]  # {model's name: float32 [tracks, classes]}; the prediction is the argmax
     fold: np.ndarray  # int64 [tracks], the round in which the track was tested; 0 where there was one
+    # {model's name: float32 [tracks]}, see `trainers.runs.novelty`; without the models that do not know
+    novelty: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def models(self) -> list[str]:
@@ -52,6 +55,7 @@ class TrackPredictions:
     label: np.ndarray
     genres: list[str]
     log_probabilities: np.ndarray
+    novelty: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class ModelPrediction:
     genre: str  # the one with the highest probability
     right: bool  # whether that is the track's genre
     probabilities: dict[str, float]  # by genre, with four decimals
+    novelty: float | None  # see `trainers.runs.novelty`
+    unlike_training: bool  # whether the track is unlike what the model was trained on, as far as is known
 
 
 def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredictions]:
@@ -78,7 +84,7 @@ def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredic
     """
     found = read_predictions(run, split)
     return {
-        name: TrackPredictions(found.track_id, found.label, found.genres, values)
+        name: TrackPredictions(found.track_id, found.label, found.genres, values, found.novelty.get(name))
         for name, values in found.log_probabilities.items()
     }
 
@@ -149,7 +155,9 @@ def _predict_track(run: str, model: str, found: TrackPredictions, track_id: int)
     probabilities = np.exp(found.log_probabilities[rows[0]].astype(np.float64))
     best = int(probabilities.argmax())
     by_genre = dict(zip(found.genres, probabilities.round(4).tolist(), strict=True))
-    return ModelPrediction(run, model, found.genres[best], best == int(found.label[rows[0]]), by_genre)
+    right = best == int(found.label[rows[0]])
+    novelty = None if found.novelty is None else round(float(found.novelty[rows[0]]), 4)
+    return ModelPrediction(run, model, found.genres[best], right, by_genre, novelty, is_unlike(novelty))
 
 
 def single_model_predictions(
@@ -174,6 +182,7 @@ def write_predictions(run: str, split: str, predictions: RunPredictions) -> None
     """Replace a run's predictions for a split."""
     arrays = {name: getattr(predictions, name) for name in ("track_id", "label", "fold")}
     arrays |= {_KEY + name: values for name, values in predictions.log_probabilities.items()}
+    arrays |= {NOVELTY + name: values for name, values in predictions.novelty.items()}
     write_arrays(run, split, {"genres": np.array(predictions.genres)} | arrays)
 
 
@@ -189,8 +198,13 @@ def read_predictions(run: str, split: str) -> RunPredictions:
     arrays = read_arrays(run, split)
     with report_damage(predictions_path(run, split)):
         numbers = {name: arrays[name] for name in ("track_id", "label", "fold")}
-        models = {name.removeprefix(_KEY): values for name, values in arrays.items() if name.startswith(_KEY)}
-        return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models)
+        models, novelty = (by_model(arrays, key) for key in (_KEY, NOVELTY))
+        return RunPredictions(**numbers, genres=arrays["genres"].tolist(), log_probabilities=models, novelty=novelty)
+
+
+def by_model(arrays: dict[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with a key, by what follows it."""
+    return {name.removeprefix(key): values for name, values in arrays.items() if name.startswith(key)}
 
 
 def read_arrays(run: str, split: str) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.runs.novelty import UNLIKE, is_unlike
 from trainers.serving.tagger import Tags
 from trainers.serving.tasks import ManyGenres, OneLabel, Task, most_likely
 from transforms.runtime import console
@@ -38,18 +39,31 @@ class Answer:
     pictured_seconds: float  # of the song that the image covers, from its start
     tags: Tags | None = None  # None: not asked for, or silence
     audio_sha256: str = ""  # of the decoded audio, as a dataset's ledger has it
+    novelty: float | None = None  # see `trainers.runs.novelty`; None: the run does not know
+
+    @property
+    def unlike_training(self) -> bool:
+        """Return whether the song is unlike the music that the model was trained on."""
+        return is_unlike(self.novelty)
+
+    @property
+    def unsure(self) -> bool:
+        """Return whether there is no verdict, whatever the probabilities are."""
+        return self.silent or self.unlike_training
 
     def to_json(self) -> dict[str, Any]:
         """Return what the task says of the genres, and seconds, windows and silent; and the tags, where it has some."""
         facts = {"seconds": round(self.seconds, 3), "windows": len(self.windows), "silent": self.silent}
-        found = self.task.answer(self.probabilities, silent=self.silent) | facts
+        found = self.task.answer(self.probabilities, unsure=self.unsure) | facts
+        if self.novelty is not None:
+            found |= {"novelty": round(self.novelty, 4), "unlike_training": self.unlike_training}
         if self.tags:
             found["tags"] = [{"tag": tag, "probability": round(share, 6)} for tag, share in self.tags.likeliest()]
         return found
 
     def verdicts(self) -> list[str]:
         """Return the genres that the song is said to have, or that there are none."""
-        return self.task.verdicts(self.probabilities, silent=self.silent)
+        return self.task.verdicts(self.probabilities, unsure=self.unsure)
 
     def timeline(self) -> list[dict[str, Any]]:
         """Return start and end of each window in seconds, and its probabilities in the order of the labels."""
@@ -84,9 +98,9 @@ def tables(songs: Sequence[Named]) -> Iterator[Table]:
         yield "", ("file", "verdict", "most likely", "length"), one_label
     for name, answer in songs:
         if isinstance(answer.task, ManyGenres):
-            title = f"{name}, {console.human_seconds(answer.seconds)}"
+            title, why = f"{name}, {console.human_seconds(answer.seconds)}", _doubt(answer)
             tree = [] if answer.silent else _tree(answer.task, answer)
-            yield f"{title}: {SILENCE}" if answer.silent else title, TREE, tree
+            yield f"{title}: {why}" if why else title, TREE, tree
     tagged = [(name, answer.tags) for name, answer in songs if answer.tags]
     if tagged:
         yield "", ("file", f"tags by {tagged[0][1].encoder}"), [(name, _likeliest(tags)) for name, tags in tagged]
@@ -99,11 +113,18 @@ def _likeliest(tags: Tags) -> str:
 def _row(name: str, answer: Answer) -> tuple[Any, ...]:
     labels, chances = answer.task.labels, answer.probabilities
     likely = ", ".join(f"{labels[at]} {chances[at]:.2f}" for at in most_likely(chances)[:SHOWN])
-    return name, answer.verdicts()[0], SILENCE if answer.silent else likely, console.human_seconds(answer.seconds)
+    why = _doubt(answer)
+    shown = likely if not why else why if answer.silent else f"{why} ({likely})"
+    return name, answer.verdicts()[0], shown, console.human_seconds(answer.seconds)
+
+
+def _doubt(answer: Answer) -> str:
+    """Return why the song has no verdict, whatever the probabilities are; "" where it may have one."""
+    return SILENCE if answer.silent else UNLIKE if answer.unlike_training else ""
 
 
 def _tree(task: ManyGenres, answer: Answer) -> list[tuple[Any, ...]]:
-    predicted = task.predicted(answer.probabilities, silent=answer.silent)
+    predicted = task.predicted(answer.probabilities, unsure=answer.unsure)
     return [
         ("  " * depth + task.labels[at], answer.probabilities[at], task.thresholds[at], bool(predicted[at]) or None)
         for at, depth in task.shown(answer.probabilities, SHOWN)

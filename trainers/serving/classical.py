@@ -16,6 +16,7 @@ from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.evaluation.multilabel import keep_consistent
 from trainers.runs.directory import METRICS, RunConfig
 from trainers.runs.files import BUNDLE, CONFIG, ID, make_id, read_identity, report_damage, write_identity
+from trainers.runs.novelty import Novelty, novelty_of, read_novelty
 from trainers.serving.tasks import ManyGenres, Task, read_task, task_of
 from trainers.serving.track_features import ANYWHERE, Opening, TrackFeatures
 from transforms import storage
@@ -110,6 +111,7 @@ class ClassicalScorer:
     ):
         self.weights, self.of_tracks, self.kinds = weights, features, features.kinds
         self.name, self.task, self.config, self.entry = name, task, config, entry
+        self.novelty: Novelty | None = None  # of exports; `open_baselines` sets that of a run
         self.columns = group_columns(features.columns, entry["features_group"])
         thread = ThreadPoolExecutor(1, "load")
         self._model = thread.submit(load)
@@ -132,10 +134,10 @@ class ClassicalScorer:
         """Return the classifier's own input: scaled columns or principal components, float32 [b, d]."""
         return self.model.features(table[:, self.columns])
 
-    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, float | None]:
         """See `Scorer`."""
         row = self.of_tracks.row(means)
-        return self.logits(row), self.features(row)[0]
+        return self.logits(row), self.features(row)[0], novelty_of(self.novelty, row[0, self.columns])
 
 
 def open_baselines(run: str, model: str | None, opening: Opening = ANYWHERE) -> ClassicalScorer:
@@ -152,7 +154,9 @@ def open_baselines(run: str, model: str | None, opening: Opening = ANYWHERE) -> 
     warn_about_versions(run, config.made_with)
     settings, task = _dataset_config(run, config), task_of(run, config, name)
     features = TrackFeatures(run, *baselines.features_of(run, config), settings, opening)
-    return _open(name, models[name], task, settings, features, folder=run, source=path, file=file)
+    scorer = _open(name, models[name], task, settings, features, folder=run, source=path, file=file)
+    scorer.novelty = read_novelty(run, models[name]["features_group"])
+    return scorer
 
 
 def _loss(validation: dict[str, float]) -> float:

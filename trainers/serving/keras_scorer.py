@@ -15,6 +15,7 @@ from trainers.models.records import network_of, normalization_of
 from trainers.models.spec import ModelSpec, front_of, head_of
 from trainers.runs.directory import RunConfig, read_settings
 from trainers.runs.files import CONFIG
+from trainers.runs.novelty import novelty_of, read_novelty
 from trainers.runs.state import load_state
 from trainers.serving.tasks import task_of
 from trainers.training.checkpoint import best_model, load_model
@@ -99,7 +100,7 @@ class KerasScorer:
         self.config = read_settings(run, config)
         self.task = task_of(run, config, spec.name)
         self.weights = storage.join(run, best_model(run, load_state(run)))
-        self.network = Network(spec, load_model(run))
+        self.network, self.novelty = Network(spec, load_model(run)), read_novelty(run, spec.name)
         count, outputs = len(config.labels), self.network.classes
         if count != outputs:
             raise FmaError(f"{path} is damaged: it has {count} labels, and the network has {outputs} outputs")
@@ -113,8 +114,9 @@ class KerasScorer:
         logits, features = self._rows(tf.constant(payloads))
         return logits.numpy(), features.numpy()
 
-    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, float | None]:
         """See `Scorer`."""
         mean = tf.constant(means[self.kinds[0]][None], tf.float32)
         embedding = self.network.embedding(mean).numpy()[0]
-        return self.network.head(mean).numpy() if self.network.pooled else logits, embedding
+        logits = self.network.head(mean).numpy() if self.network.pooled else logits
+        return logits, embedding, novelty_of(self.novelty, embedding)

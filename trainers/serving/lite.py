@@ -10,6 +10,7 @@ import numpy as np
 from trainers.models import find_model
 from trainers.runs.directory import RunConfig, read_settings
 from trainers.runs.files import NOT_OURS, open_zip, read_json, report_damage
+from trainers.runs.novelty import Novelty, novelty_of, read_novelty
 from trainers.runs.state import MODEL, load_state
 from trainers.serving.tasks import Task, read_task, task_of
 from transforms import storage
@@ -62,6 +63,7 @@ class LiteScorer:
     ):
         self.name, self.kinds, self.config, self.task, self.weights = name, tuple(kinds), config, task, weights
         self._records, self._song = _open(content, self.kinds, weights)
+        self.novelty: Novelty | None = None  # of exports; `open_lite_run` sets that of a run
         self._lock = threading.Lock()  # all runners use one interpreter, which is not for two threads at once
         windows, song = (
             runner.get_output_details()  # type: ignore[attr-defined]
@@ -80,12 +82,13 @@ class LiteScorer:
         features = found["features"]
         return found.get("logits", np.empty((len(features), 0), np.float32)), features
 
-    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, float | None]:
         """See `Scorer`."""
         features = np.concatenate([means[kind] for kind in self.kinds]).astype(np.float32)
         with self._lock:
             found = self._song(features=features[None])
-        return found["logits"] if self._pooled else logits, found["embedding"][0]
+        embedding = found["embedding"][0]
+        return found["logits"] if self._pooled else logits, embedding, novelty_of(self.novelty, embedding)
 
 
 def _read(path: str) -> bytes:
@@ -127,7 +130,9 @@ def open_lite_run(run: str, config: RunConfig) -> LiteScorer | None:
     weights = storage.join(run, MODEL)
     spec = find_model(config.model)
     task = task_of(run, config, config.model)
-    return LiteScorer(spec.name, content, settings, task, kinds=(spec.kind,), weights=weights)
+    scorer = LiteScorer(spec.name, content, settings, task, kinds=(spec.kind,), weights=weights)
+    scorer.novelty = read_novelty(run, spec.name)
+    return scorer
 
 
 def member(epoch: int) -> str:

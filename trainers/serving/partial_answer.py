@@ -159,7 +159,7 @@ class PartialAnswer:
         scorer, picture = self._scorer, self._picture
         found = {part.kind: part.finish() for part in self._scored}
         logits = np.concatenate([of_windows for of_windows, _ in found.values()])
-        rows, embedding = scorer.song(logits, {kind: mean for kind, (_, mean) in found.items()})
+        rows, embedding, novelty = scorer.song(logits, {kind: mean for kind, (_, mean) in found.items()})
         return Answer(
             task=scorer.task,
             probabilities=scorer.task.of_song(rows),
@@ -169,6 +169,7 @@ class PartialAnswer:
             seconds=seconds,
             silent=silent,
             embedding=embedding,
+            novelty=novelty,
             spectrogram=picture.picture() if picture else np.empty((0, 0), np.uint8),
             pictured_seconds=picture.frames * scorer.config.hop_length / scorer.config.sample_rate if picture else 0.0,
             tags=self._tagged.finish() if self._tagged and not silent else None,

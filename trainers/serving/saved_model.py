@@ -265,7 +265,7 @@ def pipeline_probabilities(scorer: Scorer, song: np.ndarray) -> np.ndarray:
         logits, values = scorer.rows(kind, payloads.reshape(-1, *stored.shape(scorer.config)))
         parts.append(logits)
         means[kind] = values.mean(axis=0)
-    rows, _ = scorer.song(np.concatenate(parts), means)
+    rows, *_ = scorer.song(np.concatenate(parts), means)
     return scorer.task.of_song(rows)
 
 

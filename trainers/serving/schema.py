@@ -69,6 +69,11 @@ class Song(BaseModel):
     in_training: bool | None = Field(
         None, description="with nearest: whether the model was trained on this very recording, so that it knows it"
     )
+    novelty: float | None = Field(
+        None,
+        description="how unlike the training's music the song is, 1 is the limit; where the run knows",
+    )
+    unlike_training: bool | None = Field(None, description="whether it is; there is no verdict then")
     tags: list[Tag] | None = Field(None, description="of a server with --tags; the likeliest first, none of silence")
     spectrogram: Picture | None = Field(None, description="if asked for")
 

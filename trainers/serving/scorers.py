@@ -37,7 +37,7 @@ class Scorer(Protocol):
           logits float32 [b, genres], or [b, 0] where it does not predict windows; and features float [b, d].
         """
 
-    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, float | None]:
         """Return what a song is answered by.
 
         Args:
@@ -45,7 +45,8 @@ class Scorer(Protocol):
           means: by kind, the mean of the features over the song's payloads, float [d].
 
         Returns:
-          logits [n, genres] that `Task.of_song` combines, and the song's embedding float32 [e].
+          logits [n, genres] that `Task.of_song` combines, the song's embedding float32 [e], and how novel it is
+          (`trainers.runs.novelty`), None where the run does not know.
         """
 
 

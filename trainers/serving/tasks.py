@@ -56,20 +56,20 @@ class OneLabel:
         """Return this task with another threshold."""
         return replace(self, threshold=threshold)
 
-    def verdict(self, probabilities: np.ndarray, *, silent: bool) -> str:
-        """Return the most likely genre; `UNSURE` where it is less likely than the threshold, or the song is silence."""
+    def verdict(self, probabilities: np.ndarray, *, unsure: bool) -> str:
+        """Return the most likely genre; `UNSURE` where it is less likely than the threshold, or so it is said."""
         top = int(most_likely(probabilities)[0])
-        return UNSURE if silent or probabilities[top] < self.threshold else self.labels[top]
+        return UNSURE if unsure or probabilities[top] < self.threshold else self.labels[top]
 
-    def verdicts(self, probabilities: np.ndarray, *, silent: bool) -> list[str]:
+    def verdicts(self, probabilities: np.ndarray, *, unsure: bool) -> list[str]:
         """Return the verdict, alone."""
-        return [self.verdict(probabilities, silent=silent)]
+        return [self.verdict(probabilities, unsure=unsure)]
 
-    def answer(self, probabilities: np.ndarray, *, silent: bool) -> dict[str, Any]:
+    def answer(self, probabilities: np.ndarray, *, unsure: bool) -> dict[str, Any]:
         """Return the verdict, and the genres, the most likely first."""
         order = most_likely(probabilities)
         genres = [{"genre": self.labels[at], "probability": round(float(probabilities[at]), 6)} for at in order]
-        return {"verdict": self.verdict(probabilities, silent=silent), "genres": genres}
+        return {"verdict": self.verdict(probabilities, unsure=unsure), "genres": genres}
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts that `read_task` reads."""
@@ -108,14 +108,14 @@ class ManyGenres:
         """Return this task with another threshold, the same for all genres."""
         return replace(self, thresholds=[threshold] * len(self.labels))
 
-    def predicted(self, probabilities: np.ndarray, *, silent: bool) -> np.ndarray:
-        """Return bool [genres]: which a song has, with their ancestors; silence has none."""
-        reached = (probabilities >= np.array(self.thresholds)) & (not silent)
+    def predicted(self, probabilities: np.ndarray, *, unsure: bool) -> np.ndarray:
+        """Return bool [genres]: which a song has, with their ancestors; none where it is said to be unsure."""
+        reached = (probabilities >= np.array(self.thresholds)) & (not unsure)
         return np.any(self.above[reached], axis=0)
 
-    def verdicts(self, probabilities: np.ndarray, *, silent: bool) -> list[str]:
+    def verdicts(self, probabilities: np.ndarray, *, unsure: bool) -> list[str]:
         """Return the genres that are predicted; `[UNSURE]` where there are none."""
-        found = np.flatnonzero(self.predicted(probabilities, silent=silent))
+        found = np.flatnonzero(self.predicted(probabilities, unsure=unsure))
         return [self.labels[at] for at in found] or [UNSURE]
 
     def walk(self, probabilities: np.ndarray) -> list[tuple[int, int]]:
@@ -136,14 +136,14 @@ class ManyGenres:
 
     def shown(self, probabilities: np.ndarray, more: int) -> list[tuple[int, int]]:
         """Return those of `walk` that are predicted, the `more` next most likely, and what is above them."""
-        predicted = self.predicted(probabilities, silent=False)
+        predicted = self.predicted(probabilities, unsure=False)
         order = most_likely(probabilities)
         kept = predicted | np.any(self.above[order[~predicted[order]][:more]], axis=0)
         return [(at, depth) for at, depth in self.walk(probabilities) if kept[at]]
 
-    def answer(self, probabilities: np.ndarray, *, silent: bool) -> dict[str, Any]:
+    def answer(self, probabilities: np.ndarray, *, unsure: bool) -> dict[str, Any]:
         """Return `labels`, which is "all", and the genres in the order of `walk`."""
-        predicted = self.predicted(probabilities, silent=silent)
+        predicted = self.predicted(probabilities, unsure=unsure)
         genres = [
             {
                 "genre": self.labels[at],

@@ -94,7 +94,7 @@ def _draw_tree(axis: "Axes", answer: Answer) -> Any:
     """Draw a line for each genre, the darker the likelier, with its name at the right, bold where it is predicted."""
     task, lines, (edges, _) = answer.task, _lines(answer), answer.steps()
     assert isinstance(task, ManyGenres)
-    predicted = task.predicted(answer.probabilities, silent=answer.silent)
+    predicted = task.predicted(answer.probabilities, unsure=answer.unsure)
     values = answer.windows[:, [at for at, _ in lines]].T
     drawn = axis.pcolormesh(edges, np.arange(len(lines) + 1), values, cmap="YlGnBu", vmin=0, vmax=1)
     axis.hlines(np.arange(1, len(lines)), 0, edges[-1], colors="white", linewidth=1.5)

@@ -66,10 +66,10 @@ class ZeroShot:
         moments = self._moments(payloads)
         return moments[:, self._columns].astype(np.float32), moments
 
-    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def song(self, logits: np.ndarray, means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, None]:
         """See `Scorer`."""
         moments = means[self.kinds[0]]
-        return moments[None, self._columns].astype(np.float32), moments[: len(moments) // 2].astype(np.float32)
+        return moments[None, self._columns].astype(np.float32), moments[: len(moments) // 2].astype(np.float32), None
 
 
 def _class_of(genre: str) -> int:

@@ -28,18 +28,18 @@ def test_a_songs_probability_is_the_mean_over_its_windows():
 
 
 def test_a_genre_is_predicted_from_its_own_threshold_on_and_so_are_those_above_it():
-    assert TASK.predicted(SONG, silent=False).tolist() == [False, False, True, True, False, False]
-    assert TASK.verdicts(SONG, silent=False) == ["Punk", "Rock"]
-    assert TASK.predicted(np.array(TASK.thresholds), silent=False).all()
+    assert TASK.predicted(SONG, unsure=False).tolist() == [False, False, True, True, False, False]
+    assert TASK.verdicts(SONG, unsure=False) == ["Punk", "Rock"]
+    assert TASK.predicted(np.array(TASK.thresholds), unsure=False).all()
 
 
 def test_one_threshold_can_take_the_place_of_all():
-    assert TASK.at(0.6).verdicts(SONG, silent=False) == ["Rock"]
-    assert TASK.at(0.99).verdicts(SONG, silent=False) == [UNSURE]
+    assert TASK.at(0.6).verdicts(SONG, unsure=False) == ["Rock"]
+    assert TASK.at(0.99).verdicts(SONG, unsure=False) == [UNSURE]
 
 
 def test_silence_has_no_genre():
-    assert TASK.verdicts(np.ones(6), silent=True) == [UNSURE]
+    assert TASK.verdicts(np.ones(6), unsure=True) == [UNSURE]
     assert not any(genre["predicted"] for genre in answer(np.ones(6), silent=True).to_json()["genres"])
 
 

@@ -69,7 +69,7 @@ const toneOf = genre => colour((model.parents ? tops() : model.labels).indexOf(g
 // The likeliest genres; one more takes the place of a word that says that there is one more.
 const likeliest = genres => genres.length > GENRES + 1 ? genres.slice(0, GENRES) : genres;
 
-const SILENCE = "the file is digital silence";
+const SILENCE = "the file is digital silence", UNLIKE = "unlike the music this model was trained on";
 
 // With one label: the verdict, why, the genre whose colour it has, the genres that are shown, and the others.
 function oneLabel(found) {
@@ -77,7 +77,7 @@ function oneLabel(found) {
   const shown = likeliest(found.genres), others = found.genres.slice(shown.length);
   return {
     verdict: unsure ? "Unsure" : found.verdict,
-    why: found.silent ? SILENCE : unsure ? `nothing reaches ${percent(model.threshold)}` : likely,
+    why: found.silent ? SILENCE : found.unlike_training ? UNLIKE : unsure ? `nothing reaches ${percent(model.threshold)}` : likely,
     tone: unsure ? undefined : found.verdict,
     lines: shown.map(({genre, probability}) => genreLine(genre, probability, genre)),
     others: others.map(({genre, probability}) => genreLine(genre, probability, genre)),
@@ -98,7 +98,7 @@ function manyGenres(found) {
   };
   return {
     verdict: names.length ? names.slice(0, HEADLINE).join(", ") + more : "Unsure",
-    why: found.silent ? SILENCE : count ? reached : "no genre reaches its threshold",
+    why: found.silent ? SILENCE : found.unlike_training ? UNLIKE : count ? reached : "no genre reaches its threshold",
     tone: names.length ? tree.find(one => one.predicted).top : undefined,
     lines: shown.map(line),
     others: shown.length < tree.length ? tree.map(line) : [],

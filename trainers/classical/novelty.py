@@ -1,0 +1,36 @@
+"""Doubt of classical models: a novelty for each feature group of a run, on the group's columns as they are."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from trainers.classical.search import artist_groups
+from trainers.classical.table import Table, group_columns
+from trainers.runs.novelty import fit_on_folds, read_novelty, write_novelty
+
+
+def write_novelties(run: str, table: Table, groups: Iterable[str], rows: np.ndarray) -> None:
+    """Fit and write that of each feature group, on the rows that models are fitted on; none where one artist has all.
+
+    The columns, not what the models make of them: the components that a PCA leaves out are those in which unusual
+    tracks are unusual. The limit comes from folds by artist.
+    """
+    artists = artist_groups(table)[rows]
+    for group in groups:
+        found = fit_on_folds(table.values[rows][:, group_columns(table.columns, group)], artists)
+        if found:
+            write_novelty(run, group, found)
+
+
+def measure_novelty(run: str, groups: Mapping[str, str], table: Table) -> dict[str, np.ndarray]:
+    """Return how novel a table's tracks are for each model, float32 [tracks], where the run knows.
+
+    `groups` has the feature group of each model.
+    """
+    of_groups = {group: read_novelty(run, group) for group in set(groups.values())}
+    found = {
+        group: novelty.of(table.values[:, group_columns(table.columns, group)]).astype(np.float32)
+        for group, novelty in of_groups.items()
+        if novelty
+    }
+    return {name: found[group] for name, group in groups.items() if group in found}
