@@ -97,7 +97,8 @@ def _fit(features: np.ndarray) -> Novelty:
     wanted = min(AXES, len(features) // 4, values.shape[1] // 2)
     pca = PCA(max(1, wanted), svd_solver="covariance_eigh" if len(values) > values.shape[1] else "full").fit(values)
     arrays = mean, scale, pca.components_, np.sqrt(np.maximum(pca.explained_variance_, 1e-12))
-    return Novelty(*(array.astype(np.float32) for array in arrays), 1.0, 0)
+    mean, scale, axes, deviations = (array.astype(np.float32) for array in arrays)
+    return Novelty(mean, scale, axes, deviations, limit=1.0, tracks=0)
 
 
 def _limited(found: Novelty, distances: np.ndarray) -> Novelty:

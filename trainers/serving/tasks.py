@@ -98,7 +98,8 @@ class ManyGenres:
           FmaError: a logit is not a number.
         """
         check_numbers(logits)
-        return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+        with np.errstate(over="ignore"):  # of a song that is far from all music: its probability is 0
+            return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
 
     def of_song(self, logits: np.ndarray) -> np.ndarray:
         """Return a song's probabilities float64 [genres]: the mean over logits [n, genres], as in evaluation."""
