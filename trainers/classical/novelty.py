@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from trainers.classical.fusion import find_blocks
 from trainers.classical.search import artist_groups
 from trainers.classical.table import Table, group_columns
 from trainers.runs.novelty import fit_on_folds, read_novelty, write_novelty
@@ -12,12 +13,15 @@ from trainers.runs.novelty import fit_on_folds, read_novelty, write_novelty
 def write_novelties(run: str, table: Table, groups: Iterable[str], rows: np.ndarray) -> None:
     """Fit and write that of each feature group, on the rows that models are fitted on; none where one artist has all.
 
-    The columns, not what the models make of them: the components that a PCA leaves out are those in which unusual
-    tracks are unusual. The limit comes from folds by artist.
+    On the columns that the fusion takes, as they are: a model's PCA may leave out what is unusual of an unusual track.
+    The limit comes from folds by artist.
     """
     artists = artist_groups(table)[rows]
     for group in groups:
-        found = fit_on_folds(table.values[rows][:, group_columns(table.columns, group)], artists)
+        of_group = group_columns(table.columns, group)
+        blocks = find_blocks([table.columns[at] for at in of_group], table.genres)
+        taken = np.unique(np.concatenate(list(blocks.values())))
+        found = fit_on_folds(table.values[rows][:, of_group], artists, taken)
         if found:
             write_novelty(run, group, found)
 

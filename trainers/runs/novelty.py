@@ -20,7 +20,7 @@ from transforms.library_errors import DAMAGED_ZIP
 FOLDER = "novelty"
 UNLIKE = "unlike the music this model was trained on"
 
-FALSE_ALARMS = 0.02
+FALSE_ALARMS = 0.04  # less finds fewer of the foreign sounds in docs/doubt.md
 LEAST_TRACKS = 20  # held out; with fewer, no limit has a false alarm in less than one track of twenty
 FOLDS = 5
 AXES = 64
@@ -32,16 +32,17 @@ FARTHEST = 10.0  # of a standardised feature, in deviations: some statistics hav
 class Novelty:
     """The training tracks' features, in short, and how far from them other tracks of such music lie at most."""
 
-    mean: np.ndarray  # float32 [d]
-    scale: np.ndarray  # float32 [d], the inverse of the standard deviation; 0 where a feature does not vary
-    axes: np.ndarray  # float32 [k, d], of standardised features
+    columns: np.ndarray  # int64 [d], of the features: those that count
+    mean: np.ndarray  # float32 [d], of these columns
+    scale: np.ndarray  # float32 [d], the inverse of the standard deviation; 0 where a column does not vary
+    axes: np.ndarray  # float32 [k, d], of standardised columns
     deviations: np.ndarray  # float32 [k], along the axes
     limit: float  # of the distance
     tracks: int  # held-out tracks that the limit comes from
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """Return the distance of Mahalanobis of features [n, d], float64 [n]; 1 is that of a typical training track."""
-        values = _standardise(features, self.mean, self.scale)
+        """Return the distance of features [n, all columns], float64 [n]; that of a typical training track is 1."""
+        values = _standardise(features[:, self.columns], self.mean, self.scale)
         return np.sqrt(np.square(values @ self.axes.T / self.deviations).mean(axis=1))
 
     def of(self, features: np.ndarray) -> np.ndarray:
@@ -64,8 +65,8 @@ def fit_on_split(training: np.ndarray, held_out: np.ndarray) -> Novelty | None:
     return _limited(found, found.distance(held_out))
 
 
-def fit_on_folds(features: np.ndarray, groups: np.ndarray) -> Novelty | None:
-    """Fit to the features of the training tracks, [n, d]; the limit comes from folds of them.
+def fit_on_folds(features: np.ndarray, groups: np.ndarray, columns: np.ndarray | None = None) -> Novelty | None:
+    """Fit to columns (default: all) of the training tracks' features, [n, d]; the limit comes from folds of them.
 
     No group, int [n], is in two folds: tracks of one artist. Return None where there are too few tracks, or one group.
     """
@@ -77,8 +78,8 @@ def fit_on_folds(features: np.ndarray, groups: np.ndarray) -> Novelty | None:
     rows = _sample(len(features))
     features, groups = features[rows], groups[rows]
     pairs = GroupKFold(folds).split(features, groups=groups)
-    distances = [_fit(features[others]).distance(features[fold]) for others, fold in pairs]
-    return _limited(_fit(features), np.concatenate(distances))
+    distances = [_fit(features[others], columns).distance(features[fold]) for others, fold in pairs]
+    return _limited(_fit(features, columns), np.concatenate(distances))
 
 
 def _sample(count: int) -> np.ndarray:
@@ -86,10 +87,11 @@ def _sample(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, MOST_TRACKS)).round().astype(np.int64))
 
 
-def _fit(features: np.ndarray) -> Novelty:
+def _fit(features: np.ndarray, columns: np.ndarray | None = None) -> Novelty:
     from sklearn.decomposition import PCA
 
-    features = np.asarray(features[_sample(len(features))], np.float64)
+    columns = np.arange(features.shape[1]) if columns is None else columns
+    features = np.asarray(features[_sample(len(features))][:, columns], np.float64)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     varies = deviation > 1e-6 * np.maximum(1.0, np.abs(mean))
     scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0)
@@ -98,7 +100,7 @@ def _fit(features: np.ndarray) -> Novelty:
     pca = PCA(max(1, wanted), svd_solver="covariance_eigh" if len(values) > values.shape[1] else "full").fit(values)
     arrays = mean, scale, pca.components_, np.sqrt(np.maximum(pca.explained_variance_, 1e-12))
     mean, scale, axes, deviations = (array.astype(np.float32) for array in arrays)
-    return Novelty(mean, scale, axes, deviations, limit=1.0, tracks=0)
+    return Novelty(columns, mean, scale, axes, deviations, limit=1.0, tracks=0)
 
 
 def _limited(found: Novelty, distances: np.ndarray) -> Novelty:

@@ -31,19 +31,18 @@ def foreign(tracks: int) -> np.ndarray:
     return np.stack([rng.permutation(column) for column in features(tracks, 1).T], axis=1)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_few_tracks_of_the_same_music_are_said_to_be_unlike_it_and_nearly_all_that_is_foreign(seed):
-    by_folds = fit_on_folds(features(200, seed), np.arange(200) // 2)
-    by_split = fit_on_split(features(200, seed), features(100, seed + 10))
+def test_few_tracks_of_the_same_music_are_said_to_be_unlike_it_and_nearly_all_that_is_foreign():
+    by_folds = [fit_on_folds(features(200, seed), np.arange(200) // 2) for seed in range(5)]
+    by_split = [fit_on_split(features(200, seed), features(100, seed + 10)) for seed in range(5)]
     for found in (by_folds, by_split):
-        assert (found.of(features(2000, 99)) > 1).mean() < 0.05
-        assert (found.of(foreign(200)) > 1).mean() > 0.9
+        assert 0.01 < np.mean([one.of(features(2000, 99)) > 1 for one in found]) < 0.05
+        assert np.mean([one.of(foreign(200)) > 1 for one in found]) > 0.95
 
 
-def test_the_limit_is_that_of_so_many_held_out_tracks_that_two_in_a_hundred_are_beyond_it():
+def test_the_limit_is_that_of_so_many_held_out_tracks_that_four_in_a_hundred_are_beyond_it():
     held_out = features(500, 2)
     found = fit_on_split(features(200, 0), held_out)
-    assert (found.of(held_out) > 1).sum() == 9  # of 501 with the track to come, 2% are 10
+    assert (found.of(held_out) > 1).sum() == 19  # of 501 with the track to come, 4% are 20
     assert found.of(held_out).max() > 1 and found.tracks == 500
 
 
@@ -51,6 +50,13 @@ def test_no_artist_is_on_both_sides_of_a_fold():
     one_song = np.repeat(features(30, 0), 10, axis=0) + 1e-3 * features(300, 1)
     alone, together = fit_on_folds(one_song, np.arange(300)), fit_on_folds(one_song, np.arange(300) // 10)
     assert together.limit > 1.5 * alone.limit
+
+
+def test_columns_that_do_not_count_do_not():
+    music, columns = features(200, 0), np.arange(1, 40)
+    found = fit_on_folds(music, np.arange(200), columns)
+    np.testing.assert_array_equal(found.of(music), found.of(np.where(np.isin(np.arange(41), columns), music, 9)))
+    assert found.limit == fit_on_folds(music[:, columns], np.arange(200)).limit
 
 
 def test_with_too_few_tracks_or_one_artist_nothing_is_said():
