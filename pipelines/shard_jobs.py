@@ -24,8 +24,9 @@ from transforms import storage
 from transforms.dataset.generation import ShardResult
 from transforms.dataset.leftovers import ELSEWHERE, PLAN, SHARDS, result_path
 from transforms.dataset.shard_results import find_built, keep_result, read_results
-from transforms.errors import FmaError, TemplateWrittenError
+from transforms.errors import FmaError, TemplateWrittenError, UnreachableError
 from transforms.runtime import console
+from transforms.runtime.os_errors import os_message
 
 OTHER_CODE = (
     "the workers run another version of this program than the one that started the job; rebuild their image "
@@ -62,7 +63,8 @@ class ShardJob:
 
     dataset: str  # path of the dataset
     name: str  # of its plan: a generation that it writes, or another name of that form
-    command: str  # that runs it, such as `ingest`
+    command: str  # that runs it, such as `ingest`, for the progress
+    unit: str = "tracks"  # of the progress
     ticks: str = ""  # local folder where workers of this machine note each finished track, or ""
     retried: bool = False  # whether the runner itself makes a shard again that failed
     code: str = field(default_factory=code_digest)  # `code_digest` of the program that made the job
@@ -82,6 +84,10 @@ class ShardJob:
         """A file that exists where the job does not end with this process; see `jobs_elsewhere`."""
         return storage.join(self.dataset, PLAN, self.name, ELSEWHERE)
 
+    def count(self, result: ShardResult) -> int:
+        """Return how much of the progress a result stands for."""
+        return result.tracks
+
     def key(self, line: str) -> str:
         """Return the name under which the result of a plan line is kept."""
         return hashlib.sha256(json.dumps([self.code, self.settings, line]).encode()).hexdigest()[:32]
@@ -91,18 +97,36 @@ class ShardJob:
         keep_result(self.dataset, self.name, self.key(line), result)
 
 
+def attempt(job: ShardJob, name: str, make: Callable[[], ShardResult]) -> ShardResult:
+    """Return what `make` does in a worker, with an error that is the user's to fix in the result.
+
+    Raises:
+      UnreachableError: the shard's place cannot be reached, and the runner tries again.
+    """
+    try:
+        return make()
+    except UnreachableError as error:
+        if job.retried:
+            raise
+        return ShardResult(name, error=str(error))
+    except FmaError as error:
+        return ShardResult(name, error=str(error))
+    except OSError as error:
+        return ShardResult(name, error=f"{name}: {os_message(error)}")
+
+
 Job = TypeVar("Job", bound=ShardJob)
 
 
 def run_job(
-    job: Job, plan: Sequence[str], make: Callable[[Job], beam.PTransform], options: PipelineOptions, *, tracks: int
+    job: Job, plan: Sequence[str], make: Callable[[Job], beam.PTransform], options: PipelineOptions, *, total: int
 ) -> list[ShardResult]:
     """Make the shards of a plan that no earlier job has made, and return the results of all.
 
     Args:
       plan: a line for each shard.
       make: returns what makes the shards of a job from their lines and keeps their results.
-      tracks: of the plan.
+      total: of the progress, in the job's unit.
 
     Raises:
       FmaError: a shard could not be made for a reason that the user can fix, or the runner lost one.
@@ -117,8 +141,8 @@ def run_job(
         # Neither what failed before nor what does not describe its files any more is to be taken for what is made now.
         storage.remove_listed(job.dataset, [result_path(job.name, key) for key in missing])
         write_lines(missing.values(), job.plan_path)
-        before = sum(result.tracks for result in found.values())
-        with progress(options, job.command, tracks, "tracks", before) as ticks:
+        before = sum(job.count(result) for result in found.values())
+        with progress(options, job.command, total, job.unit, before) as ticks:
             retried = runner_name(options) in RETRYING_RUNNERS
             _run_pipeline(replace(job, ticks=ticks, retried=retried), make, options)
         found |= read_results(job.dataset, job.name, missing)

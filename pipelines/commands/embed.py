@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pipelines.commands.arguments import refuse_unknown
+from pipelines.commands.arguments import add_workers, refuse_unknown
 from transforms.commands.arguments import number
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder-rate", type=number(int, 1), metavar="HZ", help="of the waveform that your own file takes"
     )
     parser.add_argument("--remove", metavar="NAME", help="take the embeddings by that encoder out of the dataset")
-    parser.add_argument(
-        "--workers", type=number(int, 1), metavar="N", help="local worker processes; default: all cores"
-    )
+    add_workers(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON value")
 
 

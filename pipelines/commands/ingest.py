@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.commands.arguments import refuse_unknown
+from pipelines.commands.arguments import add_workers, refuse_unknown
 from pipelines.ingest.ingest import IngestOptions, IngestPlan, Outcome, ingest, plan_ingest
 from transforms.audio.decoder_process import Limits
 from transforms.commands.arguments import names, number
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=type(default), metavar="N", help=f"default {default}")
     parser.add_argument("--shards", type=count, metavar="N", help="for each split; default: by amount of data")
-    parser.add_argument("--workers", type=count, metavar="N", help="local worker processes; default: all cores")
+    add_workers(parser)
     parser.add_argument(
         "--max-failures", type=_percent, default=5.0, metavar="PERCENT", help="of all tracks; fail above; default 5"
     )

@@ -3,9 +3,8 @@
 import argparse
 import sys
 
-from pipelines.commands.arguments import refuse_unknown
+from pipelines.commands.arguments import add_workers, refuse_unknown
 from pipelines.statistics.update import update_statistics
-from transforms.commands.arguments import number
 from transforms.runtime import console
 from transforms.runtime.invocation import called_as
 
@@ -22,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = f"example: {called_as()} statistics data/small"
     parser.add_argument("dataset", metavar="DATASET")
-    parser.add_argument(
-        "--workers", type=number(int, 1), metavar="N", help="local worker processes; default: all cores"
-    )
+    add_workers(parser)
     parser.add_argument(
         "--wait", action="store_true", help="where another command writes to the dataset, wait until it is done"
     )

@@ -4,16 +4,15 @@ An element is a shard, not a window: the worker reads its windows and writes its
 through the runner, and the encoder's batches do not depend on the runner's.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.job_files import count_progress
-from pipelines.shard_jobs import OTHER_CODE, ShardJob, code_digest, run_job
+from pipelines.shard_jobs import OTHER_CODE, ShardJob, attempt, code_digest, run_job
 from transforms.dataset.embed import embed_shard
 from transforms.dataset.generation import ShardFile, ShardResult
 from transforms.encoders.encoder import Encoder, on_this_machine, open_encoder
@@ -21,7 +20,6 @@ from transforms.encoders.facts import EncoderFacts
 from transforms.encoders.networks import ONE_THREAD
 from transforms.errors import FmaError, UnreachableError
 from transforms.records import Schema
-from transforms.runtime.os_errors import os_message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ class EmbedShard(ModelHandler[str, str, Loaded]):
         self, batch: Sequence[str], model: Loaded, inference_args: dict[str, Any] | None = None
     ) -> Iterator[str]:
         for line in batch:
-            source = ShardFile.from_json(json.loads(line))
+            source = ShardFile.from_line(line)
             self._job.keep(line, self._embed(source, model))
             yield source.path
 
@@ -75,22 +73,18 @@ class EmbedShard(ModelHandler[str, str, Loaded]):
         job = self._job
         if model.encoder is None:
             return ShardResult(source.path, error=model.error)
-        try:
-            with count_progress(job.ticks, source.path) as tick:
-                made = embed_shard(job.dataset, source, model.encoder, job.schema, lambda: tick(b"."))
+        encoder = model.encoder
+        with count_progress(job.ticks, source.path) as tick:
+
+            def make() -> ShardResult:
+                made = embed_shard(job.dataset, source, encoder, job.schema, lambda: tick(b"."))
                 return ShardResult(source.path, [made])
-        except UnreachableError as error:
-            if job.retried:
-                raise
-            return ShardResult(source.path, error=str(error))
-        except FmaError as error:
-            return ShardResult(source.path, error=str(error))
-        except OSError as error:
-            return ShardResult(source.path, error=f"{source.path}: {os_message(error)}")
+
+            return attempt(job, source.path, make)
 
 
 def run_embed(job: EmbedJob, sources: Sequence[ShardFile], options: PipelineOptions) -> dict[str, ShardFile]:
     """Embed the tracks of shards; return the new files by their sources' paths. See `run_job`."""
-    plan, tracks = [json.dumps(asdict(source)) for source in sources], sum(source.tracks for source in sources)
-    results = run_job(job, plan, lambda job: "Embed" >> RunInference(EmbedShard(job)), options, tracks=tracks)
+    plan, tracks = [source.to_line() for source in sources], sum(source.tracks for source in sources)
+    results = run_job(job, plan, lambda job: "Embed" >> RunInference(EmbedShard(job)), options, total=tracks)
     return {result.name: result.files[0] for result in results}

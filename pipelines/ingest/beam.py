@@ -73,7 +73,7 @@ class BuildShard(beam.DoFn):
 def run_build(job: BuildJob, plan: list[ShardPlan], options: PipelineOptions) -> list[ShardResult]:
     """Build the shards of a plan; see `run_job`."""
     lines, tracks = [shard.to_line() for shard in plan], sum(len(shard.tracks) for shard in plan)
-    return run_job(job, lines, lambda job: "BuildShard" >> beam.ParDo(BuildShard(job)), options, tracks=tracks)
+    return run_job(job, lines, lambda job: "BuildShard" >> beam.ParDo(BuildShard(job)), options, total=tracks)
 
 
 def describe_job(options: PipelineOptions) -> dict[str, str]:

@@ -67,6 +67,10 @@ def progress(
     options: PipelineOptions, label: str, total: int, unit: str, initial: int = 0
 ) -> AbstractContextManager[str]:
     """As `job_files.watch_progress`; shows nothing where workers do not see this machine's files."""
+    return watch_progress(label, total, unit, initial) if sees_this_machine(options) else nullcontext("")
+
+
+def sees_this_machine(options: PipelineOptions) -> bool:
+    """Whether workers see this machine's files."""
     name = runner_name(options)
-    here = name in LOCAL_RUNNERS or (name in portable.CLUSTERS and portable.workers_are_here(options))
-    return watch_progress(label, total, unit, initial) if here else nullcontext("")
+    return name in LOCAL_RUNNERS or (name in portable.CLUSTERS and portable.workers_are_here(options))

@@ -20,6 +20,7 @@ from tests.benchmarks import (
     bench_reading,
     bench_stages,
     bench_statistics,
+    bench_whole,
 )
 from tests.benchmarks import bench_waiting as waiting
 from tests.benchmarks.harness import Row
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "ingest": bench_ingest.measure,
     "embed": bench_embed.measure,
     "statistics": bench_statistics.measure,
+    "verify-compact": bench_whole.measure,
     "nothing-new": bench_nothing_new.measure,
     "reading": bench_reading.measure,
     "waiting": waiting.measure,

@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 WORKER, DECODER = "sdk_worker_main", "decoder_main"
-IN_PROCESSES = "import sys, fma; from transforms.dataset import shard_io; shard_io.IN_PROCESS_UP_TO = -1; "
+IN_PROCESSES = "import sys, fma; from transforms.dataset import shard_map; shard_map.IN_PROCESS_UP_TO = -1; "
 
 
 @pytest.fixture(scope="module")

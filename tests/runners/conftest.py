@@ -12,7 +12,7 @@ from transforms.dataset.manifest import load
 from transforms.runtime.console import format_table
 
 ROWS: dict[str, dict[str, str]] = {}
-COLUMNS = ("runner", "ingest", "statistics", "embed", "digest", "")
+COLUMNS = ("runner", "ingest", "statistics", "embed", "verify", "compact", "digest", "")
 
 
 class Table:
@@ -65,6 +65,16 @@ def embedded(reference, tmp_path_factory) -> tools.Embedded:
     encoder = write_encoder(folder / "tiny", load(str(reference)).config)
     copy = shutil.copytree(reference, folder / "dataset")
     return tools.Embedded(reference, encoder, tools.embed(copy, encoder, "--direct_running_mode=in_memory")[0])
+
+
+@pytest.fixture(scope="session")
+def batches(corpus, tmp_path_factory) -> Path:
+    """The corpus ingested in one process: as three generations in before/, and compacted in after/."""
+    folder = tmp_path_factory.mktemp("batches")
+    tools.ingest(corpus, folder / "before", "--direct_running_mode=in_memory", "--commit-every", "30")
+    shutil.copytree(folder / "before", folder / "after")
+    tools.compact(folder / "after", "--workers=1")
+    return folder
 
 
 @pytest.fixture(scope="session")

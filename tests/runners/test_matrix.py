@@ -79,6 +79,30 @@ def test_every_runner_computes_the_same_embeddings(runner, options, embedded, ta
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_every_runner_finds_the_same_damage(runner, options, batches, table, tmp_path):
+    dataset = shutil.copytree(batches / "before", tmp_path / "dataset")
+    spoilt, missing, *_ = [dataset / shard.path for shard in manifests.load(str(dataset)).shards("raw")]
+    spoilt.write_bytes(spoilt.read_bytes()[:-50])
+    missing.unlink()
+    found, seconds = tools.verify(dataset, *options(runner))
+    table.took(runner, "verify", seconds)
+    assert found == tools.verify(dataset, "--workers=1")[0]
+    assert len(found["problems"]) == 2
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_every_runner_compacts_to_the_same_files(runner, options, batches, table, tmp_path):
+    dataset = shutil.copytree(batches / "before", tmp_path / "dataset")
+    table.took(runner, "compact", tools.compact(dataset, *options(runner)))
+    assert (dataset / "dataset.json").read_bytes() == (batches / "after" / "dataset.json").read_bytes()
+    found, _ = tools.verify(dataset, *options(runner))
+    assert found == tools.verify(batches / "after", "--workers=1")[0]
+    assert found["ok"]
+
+
+@pytest.mark.timeout(900)
 def test_flink_loses_a_taskmanager_in_the_middle_and_ends_with_the_same_digest(cluster, sample, table, tmp_path):
     out = tmp_path / "dataset"
     begin = time.monotonic()

@@ -80,6 +80,20 @@ def embed(dataset: Path, encoder: Path, *more: str) -> tuple[str, float]:
     return json.loads(stdout)["digest"], seconds
 
 
+def verify(dataset: Path, *more: str) -> tuple[dict, float]:
+    """`fma verify`, whatever it finds; returns its verdict and the seconds that it took."""
+    begin = time.monotonic()
+    words = [sys.executable, "-m", "fma", "verify", str(dataset), "--json", *more]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout, ran.stderr[-4000:]
+    return json.loads(ran.stdout), time.monotonic() - begin
+
+
+def compact(dataset: Path, *more: str) -> float:
+    """`fma compact`, without the old files; returns the seconds that it took."""
+    return timed([sys.executable, "-m", "fma", "compact", str(dataset), "--remove-old", *more])[0]
+
+
 def timed(command: list[str]) -> tuple[float, str]:
     """Runs a command that must succeed; returns its seconds and its output."""
     begin = time.monotonic()

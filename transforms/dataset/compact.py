@@ -3,8 +3,9 @@
 Two passes over files, none over audio: where each track's records lie, then each new shard from slices of the old ones.
 """
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -16,9 +17,9 @@ from transforms.dataset.leftovers import announce, planned_files, settle
 from transforms.dataset.manifest import Manifest, commit
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import read_framed, recount
-from transforms.dataset.shard_io import ShardFileWriter, map_for
-from transforms.records import add_digests
-from transforms.runtime import console
+from transforms.dataset.shard_io import ShardFileWriter
+from transforms.dataset.shard_map import ALL_CORES, ShardMap, ShardTask
+from transforms.records import Schema, add_digests
 from transforms.tracks import Track
 
 
@@ -34,16 +35,35 @@ class TrackSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardJob:
+class MergedShard:
     """A shard to write: its plan, the slices of each feature kind and the ledger's lines, both in track order."""
 
-    plan: ShardPlan
+    plan: ShardPlan  # without its tracks
     slices: dict[str, list[TrackSlice]]
-    lines: list[bytes]
+    lines: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """How much is read for it."""
+        return sum(one.length for slices in self.slices.values() for one in slices)
+
+    def to_line(self) -> str:
+        """Return one line of JSON."""
+        slices = {kind: [astuple(one) for one in of_kind] for kind, of_kind in self.slices.items()}
+        return json.dumps([self.plan.to_line(), slices, self.lines])
+
+    @classmethod
+    def from_line(cls, line: str) -> "MergedShard":
+        """Parse what `to_line` returned."""
+        plan, slices, lines = json.loads(line)
+        of_kinds = {kind: [TrackSlice(*one) for one in of_kind] for kind, of_kind in slices.items()}
+        return cls(ShardPlan.from_line(plan), of_kinds, lines)
 
 
-def compact(dataset: str, manifest: Manifest) -> Manifest:
+def compact(dataset: str, manifest: Manifest, shards: ShardMap = ALL_CORES) -> Manifest:
     """Write and commit the dataset as one generation; return the new manifest.
+
+    The files are the same whoever writes them, as `shards` has it.
 
     Raises:
       UsageError: some of the tracks have embeddings by an encoder, and others have not: a generation has all or none.
@@ -56,32 +76,38 @@ def compact(dataset: str, manifest: Manifest) -> Manifest:
     name = generation_name(len(manifest.generations) + 1, plans, [], manifest.vocabulary, manifest.config)
     written = planned_files(name, [*plans, *_failure_plans(failures)], kinds)
     announce(dataset, name, written, replaced=[file.path for file in manifest.files()])
-    shards = [shard for kind in kinds for shard in manifest.shards(kind)]
-    slices: dict[tuple[str, int], TrackSlice] = {}
-    with map_for(shards) as run, console.progress("compact", 2 * len(shards) + len(plans), "steps") as progress:
-        for shard, found in zip(shards, run(partial(find_slices, dataset, manifest), shards), strict=True):
-            slices |= {(shard.kind, track_id): slice_ for track_id, slice_ in found}
-            progress.advance(2)
-        jobs = []
-        for plan in plans:
-            ids = [track.track_id for track in plan.tracks]
-            of_kinds = {kind: [slices[kind, track_id] for track_id in ids] for kind in kinds}
-            jobs.append(ShardJob(plan, of_kinds, [tracks[track_id][1] for track_id in ids]))
-        files: list[ShardFile] = []
-        for of_shard in run(partial(write_shard, dataset, name), jobs):
-            files += of_shard
-            progress.advance(1)
-    files += _write_failures(dataset, name, failures)
+    slices = _find_all_slices(dataset, manifest, kinds, shards)
+    tasks = []
+    for plan in plans:
+        ids = [track.track_id for track in plan.tracks]
+        of_kinds = {kind: [slices[kind, track_id] for track_id in ids] for kind in kinds}
+        merged = MergedShard(replace(plan, tracks=()), of_kinds, [tracks[track_id][1].decode() for track_id in ids])
+        tasks.append(ShardTask(plan.name, merged.to_line(), merged.bytes))
+    results = list(shards.run("write shards", partial(write_shard, dataset, name), tasks, generation=name))
+    results.append(ShardResult(name, _write_failures(dataset, name, failures)))
     last = manifest.generations[-1]
-    merged = Generation.from_results(name, last.subset, last.job, last.skipped, [ShardResult(name, files)])
-    generations = [recount(dataset, merged)]
-    compacted = replace(manifest, generations=generations)
+    merged_generation = Generation.from_results(name, last.subset, last.job, last.skipped, results)
+    compacted = replace(manifest, generations=[recount(dataset, merged_generation)])
     digests = [(one.digest, one.records_digest(one.embeddings)) for one in (manifest, compacted)]
     if digests[0] != digests[1]:
         raise AssertionError(f"compaction changed the digest of {dataset}")
     commit(dataset, compacted)
     settle(dataset, name, compacted)
     return compacted
+
+
+def _find_all_slices(
+    dataset: str, manifest: Manifest, kinds: Iterable[str], shards: ShardMap
+) -> dict[tuple[str, int], TrackSlice]:
+    """Return where the records of each kind and track lie."""
+    kind_of = {shard.path: shard.kind for kind in kinds for shard in manifest.shards(kind)}
+    tasks = [ShardTask.of_file(shard) for kind in kinds for shard in manifest.shards(kind)]
+    found = shards.run("find records", partial(find_slices, dataset, manifest.schema), tasks)
+    return {
+        (kind_of[result.name], track_id): TrackSlice(result.name, *place)
+        for result in found
+        for track_id, *place in json.loads(result.found)
+    }
 
 
 def _read_ledgers(dataset: str, manifest: Manifest, kind: str) -> dict[int, tuple[LedgerTrack, bytes]]:
@@ -96,31 +122,37 @@ def _planned(track: LedgerTrack) -> Track:
     return Track(track.track_id, track.genre, track.split, duration=track.seconds, genres=track.genres)
 
 
-def find_slices(dataset: str, manifest: Manifest, shard: ShardFile) -> list[tuple[int, TrackSlice]]:
-    """Return (track_id, where its records lie) for each track of a shard, whose records are contiguous."""
-    found: list[tuple[int, TrackSlice]] = []
+def find_slices(dataset: str, schema: Schema, line: str) -> ShardResult:
+    """Find where the records of each track of a shard lie, which are contiguous.
+
+    What is found is JSON: [[track_id, then the fields of its `TrackSlice` but for the path], ...].
+    """
+    shard = ShardFile.from_line(line)
+    found: list[tuple[int, int, int, int, int]] = []
     offset = 0
-    for track_id, records in groupby(read_framed(dataset, manifest, shard), key=lambda record: record[0]):
+    for track_id, records in groupby(read_framed(dataset, shard, schema), key=lambda record: record[0]):
         parts = [(len(framed), content) for _, framed, content in records]
         length, total = sum(size for size, _ in parts), add_digests(*(content for _, content in parts))
-        found.append((track_id, TrackSlice(shard.path, offset, length, len(parts), total)))
+        found.append((track_id, offset, length, len(parts), total))
         offset += length
-    return found
+    return ShardResult(shard.path, found=json.dumps(found))
 
 
-def write_shard(dataset: str, generation: str, job: ShardJob) -> list[ShardFile]:
-    """Write a shard from slices of old ones: a file for each kind and its ledger of tracks."""
+def write_shard(dataset: str, generation: str, line: str) -> ShardResult:
+    """Write a `MergedShard` from slices of old ones: a file for each kind and its ledger of tracks."""
+    shard = MergedShard.from_line(line)
     files = []
-    for kind, slices in job.slices.items():
-        path = storage.join(kind, generation, f"{job.plan.name}.tfrecord")
-        writer = ShardFileWriter(dataset, path, kind, job.plan.split, job.plan.labelled)
+    for kind, slices in shard.slices.items():
+        path = storage.join(kind, generation, f"{shard.plan.name}.tfrecord")
+        writer = ShardFileWriter(dataset, path, kind, shard.plan.split, shard.plan.labelled)
         parts = [storage.Slice(storage.join(dataset, one.path), one.offset, one.length) for one in slices]
         for one, data in zip(slices, storage.read_slices(parts), strict=True):
             writer.write(data, one.digest, one.records)
             writer.commit_track()
         files.append(writer.publish())
-    files.append(_write_ledger(dataset, generation, TRACKS, job.plan, job.lines))
-    return [file for file in files if file]
+    lines = (line.encode() for line in shard.lines)
+    files.append(_write_ledger(dataset, generation, TRACKS, shard.plan, lines))
+    return ShardResult(shard.plan.name, [file for file in files if file])
 
 
 def _write_ledger(

@@ -52,6 +52,15 @@ class ShardFile:
             raise ValueError(f"the counts of {file.path} cannot be right")
         return file
 
+    def to_line(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> "ShardFile":
+        """Parse what `to_line` returned; errors as `from_json`."""
+        return cls.from_json(json.loads(line))
+
     @property
     def name(self) -> str:
         """`training-00000-of-00008`: what a shard's files of all kinds have in common within a generation."""
@@ -60,7 +69,7 @@ class ShardFile:
 
 @dataclass(slots=True)
 class ShardResult:
-    """The outcome of building a shard; small, so that it can travel through a runner."""
+    """The outcome of work on a shard; small, so that it can travel through a runner."""
 
     name: str  # the shard's
     # one for each kind, then the ledgers (kinds `tracks` and `failures`); empty files are not kept
@@ -72,7 +81,8 @@ class ShardResult:
     truncated: int = 0
     antiphase: int = 0
     ffmpeg: int = 0
-    error: str = ""  # why the shard could not be built, where that is user-fixable (a full disk, say)
+    found: str = ""  # what was found out, in the words of the function that did the work
+    error: str = ""  # why the work could not be done, where that is user-fixable (a full disk, say)
 
     @property
     def tracks(self) -> int:

@@ -3,6 +3,7 @@
 Artists, albums and equal audio are found in the ledger; near duplicates (the same recording under another encoding,
 cut or level) by acoustic fingerprints of the stored mel spectrograms."""
 
+import json
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from itertools import groupby
 
 import numpy as np
 
-from transforms.dataset.generation import ShardFile
+from transforms import storage
+from transforms.config import DatasetConfig
+from transforms.dataset.generation import ShardFile, ShardResult
 from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.near_duplicates import SAME, Fingerprints, distance, find_candidates, fingerprint, has_bands
-from transforms.dataset.shard_io import map_files, read_shard
-from transforms.records import Record, decode_payload
-from transforms.runtime import console, temporary
+from transforms.dataset.shard_io import read_shard
+from transforms.dataset.shard_map import ALL_CORES, ShardMap, ShardTask
+from transforms.records import Record, Schema, decode_payload
+from transforms.runtime import temporary
 from transforms.tracks import SPLITS, artist_key
 
 
@@ -64,12 +68,12 @@ def _some(ids: list[int | str]) -> str:
     return ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
-def find_near_duplicates(dataset: str, manifest: Manifest) -> list[Leak]:
+def find_near_duplicates(dataset: str, manifest: Manifest, shards: ShardMap = ALL_CORES) -> list[Leak]:
     """Find recordings in more than one split, but for equal audio (`find_leaks`); FmaError where a shard is damaged."""
     tracks = {track.track_id: track for track in read_tracks(dataset, manifest) if not track.silent}
     found: dict[int, set[int]] = {}
     with temporary.new_folder() as folder:
-        prints = _write_fingerprints(dataset, manifest, tracks, folder)
+        prints = _write_fingerprints(dataset, manifest, tracks, folder, shards)
         of_print = [tracks[track_id] for track_id in prints.track_id.tolist()]
         asked = np.flatnonzero([track.split != SPLITS[0] for track in of_print])
         for one, other in find_candidates(prints, asked, folder):
@@ -90,45 +94,57 @@ def _leak(tracks: dict[int, IngestedTrack], group: list[int]) -> Leak:
     return Leak("recording", name, {split: ids for split, ids in where.items() if ids})
 
 
-def _write_fingerprints(dataset: str, manifest: Manifest, wanted: Collection[int], folder: str) -> Fingerprints:
+def _write_fingerprints(
+    dataset: str, manifest: Manifest, wanted: Collection[int], folder: str, shards: ShardMap
+) -> Fingerprints:
     """Write the fingerprints of the wanted tracks to a file in the folder."""
-    shards = manifest.shards("mel")
-    read = partial(_read_shard_fingerprints, dataset, manifest)
+    tasks = [ShardTask.of_file(shard) for shard in manifest.shards("mel")]
     path, ids, lengths = os.path.join(folder, "words"), [], [0]
-    with (
-        console.progress("fingerprints", sum(shard.bytes for shard in shards), "bytes") as progress,
-        open(path, "wb") as file,
-    ):
-        for shard, found in zip(shards, map_files(read, shards), strict=True):
-            for track_id in (track_id for track_id in found if track_id in wanted):
-                file.write(found[track_id].data)
-                ids.append(track_id)
-                lengths.append(len(found[track_id]))
-            progress.advance(shard.bytes)
+    with shards.folder() as theirs, open(path, "wb") as file:
+        read = partial(fingerprint_shard, dataset, manifest.schema, theirs)
+        for result in shards.run("fingerprints", read, tasks):
+            words = np.frombuffer(storage.read_bytes(_words_path(theirs, result.name)), "<u2")
+            storage.remove(_words_path(theirs, result.name))
+            found = json.loads(result.found)
+            parts = np.split(words, np.cumsum([count for _, count in found])[:-1])
+            for (track_id, count), part in zip(found, parts, strict=True):
+                if track_id in wanted:
+                    file.write(part.data)
+                    ids.append(track_id)
+                    lengths.append(count)
     return Fingerprints(path, np.array(ids, np.int64), np.cumsum(lengths))
 
 
-def _read_shard_fingerprints(dataset: str, manifest: Manifest, shard: ShardFile) -> dict[int, np.ndarray]:
-    records = (record for record, _ in read_shard(dataset, shard, manifest.schema))
-    tracks = groupby(records, key=lambda record: record.track_id)
-    return {track_id: fingerprint(_join_windows(windows, manifest)) for track_id, windows in tracks}
+def fingerprint_shard(dataset: str, schema: Schema, folder: str, line: str) -> ShardResult:
+    """Write the words of a shard's tracks to the folder; what is found is JSON, [[track_id, number of words], ...]."""
+    shard = ShardFile.from_line(line)
+    records = (record for record, _ in read_shard(dataset, shard, schema))
+    prints = [
+        (track_id, fingerprint(_join_windows(windows, schema.config)))
+        for track_id, windows in groupby(records, key=lambda record: record.track_id)
+    ]
+    storage.write_bytes(_words_path(folder, shard.path), b"".join(words.tobytes() for _, words in prints))
+    return ShardResult(shard.path, found=json.dumps([(track_id, len(words)) for track_id, words in prints]))
 
 
-def _join_windows(windows: Iterator[Record], manifest: Manifest) -> np.ndarray:
+def _words_path(folder: str, shard: str) -> str:
+    return storage.join(folder, f"{shard.replace('/', '-')}.words")
+
+
+def _join_windows(windows: Iterator[Record], config: DatasetConfig) -> np.ndarray:
     """Return the windows of a track side by side, uint8 [n_mels, frames], without their overlap."""
-    config = manifest.config
     mels = [decode_payload("mel", record.payload, config) for record in windows]
     return np.concatenate([*(mel[:, : config.window_hop_frames] for mel in mels[:-1]), mels[-1]], axis=1)
 
 
-def audit(dataset: str, manifest: Manifest) -> list[Leak]:
+def audit(dataset: str, manifest: Manifest, shards: ShardMap = ALL_CORES) -> list[Leak]:
     """Find artists, albums, equal audio and, where there are mel records, near-duplicate recordings.
 
     Raises:
       FmaError: a file of the dataset is damaged.
     """
     leaks = find_leaks(read_tracks(dataset, manifest))
-    return leaks if undetectable_leaks(manifest) else leaks + find_near_duplicates(dataset, manifest)
+    return leaks if undetectable_leaks(manifest) else leaks + find_near_duplicates(dataset, manifest, shards)
 
 
 def undetectable_leaks(manifest: Manifest) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from transforms.dataset.leftovers import announce
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.shard_io import ShardFileWriter, read_shard
 from transforms.errors import FmaError
-from transforms.records import add_digests, digest, frame
+from transforms.records import Schema, add_digests, digest, frame
 from transforms.runtime.invocation import command_line
 from transforms.tracks import FLAGS
 
@@ -74,7 +74,7 @@ class _Rewriter:
         if (TRACKS, shard.name) not in touched:
             return shard
         writer = self._writer(shard, generation)
-        records = read_framed(self._dataset, self._manifest, shard)
+        records = read_framed(self._dataset, shard, self._manifest.schema)
         for track_id, of_track in groupby(records, key=lambda record: record[0]):
             if track_id not in self._drop[TRACKS]:
                 for _, framed, content in of_track:
@@ -94,13 +94,13 @@ class _Rewriter:
         return facts
 
 
-def read_framed(dataset: str, manifest: Manifest, shard: ShardFile) -> Iterator[tuple[int, bytes, int]]:
+def read_framed(dataset: str, shard: ShardFile, schema: Schema) -> Iterator[tuple[int, bytes, int]]:
     """Read (track_id, record as it stands in the file, content digest) of every record of a shard.
 
     Raises:
       FmaError: the shard is not what was written; raised at its end at the latest.
     """
-    total, schema = 0, manifest.schema
+    total = 0
     for record, serialized in read_shard(dataset, shard, schema):
         content = digest(shard.kind, record, shard.split, *schema.vocabulary.names(record))
         total = add_digests(total, content)

@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, TypeVar, cast
+from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 import google_crc32c
 
@@ -13,11 +13,6 @@ from transforms.dataset.generation import ShardFile
 from transforms.errors import FmaError
 from transforms.records import Record, Schema, add_digests, deserialize, read_records
 from transforms.runtime.invocation import command_line
-
-Result = TypeVar("Result")
-Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
-
-IN_PROCESS_UP_TO = 64 << 20  # bytes below which starting processes costs more than they save
 
 
 class HashedFile:
@@ -127,21 +122,3 @@ class ShardFileWriter:
             self._file.close()
         if os.path.exists(self._staged):
             os.unlink(self._staged)
-
-
-@contextlib.contextmanager
-def map_for(files: Iterable[ShardFile]) -> Iterator[Map]:
-    """Yield `map`, or where there is much to read, one that computes in several processes (on what is picklable)."""
-    if sum(file.bytes for file in files) <= IN_PROCESS_UP_TO:
-        yield map
-        return
-    from transforms.runtime.pool import process_pool  # slow to import
-
-    with process_pool() as in_processes:
-        yield in_processes
-
-
-def map_files(function: Callable[[ShardFile], Result], files: Sequence[ShardFile]) -> Iterator[Result]:
-    """Return `function` of each file, in order, computed by `map_for`."""
-    with map_for(files) as run:
-        yield from run(function, files)

@@ -12,8 +12,7 @@ import google_crc32c
 from transforms import storage
 from transforms.dataset.generation import ShardFile, ShardResult
 from transforms.dataset.leftovers import PLAN, RESULTS, result_path
-from transforms.dataset.shard_io import map_files
-from transforms.runtime import console
+from transforms.dataset.shard_map import ALL_CORES, ShardTask
 
 BLOCK = 1 << 20  # bytes that are read at a time
 
@@ -43,31 +42,31 @@ def find_built(dataset: str, name: str, keys: Iterable[str]) -> dict[str, ShardR
     """
     results = {key: result for key, result in read_results(dataset, name, keys).items() if not result.error}
     files = [file for result in results.values() for file in result.files]
-    damaged = set()
-    if files:
-        with console.progress("check what was built before", sum(file.bytes for file in files), "bytes") as progress:
-            for file, crc32c in zip(files, _checksums(dataset, files), strict=True):
-                damaged |= {file.path} if crc32c != file.crc32c else set()
-                progress.advance(file.bytes)
+    found = _checksums(dataset, files) if files else {}
+    damaged = {file.path for file in files if found[file.path] != file.crc32c}
     return {key: result for key, result in results.items() if damaged.isdisjoint(file.path for file in result.files)}
 
 
-def _checksums(dataset: str, files: Sequence[ShardFile]) -> Iterable[str]:
-    if storage.is_local(dataset):
-        return map_files(partial(_checksum, dataset), files)
-    return storage.stored_checksums([storage.join(dataset, file.path) for file in files])
+def _checksums(dataset: str, files: Sequence[ShardFile]) -> dict[str, str]:
+    """Return the crc32c of each file by its path, "" where there is none."""
+    if not storage.is_local(dataset):
+        stored = storage.stored_checksums([storage.join(dataset, file.path) for file in files])
+        return {file.path: crc32c for file, crc32c in zip(files, stored, strict=True)}
+    tasks = [ShardTask.of_file(file) for file in files]
+    found = ALL_CORES.run("check what was built before", partial(read_checksum, dataset), tasks)
+    return {result.name: result.found for result in found}
 
 
-def _checksum(dataset: str, file: ShardFile) -> str:
-    """Return the crc32c of a file on a disk, "" where there is none."""
-    value = 0
+def read_checksum(dataset: str, line: str) -> ShardResult:
+    """Read a file on a disk; what is found is its crc32c, "" where there is none."""
+    file, value = ShardFile.from_line(line), 0
     try:
         with storage.open_read(storage.join(dataset, file.path)) as opened:
             while data := opened.read(BLOCK):
                 value = google_crc32c.extend(value, data)
     except FileNotFoundError:
-        return ""
-    return f"{value:08x}"
+        return ShardResult(file.path)
+    return ShardResult(file.path, found=f"{value:08x}")
 
 
 def _digest(line: str) -> str:

@@ -1,20 +1,22 @@
 """Verification: every file of a dataset is read again and compared with what dataset.json says of it."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, cast
 
 from transforms import storage
-from transforms.dataset.generation import LEDGERS, ShardFile
+from transforms.dataset.generation import LEDGERS, ShardFile, ShardResult
 from transforms.dataset.leaks import Leak, audit
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest
 from transforms.dataset.normalization import read_arrays
-from transforms.dataset.shard_io import HashedFile, map_files
+from transforms.dataset.shard_io import HashedFile
+from transforms.dataset.shard_map import ALL_CORES, ShardMap, ShardTask
 from transforms.errors import FmaError
-from transforms.records import KINDS, add_digests, deserialize, digest, read_records
+from transforms.records import KINDS, Schema, add_digests, deserialize, digest, read_records
 from transforms.runtime import console
 
 
@@ -28,23 +30,28 @@ class Verdict:
     leaks: list[Leak] = field(default_factory=list)
 
 
-def verify(dataset: str, manifest: Manifest) -> Verdict:
-    """Read every file that a manifest lists again and compare it with what the manifest says."""
-    files = manifest.files()
-    check = partial(check_file, dataset, manifest)
+def verify(dataset: str, manifest: Manifest, shards: ShardMap = ALL_CORES) -> Verdict:
+    """Read every file that a manifest lists again and compare it with what the manifest says.
+
+    The verdict is the same whoever reads the files, as `shards` has it.
+    """
+    tasks = [ShardTask.of_file(file) for file in manifest.files()]
     problems: list[str] = []
     digests: dict[str, int] = {}
-    with console.progress("verify", sum(file.bytes for file in files), "bytes") as progress:
-        for file, (found, value) in zip(files, map_files(check, files), strict=True):
-            problems += found
-            digests[file.path] = value
-            progress.advance(file.bytes, console.counted(len(problems), "problem") if problems else "")
+
+    def note() -> str:
+        return console.counted(len(problems), "problem") if problems else ""
+
+    for result in shards.run("verify", partial(check_file, dataset, manifest.schema), tasks, note=note):
+        found, value = json.loads(result.found)
+        problems += found
+        digests[result.name] = int(value, 16)
     total = add_digests(*(digests[shard.path] for kind in manifest.config.features for shard in manifest.shards(kind)))
     read = hashlib.sha256(f"{manifest.config.digest} {total:064x}".encode()).hexdigest()
     problems += _check_statistics(dataset, manifest)
     if problems:
         return Verdict(read, problems)
-    return Verdict(read, _check_tracks(dataset, manifest), audit(dataset, manifest))
+    return Verdict(read, _check_tracks(dataset, manifest), audit(dataset, manifest, shards))
 
 
 def _check_statistics(dataset: str, manifest: Manifest) -> Iterator[str]:
@@ -58,22 +65,27 @@ def _check_statistics(dataset: str, manifest: Manifest) -> Iterator[str]:
             yield str(error)
 
 
-def check_file(dataset: str, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
-    """Compare one file with its line in the manifest; return the problems and the digest of its records."""
+def check_file(dataset: str, schema: Schema, line: str) -> ShardResult:
+    """Compare one file with its line in the manifest; what is found is JSON, [problems, the digest of its records]."""
+    file = ShardFile.from_line(line)
+    problems, total = _check_file(dataset, schema, file)
+    return ShardResult(file.path, found=json.dumps([problems, f"{total:064x}"]))
+
+
+def _check_file(dataset: str, schema: Schema, file: ShardFile) -> tuple[list[str], int]:
     try:
         with storage.open_read(storage.join(dataset, file.path)) as opened:
             hashed = HashedFile(opened)
             if file.kind in LEDGERS:
                 hashed.read()
                 return _compare(file, file.records, hashed, int(file.digest, 16)), 0
-            return _check_records(hashed, manifest, file)
+            return _check_records(hashed, schema, file)
     except FileNotFoundError:
         return [f"{file.path} is missing"], 0
 
 
-def _check_records(hashed: HashedFile, manifest: Manifest, file: ShardFile) -> tuple[list[str], int]:
+def _check_records(hashed: HashedFile, schema: Schema, file: ShardFile) -> tuple[list[str], int]:
     problems: list[str] = []
-    schema = manifest.schema
     total = records = 0
     last = (-1, -1)
     try:
