@@ -50,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
     if compared.many:
         metric = f"mean average precision over {len(compared.many.genres)} genres"
         _print_places(metric, len(compared.many.track_id), genre_standings(compared.many))
-    players = f", {console.counted(len(background.clips), 'player')}" if background and background.clips else ""
-    console.say(f"report: {args.out} ({console.human_bytes(len(page))}{players})")
+    if background and background.clips:
+        players = console.counted(len(background.clips), "player")
+        console.log(f"{players}: the page has {console.human_bytes(len(page))}")
+    console.say(f"report: {args.out}")
     return 0
 
 

@@ -63,7 +63,7 @@ def sources(text: str, tag: str) -> list[bytes]:
 def test_each_mistake_has_a_player_of_the_middle_of_its_song(ingested, tmp_path, capsys):
     music, *runs = ingested
     text = report(tmp_path / "r.html", *runs, "--audio", music)
-    assert "3 players)" in capsys.readouterr().out
+    assert "3 players: the page has " in capsys.readouterr().err
     clips = sources(text, "audio")
     assert len(clips) == 3, "a song that is named twice has one player"
     for clip in clips:

@@ -82,7 +82,7 @@ def test_what_should_be_seen_is_seen(page, small):
     assert len(sizes) > 12
     assert min(sizes) > 10
     shown = page.evaluate("[...document.querySelectorAll('.row .value')].map(e => parseFloat(e.textContent))")
-    assert len(shown) == 3 + 4
+    assert len(shown) == 3 + 3
     assert page.evaluate(PLACES) == pytest.approx(shown, abs=0.2), "a dot stands where its number says"
 
 
