@@ -186,6 +186,16 @@ def test_a_shard_that_could_not_be_built_is_tried_again_and_the_others_are_not(m
     assert_equal(dead, music / "whole")
 
 
+def test_a_run_that_was_refused_leaves_no_result_so_that_a_repaired_track_of_the_same_size_is_read_again(tmp_path):
+    make_music(tmp_path, 4)
+    whole = (tmp_path / "0.wav").read_bytes()
+    (tmp_path / "0.wav").write_bytes(bytes(len(whole)))
+    assert ingest(tmp_path, "out", "--shards", "8") == 1
+    (tmp_path / "0.wav").write_bytes(whole)
+    assert ingest(tmp_path, "out", "--shards", "8") == 0
+    assert manifests.load(str(tmp_path / "out")).totals["failures"] == {}
+
+
 @pytest.mark.long
 def test_after_a_kill_of_launcher_and_workers_the_next_run_builds_at_most_the_rest(tmp_path, capsys):
     make_music(tmp_path, 60)
