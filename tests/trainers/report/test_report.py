@@ -414,10 +414,10 @@ def test_leaks_are_named(tmp_path):
 
 
 def test_the_page_is_written_through_storage(runs, tmp_path, monkeypatch):
-    written = {}
-    monkeypatch.setattr(storage, "write_bytes", lambda path, data: written.update({path: data}))
-    assert fma.main(["report", *runs, "--out", str(tmp_path / "r.html")]) == 0
-    assert written[str(tmp_path / "r.html")].startswith(b"<!doctype html>")
+    written, write, out = {}, storage.write_bytes, str(tmp_path / "r.html")
+    monkeypatch.setattr(storage, "write_bytes", lambda path, data: (written.update({path: data}), write(path, data)))
+    assert fma.main(["report", *runs, "--out", out]) == 0
+    assert written[out].startswith(b"<!doctype html>")
 
 
 def test_markup_closes_and_escapes():
