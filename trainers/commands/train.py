@@ -79,6 +79,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mixup", action=switch, help="mix pairs of records and their labels")
     parser.add_argument("--gain", action=switch, help="make records louder or softer")
     parser.add_argument(
+        "--degrade", action=switch, help="limit the bandwidth of records, cut what is quiet as codecs do, and add noise"
+    )
+    parser.add_argument(
         "--weights",
         default="",
         metavar="WHICH",
@@ -86,6 +89,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dropout", type=number(float, 0, below=1), metavar="X", help="before the last layer")
     parser.add_argument("--width", type=number(float, 0, above=True), metavar="X", help="multiplies the channels")
+    parser.add_argument(
+        "--loudness", action=switch, help="bring all windows to the same loudness (default), or leave them as they are"
+    )
     parser.add_argument("--image-size", type=number(int, 32), metavar="N", help="pixels that mobilenet_v2 sees")
 
 

@@ -72,7 +72,8 @@ def load_keras_file(path: str) -> "keras.Model":
     import tensorflow as tf
 
     import trainers.models.genre_output
-    import trainers.models.layers  # noqa: F401 - both register layers that Keras looks for
+    import trainers.models.layers
+    import trainers.models.normalize  # noqa: F401 - they register layers that Keras looks for
 
     check_keras_file(path, set(keras.saving.get_custom_objects()))
     if keras.config.backend() != "tensorflow":

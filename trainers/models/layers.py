@@ -9,50 +9,12 @@ from keras import layers, ops
 
 from trainers.models.spec import ModelOptions
 from transforms.audio.mel import hann
-from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 
 VARIANCE_FLOOR = 1e-6
 """Of the mean square: about what float32 can tell. It is relative because activations may be small altogether."""
 
 TINY = 1e-12
-
-
-@keras.saving.register_keras_serializable(package="fma")
-class NormalizeMel(layers.Layer):
-    """Normalises log-mel records: uint8 [batch, n_mels, frames] -> float32, mean 0 and deviation 1 in each band.
-
-    It computes what tensorflow_transform's graph of `fma statistics` does, in the same steps. Mean and deviation are
-    weights: a division by a constant would become a product, with another last bit.
-
-    Args:
-      db_step: dB of a step of the records.
-      db_min: dB of step 0.
-    """
-
-    def __init__(self, db_step: float, db_min: float, **kwargs):
-        super().__init__(**kwargs | {"dtype": "float32"})
-        self.db_step, self.db_min = db_step, db_min
-
-    def build(self, input_shape):
-        bands = (input_shape[1],)
-        self.mean = self.add_weight(shape=bands, initializer="zeros", trainable=False, name="mean")
-        self.deviation = self.add_weight(shape=bands, initializer="ones", trainable=False, name="deviation")
-
-    def call(self, steps):
-        decibels = ops.cast(steps, "float32") * self.db_step + self.db_min
-        return (decibels - self.mean[:, None]) / self.deviation[:, None]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def set_from(self, normalization: Normalization) -> None:
-        """Set mean and deviation, in dB, to those of a dataset."""
-        self.mean.assign(normalization.mean)
-        self.deviation.assign(normalization.deviation)
-
-    def get_config(self):
-        return super().get_config() | {"db_step": self.db_step, "db_min": self.db_min}
 
 
 def batch_norm(x: keras.KerasTensor) -> keras.KerasTensor:

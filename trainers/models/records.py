@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms.audio.features import KINDS
+from transforms.audio.features import KINDS, PCM_SCALE
 from transforms.config import DatasetConfig
 from transforms.dataset.normalization import Normalization
 
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     import keras
 
 NORMALIZE = "normalize"  # name of the layer
-PCM_SCALE = 1 / 32768  # a power of two, so the product is exact
+RANGE_DB = 60.0  # dB below a window's loudness that a model of mel tells apart, where loudness is normalised
 
 
 def add_normalization(
-    network: "keras.Model", kind: str, config: DatasetConfig, normalization: Normalization | None
+    network: "keras.Model",
+    kind: str,
+    config: DatasetConfig,
+    normalization: Normalization | None,
+    *,
+    loudness: bool = False,
 ) -> "keras.Model":
     """Return the whole model of a network, to be called in the device's scope.
 
@@ -29,19 +34,22 @@ def add_normalization(
       kind: of the records, mel or raw.
       config: of their dataset.
       normalization: of mel.
+      loudness: whether every window is brought to the same loudness.
 
     Returns:
       uint8 [batch, n_mels, frames] or int16 [batch, samples] -> logits float32 [batch, classes].
     """
     import keras
 
-    from trainers.models.layers import NormalizeMel
+    from trainers.models.normalize import NormalizeMel, NormalizeRaw
 
     stored = KINDS[kind]
     records = keras.Input(stored.shape(config), dtype=stored.dtype.name, name="records")
+    if kind == "raw" and loudness:
+        return _chain(records, NormalizeRaw(name=NORMALIZE), network)
     if kind == "raw":
         return _chain(records, keras.layers.Rescaling(PCM_SCALE, dtype="float32", name=NORMALIZE), network)
-    layer = NormalizeMel(config.db_step, config.db_min, name=NORMALIZE)
+    layer = NormalizeMel(config.db_step, config.db_min, RANGE_DB if loudness else None, name=NORMALIZE)
     model = _chain(records, layer, network)
     assert normalization is not None
     layer.set_from(normalization)

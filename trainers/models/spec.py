@@ -3,7 +3,7 @@
 A network maps one batch of normalised records to logits:
 
     mel models  float32 [batch, n_mels, frames], normalised by the dataset's statistics -> float32 [batch, classes]
-    raw models  float32 [batch, samples] in [-1, 1), which is int16 / 32768                  -> float32 [batch, classes]
+    raw models  float32 [batch, samples], int16 / 32768 at one loudness                      -> float32 [batch, classes]
 
 Everything between (channels, resizing, crops, resampling) happens inside. `trainers.models.records` puts the
 normalisation before it; that whole model is saved, and is what serving needs.
@@ -56,6 +56,7 @@ class ModelOptions:
     width: float = 1.0  # multiplies the number of channels of the models that are trained from scratch
     image_size: int = 224  # side of the square image that mobilenet_v2 sees, in pixels
     seed: int = 0  # of random crops (weights and dropout follow keras.utils.set_random_seed, which the loop calls)
+    loudness: bool = True  # whether every window is brought to the same loudness first (`trainers.models.records`)
     many: bool = False  # whether a track may have many of the classes; `trainers.models.genre_output` then ends it
 
     def dropout_or(self, default: float) -> float:
@@ -88,6 +89,8 @@ class Phase:
     mixup: float = 0.0
     spec_augment: bool = False  # masks bands and frames (mel kind only)
     gain: bool = False  # random gain (raw kind: factor; mel kind: offset), off where the front is run once
+    # narrow bandwidth, what codecs leave out, and noise, at random; off where the front is run once
+    degrade: bool = False
     # "model": records go through the whole model. "head": features of the frozen front are stored once, and only the
     # head is trained; an example is then a random half of a track's windows in training and the whole track in
     # validation where `ModelSpec.pool` is "track", else a window.

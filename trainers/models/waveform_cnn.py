@@ -62,7 +62,5 @@ SPEC = ModelSpec(
     summary="the small 1D CNN on 10,000 raw samples: the reference",
     kind="raw",
     build=build,
-    phases=(
-        Phase("train", epochs=40, learning_rate=3e-4, weight_decay=1e-4, label_smoothing=0.0, patience=10, gain=True),
-    ),
+    phases=(Phase("train", epochs=40, learning_rate=3e-4, weight_decay=1e-4, label_smoothing=0.0, patience=10),),
 )

@@ -48,9 +48,5 @@ SPEC = ModelSpec(
     summary="a residual 1D CNN of the SampleCNN family on the whole raw window",
     kind="raw",
     build=build,
-    phases=(
-        Phase(
-            "train", epochs=40, learning_rate=2e-3, batch_size=16, weight_decay=1e-2, patience=12, mixup=0.2, gain=True
-        ),
-    ),
+    phases=(Phase("train", epochs=40, learning_rate=2e-3, batch_size=16, weight_decay=1e-2, patience=12, mixup=0.2),),
 )

@@ -61,6 +61,8 @@ FEATURES, LOGS, LOCK = "features", "logs", ".lock"
 BASELINES = "baselines"  # `model` in the config.json of a run of `fma baselines`
 BACKUP_NAME = re.compile(r"epoch-\d{4,}")
 """The form of the names of these folders."""
+OPTION_DEFAULTS = {"loudness": False}
+"""Options that the config.json of older runs lacks."""
 BEFORE_CONFIG = {LOCK}
 """What may be left by a run that was killed before its config.json was written; other files are not ours."""
 
@@ -172,7 +174,7 @@ def differences(have: RunConfig, want: RunConfig) -> list[str]:
     if have.many != want.many:
         return [*found, f"labels are {_task(have)}, not {_task(want)}"]
     for name in sorted({*have.options, *want.options}):
-        one, other = have.options.get(name), want.options.get(name)
+        one, other = (options.get(name, OPTION_DEFAULTS.get(name)) for options in (have.options, want.options))
         if one != other:
             found.append(f"{name.replace('_', '-')} is {_text(one)}, not {_text(other)}")
     if have.dataset["digest"] != want.dataset["digest"]:

@@ -18,8 +18,9 @@ from transforms import storage
 from transforms.dataset.manifest import checksum
 from transforms.errors import FmaError, check_format_version
 
-FORMAT_VERSION = 3
-"""Of config.json and bundle.json; version 1 had neither id nor checksum, version 2 one label for each track only."""
+FORMAT_VERSION = 4
+"""Of config.json and bundle.json; version 1 had neither id nor checksum, version 2 one label for each track only, and
+version 3 models that take loudness as it is."""
 
 CONFIG, BUNDLE = "config.json", "bundle.json"
 ID, CHECKSUM = "id", "checksum"

@@ -15,7 +15,8 @@ ARRAYS, BEST = BACKUP_FILES = "state.npz", "best.keras"
 """Files of a folder below `backup/`: what the next epoch starts from, and the model where it is the best so far."""
 
 OLDER_LACK = {"history", "phases"}  # fields that the state.json of older runs lacks
-PHASE_DEFAULTS = {"class_weights": "balanced"}  # settings of phases that the config.json of older runs lacks
+PHASE_DEFAULTS: dict[str, Any] = {"class_weights": "balanced", "degrade": False}
+"""Settings of phases that the config.json of older runs lacks."""
 SCORES = ACCURACY, AVERAGE_PRECISION = "accuracy", "average_precision"
 """What is measured of each epoch beside the loss: of one label for each track, and of many genres (mean over them)."""
 

@@ -7,10 +7,9 @@ import keras
 import tensorflow as tf
 
 from trainers.encoders.table import ENCODERS, build_encoder
-from trainers.models.records import PCM_SCALE
 from trainers.serving.encoder_files import Moments, find_file
 from transforms import storage
-from transforms.audio.features import KINDS
+from transforms.audio.features import KINDS, PCM_SCALE
 from transforms.config import DatasetConfig
 from transforms.encoders.facts import FILE, EncoderFacts
 from transforms.encoders.networks import OWN_SIGNATURE

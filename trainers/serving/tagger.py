@@ -7,8 +7,8 @@ import numpy as np
 
 from trainers.encoders.musicnn import TAGS
 from trainers.encoders.table import build_encoder
-from trainers.models.records import PCM_SCALE
 from trainers.training.devices import import_tensorflow, open_device
+from transforms.audio.features import PCM_SCALE
 from transforms.config import DatasetConfig
 
 

@@ -1,10 +1,10 @@
-"""Augmentation of training batches inside the training step: gain, mixup and SpecAugment. Imports Keras.
+"""Augmentation of training batches inside the training step: degradation, gain, mixup, SpecAugment. Imports Keras.
 
 Values are normalised: log-mel with mean 0 in each band; raw in [-1, 1). Random numbers come from the layer's own seed
 generator, which counts the draws since it was seeded: equal seeds give equal draws at each step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -40,7 +40,7 @@ class ReplicaSeeds(keras.random.SeedGenerator):
 
 
 class Augment(keras.layers.Layer):
-    """Augments a batch, in this order: gain, mixup, SpecAugment. It is used in training only.
+    """Augments a batch, in this order: degradation, gain, mixup, SpecAugment. It is used in training only.
 
     Args:
       seed: of the draws.
@@ -48,12 +48,21 @@ class Augment(keras.layers.Layer):
       mixup: alpha of the beta distribution that two records' shares are drawn from; 0 switches it off.
       spec_augment: whether bands and frames of log-mel are masked; raw is left alone.
       units_per_db: normalised units of 1 dB in each band of log-mel, [n_mels]; not used for raw.
+      degrade: of `trainers.training.degrade`, values and random numbers -> values; None switches it off.
     """
 
     def __init__(
-        self, seed: int, *, gain_db: float, mixup: float, spec_augment: bool, units_per_db: Sequence[float] = ()
+        self,
+        seed: int,
+        *,
+        gain_db: float,
+        mixup: float,
+        spec_augment: bool,
+        units_per_db: Sequence[float] = (),
+        degrade: Callable | None = None,
     ):
         super().__init__(dtype="float32", name="augment")
+        self.degrade = degrade
         self.gain_db, self.mixup, self.spec_augment = gain_db, mixup, spec_augment
         self.units_per_db = np.asarray(units_per_db, np.float32)
         self.random = ReplicaSeeds(seed)
@@ -73,6 +82,8 @@ class Augment(keras.layers.Layer):
         Returns:
           (values, labels) of the same shapes; labels are soft where mixup is on.
         """
+        if self.degrade:
+            values = self.degrade(values, self.random)
         if self.gain_db:
             values = change_gain(values, self.random, self.gain_db, self.units_per_db)
         if self.mixup:

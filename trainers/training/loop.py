@@ -94,7 +94,8 @@ def train_run(plan: Plan, cluster: Cluster = ALONE) -> RunState:
     with locked(options.run) if cluster.leads else nullcontext(), annotate_os_errors(options.run):
         state = RunState(**cluster.broadcast_json(lambda: asdict(_open(plan, device))))
         with device.scope():
-            model = add_normalization(network, spec.kind, manifest.config, _normalization(plan))
+            loudness = plan.model_options.loudness
+            model = add_normalization(network, spec.kind, manifest.config, _normalization(plan), loudness=loudness)
         inputs = Inputs(options.data, manifest, spec.kind, plan.targets, cluster=cluster)
         counts = count_by_genre(inputs)
         where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
@@ -210,6 +211,7 @@ def train_phase(job: Job, state: RunState) -> RunState:
             jit=job.plan.options.jit,
             normalize=normalization_of(job.model) if is_whole else None,
             stored=job.stored if is_whole else None,
+            sample_rate=job.plan.manifest.config.sample_rate,
         )
     if state.phase_epoch:
         checkpoint.restore(job.run, state, job.model, part.optimizer, job.device)

@@ -48,6 +48,7 @@ def compile_part(
     jit: Jit = "auto",
     normalize: keras.layers.Layer | None = None,
     stored: DeviceRecords | None = None,
+    sample_rate: int = 0,
 ) -> TrainedPart:
     """Return a network or a head with its optimizer, loss and score; `part` itself is then saved without them.
 
@@ -57,11 +58,11 @@ def compile_part(
     Args:
       steps_per_epoch: for the schedule.
       jit: whether XLA compiles the training step; "auto" leaves it to Keras.
-      part, phase, answer, seed, normalize, stored: see `TrainedPart`.
+      part, phase, answer, seed, normalize, stored, sample_rate: see `TrainedPart`.
     """
     optimizer = keras.optimizers.AdamW(cosine_schedule(phase, steps_per_epoch), weight_decay=phase.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    trained = TrainedPart(part, phase, answer, seed, normalize, stored=stored)
+    trained = TrainedPart(part, phase, answer, seed, normalize, stored=stored, sample_rate=sample_rate)
     trained.compile(
         optimizer=optimizer,
         loss=answer.loss(),

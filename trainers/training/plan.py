@@ -8,7 +8,7 @@ from trainers.data.pipeline import find_shards
 from trainers.data.targets import Targets, choose_min_tracks, parents_of
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
-from trainers.runs.directory import RunConfig, versions
+from trainers.runs.directory import RunConfig, is_run, load_config, versions
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -47,13 +47,15 @@ class TrainOptions:
     patience: int | None = None
     weight_decay: float | None = None
     no_augment: bool = False  # switches off all augmentation that is not switched on by name
-    spec_augment: bool | None = None  # this and the next two: switch one augmentation on or off
+    spec_augment: bool | None = None  # this and the next three: switch one augmentation on or off
     mixup: bool | None = None
     gain: bool | None = None
-    weights: str = ""  # this and the next three: see `ModelOptions`
+    degrade: bool | None = None
+    weights: str = ""  # this and the next four: see `ModelOptions`
     dropout: float | None = None
     width: float | None = None
     image_size: int | None = None
+    loudness: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def make_plan(options: TrainOptions) -> Plan:
       UsageError: the model is unknown, a setting does not fit it, or there is no dataset.
     """
     spec = find_model(options.model)
+    options = keep_to_begun(options, spec)
     phases, model_options = choose_phases(spec, options), choose_model_options(spec, options)
     if options.cache == "device" and all(phase.train == "head" for phase in phases):
         raise UsageError(f"--cache device keeps records for training, and of {spec.name} only the head is trained")
@@ -92,6 +95,22 @@ def make_plan(options: TrainOptions) -> Plan:
         parents=parents_of(targets.genres, manifest.genres) if targets else None,
     )
     return Plan(options, spec, phases, model_options, manifest, config, targets)
+
+
+def keep_to_begun(options: TrainOptions, spec: ModelSpec) -> TrainOptions:
+    """Return the options, with what was the default when a run began, where none are given, so that it can go on.
+
+    Before format version 4, loudness was left as it is, and models of raw trained with random gain.
+    """
+    if not is_run(options.run) or "loudness" in load_config(options.run).options:
+        return options
+    on_raw = spec.kind == "raw" and all(phase.train == "model" for phase in spec.phases)
+    before: dict[str, Any] = {
+        "loudness": False,
+        "degrade": False,
+        "gain": True if on_raw and not options.no_augment else None,
+    }
+    return replace(options, **{name: value for name, value in before.items() if getattr(options, name) is None})
 
 
 def choose_targets(options: TrainOptions, manifest: Manifest) -> Targets | None:
@@ -135,7 +154,7 @@ def choose_model_options(spec: ModelSpec, options: TrainOptions) -> ModelOptions
     """Return the model's options; UsageError where weights are given to a model that takes none."""
     if options.weights and spec.default_weights is None:
         raise UsageError(f"{spec.name} takes no --weights: it is trained from scratch")
-    given = _given(options, "dropout", "width", "image_size")
+    given = _given(options, "dropout", "width", "image_size", "loudness")
     weights, many = options.weights or spec.default_weights or "", options.labels == "all"
     return ModelOptions(weights=weights, seed=options.seed, many=many, **given)
 
@@ -177,9 +196,9 @@ def _change(phase: Phase, options: TrainOptions, changes: dict[str, Any]) -> Pha
     if options.labels == "all":
         changes["label_smoothing"] = 0.0
     if options.no_augment:
-        changes |= {"spec_augment": False, "mixup": 0.0, "gain": False}
+        changes |= {"spec_augment": False, "mixup": 0.0, "gain": False, "degrade": False}
     changes |= _given(options, "batch_size", "label_smoothing", "patience", "weight_decay", "class_weights")
-    changes |= _given(options, "spec_augment", "gain")
+    changes |= _given(options, "spec_augment", "gain", "degrade")
     if options.mixup is not None:
         changes["mixup"] = (phase.mixup or MIXUP_ALPHA) if options.mixup else 0.0
     return replace(phase, **changes)

@@ -6,6 +6,7 @@ from keras import ops
 from trainers.models.spec import Phase
 from trainers.training.answers import Answer
 from trainers.training.augment import GAIN_DB, Augment
+from trainers.training.degrade import choose_degradation
 from trainers.training.device_records import DeviceRecords
 
 
@@ -28,6 +29,7 @@ class TrainedPart(keras.Model):
       seed: of the augmentation.
       normalize: the layer that normalises records.
       stored: the training records, where the device holds them.
+      sample_rate: Hz, of the sound that records are of; for phases that degrade it.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class TrainedPart(keras.Model):
         normalize: keras.layers.Layer | None = None,
         *,
         stored: DeviceRecords | None = None,
+        sample_rate: int = 0,
     ):
         super().__init__(name=part.name, dtype="float32")
         self.part, self.normalize, self.stored, self.answer = part, normalize, stored, answer
@@ -49,6 +52,7 @@ class TrainedPart(keras.Model):
             mixup=phase.mixup,
             spec_augment=phase.spec_augment and normalize is not None,
             units_per_db=() if deviation is None else 1 / ops.convert_to_numpy(deviation),
+            degrade=choose_degradation(normalize, sample_rate) if phase.degrade and normalize else None,
         )
         self.built = True
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from transforms.audio.mel import LogMel
 
 
+PCM_SCALE = 1 / 32768
+"""What int16 samples are multiplied by; a power of two, so the product is exact."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One payload: `window` is its index in the track, `start` its first sample at the dataset's rate."""

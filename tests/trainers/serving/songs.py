@@ -92,7 +92,7 @@ def write_run(
     known = {"path": str(dataset), "digest": manifest.digest, "config": SETTINGS.to_json()}
     create_run(str(run), RunConfig(model, {}, 0, known, labels, [], {}, tree))
     found = find_normalization(str(analysed), load(str(analysed)), "mel") if spec.kind == "mel" else None
-    model = add_normalization(network, spec.kind, SETTINGS, found)
+    model = add_normalization(network, spec.kind, SETTINGS, found, loudness=True)
     decide(spec, model, Inputs(str(dataset), manifest, spec.kind))
     checkpoint.write_model(str(run), MODEL, model, epoch=1)
     if tree:

@@ -1,13 +1,16 @@
 """The user's settings over a model's own."""
 
 import argparse
+from dataclasses import replace
 
 import pytest
 
 from tests.trainers import tiny
 from trainers.commands.train import add_arguments, read_options
+from trainers.models import MODELS
 from trainers.models.spec import ModelOptions
-from trainers.training.plan import TrainOptions, choose_model_options, choose_phases, describe_phase
+from trainers.runs.directory import RunConfig, create_run
+from trainers.training.plan import TrainOptions, choose_model_options, choose_phases, describe_phase, keep_to_begun
 from transforms.errors import UsageError
 
 
@@ -62,3 +65,18 @@ def test_what_is_no_learning_rate_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         parse("--learning-rate", text)
     assert "--learning-rate" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_what_was_the_default_then(tmp_path):
+    config = RunConfig("mel_cnn", {"width": 1.0}, 3, {"path": "d", "digest": "a", "config": {}}, ["Rock"], [], {})
+    create_run(str(tmp_path / "older"), config)
+    create_run(str(tmp_path / "new"), replace(config, options={"loudness": True}))
+    of = {name: replace(parse(), run=str(tmp_path / name)) for name in ("older", "new", "none")}
+    assert keep_to_begun(of["new"], MODELS["mel_cnn"]) == of["new"]
+    assert keep_to_begun(of["none"], MODELS["mel_cnn"]) == of["none"]
+    on_mel = keep_to_begun(of["older"], MODELS["mel_cnn"])
+    assert (on_mel.loudness, on_mel.degrade, on_mel.gain) == (False, False, None)
+    assert keep_to_begun(of["older"], MODELS["waveform_cnn"]).gain is True
+    assert keep_to_begun(of["older"], MODELS["yamnet"]).gain is None
+    assert keep_to_begun(replace(of["older"], no_augment=True), MODELS["waveform_cnn"]).gain is None
+    assert keep_to_begun(replace(of["older"], loudness=True), MODELS["mel_cnn"]).loudness is True
