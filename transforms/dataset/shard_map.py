@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from transforms.dataset.generation import ShardFile, ShardResult
 from transforms.runtime import console, temporary
 
-IN_PROCESS_UP_TO = 64 << 20  # bytes below which starting processes costs more than they save
+IN_PROCESS_UP_TO = 512 << 20  # bytes below which starting processes costs more than they save
 
 ShardFunction = Callable[[str], ShardResult]
 """Picklable; its result has the name of the shard whose line it is given."""
