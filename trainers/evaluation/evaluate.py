@@ -1,8 +1,9 @@
 """Evaluation of a run's model on a split of a dataset: the predictions and their metrics."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,11 @@ from trainers.runs.directory import (
 )
 from trainers.runs.genre_facts import read_genre_facts
 from trainers.runs.genre_predictions import GenrePredictions, write_genre_predictions
+from trainers.runs.novelty import Novelty, measure_model, read_novelty
 from trainers.runs.predictions import RunPredictions, single_model_predictions, write_predictions
 from trainers.training.checkpoint import load_model
-from trainers.training.devices import Device, import_tensorflow, open_device
-from trainers.training.front_features import Embeddings, front_on_records, infer_split
+from trainers.training.devices import Device, Forward, import_tensorflow, open_device
+from trainers.training.front_features import Embeddings, front_on_records, infer_split, logits_and_features
 from transforms.config import DatasetConfig, differences
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import Manifest, load
@@ -96,15 +98,18 @@ def evaluate_run(
         with opened.scope():
             model = load_model(run)
         predictor = Predictor(spec, model, opened)
+        novelty = read_novelty(run, spec.name)
         if config.many:
             tracks = list(read_tracks(dataset, manifest))
             inputs = Inputs(dataset, manifest, spec.kind, Targets.of(tracks, config.labels))
-            genres = predict_genres(predictor, inputs, split, batch_size)
+            genres = predict_genres(predictor, inputs, split, batch_size, novelty_of=lambda _: novelty)
             unknown = count_unknown(tracks, config.labels, split)
             found, predictions = score_genres(spec.name, genres, config, read_genre_facts(run), unknown)
         else:
             inputs = Inputs(dataset, manifest, spec.kind)
-            found, predictions = evaluate_split(predictor, inputs, split, config.labels, batch_size)
+            found, predictions = evaluate_split(
+                predictor, inputs, split, config.labels, batch_size, novelty_of=lambda _: novelty
+            )
     is_own = manifest.digest == config.dataset["digest"]
     return Evaluation(run, split, manifest.digest, is_own, found, predictions)
 
@@ -162,6 +167,17 @@ class Predictions:
         return Predictions(self.log_probabilities[kept], label[kept], self.track_id[kept])
 
 
+NoveltyOf = Callable[[Embeddings], Novelty | None]
+
+
+class Predicted(NamedTuple):
+    """What a model finds in a split."""
+
+    windows: Embeddings  # logits by window
+    tracks: Embeddings | None  # logits by track, where the model's head classifies whole tracks
+    features: Embeddings  # by track, of its windows' mean: what songs are compared by
+
+
 class Predictor:
     """Predicts with a trained model; several splits one after the other.
 
@@ -174,31 +190,56 @@ class Predictor:
     def __init__(self, spec: ModelSpec, model: "keras.Model", device: Device):
         self.name, self._pooled = spec.name, spec.pool == "track"
         with device.scope():
-            self._forward = device.inference(front_on_records(model) if self._pooled else model)
+            self._forward = device.inference(front_on_records(model) if self._pooled else logits_and_features(model))
+            standardise = _standardise_of(network_of(model))
+            self._standardise = device.inference(standardise) if standardise else None
         self._head = device.inference(head_of(network_of(model))) if self._pooled else None
-        self._replicas = device.replicas
+        self._replicas, self._classes = device.replicas, model.outputs[0].shape[-1]
 
-    def predict(self, inputs: Inputs, split: str, batch_size: int) -> tuple[Embeddings, Embeddings | None]:
-        """Return logits by window, and by track where the model's head classifies whole tracks.
+    def predict(self, inputs: Inputs, split: str, batch_size: int) -> Predicted:
+        """Return what the model finds in a split.
 
         Args:
           batch_size: records at a time, for each replica.
         """
         whole_batch = batch_size * self._replicas
         windows = infer_split(self._forward, inputs, split, whole_batch, f"evaluate {split}")
-        if not self._pooled:
-            return windows, None
-        return self._classify(windows), self._classify(windows.by_track())
+        if self._head:
+            tracks = windows.by_track()
+            return Predicted(_by_block(self._head, windows), _by_block(self._head, tracks), self.compared(tracks))
+        logits, features = np.split(windows.features, [self._classes], axis=1)
+        found = replace(windows, features=features).by_track()
+        return Predicted(replace(windows, features=logits), None, self.compared(found))
 
-    def _classify(self, embeddings: Embeddings) -> Embeddings:
-        assert self._head is not None
-        rows = range(0, len(embeddings.label), HEAD_BATCH)
-        logits = [self._head(embeddings.features[start : start + HEAD_BATCH]) for start in rows]
-        return replace(embeddings, features=np.concatenate(logits))
+    def compared(self, tracks: Embeddings) -> Embeddings:
+        """Return what tracks are compared by, of the means of their windows' features."""
+        return _by_block(self._standardise, tracks) if self._standardise else tracks
+
+
+def _standardise_of(network: "keras.Model") -> "keras.Model | None":
+    """Return the first layer of a transfer model's head, as a model; None of other models."""
+    import keras
+
+    if not any(layer.name == "head" for layer in network.layers):
+        return None
+    head = head_of(network)
+    return keras.Model(head.inputs, head.get_layer("standardise").output)
+
+
+def _by_block(forward: Forward, embeddings: Embeddings) -> Embeddings:
+    rows = range(0, len(embeddings.label), HEAD_BATCH)
+    found = [forward(embeddings.features[start : start + HEAD_BATCH]) for start in rows]
+    return replace(embeddings, features=np.concatenate(found))
 
 
 def evaluate_split(
-    predictor: Predictor, inputs: Inputs, split: str, labels: list[str], batch_size: int
+    predictor: Predictor,
+    inputs: Inputs,
+    split: str,
+    labels: list[str],
+    batch_size: int,
+    *,
+    novelty_of: NoveltyOf,
 ) -> tuple[dict[str, Any], RunPredictions]:
     """Return the metrics of a model on a split, and its predictions by track.
 
@@ -209,6 +250,7 @@ def evaluate_split(
       inputs: of the dataset, which may be another one than that of the training.
       labels: genres in the order of the model's outputs.
       batch_size: records at a time, for each replica.
+      novelty_of: the split's tracks -> the novelty that theirs is measured by, or None.
 
     Returns:
       as `metrics.evaluate`, and `labels`, and `left_out`: tracks by genre; and the predictions of the other tracks.
@@ -216,7 +258,7 @@ def evaluate_split(
     Raises:
       UsageError: no track of the split has a genre that the model knows.
     """
-    of_windows, of_tracks = predictor.predict(inputs, split, batch_size)
+    of_windows, of_tracks, features = predictor.predict(inputs, split, batch_size)
     windows, tracks = Predictions.of(of_windows), Predictions.of(of_tracks) if of_tracks else None
     genres = inputs.manifest.labels
     ids = np.array([labels.index(genre) if genre in labels else -1 for genre in genres], np.int64)
@@ -236,6 +278,8 @@ def evaluate_split(
     chosen = tracks or windows
     values = metrics.checked(chosen.log_probabilities, chosen.label, len(labels))
     found = metrics.by_track(values, chosen.label, chosen.track_id)
-    return result, single_model_predictions(
+    predictions = single_model_predictions(
         predictor.name, found.track_ids, found.labels, labels, found.log_probabilities
     )
+    known = features.features[np.isin(features.track_id, predictions.track_id)]
+    return result, replace(predictions, novelty=measure_model(predictor.name, novelty_of(features), known))

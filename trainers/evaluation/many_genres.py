@@ -10,10 +10,11 @@ from trainers.evaluation import multilabel
 from trainers.runs.directory import RunConfig
 from trainers.runs.genre_facts import GenreFacts
 from trainers.runs.genre_predictions import GenrePredictions
+from trainers.runs.novelty import measure_model
 from trainers.training.front_features import Embeddings
 
 if TYPE_CHECKING:
-    from trainers.evaluation.evaluate import Predictor
+    from trainers.evaluation.evaluate import NoveltyOf, Predictor
 
 ROWS = 1 << 14  # that are computed in float64 at once
 
@@ -25,19 +26,24 @@ class TrackGenres:
     track_id: np.ndarray  # int64 [tracks], ascending
     truth: np.ndarray  # bool [tracks, genres], ancestors included
     probabilities: np.ndarray  # float32 [tracks, genres]
+    novelty: dict[str, np.ndarray]  # as that of `GenrePredictions`
 
 
-def predict_genres(predictor: "Predictor", inputs: Inputs, split: str, batch_size: int) -> TrackGenres:
+def predict_genres(
+    predictor: "Predictor", inputs: Inputs, split: str, batch_size: int, *, novelty_of: "NoveltyOf"
+) -> TrackGenres:
     """Predict the genres of a split's tracks: the mean over a track's windows, or the head's for the whole track.
 
     Args:
       batch_size: records at a time, for each replica.
+      novelty_of: as that of `evaluate_split`.
     """
     assert inputs.targets is not None
-    windows, tracks = predictor.predict(inputs, split, batch_size)
+    windows, tracks, features = predictor.predict(inputs, split, batch_size)
     found = tracks or windows
     of_tracks = Embeddings(sigmoid(found.features), found.label, found.track_id, found.classes).by_track()
-    return TrackGenres(of_tracks.track_id, inputs.targets.truth[of_tracks.label], of_tracks.features)
+    novelty = measure_model(predictor.name, novelty_of(features), features.features)
+    return TrackGenres(of_tracks.track_id, inputs.targets.truth[of_tracks.label], of_tracks.features, novelty)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -88,6 +94,12 @@ def score_genres(
         found.probabilities, found.truth, labels, config.taxonomy, thresholds=thresholds, prior=facts.prior
     )
     predictions = GenrePredictions(
-        found.track_id, found.truth, labels, {model: found.probabilities}, {model: thresholds}, facts.prior
+        found.track_id,
+        found.truth,
+        labels,
+        {model: found.probabilities},
+        {model: thresholds},
+        facts.prior,
+        found.novelty,
     )
     return {"per_track": per_track, "labels": labels, "left_out": unknown}, predictions

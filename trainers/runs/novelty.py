@@ -145,6 +145,11 @@ def is_unlike(novelty: float | None) -> bool:
     return novelty is not None and novelty > 1
 
 
+def measure_model(name: str, novelty: Novelty | None, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how novel tracks are for a model, {its name: float32 [n]}; {} where that is not known."""
+    return {} if novelty is None else {name: novelty.of(features).astype(np.float32)}
+
+
 def novelty_of(novelty: Novelty | None, features: np.ndarray) -> float | None:
     """Return how novel a song with these features, [d], is; None where that is not known."""
     return None if novelty is None else float(novelty.of(features[None])[0])

@@ -15,7 +15,7 @@ import numpy as np
 from trainers.data.inputs import Inputs
 from trainers.data.shard_check import check_shards
 from trainers.models.records import network_of, normalization_of
-from trainers.models.spec import front_of
+from trainers.models.spec import front_of, head_of
 from trainers.runs.directory import FEATURES
 from trainers.runs.files import open_zip, write_zip
 from trainers.training.devices import Forward
@@ -201,3 +201,30 @@ def front_on_records(model: "keras.Model") -> "keras.Model":
 
     records = model.inputs[0]
     return keras.Model(records, front_of(network_of(model))(normalization_of(model)(records)), name="front_on_records")
+
+
+def logits_and_features(model: "keras.Model") -> "keras.Model":
+    """Return a whole model with its features, records -> float32 [batch, classes + d]; call it in the device's scope.
+
+    Behind the logits stand the values before the last layer; of a transfer model, the features of its front.
+    """
+    import keras
+
+    from trainers.models.genre_output import GenreOutput
+    from trainers.models.layers import MultiCrop
+
+    network, records = network_of(model), model.inputs[0]
+    values = normalization_of(model)(records)
+    crops = next((layer for layer in network.layers if isinstance(layer, MultiCrop)), None)
+    if any(layer.name == "front" for layer in network.layers):
+        features = front_of(network)(values)
+        logits = head_of(network)(features)
+    elif crops:
+        crop = crops.network
+        of_crops = keras.Model(crop.inputs, [crop.outputs[0], crop.layers[-1].input])(crops.fixed_crops(values))
+        logits, features = crops.combine(of_crops[0]), crops.mean(keras.ops.cast(of_crops[1], "float32"))
+        logits = next((layer for layer in network.layers if isinstance(layer, GenreOutput)), keras.ops.copy)(logits)
+    else:
+        split = keras.Model(network.inputs, [network.outputs[0], network.get_layer("logits").input])
+        logits, features = split(values)
+    return keras.Model(records, keras.layers.Concatenate(dtype="float32")([logits, features]), name="with_features")

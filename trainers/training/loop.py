@@ -12,7 +12,7 @@ from trainers.data.examples import Examples, feature_examples, record_examples
 from trainers.data.inputs import Inputs
 from trainers.data.shard_check import check_shards
 from trainers.data.targets import Targets, count_unknown
-from trainers.evaluation.evaluate import Predictor, evaluate_split
+from trainers.evaluation.evaluate import NoveltyOf, Predictor, evaluate_split
 from trainers.evaluation.many_genres import choose_facts, predict_genres, score_genres
 from trainers.models.genre_output import add_genre_output
 from trainers.models.records import add_normalization, network_of, normalization_of
@@ -30,6 +30,7 @@ from trainers.runs.directory import (
 from trainers.runs.genre_facts import GENRES, GenreFacts, write_genre_facts
 from trainers.runs.genre_predictions import write_genre_predictions
 from trainers.runs.normalization import find_normalization, has_normalization, load_normalization
+from trainers.runs.novelty import LEAST_TRACKS, Novelty, fit_on_split, write_novelty
 from trainers.runs.predictions import write_predictions
 from trainers.runs.state import (
     ACCURACY,
@@ -47,7 +48,7 @@ from trainers.training.callbacks import Checkpointer, EpochSeed, EpochTensorBoar
 from trainers.training.cluster import ALONE, Cluster
 from trainers.training.device_records import DeviceRecords, load_records
 from trainers.training.devices import Device, open_device
-from trainers.training.front_features import embed_split, front_on_records
+from trainers.training.front_features import Embeddings, embed_split, front_on_records
 from trainers.training.objective import compile_part, count_by_label
 from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
@@ -312,7 +313,8 @@ def finish(job: Job, state: RunState) -> RunState:
     batch_size = max(phase.batch_size for phase in plan.phases)
     predictor = Predictor(plan.spec, job.model, job.device)
     evaluate = _evaluate_genres if plan.targets else _evaluate_labels
-    metrics = evaluate(job, predictor, [split for split in HELD_OUT if inputs.count(split)], batch_size)
+    splits = [split for split in HELD_OUT if inputs.count(split)]
+    metrics = evaluate(job, predictor, splits, batch_size, Doubt(job, predictor, state, batch_size))
     early = state.phase_epoch < plan.phases[state.phase].epochs
     done = replace(state, finished="validation no longer improved" if early else "all epochs done")
     if leads:
@@ -326,22 +328,61 @@ def finish(job: Job, state: RunState) -> RunState:
     return done
 
 
-def _evaluate_labels(job: Job, predictor: Predictor, splits: list[str], batch_size: int) -> dict[str, Any]:
+class Doubt:
+    """The novelty of a run that is about to be finished: fitted where it is called with the validation tracks."""
+
+    def __init__(self, job: Job, predictor: Predictor, state: RunState, batch_size: int):
+        self._job, self._predictor, self._state, self._batch_size = job, predictor, state, batch_size
+        self._found: Novelty | None = None
+
+    def fit(self, validation: Embeddings) -> Novelty | None:
+        """Fit it to the training tracks, with the limit of these others, and store it; None where they are too few."""
+        if len(validation.label) >= LEAST_TRACKS:
+            self._found = fit_on_split(self._training().features, validation.features)
+        if self._found and self._job.device.cluster.leads:
+            write_novelty(self._job.run, self._predictor.name, self._found)
+        return self._found
+
+    def of(self, split: str) -> NoveltyOf:
+        """Return what the novelty of a split's tracks is measured by; the validation split comes first."""
+        return self.fit if split == "validation" else lambda _: self._found
+
+    def _training(self) -> Embeddings:
+        """Return what the training tracks are compared by; a phase that trains the head has stored the features."""
+        job, phase = self._job, self._job.plan.phases[self._state.phase]
+        if phase.train == "model":
+            return self._predictor.predict(job.inputs, "training", self._batch_size).features
+        with job.device.scope():
+            front = job.device.inference(front_on_records(job.model))
+        found = embed_split(job.run, phase.name, front, job.inputs, "training", batch_size=self._batch_size)
+        assert found is not None
+        return self._predictor.compared(found.by_track())
+
+
+def _evaluate_labels(
+    job: Job, predictor: Predictor, splits: list[str], batch_size: int, doubt: Doubt
+) -> dict[str, Any]:
     """Store predictions of one label for each track; return the metrics by split."""
     metrics = {}
     for split in splits:
         labels = job.inputs.manifest.labels
-        metrics[split], predictions = evaluate_split(predictor, job.inputs, split, labels, batch_size)
+        metrics[split], predictions = evaluate_split(
+            predictor, job.inputs, split, labels, batch_size, novelty_of=doubt.of(split)
+        )
         if job.device.cluster.leads:
             write_predictions(job.run, split, predictions)
     return metrics
 
 
-def _evaluate_genres(job: Job, predictor: Predictor, splits: list[str], batch_size: int) -> dict[str, Any]:
+def _evaluate_genres(
+    job: Job, predictor: Predictor, splits: list[str], batch_size: int, doubt: Doubt
+) -> dict[str, Any]:
     """Store thresholds and predictions of many genres for each track; return the metrics by split."""
     targets, name, config = job.plan.targets, job.plan.spec.name, job.plan.config
     assert targets is not None
-    found = {split: predict_genres(predictor, job.inputs, split, batch_size) for split in splits}
+    found = {
+        split: predict_genres(predictor, job.inputs, split, batch_size, novelty_of=doubt.of(split)) for split in splits
+    }
     if not job.device.cluster.leads:
         return {}
     facts, metrics = choose_facts(name, targets.share("training"), found.get("validation")), {}
