@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("tiny_models")
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> str:
+def enough(tmp_path_factory) -> str:
+    """A dataset with as many validation tracks as a limit takes."""
     folder = str(tmp_path_factory.mktemp("doubt") / "dataset")
     write_dataset(folder, ("mel",), tracks={"training": 24, "validation": 24, "test": 6})
     assert fma.main(["statistics", folder]) == 0
@@ -43,16 +44,16 @@ def novelty_when_served(run: str, dataset: str, track_id: int) -> float:
         pytest.param("tiny_pooled", marks=pytest.mark.long),
     ],
 )
-def test_a_track_is_as_novel_when_served_as_in_the_predictions_of_training_and_of_evaluation(dataset, tmp_path, model):
+def test_a_track_is_as_novel_when_served_as_in_the_predictions_of_training_and_of_evaluation(enough, tmp_path, model):
     run = str(tmp_path / "run")
-    assert fma.main(["train", model, "--data", dataset, "--run", run, "--device", "cpu"]) == 0
+    assert fma.main(["train", model, "--data", enough, "--run", run, "--device", "cpu"]) == 0
     assert read_novelty(run, model).tracks == 24
     kept = {split: read_run_predictions(run, split)[model] for split in ("validation", "test")}
     assert kept["validation"].novelty.max() == pytest.approx(1, abs=1e-5)  # of 24 tracks, the limit is the farthest
     found = kept["test"]
-    served = novelty_when_served(run, dataset, int(found.track_id[0]))
+    served = novelty_when_served(run, enough, int(found.track_id[0]))
     assert served == pytest.approx(float(found.novelty[0]), rel=1e-3)
-    again = evaluate_run(run, dataset, "test", batch_size=5, device="cpu").predictions
+    again = evaluate_run(run, enough, "test", batch_size=5, device="cpu").predictions
     np.testing.assert_allclose(again.novelty[model], found.novelty, rtol=1e-3)
 
 
