@@ -8,7 +8,7 @@ from tests.conftest import encoded, tone
 from tests.faults.mp3 import after_id3, frames_of
 from tests.transforms.audio.odd_files import by_ffmpeg
 from transforms.corpus.sound import synthesise
-from transforms.corpus.writer import encode_mp3
+from transforms.corpus.writer import render_mp3
 
 SECONDS = 1.0
 XING = (b"Xing", b"Info")
@@ -31,7 +31,7 @@ def sound_mp3s() -> list[bytes]:
     shapes = ((44_100, 2, 128), (44_100, 2, 320), (48_000, 1, 64), (22_050, 2, 64), (16_000, 1, 32), (8000, 1, 16))
     genres = ("Rock", "Folk", "Electronic", "Hip-Hop", "Pop", "International")
     return [
-        encode_mp3(synthesise(genre, 1, i, SECONDS, 0), *shape)
+        render_mp3(synthesise(genre, 1, i, SECONDS, 0), *shape)
         for i, (genre, shape) in enumerate(zip(genres, shapes, strict=True))
     ]
 

@@ -13,11 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
-BLOCK = 1 << 16  # samples that are encoded at once: libsndfile keeps a whole block of Vorbis on its stack
+from transforms.audio.mp3 import SAMPLE_RATES, encode_mp3, fit_bitrate
 
-MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-MP3_BITRATES = {32_000: (320, 32), 16_000: (160, 8), 8_000: (64, 8)}
-"""From each sample rate on, in Hz, the bitrates in kb/s that libsndfile's compression levels 0 and 1 stand for."""
+BLOCK = 1 << 16  # samples that are encoded at once: libsndfile keeps a whole block of Vorbis on its stack
 
 TELEPHONE = (300.0, 3_400.0, 8_000)  # band and sample rate of the telephone, in Hz (ITU-T G.711, G.712)
 
@@ -37,10 +35,8 @@ class Sound:
 
     def as_mp3(self, kilobits: int) -> bytes:
         """Return an mp3 file of a constant bitrate, by LAME."""
-        sound = self.stereo() if self.rate in MP3_RATES else self.stereo().at_rate(44_100)
-        best, worst = next(ends for rate, ends in MP3_BITRATES.items() if sound.rate >= rate)
-        level = min(1.0, max(0.0, (best - kilobits) / (best - worst)))
-        return sound._encode("MP3", "MPEG_LAYER_III", compression_level=level, bitrate_mode="CONSTANT")
+        sound = self.stereo() if self.rate in SAMPLE_RATES else self.stereo().at_rate(44_100)
+        return encode_mp3(sound.samples, sound.rate, fit_bitrate(kilobits, sound.rate))
 
     def as_vorbis(self, quality: float) -> bytes:
         """Return an Ogg Vorbis file; the quality is from 0 to 1, in tenths as oggenc has them."""

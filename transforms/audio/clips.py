@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from transforms.audio.decoder_process import Limits, TrackProcess
+from transforms.audio.mp3 import encode_mp3
 from transforms.config import DatasetConfig
-from transforms.corpus.writer import SAMPLE_RATE, encode_mp3
 from transforms.errors import TrackError
 from transforms.records import decode_payload, deserialize, read_records
 from transforms.tracks import Track
@@ -17,8 +17,8 @@ RATE, KILOBITS = 24_000, 48  # Hz and kb/s, mono: 60 kB a clip
 NO_GENRES = (-1, ())
 SECOND = DatasetConfig(
     features=("raw",),
-    sample_rate=SAMPLE_RATE,
-    hop_length=SAMPLE_RATE // 100,
+    sample_rate=RATE,
+    hop_length=RATE // 100,
     window_frames=100,
     window_hop_frames=100,
 )
@@ -64,7 +64,7 @@ class ClipCutter:
         if not found:
             raise TrackError("too_short", f"{track.locator} ends before {first} s: another file than was ingested")
         samples = np.concatenate(found).astype(np.float32) / np.float32(32768)
-        return Clip(encode_mp3(samples[:, None], RATE, 1, KILOBITS), first)
+        return Clip(encode_mp3(samples[:, None], RATE, KILOBITS), first)
 
     def close(self) -> None:
         """End the process."""

@@ -4,7 +4,8 @@ import argparse
 from collections import Counter
 
 from transforms import storage
-from transforms.corpus.options import BITRATES, SUBSETS, CorpusOptions, validate
+from transforms.audio.mp3 import BITRATES
+from transforms.corpus.options import SUBSETS, CorpusOptions, validate
 from transforms.corpus.writer import CorpusSummary, write_corpus
 from transforms.errors import UsageError
 from transforms.runtime import cores

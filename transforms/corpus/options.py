@@ -6,13 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from transforms.audio.mp3 import BITRATES, SAMPLE_RATES
 from transforms.errors import UsageError
 
-# Bit rates of MPEG-1 layer III (32 kHz and up), kb/s: ISO/IEC 11172-3, table of bit_rate_index.
-BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-# Bit rates of MPEG-2 (16 to 24 kHz; ISO/IEC 13818-3) and of its 8 to 12 kHz extension, which LAME writes up to 64.
-LOW_RATE_BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-SAMPLE_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 SHORT_SECONDS = 1.5  # in the broken file that is shorter than declared
 FMA_CLIP_SECONDS = 30
 SUBSETS = ("small", "medium", "large")  # each holds the ones before it
@@ -63,16 +59,3 @@ def validate(options: CorpusOptions) -> CorpusOptions:
     if problems:
         raise UsageError("; ".join(problems))
     return options
-
-
-def bitrate_range(sample_rate: int) -> tuple[int, int]:
-    """Return the lowest and highest bit rate, kb/s, that libsndfile and LAME write at a sample rate in Hz."""
-    if sample_rate >= 32_000:
-        return 32, 320
-    return (8, 160) if sample_rate >= 16_000 else (8, 64)
-
-
-def fit_bitrate(bitrate: int, sample_rate: int) -> int:
-    """Return the highest constant bit rate of MPEG layer III at a sample rate (Hz) up to the wanted one, kb/s."""
-    rates = BITRATES if sample_rate >= 32_000 else LOW_RATE_BITRATES
-    return max(rate for rate in rates if rate <= min(bitrate, bitrate_range(sample_rate)[1]))

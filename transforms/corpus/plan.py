@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from transforms.corpus.options import SHORT_SECONDS, SUBSETS, CorpusOptions, fit_bitrate, generator
+from transforms.audio.mp3 import fit_bitrate
+from transforms.corpus.options import SHORT_SECONDS, SUBSETS, CorpusOptions, generator
 
 # The 8 genres of fma_small with FMA's own ids, and one that only medium has.
 GENRES = {

@@ -4,25 +4,23 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from transforms import storage
-from transforms.corpus.options import SUBSETS, CorpusOptions, bitrate_range, validate
+from transforms.audio.mp3 import encode_mp3
+from transforms.corpus.options import SUBSETS, CorpusOptions, validate
 from transforms.corpus.plan import BREAKAGES, Song, broken_bytes, plan_songs
 from transforms.corpus.sound import SAMPLE_RATE, synthesise
 from transforms.corpus.tables import genres_csv, tracks_csv
-from transforms.errors import FmaError, UsageError
+from transforms.errors import UsageError
 from transforms.runtime import console, temporary
 from transforms.runtime.os_errors import annotate_os_errors
 from transforms.storage.local import open_own
@@ -82,8 +80,8 @@ class CorpusSummary:
         )
 
 
-def encode_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bitrate: int) -> bytes:
-    """Encode an mp3 file with a constant bit rate.
+def render_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bitrate: int) -> bytes:
+    """Make an mp3 file of synthesised sound.
 
     Args:
       samples: [n, 2] float32 at 44.1 kHz.
@@ -98,32 +96,7 @@ def encode_mp3(samples: NDArray[np.float32], sample_rate: int, channels: int, bi
         samples = samples.mean(axis=1, keepdims=True)
     if sample_rate != SAMPLE_RATE:
         samples = soxr.resample(samples, SAMPLE_RATE, sample_rate, "HQ")
-    try:
-        return _encode(np.clip(samples, -1, 1), sample_rate, bitrate)
-    except soundfile.LibsndfileError as error:
-        raise FmaError(f"libsndfile writes no mp3 here ({error.error_string}): soundfile's own wheels can") from error
-
-
-def _encode(samples: NDArray[np.float32], sample_rate: int, bitrate: int) -> bytes:
-    lowest, highest = bitrate_range(sample_rate)
-    options: dict[str, Any] = {
-        "format": "MP3",
-        "subtype": "MPEG_LAYER_III",
-        # libsndfile 1.1 and later (mpeg_l3_encode.c) interpolates from the highest rate (0) to the lowest (1) and
-        # truncates; half a kb/s more keeps the truncated value right.
-        "compression_level": max(0.0, (highest - bitrate - 0.5) / (highest - lowest)),
-        "bitrate_mode": "CONSTANT",
-    }
-    # A file, not a BytesIO: LAME's many small writes then need not wait for Python's lock.
-    with tempfile.TemporaryFile() as file:
-        try:
-            soundfile.write(file.fileno(), samples, sample_rate, closefd=False, **options)
-        except soundfile.LibsndfileError:
-            file.write(bytes(1 << 16))  # a full disk is a "System error." of libsndfile's, and an OSError here
-            file.flush()
-            raise
-        file.seek(0)
-        return file.read()
+    return encode_mp3(samples, sample_rate, bitrate)
 
 
 def write_clip(song: Song, folder: str, options: CorpusOptions) -> None:
@@ -150,7 +123,7 @@ def _mp3(song: Song, options: CorpusOptions, seconds: float) -> bytes:
         samples = synthesise(song.genre, *which, sub_genre=song.own_sound)
         if song.second:
             samples = np.float32(0.5) * (samples + synthesise(song.second, *which))
-    return encode_mp3(samples, song.sample_rate, song.channels, song.bitrate)
+    return render_mp3(samples, song.sample_rate, song.channels, song.bitrate)
 
 
 def write_archives(out: str, songs: Sequence[Song], largest: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.conftest import encoded
 from tests.faults.mp3 import frames_of
-from transforms.corpus.writer import encode_mp3
+from transforms.corpus.writer import render_mp3
 
 LENGTH = 3.0
 
@@ -59,7 +59,7 @@ def by_ffmpeg(
 
 def mp3(seconds: float = LENGTH, rate: int = 44_100, bitrate: int = 128) -> bytes:
     """An mp3 with an Info header and a constant bit rate."""
-    return encode_mp3(music(seconds), rate, 2, bitrate)
+    return render_mp3(music(seconds), rate, 2, bitrate)
 
 
 def bare_vbr_mp3(quiet: bool, seconds: float = 8.0) -> bytes:
@@ -151,7 +151,7 @@ FAMILIAR = {
 
 VARIANTS = {
     "three mp3s": Recipe(lambda: mp3() + mp3(2.0) + mp3(1.0), 6, "ffmpeg"),
-    "two mp3s, mono after stereo": Recipe(lambda: mp3() + encode_mp3(music(), 44_100, 1, 64), 6, "ffmpeg"),
+    "two mp3s, mono after stereo": Recipe(lambda: mp3() + render_mp3(music(), 44_100, 1, 64), 6, "ffmpeg"),
     "two mp3s without headers": Recipe(lambda: 2 * bare_vbr_mp3(True, 3.0), 6),
     "two mp3s with tags": Recipe(lambda: 2 * (id3(bytes(300)) + mp3() + b"TAG" + bytes(125)), 6, "ffmpeg"),
     "mp3 without a header, one bit rate": Recipe(lambda: mp3()[frames_of(mp3())[1].start :], decoder="sndfile"),

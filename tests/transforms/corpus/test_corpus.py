@@ -13,12 +13,13 @@ import pytest
 import soundfile
 
 from transforms.audio.decode import AudioFacts, check_length, read_mono
+from transforms.audio.mp3 import fit_bitrate
 from transforms.catalog.metadata import read_catalog
-from transforms.corpus.options import CorpusOptions, fit_bitrate
+from transforms.corpus.options import CorpusOptions
 from transforms.corpus.plan import BREAKAGES, CHILDREN, GENRES, SMALL_GENRES, plan_songs
 from transforms.corpus.sound import synthesise
 from transforms.corpus.tables import declared_seconds
-from transforms.corpus.writer import CorpusSummary, clip_bytes, encode_mp3, write_corpus
+from transforms.corpus.writer import CorpusSummary, clip_bytes, render_mp3, write_corpus
 from transforms.errors import TrackError
 from transforms.tracks import SPLITS
 
@@ -183,7 +184,7 @@ def test_genres_can_be_told_apart_across_artists_but_not_always():
 def test_a_clip_has_the_bit_rate_asked_for_or_the_highest_of_its_format(sample_rate, wanted, given):
     assert fit_bitrate(wanted, sample_rate) == given
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, (4 * 44_100, 2)).astype(np.float32)
-    mp3 = encode_mp3(noise, sample_rate, 1, given)
+    mp3 = render_mp3(noise, sample_rate, 1, given)
     # MPEG-2.5 frames hold 72 ms: the padding at both ends is seen in 4 s.
     assert len(mp3) * 8 / 4_000 == pytest.approx(given, rel=0.07)
     assert soundfile.info(io.BytesIO(mp3)).samplerate == sample_rate
