@@ -43,6 +43,7 @@ def test_their_models_answer_as_before(folder, model, capsys):
     assert found["per_window"]["calibration_error"] == pytest.approx(then["per_window"]["calibration_error"], abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_more_epochs_go_on_as_they_would_have_then(folder, model):
     words = ["train", model, "--data", "dataset", "--run", f"runs/{model}", "--width", "0.03", "--epochs", "2"]

@@ -108,6 +108,7 @@ def test_removed_is_gone(filled):
     assert not storage.exists(storage.join(filled, "deep"))
 
 
+@pytest.mark.long
 def test_a_second_writer_is_kept_away_until_the_first_is_done(place):
     with storage.locked(place, "busy"), pytest.raises(FmaError, match=r"^busy$"), storage.locked(place, "busy"):
         pass

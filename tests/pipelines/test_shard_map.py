@@ -104,6 +104,7 @@ def test_a_damaged_shard_ends_a_compaction_with_one_line_and_the_dataset_stays(d
     assert (dataset / "dataset.json").read_bytes() == manifest
 
 
+@pytest.mark.long
 def test_a_compaction_on_beam_that_is_killed_leaves_the_dataset_as_it_was(dataset, grown, capsys):
     words = ["compact", str(dataset), "--runner=FnApiRunner", "--workers=2"]
     process = start(words)

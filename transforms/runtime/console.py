@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, TextIO
 
+from transforms.runtime import stderr
 from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.text import printable
 
@@ -62,12 +63,13 @@ def say_json(value: Any) -> None:
 def log(line: str) -> None:
     """Write one remark to standard error."""
     if not _quiet:
-        _write(sys.stderr, line)
+        log_error(line)
 
 
 def log_error(line: str) -> None:
-    """Write one line about an error to standard error."""
-    _write(sys.stderr, line)
+    """Write one line about an error to standard error, also where what libraries write there is being captured."""
+    with stderr.moving:
+        _write(sys.stderr, line)
 
 
 def be_quiet() -> None:

@@ -9,12 +9,24 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import IO, TextIO
 
 from transforms.errors import FmaError
 from transforms.runtime.text import printable
+
+moving = threading.RLock()
+"""Held while descriptor 2 and sys.stderr are moved, and by who writes to sys.stderr a line that must be seen."""
+
+
+def _renew_lock() -> None:
+    global moving  # noqa: PLW0603
+    moving = threading.RLock()  # the thread that holds it may not be there in a process that was forked
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def debugging() -> bool:
@@ -45,22 +57,24 @@ def capture_native_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _descriptor_2_on(descriptor: int) -> Iterator[None]:
-    """Point descriptor 2 at the other one, and sys.stderr at what descriptor 2 was, at every moment of it.
+    """Point descriptor 2 at the other one, and sys.stderr at what descriptor 2 was.
 
-    Another thread may end the process with an error at any time, and its line must be seen.
+    Another thread may end the process with an error at any time, and its line must be seen: it holds `moving`.
     """
-    stream = sys.stderr
-    stream.flush()
-    before = os.dup(2)
-    if _is_descriptor_2(stream):
-        sys.stderr = _another(stream)
-    os.dup2(descriptor, 2)
+    with moving:
+        stream = sys.stderr
+        stream.flush()
+        before = os.dup(2)
+        if _is_descriptor_2(stream):
+            sys.stderr = _another(stream)
+        os.dup2(descriptor, 2)
     try:
         yield
     finally:
-        os.dup2(before, 2)
-        os.close(before)
-        sys.stderr = stream
+        with moving:
+            os.dup2(before, 2)
+            os.close(before)
+            sys.stderr = stream
 
 
 def _is_descriptor_2(stream: TextIO) -> bool:

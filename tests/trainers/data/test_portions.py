@@ -73,6 +73,7 @@ def test_several_processes_see_in_an_epoch_the_records_that_one_sees_in_as_many_
     assert not set(names(together[0])) & set(names(together[1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("processes", "batch_size"), [(3, 24), (3, 27), (5, 30), (40, 40)])
 def test_every_process_takes_as_many_steps_whatever_does_not_divide(dataset, processes, batch_size):
     together = read(dataset, "training", processes, batch_size, training=True, seeds=(1,))

@@ -63,6 +63,7 @@ def windows_of(name, count=3):
     return (level * random.standard_normal((count, CONFIG.window_samples))).astype(np.float32)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exported_encoder_gives_what_it_gave_before(name, encoders, tmp_path):
     network, facts = encoders[name]

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.marks import long_but
 from tests.trainers.small_models import CLASSES, batch_of, build, fake_yamnet
 from trainers.evaluation.multilabel import ancestors, keep_consistent
 from trainers.models import MODELS
@@ -54,7 +55,7 @@ def test_a_genre_is_listed_with_all_that_are_below_it():
     assert find_below([-1, -1]).tolist() == [[0], [1]]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", long_but("mel_cnn", MODELS))
 def test_every_model_can_end_with_it_and_is_saved_and_loaded(name, yamnet_file, tmp_path):
     scores = build(name, yamnet_file, {"many": True})
     model = add_genre_output(scores, [-1, 0, 1], np.array([0.5, 0.25, 0.1]), 100)

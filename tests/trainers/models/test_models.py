@@ -53,6 +53,7 @@ def test_logits_stay_float32_in_mixed_precision(name, yamnet_file):
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_a_saved_model_answers_the_same(name, yamnet_file, tmp_path):
     model, values = ready(name, build(name, yamnet_file)), batch_of(name)[0]

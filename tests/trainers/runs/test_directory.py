@@ -182,6 +182,7 @@ def test_a_damaged_state_is_one_line(tmp_path):
         load_state(str(tmp_path))
 
 
+@pytest.mark.long
 def test_two_trainers_cannot_share_a_run(tmp_path):
     run = str(tmp_path / "run")
     with locked(run), pytest.raises(FmaError, match="another fma train"), locked(run):

@@ -13,7 +13,17 @@ import fma
 from tests.trainers.finished_runs import change, write_run
 from trainers.runs import files
 from trainers.runs.directory import load_config, read_metrics
-from trainers.runs.files import CONFIG, ID, open_zip, read_identity, read_json, write_identity, write_json, write_zip
+from trainers.runs.files import (
+    CONFIG,
+    FORMAT_VERSION,
+    ID,
+    open_zip,
+    read_identity,
+    read_json,
+    write_identity,
+    write_json,
+    write_zip,
+)
 from trainers.runs.predictions import read_predictions
 from trainers.runs.state import load_state
 from transforms.errors import FmaError
@@ -133,7 +143,7 @@ def test_files_of_a_run_of_the_version_before_checksums_are_read_without(tmp_pat
 
 
 def test_a_run_of_a_newer_version_is_refused(folder):
-    change(Path(folder) / CONFIG, format_version=4)
+    change(Path(folder) / CONFIG, format_version=FORMAT_VERSION + 1)
     with pytest.raises(FmaError, match="update fma-genres"):
         read_json(folder, "some.json")
 

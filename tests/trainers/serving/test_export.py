@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import fma
 from tests.conftest import tone
+from tests.marks import long_but
 from tests.trainers.finished_runs import change
 from tests.trainers.serving.songs import SETTINGS, write_run
 from trainers.serving.lite import FACTS, TFLITE
@@ -63,9 +64,7 @@ def check_agreement(folder: Path, engine, paths: list[str]) -> None:
             assert found["probabilities"].argmax() == answer.probabilities.argmax()
 
 
-@pytest.mark.parametrize(
-    "model", ["mel_cnn", *(pytest.param(model, marks=pytest.mark.long) for model in ("waveform_cnn", "yamnet"))]
-)
+@pytest.mark.parametrize("model", long_but("mel_cnn", ("mel_cnn", "waveform_cnn", "yamnet")))
 def test_exported_models_agree_with_the_pipeline(model, exported, engine_of, music):
     check_agreement(exported(model), engine_of(model), [track.path for track in music.tracks])
 
@@ -142,6 +141,7 @@ def test_songs_come_as_bytes_too(exported):
     assert found["genre"].tolist() == [genres[row.argmax()] for row in found["probabilities"]]
 
 
+@pytest.mark.long
 def test_a_server_that_knows_nothing_of_us_can_run_it(exported):
     """TF Serving loads a graph and calls a signature by its tensors' names; so does this, without Python of ours."""
     song, folder = tone(2), str(exported("yamnet"))

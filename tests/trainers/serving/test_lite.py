@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fma
+from tests.marks import long_but
 from tests.trainers.serving.conftest import KINDS, LIMITS
 from trainers.runs.directory import load_config
 from trainers.runs.state import load_state, save_state
@@ -50,7 +51,7 @@ def copied(lite_run, tmp_path) -> Path:
     return Path(shutil.copytree(lite_run("mel_cnn"), tmp_path / "copied"))
 
 
-@pytest.mark.parametrize("model", KINDS)
+@pytest.mark.parametrize("model", long_but("mel_cnn", KINDS))
 def test_a_run_answers_as_its_keras_model_does(lite_run, engine_of, music, model):
     scorer = open_scorer(str(lite_run(model)), device="cpu")
     assert isinstance(scorer, LiteScorer)
@@ -74,6 +75,7 @@ def test_training_leaves_a_model_that_answers_without_tensorflow(finished, lite_
     assert json.loads(ended.stdout) == json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_an_export_is_all_that_predict_needs(run_of, lite_run, music, tmp_path, capsys):
     assert fma.main(["export", str(run_of("yamnet")), "--out", str(tmp_path / "exported")]) == 0
     capsys.readouterr()

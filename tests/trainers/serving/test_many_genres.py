@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import fma
+from tests.marks import long_but
 from tests.trainers.serving import songs
 from tests.trainers.serving.conftest import KINDS, LIMITS
 from tests.trainers.serving.live import Client, listening, send
@@ -41,7 +42,7 @@ def many(music, dataset, tiny_models, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("model", KINDS)
+@pytest.mark.parametrize("model", long_but("mel_cnn", KINDS))
 def test_a_run_answers_as_its_keras_model_does_and_no_child_is_above_its_parent(many, music, model):
     quick, whole = open_scorer(many(model), device="cpu"), KerasScorer(many(model), load_config(many(model)))
     assert isinstance(quick, LiteScorer)

@@ -97,6 +97,7 @@ def test_a_head_is_trained_on_features_that_are_computed_once(dataset, tmp_path,
     assert not (tmp_path / "run" / "features").exists()
 
 
+@pytest.mark.long
 def test_validation_losses_of_head_and_whole_model_are_the_same_measure(dataset, tmp_path):
     """The fine-tuning starts from the best head; with a learning rate of nearly nothing it stays there."""
     assert train(dataset, tmp_path / "run", "--learning-rate", "0.05,1e-9", model="tiny_transfer") == 0
@@ -141,6 +142,7 @@ def test_equal_seeds_give_equal_models_and_other_seeds_others(dataset, finished,
     assert (tmp_path / "again" / "history.csv").read_bytes() == (finished / "history.csv").read_bytes()
 
 
+@pytest.mark.long
 def test_a_dataset_without_validation_trains_to_the_end_and_says_so(tmp_path, capsys):
     write_dataset(tmp_path / "dataset", ("mel",), tracks={"training": 8, "test": 2})
     assert fma.main(["statistics", str(tmp_path / "dataset")]) == 0
