@@ -28,7 +28,7 @@ class NormalizeMel(layers.Layer):
     Args:
       db_step: dB of a step of the records.
       db_min: dB of step 0.
-      range_db: dB below a window's loudness that are told apart; None leaves loudness as it is.
+      range_db: dB below a window's loudness that are kept; None leaves loudness as it is.
     """
 
     def __init__(self, db_step: float, db_min: float, range_db: float | None = None, **kwargs):
