@@ -48,7 +48,7 @@ def test_of_two_ingests_at_once_one_wins_and_the_other_stops_with_one_line(corpu
 
 
 @pytest.mark.long
-def test_a_run_that_is_killed_while_it_uploads_leaves_the_dataset_whole(corpus, folder, digests, cloud, capsys):
+def test_a_run_that_is_killed_while_it_uploads_leaves_the_dataset_whole(corpus, folder, digests, cloud):
     out = f"{folder}/out"
     assert ingest(str(corpus), out, "small") == 0
     before = set(cloud.names(out.partition("music/")[2]))
@@ -64,9 +64,7 @@ def test_a_run_that_is_killed_while_it_uploads_leaves_the_dataset_whole(corpus, 
     assert orphans
     assert digest_of(out) == digests["small"]
     assert is_sound(out)
-    capsys.readouterr()
     assert ingest(str(corpus), out, "medium") == 0
-    assert f"removed {len(orphans)} files that an interrupted" in capsys.readouterr().err
     assert digest_of(out) == digests["medium"]
     assert is_sound(out)
     listed = {file.path for file in manifests.load(out).files()} | {"dataset.json"}

@@ -272,6 +272,7 @@ def test_a_target_that_may_not_be_written_is_one_line_and_exit_code_1(tmp_path, 
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.long
 def test_two_ingests_at_once_do_not_mix(music, capsys):
     from transforms.dataset.growth import locked
 

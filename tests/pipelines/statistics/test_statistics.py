@@ -138,6 +138,7 @@ def test_the_manifest_says_what_was_analysed_and_keeps_its_digest(analysed):
     assert fma.main(["verify", str(analysed)]) == 0
 
 
+@pytest.mark.long
 def test_a_graph_that_was_removed_by_hand_is_made_again_and_only_training_records_are_read(analysed, tmp_path):
     dataset = tmp_path / "dataset"
     shutil.copytree(analysed, dataset, ignore=shutil.ignore_patterns("transform_fn"))
@@ -307,6 +308,7 @@ def test_a_path_without_a_dataset_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.long
 def test_two_writers_do_not_mix(tmp_path, capsys):
     from transforms.dataset.growth import locked
 

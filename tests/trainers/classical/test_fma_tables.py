@@ -251,6 +251,7 @@ def test_a_run_on_fmas_table_cannot_be_evaluated_on_a_dataset(tmp_path):
         evaluate_baselines(str(tmp_path / "run"), "data")
 
 
+@pytest.mark.long
 def test_the_real_echonest_values_beat_the_majority_by_artist(tmp_path):
     path = DATA / "fma_real_metadata" / "echonest_13129x25.csv.xz"
     if not path.is_file():

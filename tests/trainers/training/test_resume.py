@@ -107,6 +107,7 @@ def test_a_run_killed_and_carried_on_with_is_the_run_that_was_not_killed(dataset
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_the_best_model_is_used_before_it_is_model_keras_and_no_other_is(dataset, tmp_path, monkeypatch, capsys):
     run, options = tmp_path / "run", ("--epochs", "3")
     # Its second call is after the first epoch: state.json is written, and the model still in the backup.
@@ -193,6 +194,7 @@ def test_a_model_of_two_phases_resumes_in_the_phase_it_was_in(dataset, tmp_path,
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_run_killed_between_two_phases_starts_the_second(dataset, tmp_path, monkeypatch):
     run = tmp_path / "run"
     kill_at(monkeypatch, "trainers.training.loop.train_phase", 2, lambda: train(dataset, run, model="two_phases"))
