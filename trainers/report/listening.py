@@ -4,7 +4,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from trainers.report.html import Content, Html, element
 from transforms.audio.clips import SECONDS, Clip, ClipCutter
@@ -105,9 +105,8 @@ def cut_clips(tracks: Iterable[IngestedTrack], wanted: Mapping[int, IngestedTrac
     failed: Counter[str] = Counter()
     with closing(ClipCutter(Limits())) as cutter, console.progress("clips", len(located), "tracks") as progress:
         for track in located:
-            of = wanted[track.track_id]
             try:
-                clips[of.track_id] = cutter.cut(replace(track, crc32=of.crc32), of.seconds)
+                clips[track.track_id] = cutter.cut(track, wanted[track.track_id])
             except TrackError as error:
                 failed[error.reason] += 1
             progress.advance()

@@ -2,13 +2,12 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 from transforms.audio.clips import SECONDS, ClipCutter
 from transforms.audio.decoder_process import Limits
 from transforms.catalog.locate import locate_again
-from transforms.dataset.ledger import read_tracks
+from transforms.dataset.ledger import IngestedTrack, read_tracks
 from transforms.dataset.manifest import load
 from transforms.runtime import console
 from transforms.tracks import Track
@@ -22,13 +21,12 @@ class Clips:
     """Cuts clips when they are asked for, one at a time; may be called from several threads.
 
     Args:
-      tracks: of the dataset, located.
-      seconds: of each of these.
+      tracks: of the dataset, as they are located now and as they were ingested.
       limits: for one song.
     """
 
-    def __init__(self, tracks: Sequence[Track], seconds: Sequence[float], limits: Limits):
-        self._tracks = {str(track.shown_id): (track, length) for track, length in zip(tracks, seconds, strict=True)}
+    def __init__(self, tracks: Sequence[tuple[Track, IngestedTrack]], limits: Limits):
+        self._tracks = {str(track.shown_id): (track, ingested) for track, ingested in tracks}
         self._cutter, self._turn = ClipCutter(limits), threading.Lock()
         self._cached = lru_cache(KEPT)(self._cut)
 
@@ -37,8 +35,8 @@ class Clips:
         least = min(least_seconds, SECONDS + 1)
         found = [
             track
-            for track, length in self._tracks.values()
-            if track.split == "test" and track.size is not None and length >= least and least <= SECONDS
+            for track, ingested in self._tracks.values()
+            if track.split == "test" and track.size is not None and ingested.seconds >= least and least <= SECONDS
         ]
         return min(found, key=lambda track: track.track_id, default=None)
 
@@ -55,9 +53,8 @@ class Clips:
         return self._cached(shown_id)
 
     def _cut(self, shown_id: str) -> bytes:
-        track, seconds = self._tracks[shown_id]
         with self._turn:
-            return self._cutter.cut(track, seconds).mp3
+            return self._cutter.cut(*self._tracks[shown_id]).mp3
 
     def close(self) -> None:
         """End the decoder."""
@@ -77,6 +74,4 @@ def open_clips(dataset: str, audio: str, limits: Limits) -> Clips:
     missing = sum(track.size is None for track, _ in pairs)
     if missing:
         console.log(f"note: {console.counted(missing, 'track')} of the dataset without audio in {audio}: no players")
-    # With the checksum of the file that was ingested, so that another one is noticed.
-    tracks = [replace(found, crc32=track.crc32) for found, track in pairs]
-    return Clips(tracks, [track.seconds for _, track in pairs], limits)
+    return Clips(pairs, limits)

@@ -1,13 +1,14 @@
 """Clips of ten seconds from the middle of tracks, as mp3 that any browser plays."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from transforms.audio.decoder_process import Limits, TrackProcess
 from transforms.audio.mp3 import encode_mp3
 from transforms.config import DatasetConfig
+from transforms.dataset.ledger import IngestedTrack
 from transforms.errors import TrackError
 from transforms.records import decode_payload, deserialize, read_records
 from transforms.tracks import Track
@@ -43,14 +44,14 @@ class ClipCutter:
     def __init__(self, limits: Limits):
         self._process = TrackProcess(SECOND, limits)
 
-    def cut(self, track: Track, seconds: float) -> Clip:
-        """Return the middle of a located track that is so long.
+    def cut(self, track: Track, ingested: IngestedTrack) -> Clip:
+        """Return the middle of a track, as it is located now, that was ingested with that length and checksum.
 
         Raises:
           TrackError: it cannot be decoded, or its file is another one than it was (missing_audio).
           FmaError: a disk or a network failed.
         """
-        first = max(0, int(seconds - SECONDS) // 2)
+        first = max(0, int(ingested.seconds - SECONDS) // 2)
         found: list[np.ndarray] = []
 
         def write(kind: str, framed: bytes, _: int) -> None:
@@ -58,8 +59,9 @@ class ClipCutter:
                 if first <= record.window < first + SECONDS:
                     found.append(decode_payload(kind, record.payload, SECOND))
 
-        _, crc32 = self._process.extract(track, NO_GENRES, write, restart=found.clear)
-        if track.crc32 not in (None, crc32):
+        source = replace(track, crc32=ingested.crc32)
+        _, crc32 = self._process.extract(source, NO_GENRES, write, restart=found.clear)
+        if ingested.crc32 not in (None, crc32):
             raise TrackError("missing_audio", f"{track.locator}: another file than the one that was ingested")
         if not found:
             raise TrackError("too_short", f"{track.locator} ends before {first} s: another file than was ingested")

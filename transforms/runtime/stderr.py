@@ -65,7 +65,8 @@ def _descriptor_2_on(descriptor: int) -> Iterator[None]:
         stream = sys.stderr
         stream.flush()
         before = os.dup(2)
-        if _is_descriptor_2(stream):
+        moves = _is_descriptor_2(stream)
+        if moves:
             sys.stderr = _another(stream)
         os.dup2(descriptor, 2)
     try:
@@ -74,7 +75,8 @@ def _descriptor_2_on(descriptor: int) -> Iterator[None]:
         with moving:
             os.dup2(before, 2)
             os.close(before)
-            sys.stderr = stream
+            if moves:  # else it is another's, who may have moved it meanwhile
+                sys.stderr = stream
 
 
 def _is_descriptor_2(stream: TextIO) -> bool:
