@@ -67,12 +67,13 @@ def make_server(app: FastAPI, decoders: int, proxies: Sequence[str] = (), grace:
     """
     most, backlog = count_connections(decoders)
     connections = Connections(most, app.state.meters)
+    _log_to_console()
     config = uvicorn.Config(
         app,
         http=cast(Any, functools.partial(Connection, connections)),
         ws="none",
         lifespan="off",
-        log_config=LOGGING,
+        log_config=None,
         access_log=False,
         backlog=backlog,
         proxy_headers=bool(proxies),
@@ -270,14 +271,15 @@ class ConsoleLog(logging.Handler):
             self.handleError(record)
 
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"limit": {"()": LogLimit}},
-    "formatters": {"line": {"format": "%(levelname)s: %(message)s"}},
-    "handlers": {"console": {"()": ConsoleLog, "filters": ["limit"], "formatter": "line"}},
-    "loggers": {
-        name: {"handlers": ["console"], "level": "WARNING", "propagate": False} for name in ("uvicorn", "asyncio")
-    },
-}
-"""What is logged: warnings and errors of the server and of its loop."""
+def _log_to_console() -> None:
+    """Write warnings and errors of the server and of its loop as the console does.
+
+    Not by `logging.config`, which closes every handler of the process, and so the streams of libraries' handlers.
+    """
+    handler = ConsoleLog()
+    handler.addFilter(LogLimit())
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    for name in ("uvicorn", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.WARNING)

@@ -158,3 +158,17 @@ def test_a_log_says_how_many_lines_it_left_out(monkeypatch, caplog):
     lines = [record.getMessage() for record in caplog.records]
     first = [f"peer {i}" for i in range(LOG_LINES)]
     assert lines == [*first, "another kind", "peer 0 (95 more before)", "another kind"]
+
+
+def test_a_server_leaves_the_handlers_of_other_logs_open(service):
+    class Handler(logging.StreamHandler):
+        closed = False
+
+        def close(self):
+            self.closed = True
+            super().close()
+
+    handler = Handler()
+    with listening(create_app(service)):
+        assert not handler.closed
+    handler.close()
