@@ -18,7 +18,6 @@ from transforms.dataset.leftovers import (
     announce,
     jobs_elsewhere,
     planned_files,
-    remove_job_files,
     remove_leftovers,
     remove_list,
     settle,
@@ -26,6 +25,7 @@ from transforms.dataset.leftovers import (
 from transforms.dataset.manifest import Manifest, commit, is_dataset, load
 from transforms.dataset.plan import ShardPlan, generation_name, make_plan
 from transforms.dataset.rewrite import without_tracks
+from transforms.dataset.shard_results import forget_failures
 from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.os_errors import annotate_os_errors
@@ -123,6 +123,10 @@ class Failures:
     def share(self) -> float:
         """Per cent of the metadata's tracks."""
         return 100 * self.total / max(1, self.tracks)
+
+    def more(self, limit: float) -> int:
+        """Return how many tracks may fail beside those that have, at a limit in per cent of the metadata's tracks."""
+        return math.floor(limit * self.tracks / 100) - self.total
 
     def __str__(self) -> str:
         earlier = {"in earlier runs": self.earlier} if self.earlier else {}
@@ -252,6 +256,7 @@ def _grow(options: IngestOptions, plan: IngestPlan) -> Outcome:
         name = generation_name(count, shards, sorted(drop), manifest.vocabulary, manifest.config)
         if not number:  # what was built for this very batch is used
             _clean_up(dataset, manifest, elsewhere | {name})
+            forget_failures(dataset, name, failed.more(options.max_failures))
         generation = _ingest_batch(options, plan, name, shards)
         failed.count(dataset, generation)
         _refuse_too_many_failures(options, generation, len(batch), failed)
@@ -308,14 +313,12 @@ def _ingest_batch(options: IngestOptions, plan: IngestPlan, name: str, shards: l
 def _refuse_too_many_failures(options: IngestOptions, generation: Generation, batch: int, failures: Failures) -> None:
     if not failures.news or failures.share <= options.max_failures:
         return
-    remove_job_files(options.out, generation.name)  # first: a repaired track is read again
-    storage.remove_listed(options.out, [file.path for file in generation.files() if file.kind != FAILURES])
     for line in failures.lines():
         console.log(line)
     raise FmaError(
         f"{failures}, more than --max-failures {options.max_failures:g}, so none of the last {batch:,} was committed. "
-        f"Look at {storage.join(options.out, 'failures', generation.name)}, and to accept that many give "
-        f"--max-failures {math.ceil(failures.share)}"
+        f"Look at {storage.join(options.out, 'failures', generation.name)}, and to accept that many, without building "
+        f"them again, give --max-failures {math.ceil(failures.share)}"
     )
 
 

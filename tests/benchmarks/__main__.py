@@ -18,6 +18,7 @@ from tests.benchmarks import (
     bench_ingest,
     bench_nothing_new,
     bench_reading,
+    bench_run,
     bench_stages,
     bench_statistics,
     bench_whole,
@@ -37,9 +38,10 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "nothing-new": bench_nothing_new.measure,
     "reading": bench_reading.measure,
     "waiting": waiting.measure,
+    "run": bench_run.measure,
     "full-scale": bench_full_scale.measure,
 }
-BY_NAME = ("embed", "full-scale")
+BY_NAME = ("embed", "run", "full-scale")
 """Those that only run when they are named: they take long, and gigabytes of disk."""
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "librosa", "apache-beam", "tensorflow", "keras")
 

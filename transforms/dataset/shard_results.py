@@ -4,6 +4,7 @@ A result is found by its key, which stands for all that it depends on: another p
 """
 
 import hashlib
+import posixpath
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -45,6 +46,18 @@ def find_built(dataset: str, name: str, keys: Iterable[str]) -> dict[str, ShardR
     found = _checksums(dataset, files) if files else {}
     damaged = {file.path for file in files if found[file.path] != file.crc32c}
     return {key: result for key, result in results.items() if damaged.isdisjoint(file.path for file in result.files)}
+
+
+def forget_failures(dataset: str, name: str, most: int) -> None:
+    """Remove the results with failed tracks where these are more than so many: the tracks are to be read again.
+
+    A run was refused for them, or would be; files may have been mended since.
+    """
+    there = storage.list_files(storage.join(dataset, PLAN, name, RESULTS))
+    found = read_results(dataset, name, [posixpath.basename(path).removesuffix(".json") for path, _ in there])
+    failed = {key: sum(result.failures.values()) for key, result in found.items() if result.failures}
+    if sum(failed.values()) > most:
+        storage.remove_listed(dataset, [result_path(name, key) for key in failed])
 
 
 def _checksums(dataset: str, files: Sequence[ShardFile]) -> dict[str, str]:

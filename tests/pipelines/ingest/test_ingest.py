@@ -181,7 +181,7 @@ def test_more_failures_than_allowed_leave_the_dataset_unchanged(tmp_path, capsys
     assert ingest(tmp_path) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "3 of 12 tracks failed (25.0%" in error
-    assert error.endswith("to accept that many give --max-failures 25")
+    assert error.endswith("to accept that many, without building them again, give --max-failures 25")
     assert not (tmp_path / "out" / "dataset.json").exists()
     failures = [line for path in (tmp_path / "out" / "failures").rglob("*.jsonl") for line in path.open()]
     assert len(failures) == 3

@@ -20,6 +20,7 @@ from transforms.dataset.generation import ShardResult
 from transforms.dataset.plan import ShardPlan
 
 MORE = ("--shards", "3", "--max-failures", "30")
+BROKEN = ("4.au", "5.wav", "6.flac")
 BUILT = 3  # shards that are built before the job dies
 
 
@@ -98,6 +99,31 @@ def test_the_next_run_builds_the_rest_and_ends_in_what_an_undisturbed_run_ends_i
     assert len(shards) == len(names) - BUILT
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert_equal(dead, music / "whole")
+
+
+@pytest.fixture
+def refused(tmp_path) -> Path:
+    """A folder of music, three of twelve tracks of the right size broken; out/ is what a run left that was refused."""
+    make_music(tmp_path)
+    shutil.copytree(tmp_path, tmp_path / "intact")
+    for name in BROKEN:
+        (tmp_path / name).write_bytes(b"x" * (tmp_path / name).stat().st_size)
+    assert ingest(tmp_path, "out", "--shards", "3") == 1
+    return tmp_path
+
+
+def test_where_the_failures_of_a_refused_run_are_accepted_nothing_is_built_again(music, refused, shards, capsys):
+    assert ingest(refused, "out", *MORE) == 0
+    assert not shards
+    assert manifests.load(str(refused / "out")).digest == manifests.load(str(music / "whole")).digest
+
+
+def test_tracks_that_were_mended_after_a_refusal_are_read_again(refused, shards, capsys):
+    failed = {path.stem for path in refused.glob("out/failures/*/*.jsonl")}
+    shutil.copytree(refused / "intact", refused, dirs_exist_ok=True)
+    assert ingest(refused, "out", "--shards", "3") == 0
+    assert {ShardPlan.from_line(line).name for line in shards} == failed
+    assert manifests.load(str(refused / "out")).totals["tracks"] == 12
 
 
 def flip_a_byte(dataset: Path) -> None:
