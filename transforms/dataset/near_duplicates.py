@@ -1,11 +1,13 @@
 """Near duplicates: the same recording under another encoding, cut or level, by fingerprints of mel spectrograms.
 
-A fingerprint has a word for each frame, and two words some frames apart are a key. Two recordings are compared where
-two of their keys are equal and as far from each other in both. The words and the index of the keys lie on disk: memory
-is that of a batch of tracks, and of what matches its keys by chance. Words as in Haitsma and Kalker, A Highly Robust
-Audio Fingerprinting System (2002), with bands and spans of frames of our own.
+A fingerprint has a word for each frame, and two words some frames apart are a key, with bits of a third word where
+there are very many. Two recordings are compared where two of their keys are equal and as far from each other in both.
+The words and the index of the keys lie on disk: memory is that of a batch of tracks, and of what matches its keys by
+chance. Words as in Haitsma and Kalker, A Highly Robust Audio Fingerprinting System (2002), with bands and spans of
+frames of our own.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ EMPTY = (0x0000, 0xFFFF)
 """Words of silence and of sounds that do not change: equal to each other, whatever the recording."""
 
 STEP = 4  # frames between indexed words; looked up is every frame, so that cuts may lie anywhere
-APART = 16  # frames between the two words of a key
+APART = 16  # frames between the words of a key
 WOBBLE = 2  # frames by which the offsets of keys may differ that belong together
 SAME = 0.3
 """Share of bits below which two fingerprints are of one recording: other pairs of a corpus stay above .4, and copies
@@ -33,11 +35,15 @@ LEAST_WORDS = 40  # words, STEP frames apart, that have to overlap: 3.7 s at 22,
 COMMON = 256
 """Places that a key may have in the index: sounds with few active bands, such as hum, would meet all of their kind."""
 
+LARGE = 1 << 27
+"""Words of all tracks above which keys have bits of a third word, one more each time that there are twice as many, so
+that time does not grow with the square. A bit loses some copies of clips of 30 s: of 88 re-encoded with losses,
+85 were found with two bits more and 80 with eight. Whole songs have nine times as many keys."""
+MOST_MORE = 5
+
 BUCKET_BITS = 6
 """First bits of a key: the files of the index. An entry has the key's other bits, and below them the place of the key's
 first word among the words of all tracks."""
-PLACE_BITS = np.uint64(64 - 32 + BUCKET_BITS)
-PLACE = (np.uint64(1) << PLACE_BITS) - np.uint64(1)
 BATCH_WORDS = 8 << 20  # indexed or looked up at once; about .6 GB of memory, 1.9 GB among 106,574 songs
 
 
@@ -117,18 +123,14 @@ def find_candidates(prints: Fingerprints, asked: np.ndarray, folder: str) -> Ite
     if not len(asked):
         return
     lengths = np.diff(prints.starts)
+    index = _Index(prints, folder)
     with console.progress("near duplicates", int(lengths.sum() + lengths[asked].sum()), "words") as progress:
         for tracks in _batches(prints, np.arange(len(lengths))):
-            for bucket, entries in enumerate(_entries(prints, tracks, STEP)):
-                with open(_path(folder, bucket), "ab") as file:
-                    file.write(entries.data)  # by tofile, an error of a full disk would not say so
+            index.add(tracks)
             progress.advance(int(lengths[tracks].sum()))
-        for bucket in range(1 << BUCKET_BITS):
-            entries = _without_common_keys(np.sort(_read(folder, bucket)))
-            with open(_path(folder, bucket), "wb") as file:
-                file.write(entries.data)
+        index.finish()
         for tracks in _batches(prints, asked):
-            yield from _look_up(prints, tracks, folder)
+            yield from index.look_up(tracks)
             progress.advance(int(lengths[tracks].sum()))
 
 
@@ -144,72 +146,93 @@ def _batches(prints: Fingerprints, tracks: np.ndarray) -> Iterator[np.ndarray]:
     yield from np.split(tracks, np.flatnonzero(np.diff(batch)) + 1) if len(tracks) else ()
 
 
-def _keys(words: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return keys, uint32 [n], and the places of their first words; empty words make no key."""
-    empty = np.isin(words, EMPTY)
-    at = np.flatnonzero(~(empty[:-APART] | empty[APART:]))[::step]
-    return (words[at].astype(np.uint32) << 16) | words[at + APART], at
+class _Index:
+    """Keys of all tracks, in files by their first bits, each in ascending order once it is finished."""
 
+    def __init__(self, prints: Fingerprints, folder: str):
+        self.prints, self._folder = prints, folder
+        more = min(MOST_MORE, max(0, math.ceil(math.log2(max(1, prints.starts[-1]) / LARGE))))
+        self._third = np.uint64(16 - more)  # bits of a key's third word that are left out
+        self._in_bucket = np.uint64(32 + more - BUCKET_BITS)  # bits of a key in an entry
+        self._place_bits = np.uint64(64) - self._in_bucket
 
-def _entries(prints: Fingerprints, tracks: np.ndarray, step: int) -> list[np.ndarray]:
-    """Return the entries uint64 [n] of the tracks' keys for each bucket."""
-    found = [_keys(prints.words(track), step) for track in tracks]
-    key = np.concatenate([keys for keys, _ in found])
-    place = np.concatenate([prints.starts[track] + at for track, (_, at) in zip(tracks, found, strict=True)])
-    bucket = (key >> (32 - BUCKET_BITS)).astype(np.uint8)
-    order = np.argsort(bucket, kind="stable")
-    entries = (key.astype(np.uint64) << PLACE_BITS) | place.astype(np.uint64)
-    return np.split(entries[order], np.cumsum(np.bincount(bucket, minlength=1 << BUCKET_BITS))[:-1])
+    def add(self, tracks: np.ndarray) -> None:
+        """Write the keys of some tracks."""
+        for bucket, entries in enumerate(self._entries(tracks, STEP)):
+            with open(self._path(bucket), "ab") as file:
+                file.write(entries.data)  # by tofile, an error of a full disk would not say so
 
+    def finish(self) -> None:
+        """Sort the keys, and leave out the common ones."""
+        for bucket in range(1 << BUCKET_BITS):
+            entries = np.sort(self._read(bucket))
+            key = entries >> self._place_bits
+            starts = np.flatnonzero(np.diff(key, prepend=~key[:1]))
+            counts = np.diff(starts, append=len(key))
+            with open(self._path(bucket), "wb") as file:
+                file.write(entries[np.repeat(counts <= COMMON, counts)].data)
 
-def _path(folder: str, bucket: int) -> str:
-    return os.path.join(folder, f"keys-{bucket:02}")
+    def look_up(self, tracks: np.ndarray) -> list[tuple[int, int]]:
+        """Return the pairs of `find_candidates` for some tracks, ascending."""
+        longest, total = int(np.diff(self.prints.starts).max()), len(self.prints.track_id)
+        width = 2 * longest + WOBBLE + 1  # more than there are offsets between two tracks
+        found = []
+        for bucket, entries in enumerate(self._entries(tracks, 1)):
+            ours, theirs = self._equal_keys(np.sort(entries), self._read(bucket))
+            (us, at), (them, there) = self._locate(ours), self._locate(theirs)
+            line = (np.searchsorted(tracks, us) * total + them) * width + there - at + longest
+            key = (ours >> self._place_bits) | np.uint64(bucket) << self._in_bucket
+            found.append([values[us != them] for values in (line, key)])
+        line, key = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(line)
+        line, key = line[order], key[order]
+        # Lines that belong together follow each other, and where they have several keys, two of those do.
+        aligned = (np.diff(line) <= WOBBLE) & (key[1:] != key[:-1])
+        pairs = np.unique(line[1:][aligned] // width)
+        return list(zip(tracks[pairs // total].tolist(), (pairs % total).tolist(), strict=True))
 
+    def _entries(self, tracks: np.ndarray, step: int) -> list[np.ndarray]:
+        """Return the entries uint64 [n] of the tracks' keys for each bucket."""
+        found = [self._keys(self.prints.words(track), step) for track in tracks]
+        key = np.concatenate([keys for keys, _ in found])
+        starts = self.prints.starts
+        place = np.concatenate([starts[track] + at for track, (_, at) in zip(tracks, found, strict=True)])
+        bucket = (key >> self._in_bucket).astype(np.uint8)
+        order = np.argsort(bucket, kind="stable")
+        entries = (key << self._place_bits) | place.astype(np.uint64)
+        return np.split(entries[order], np.cumsum(np.bincount(bucket, minlength=1 << BUCKET_BITS))[:-1])
 
-def _read(folder: str, bucket: int) -> np.ndarray:
-    return np.fromfile(_path(folder, bucket), np.uint64)
+    def _keys(self, words: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return keys, uint64 [n], and the places of their first words; of two words, neither may be empty."""
+        empty = np.isin(words, EMPTY)
+        at = np.flatnonzero(~(empty[:-APART] | empty[APART:]))[::step]
+        padded = np.pad(words, (0, APART)).astype(np.uint64)
+        first, second, third = (padded[at + shift] for shift in (0, APART, 2 * APART))
+        return (first << np.uint64(32) | second << np.uint64(16) | third) >> self._third, at
 
+    def _locate(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the track of each entry and the place in it, int64 [n] each."""
+        place = (entries & self._places).astype(np.int64)
+        track = np.searchsorted(self.prints.starts, place, "right") - 1
+        return track, place - self.prints.starts[track]
 
-def _without_common_keys(entries: np.ndarray) -> np.ndarray:
-    key = entries >> PLACE_BITS
-    starts = np.flatnonzero(np.diff(key, prepend=~key[:1]))
-    counts = np.diff(starts, append=len(key))
-    return entries[np.repeat(counts <= COMMON, counts)]
+    def _equal_keys(self, ours: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return all pairs of our entries and the index's that have equal keys, as two arrays uint64 [pairs]."""
+        key = ours >> self._place_bits
+        start = np.searchsorted(index, key << self._place_bits)
+        at = np.minimum(start, len(index) - 1)
+        equal = index[at] >> self._place_bits == key if len(index) else np.zeros(len(key), bool)
+        ours, start = ours[equal], start[equal]
+        count = np.searchsorted(index, ours | self._places, "right") - start
+        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(ours, count), index[np.repeat(start, count) + nth]
 
+    @property
+    def _places(self) -> np.uint64:
+        return (np.uint64(1) << self._place_bits) - np.uint64(1)
 
-def _look_up(prints: Fingerprints, tracks: np.ndarray, folder: str) -> list[tuple[int, int]]:
-    """Return the pairs of `find_candidates` for some tracks, ascending."""
-    longest, total = int(np.diff(prints.starts).max()), len(prints.track_id)
-    width = 2 * longest + WOBBLE + 1  # more than there are offsets between two tracks
-    found = []
-    for bucket, entries in enumerate(_entries(prints, tracks, 1)):
-        ours, theirs = _equal_keys(np.sort(entries), _read(folder, bucket))
-        (us, at), (them, there) = _locate(prints, ours), _locate(prints, theirs)
-        line = (np.searchsorted(tracks, us) * total + them) * width + there - at + longest
-        key = (ours >> PLACE_BITS).astype(np.uint32) | np.uint32(bucket << 32 - BUCKET_BITS)
-        found.append([values[us != them] for values in (line, key)])
-    line, key = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(line)
-    line, key = line[order], key[order]
-    # Lines that belong together follow each other, and where they have several keys, two of those do.
-    aligned = (np.diff(line) <= WOBBLE) & (key[1:] != key[:-1])
-    pairs = np.unique(line[1:][aligned] // width)
-    return list(zip(tracks[pairs // total].tolist(), (pairs % total).tolist(), strict=True))
+    def _path(self, bucket: int) -> str:
+        return os.path.join(self._folder, f"keys-{bucket:02}")
 
-
-def _locate(prints: Fingerprints, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the track of each entry and the place in it, int64 [n] each."""
-    place = (entries & PLACE).astype(np.int64)
-    track = np.searchsorted(prints.starts, place, "right") - 1
-    return track, place - prints.starts[track]
-
-
-def _equal_keys(ours: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pairs of our entries and the index's that have equal keys, as two arrays uint64 [pairs]."""
-    key = ours >> PLACE_BITS
-    start = np.searchsorted(index, key << PLACE_BITS)
-    equal = index[np.minimum(start, len(index) - 1)] >> PLACE_BITS == key if len(index) else np.zeros(len(key), bool)
-    ours, start = ours[equal], start[equal]
-    count = np.searchsorted(index, ours | PLACE, "right") - start
-    nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    return np.repeat(ours, count), index[np.repeat(start, count) + nth]
+    def _read(self, bucket: int) -> np.ndarray:
+        return np.fromfile(self._path(bucket), np.uint64)

@@ -112,6 +112,17 @@ def test_equal_keys_count_where_they_are_equally_far_from_each_other(tmp_path):
     assert candidates(tmp_path / "b", [one, other, shuffled], [1, 2]) == set()
 
 
+def test_among_very_many_words_a_third_one_has_to_be_alike(tmp_path, songs, monkeypatch):
+    random = np.random.default_rng(1)
+    one, other = (random.integers(1, (1 << 16) - 1, 400, np.uint16) for _ in range(2))
+    for word in (40, 56, 200, 216):
+        other[word + 60] = one[word]
+    assert candidates(tmp_path / "a", [one, other], [1]) == {(1, 0)}
+    monkeypatch.setattr(near_duplicates, "LARGE", 20)
+    assert candidates(tmp_path / "b", [one, other], [1]) == set()
+    assert candidates(tmp_path / "c", songs, [4, 8, 9]) == {(8, 3), (9, 5)}
+
+
 def test_a_key_that_is_everywhere_says_nothing(tmp_path):
     random = np.random.default_rng(2)
     tracks = random.integers(1, (1 << 16) - 1, (COMMON + 1, 100), np.uint16)
