@@ -79,6 +79,7 @@ def write_dataset(
     seed: int = 0,
     shards: int | None = None,
     artist: str = "artist",
+    per_artist: int = 1,
     tree: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Writes a whole dataset that `fma verify` finds sound, and returns its manifest.
@@ -92,13 +93,14 @@ def write_dataset(
       config: default `CONFIG`.
       seed: of the payloads.
       shards: in each split, instead of as many as ingestion would make.
-      artist: of each track, with the track's number behind it.
+      artist: of each track, with the artist's number behind it.
+      per_artist: tracks in a row that are of one artist, whatever their splits.
       tree: {genre: its parent}, instead of `genres`: tracks take turns over the lowest ones, every third track has the
         next one, too, and all have the ancestors of theirs.
     """
     config = dataclasses.replace(config or CONFIG, features=tuple(name for name in KINDS if name in features))
     taxonomy = Taxonomy(tree or dict.fromkeys(genres, ""))
-    recipe = Recipe(str(folder), config, taxonomy, tree is not None, windows, seed, artist)
+    recipe = Recipe(str(folder), config, taxonomy, tree is not None, windows, seed, artist, per_artist)
     generation = Generation(GENERATION, "", {"runner": "synthetic"})
     for plan in make_plan(_make_tracks(recipe, TRACKS if tracks is None else tracks), config, shards):
         sums = dict.fromkeys((track.track_id for track in plan.tracks), 0)
@@ -123,6 +125,7 @@ class Recipe:
     windows: int
     seed: int
     artist: str
+    per_artist: int
 
     @property
     def labels(self) -> list[str]:
@@ -158,7 +161,7 @@ def _make_tracks(recipe: Recipe, tracks: Mapping[str, int]) -> Iterator[Track]:
             n = next(numbers)
             own = [lowest[(i + k) % len(lowest)] for k in range(2 if recipe.several and i % 3 == 2 else 1)]
             genre, genres = recipe.taxonomy.top(own), recipe.taxonomy.close(own)
-            artist = f"{recipe.artist} {n}"
+            artist = f"{recipe.artist} {(n - 1) // recipe.per_artist + 1}"
             yield Track(n, genre, split, f"{n}.mp3", artist=artist, duration=recipe.seconds, genres=genres)
 
 

@@ -27,12 +27,13 @@ from trainers.classical.novelty import measure_novelty, write_novelties
 from trainers.classical.search import Fitted, Round, choose_workers, make_jobs, make_rounds, run_jobs
 from trainers.classical.table import Table, group_columns
 from trainers.data.targets import Targets, count_unknown
-from trainers.evaluation import metrics
 from trainers.evaluation.calibration import class_scores, log_probabilities
+from trainers.evaluation.folds import score_models
 from trainers.runs.directory import (
     BASELINES,
     RunConfig,
     TrainedOn,
+    check_no_folds,
     create_run,
     load_config,
     locked,
@@ -45,7 +46,7 @@ from trainers.runs.files import CONFIG, report_damage
 from trainers.runs.genre_predictions import GenrePredictions
 from trainers.runs.predictions import RunPredictions, write_predictions
 from transforms import storage
-from transforms.catalog.genres import report_small_genres
+from transforms.catalog.genres import SCORE_ALL, report_small_genres
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import load
 from transforms.encoders.facts import EncoderFacts
@@ -162,7 +163,8 @@ def _report_splits(table: Table) -> None:
     """Show the genres with few tracks in a split, where there are splits."""
     names = (table.genres[label] for label in table.labels)
     rows = zip(table.track_ids.tolist(), names, table.splits.tolist(), table.artists.tolist(), strict=True)
-    report_small_genres(Track(id_, genre, split, artist=artist) for id_, genre, split, artist in rows if split)
+    tracks = (Track(id_, genre, split, artist=artist) for id_, genre, split, artist in rows if split)
+    report_small_genres(tracks, SCORE_ALL)
 
 
 def _make_config(table: Table, source: Source, options: BaselineOptions, groups: list[str]) -> RunConfig:
@@ -211,7 +213,7 @@ def _save_results(
         write_novelties(run, table, {fitted.job.group for fitted in results}, rounds[0].fit)
     predictions = _collect_predictions(run, table, named)
     write_predictions(run, "test", predictions)
-    scores = _score(predictions, seed)
+    scores = score_models(predictions, seed)
     found = {"models": {name: scores[name] | _describe(name, folds) for name, folds in named.items()}}
     write_metrics(run, found)
     return found
@@ -250,15 +252,6 @@ def _collect_predictions(run: str, table: Table, named: dict[str, list[Fitted]])
     return RunPredictions(table.track_ids[rows], table.labels[rows], table.genres, values, fold[order], novelty)
 
 
-def _score(predictions: RunPredictions, seed: int) -> dict[str, dict[str, Any]]:
-    """Return {"per_track": ...} of each model."""
-    of = (predictions.label, predictions.track_id, predictions.genres)
-    return {
-        name: {"per_track": metrics.evaluate(values, *of, seed=seed)["per_track"]}
-        for name, values in predictions.log_probabilities.items()
-    }
-
-
 def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
     """Return how a model was fitted, for metrics.json; `fits` has an entry for each round."""
     job = folds[0].job
@@ -295,11 +288,7 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     found = read_metrics(run)
     if not found:
         raise UsageError(f"{run} is not finished: run {command_line('baselines')} again with the same settings")
-    if config.folds:
-        raise UsageError(
-            f"{run} is a cross-validation: a model for each fold, and none of all music; fit one with "
-            f"{command_line('baselines')} without --folds"
-        )
+    check_no_folds(run, config)
     if config.options.get("features_csv"):
         raise UsageError(
             f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio; "
@@ -384,7 +373,7 @@ def _evaluate_one_label(
     one_round = np.zeros(len(known.labels), np.int64)
     novelty = measure_novelty(run, {name: entry["features_group"] for name, entry in models.items()}, known)
     predictions = RunPredictions(known.track_ids, ids[ids >= 0], config.labels, values, one_round, novelty)
-    return _score(predictions, config.seed), left_out, predictions
+    return score_models(predictions, config.seed), left_out, predictions
 
 
 def _predict(run: str, entry: dict[str, Any], table: Table, classes: int) -> np.ndarray:

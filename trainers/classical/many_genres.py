@@ -20,8 +20,8 @@ from trainers.classical.one_vs_rest import (
     load_model,
     save_model,
 )
-from trainers.classical.search import artist_groups
 from trainers.classical.table import Table, group_columns
+from trainers.evaluation.folds import artist_groups
 from trainers.evaluation.multilabel import (
     ancestors,
     average_precision,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from trainers.classical.fusion import find_blocks
-from trainers.classical.search import artist_groups
 from trainers.classical.table import Table, group_columns
+from trainers.evaluation.folds import artist_groups
 from trainers.runs.novelty import fit_on_folds, read_novelty, write_novelty
 
 

@@ -15,19 +15,18 @@ from trainers.classical.models import MODELS, Params, build, candidates
 from trainers.classical.table import Table, group_columns
 from trainers.data.pipeline import available_memory
 from trainers.evaluation.calibration import class_scores, fit_score_temperature, log_loss
+from trainers.evaluation.folds import Rows, check_genres, count_folds, deal_folds, split_by_artist
 from transforms.catalog.genres import FEWEST
 from transforms.errors import UsageError
 from transforms.runtime import children, console
-from transforms.tracks import SPLITS, artist_key
+from transforms.tracks import SPLITS
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-FOLDS = 5
 COVERED = 0.9  # share of the training tracks whose genres validation must have enough tracks of
 COPIES = 6  # of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own
 
-Rows = np.ndarray
 Pool = Callable[[Iterable[Any]], Iterable[Any]]  # joblib.Parallel: runs tasks, gives their results in order
 
 
@@ -107,6 +106,7 @@ def make_rounds(table: Table, refit: bool, seed: int, folds: int | None = None) 
             raise UsageError(
                 f"{table.name} has no track in the {name} split: add music by other artists, or give splits in a csv"
             )
+    check_genres(table, splits[0])
     found = _make_round(table, splits, refit=refit, seed=seed)
     if len(found.tuning) > 1:
         console.log(
@@ -119,11 +119,10 @@ def make_rounds(table: Table, refit: bool, seed: int, folds: int | None = None) 
 def _make_round(table: Table, splits: Sequence[Rows], *, refit: bool, seed: int) -> Round:
     """Return an experiment on rows of training, validation and test."""
     training, validation, test = splits
-    _check_genres(table, training)
     both = np.sort(np.concatenate([training, validation]))
     tuning = [(training, validation)]
-    if not len(validation) or (_count_folds(table, both) > 1 and not _can_choose(table, training, validation)):
-        tuning = _split_by_artist(table, both, seed)
+    if not len(validation) or (count_folds(table, both) > 1 and not _can_choose(table, training, validation)):
+        tuning = split_by_artist(table, both, seed)
     return Round(tuning, both if refit else training, test)
 
 
@@ -137,53 +136,7 @@ def _can_choose(table: Table, training: Rows, validation: Rows) -> bool:
 
 
 def _cross_validation(table: Table, refit: bool, seed: int, count: int | None) -> list[Round]:
-    folds = [scored for _, scored in _split_by_artist(table, np.arange(len(table.labels)), seed, count or FOLDS)]
-    if len(folds) < 3:
-        raise UsageError(f"{table.name}: too few artists to make training, validation and test of")
-    if count and len(folds) < count:
-        raise UsageError(f"--folds {count}: {table.name} has artists for {len(folds)} folds only")
-    rounds = []
-    for i, test in enumerate(folds):
-        at = (i + 1) % len(folds)
-        training = np.sort(np.concatenate([fold for j, fold in enumerate(folds) if j not in (i, at)]))
-        rounds.append(_make_round(table, [training, folds[at], test], refit=refit, seed=seed))
-    return rounds
-
-
-def _split_by_artist(table: Table, rows: Rows, seed: int, most: int = FOLDS) -> list[tuple[Rows, Rows]]:
-    """Return (others, fold) for that many folds at most: an artist is in one fold, genres are spread evenly."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    artists = artist_groups(table)[rows]
-    labels = table.labels[rows]
-    count = _count_folds(table, rows, most)
-    if count < 2:
-        raise UsageError(
-            f"{table.name} is too small to choose hyper-parameters within training: that takes two artists, and a "
-            "genre with two tracks; add music, or a validation split"
-        )
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # some genres have few tracks
-        return [(rows[others], rows[fold]) for others, fold in splitter.split(rows, labels, artists) if len(fold)]
-
-
-def _count_folds(table: Table, rows: Rows, most: int = FOLDS) -> int:
-    return min(most, len(np.unique(artist_groups(table)[rows])), int(np.bincount(table.labels[rows]).max()))
-
-
-def artist_groups(table: Table) -> np.ndarray:
-    """Number the artists, int64 [tracks], ignoring case and spacing; tracks of unknown artists all differ."""
-    names = [
-        artist_key(artist) or f"\0{track_id}"
-        for artist, track_id in zip(table.artists.tolist(), table.track_ids.tolist(), strict=True)
-    ]
-    return np.unique(names, return_inverse=True)[1]
-
-
-def _check_genres(table: Table, training: Rows) -> None:
-    if len(np.unique(table.labels[training])) < 2:
-        raise UsageError(f"{table.name}: all training tracks have one genre; there is nothing to learn")
+    return [_make_round(table, splits, refit=refit, seed=seed) for splits in deal_folds(table, seed, count)]
 
 
 def stratified_sample(labels: np.ndarray, rows: Rows, most: int | None, seed: int) -> Rows:
@@ -210,8 +163,8 @@ def make_jobs(
     jobs = []
     for group, model, (fold, rows) in product(groups, models, enumerate(rounds)):
         most, tuning = MODELS[model].search_rows, rows.tuning
-        if MODELS[model].fused and _count_folds(table, rows.fit) > 1:
-            tuning = _split_by_artist(table, rows.fit, seed)
+        if MODELS[model].fused and count_folds(table, rows.fit) > 1:
+            tuning = split_by_artist(table, rows.fit, seed)
         tuning = [(sample(fitted, most), sample(scored, most)) for fitted, scored in tuning]
         fit = sample(rows.fit, svm_rows if MODELS[model].kernel_rows else None)
         jobs.append(Job(tuning, fit, rows.test, model, group, fold))

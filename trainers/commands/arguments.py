@@ -48,6 +48,16 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """Add --folds."""
+    parser.add_argument(
+        "--folds",
+        type=number(int, 3),
+        metavar="K",
+        help="score on all tracks, by cross-validation that keeps artists together: each fold is the test once",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
     parser.add_argument("--device", default="auto", choices=DEVICES)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainers.commands.arguments import add_labels
+from trainers.commands.arguments import add_folds, add_labels
 from trainers.data.targets import choose_min_tracks
 from trainers.evaluation.metrics import describe_interval
 from transforms.commands.arguments import names, number
@@ -53,12 +53,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refit", choices=REFITS, default=REFITS[0], help="splits to fit the chosen models on; default train"
     )
-    parser.add_argument(
-        "--folds",
-        type=number(int, 3),
-        metavar="K",
-        help="score on all tracks, by cross-validation that keeps artists together: each fold is the test once",
-    )
+    add_folds(parser)
     parser.add_argument(
         "--svm-rows",
         type=number(int, 1),
@@ -119,10 +114,17 @@ def run(args: argparse.Namespace) -> int:
     if many:
         _print_many(found["models"])
     else:
-        columns = ("model", "validation", "test", "95%", "macro F1", "calibration", "tracks", "chosen")
-        title = f"accuracy by track, {args.folds} folds by artist" if args.folds else "accuracy by track"
-        console.table(title, columns, [_row(name, entry) for name, entry in found["models"].items()])
+        print_models(found["models"])
     return 0
+
+
+def print_models(models: dict[str, dict[str, Any]]) -> None:
+    """Print a row for each model of a metrics.json, in a cross-validation with its accuracy by fold."""
+    one = next(iter(models.values()))
+    folds, by_fold = len(one["fits"]), ("by fold",) * ("by_fold" in one)  # older runs do not have it
+    columns = ("model", "validation", "test", "95%", *by_fold, "macro F1", "calibration", "tracks", "chosen")
+    title = f"accuracy by track, {folds} folds by artist" if folds > 1 else "accuracy by track"
+    console.table(title, columns, [_row(name, entry) for name, entry in models.items()])
 
 
 def _read_source(args: argparse.Namespace, models: Sequence[str]) -> "Source":
@@ -167,9 +169,12 @@ def _row(name: str, entry: dict[str, Any]) -> tuple[Any, ...]:
     validation = sum(fit["validation"]["accuracy"] for fit in fits) / len(fits)
     folds = max(fit.get("folds", 1) for fit in fits)  # older runs do not say
     numbers = [f"{validation:.3f} ({folds} folds)" if folds > 1 else f"{validation:.3f}", f"{found['accuracy']:.3f}"]
+    numbers.append(describe_interval(found["interval"]))
+    if of_folds := entry.get("by_fold"):
+        numbers.append(f"{of_folds['mean']:.3f} ± {of_folds['deviation']:.3f}")
     quality = [f"{found[key]:.3f}" for key in ("macro_f1", "calibration_error")]
     chosen = " | ".join(dict.fromkeys(_params_text(fit["params"]) for fit in fits))
-    return name, *numbers, describe_interval(found["interval"]), *quality, found["tracks"], chosen
+    return name, *numbers, *quality, found["tracks"], chosen
 
 
 def _params_text(params: dict[str, Any]) -> str:

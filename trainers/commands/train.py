@@ -1,29 +1,44 @@
 """`fma train`: a model on a dataset, into a run directory; the same command carries on with an interrupted run."""
 
 import argparse
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 
-from trainers.commands.arguments import add_backend, add_device, add_labels
+from trainers.commands.arguments import add_backend, add_device, add_folds, add_labels
+from trainers.commands.baselines import print_models
 from trainers.commands.evaluate import print_metrics
 from trainers.models import MODELS, find_model
 from trainers.models.spec import CLASS_WEIGHTS
-from trainers.runs.directory import METRICS, has_leftovers, locked, open_run, read_metrics, remove_leftovers
+from trainers.runs.directory import (
+    METRICS,
+    create_run,
+    has_leftovers,
+    is_run,
+    locked,
+    open_run,
+    read_metrics,
+    remove_leftovers,
+    write_metrics,
+)
 from trainers.runs.normalization import find_normalization, has_normalization, make_statistics
+from trainers.runs.predictions import predictions_path, write_predictions
 from trainers.runs.state import MODEL, RunState
 from trainers.training.cluster import Cluster, join
 from trainers.training.devices import import_tensorflow
+from trainers.training.folds import collect_folds, describe_fold, plan_folds
 from trainers.training.membership import find_membership
 from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.audio.features import KINDS
-from transforms.catalog.genres import report_small_genres
+from transforms.catalog.genres import SCORE_ALL, report_small_genres
 from transforms.commands.arguments import number, numbers
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import checksum, load
-from transforms.errors import FmaError
+from transforms.errors import FmaError, UsageError
 from transforms.runtime import console
 from transforms.runtime.heap import keep_large_blocks
 from transforms.runtime.invocation import called_as, command_line
+from transforms.runtime.os_errors import annotate_os_errors
 from transforms.runtime.stderr import capture_native_stderr
 
 
@@ -40,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DATASET")
     parser.add_argument("--run", required=True, metavar="RUN", help="folder for the model, its history and its metrics")
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="default 0")
+    add_folds(parser)
     add_labels(parser)
     add_device(parser)
     add_backend(parser)
@@ -103,6 +119,8 @@ def read_options(args: argparse.Namespace) -> TrainOptions:
 def run(args: argparse.Namespace) -> int:
     """Run the command; see `fma train --help`."""
     options = read_options(args)
+    if options.folds:
+        return _cross_validate(options)
     with join(find_membership(options)) as cluster:
         if cluster.leads:
             return _train(options, cluster)
@@ -118,9 +136,7 @@ def _train(options: TrainOptions, cluster: Cluster) -> int:
         return code
     plan = make_plan(options)
     _check_same(plan, cluster)
-    largest = max(phase.batch_size for phase in plan.phases)
-    keep_large_blocks(largest * KINDS[plan.spec.kind].payload_bytes(plan.manifest.config))
-    import_tensorflow(options.backend)
+    _import_libraries(plan)
     from trainers.training.loop import train_run
 
     state = train_run(plan, cluster)
@@ -129,15 +145,70 @@ def _train(options: TrainOptions, cluster: Cluster) -> int:
     return 0
 
 
+def _import_libraries(plan: Plan) -> None:
+    largest = max(phase.batch_size for phase in plan.phases)
+    keep_large_blocks(largest * KINDS[plan.spec.kind].payload_bytes(plan.manifest.config))
+    import_tensorflow(plan.options.backend)
+
+
+def _cross_validate(options: TrainOptions) -> int:
+    """Train a run for each fold that has none yet, and score all of them together."""
+    if options.labels == "all":
+        raise UsageError("--folds is for --labels top")
+    if find_membership(options):
+        raise UsageError("--folds trains on one host: leave --coordinator, --processes and --process out")
+    plan = make_plan(options)
+    # Each fold's run holds the phases, and may get more epochs.
+    run, config = options.run, replace(plan.config, phases=[])
+    open_run(run, config)
+    check_dataset(plan)
+    folds = plan_folds(plan)
+    waiting = [fold for fold in folds if not _is_finished(fold)]
+    if waiting:
+        with locked(run), annotate_os_errors(run):
+            if not is_run(run):
+                create_run(run, config)
+            _train_folds(plan, waiting)
+    else:
+        console.say(f"{run} is finished already")
+    predictions, metrics = collect_folds(folds)
+    if metrics != read_metrics(run) or not storage.exists(predictions_path(run, "test")):
+        with annotate_os_errors(run):
+            write_predictions(run, "test", predictions)
+            write_metrics(run, metrics)
+    print_models(metrics["models"])
+    return 0
+
+
+def _is_finished(plan: Plan) -> bool:
+    run = plan.options.run
+    state = open_run(run, plan.config)
+    if not state or not state.finished:
+        return False
+    if has_leftovers(run):
+        with locked(run):
+            remove_leftovers(run)
+    return True
+
+
+def _train_folds(plan: Plan, waiting: Sequence[Plan]) -> None:
+    _import_libraries(plan)
+    import keras
+
+    from trainers.training.loop import train_run
+
+    for fold in waiting:
+        console.log(describe_fold(fold))
+        train_run(fold)
+        keras.utils.clear_session()  # the next one begins as in a process of its own
+
+
 def _prepare(options: TrainOptions) -> tuple[int, bool]:
     """Check what can be checked before TensorFlow is imported; return an exit code, and whether to train."""
     plan = make_plan(options)
     state = open_run(options.run, plan.config)
-    if state and state.finished:
+    if state and _is_finished(plan):
         console.say(f"{options.run} is finished already")
-        if has_leftovers(options.run):
-            with locked(options.run):
-                remove_leftovers(options.run)
         _print_result(plan, state)
         return 0, False
     check_dataset(plan)
@@ -146,7 +217,7 @@ def _prepare(options: TrainOptions) -> tuple[int, bool]:
             return code, False
         find_normalization(options.data, load(options.data), "mel")
     if options.labels == "top":
-        report_small_genres(read_tracks(options.data, plan.manifest))
+        report_small_genres(read_tracks(options.data, plan.manifest), SCORE_ALL)
     return 0, True
 
 

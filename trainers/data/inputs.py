@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from trainers.data.pipeline import Cache, ReadOptions, count_records, prefetch, read_split
 from trainers.data.portions import Portion, divide
+from trainers.data.selection import Splits
 from trainers.data.targets import Targets
 from trainers.training.cluster import ALONE, Cluster
+from transforms.dataset.generation import ShardFile
 from transforms.dataset.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Inputs:
     # paths of shards that were compared with their checksums; see `trainers.data.shard_check`
     checked: set[str] = field(default_factory=set, compare=False)
     cluster: Cluster = ALONE  # each of its processes reads a share of a split
+    splits: Splits | None = None  # in place of the dataset's own, for one process and one label a track
 
     @property
     def labels(self) -> str:
@@ -38,16 +41,25 @@ class Inputs:
 
     def count(self, split: str) -> int:
         """Count the records of a split."""
-        return count_records(self.manifest, self.kind, split, self.labels)
+        return self.splits[split].count if self.splits else count_records(self.manifest, self.kind, split, self.labels)
+
+    def count_share(self, split: str) -> int:
+        """Count those that this process reads."""
+        return self.count(split) if self.splits else sum(portion.records for portion in self.portions(split))
+
+    def shards(self, split: str) -> list[ShardFile]:
+        """Return the shards that this process reads for a split."""
+        return [portion.shard for portion in self.portions(split)]
 
     def portions(self, split: str) -> list[Portion]:
-        """Return what this process reads of a split."""
-        shards = self.manifest.shards(self.kind, split, self.labels)
+        """Return the parts of shards that this process reads for a split."""
+        shards = self.manifest.shards(self.kind, None if self.splits else split, self.labels)
         return divide(shards, self.cluster.share) if shards else []
 
     def read_split(self, split: str, options: ReadOptions) -> "tf.data.Dataset":
         """Return a split as batches, see `trainers.data.pipeline.read_split`; the record is under the key `input`."""
-        options = replace(options, targets=self.targets)
+        selection = self.splits[split] if self.splits else None
+        options = replace(options, targets=self.targets, selection=selection)
         batches = read_split(self.dataset, self.manifest, self.kind, split, options)
         return batches.map(lambda batch: {"input" if key == self.kind else key: batch[key] for key in batch})
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trainers.data.portions import WHOLE, Portion, Share, divide
+from trainers.data.selection import Selection
 from trainers.data.targets import Targets
 from transforms import storage
 from transforms.dataset.generation import ShardFile
@@ -61,6 +62,7 @@ class ReadOptions:
     pad: bool = False  # fill up the last batch with zeros, so that shapes are static; adds `weight`. Evaluation only.
     share: Share = WHOLE  # what this process reads, in as many batches as there are of every other share
     targets: Targets | None = None  # of tracks with many genres each; None: of tracks with one label each
+    selection: Selection | None = None  # the tracks of the split, by one process; None: those of the dataset's own
 
 
 def count_records(manifest: Manifest, kind: str, split: str, labels: str = "top") -> int:
@@ -68,8 +70,8 @@ def count_records(manifest: Manifest, kind: str, split: str, labels: str = "top"
     return sum(shard.records for shard in manifest.shards(kind, split, labels))
 
 
-def find_shards(dataset: str, manifest: Manifest, kind: str, split: str, labels: str = "top") -> list[ShardFile]:
-    """Return the shards of a split, of tracks as in `LABELS`, after a check of their sizes where they are local.
+def find_shards(dataset: str, manifest: Manifest, kind: str, split: str | None, labels: str = "top") -> list[ShardFile]:
+    """Return the shards of a split or of all, of tracks as in `LABELS`; where they are local, their sizes are right.
 
     Raises:
       UsageError: the dataset has no records of that kind, or none in that split.
@@ -83,7 +85,8 @@ def find_shards(dataset: str, manifest: Manifest, kind: str, split: str, labels:
     shards = manifest.shards(kind, split, labels)
     if not any(shard.records for shard in shards):
         counts = ", ".join(f"{name} {count_records(manifest, kind, name, labels):,}" for name in SPLITS)
-        raise UsageError(f"{dataset} has no {kind} records in its {split} split (records by split: {counts})")
+        where = f"in its {split} split" if split else "of tracks with labels"
+        raise UsageError(f"{dataset} has no {kind} records {where} (records by split: {counts})")
     if storage.is_local(dataset):
         _check_sizes(dataset, shards)
     return shards
@@ -172,24 +175,27 @@ def read_split(dataset: str, manifest: Manifest, kind: str, split: str, options:
       UsageError: no such records.
       FmaError: a shard is missing or has another size than dataset.json says.
     """
-    batch_size, training = options.batch_size, options.training
-    shards = find_shards(dataset, manifest, kind, split, "all" if options.targets else "top")
+    batch_size, training, chosen = options.batch_size, options.training, options.selection
+    shards = find_shards(dataset, manifest, kind, None if chosen else split, "all" if options.targets else "top")
     processes = options.share.processes
     total = sum(shard.records for shard in shards)
     # With fewer records than processes, each repeats them all.
     portions = divide(shards, WHOLE if training and total < processes else options.share)
     records, size = sum(portion.records for portion in portions), sum(portion.bytes for portion in portions)
+    if chosen:
+        records, size, total = chosen.count, size * chosen.count // records, chosen.count
     steps = max(1, total // (batch_size * processes)) if training else -(-total // (batch_size * processes))
     shuffle, ordered = training and options.shuffle, options.reproducible or not training
     budget = plan_memory(records, size, available_memory(), options.cache, shuffle)
     # Where not all records are shuffled among each other, the shards are shuffled, too.
     shuffle_shards = 0 < budget.shuffle < records
-    cached = read_serialized(dataset, portions, ordered=ordered).cache() if budget.cache else None
+    cached = read_serialized(dataset, portions, ordered=ordered, selection=chosen).cache() if budget.cache else None
 
     def read_epoch(seed: "tf.Tensor | None") -> "tf.data.Dataset":
         serialized = cached
         if serialized is None:
-            serialized = read_serialized(dataset, portions, seed if shuffle_shards else None, ordered=ordered)
+            order = seed if shuffle_shards else None
+            serialized = read_serialized(dataset, portions, order, ordered=ordered, selection=chosen)
         if budget.shuffle:
             serialized = shuffle_records(serialized, budget.shuffle, seed)
         if training:
@@ -264,13 +270,19 @@ def fill_batch(examples: "tf.data.Dataset", count: int, batch_size: int) -> "tf.
 
 
 def read_serialized(
-    dataset: str, portions: list[Portion], seed: "int | tf.Tensor | None" = None, *, ordered: bool
+    dataset: str,
+    portions: list[Portion],
+    seed: "int | tf.Tensor | None" = None,
+    *,
+    ordered: bool,
+    selection: Selection | None = None,
 ) -> "tf.data.Dataset":
     """Read the serialized records of portions of shards, from several shards at once.
 
     Args:
       seed: of the order of the portions; None for that of the list.
       ordered: the same order of records every time, for the same order of portions.
+      selection: of tracks whose records are kept; None: all are.
 
     Returns:
       string []; fails at its end where the number of records is not what dataset.json says.
@@ -283,13 +295,28 @@ def read_serialized(
     if seed is not None:
         files = files.shuffle(len(portions), seed=seed, reshuffle_each_iteration=False)
     buffer = None if storage.is_local(dataset) else REMOTE_BUFFER
+
+    def read(path: "tf.Tensor", start: "tf.Tensor", length: "tf.Tensor") -> "tf.data.Dataset":
+        records = tf.data.TFRecordDataset(path, buffer_size=buffer).skip(start).take(length)
+        return records.filter(lambda record: is_of(selection.track_id, record)) if selection else records
+
     serialized = files.interleave(
-        lambda path, start, length: tf.data.TFRecordDataset(path, buffer_size=buffer).skip(start).take(length),
+        read,
         cycle_length=min(len(portions), PARALLEL_SHARDS),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=ordered,
     )
-    return serialized.apply(tf.data.experimental.assert_cardinality(sum(portion.records for portion in portions)))
+    count = selection.count if selection else sum(portion.records for portion in portions)
+    return serialized.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def is_of(track_id: np.ndarray, serialized: "tf.Tensor") -> "tf.Tensor":
+    """Return whether a serialized record is of one of the tracks, bool []; their ids are int64, ascending."""
+    import tensorflow as tf
+
+    found = tf.io.parse_single_example(serialized, {"track_id": tf.io.FixedLenFeature([1], tf.int64)})["track_id"]
+    first, behind = (tf.searchsorted(track_id, found, side) for side in ("left", "right"))
+    return behind[0] > first[0]
 
 
 def shuffle_records(serialized: "tf.data.Dataset", buffer: int, seed: "int | tf.Tensor") -> "tf.data.Dataset":

@@ -63,12 +63,15 @@ def _row(model: ModelOfRun) -> list[Content]:
     ended = f"{datetime.fromtimestamp(training.end, UTC):%Y-%m-%d}" if training else NONE
     time = human_seconds(training.seconds) if training else NONE
     needs = ", ".join(run.config.dataset.get("encoders", {})) or NONE
-    return [model.name, parameters, size, time, ended, needs, element("code", _use(model))]
+    return [model.name, parameters, size, time, ended, needs, _use(model)]
 
 
-def _use(model: ModelOfRun) -> str:
+def _use(model: ModelOfRun) -> Content:
+    if model.run.config.folds:
+        return "a model for each fold, none for new music"
     several = model.run.config.model == BASELINES and len(model.run.predictions.models) > 1
-    return command_line("predict", model.run.path, SONG, *(("--model", model.key) if several else ()))
+    command = command_line("predict", model.run.path, SONG, *(("--model", model.key) if several else ()))
+    return element("code", command)
 
 
 def model_files(model: ModelOfRun) -> list[str]:

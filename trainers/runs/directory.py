@@ -281,13 +281,24 @@ def check_trained(run: str) -> None:
     """Log a note where a run is not finished.
 
     Raises:
-      UsageError: it has no model yet.
+      UsageError: it has no model yet, or is a cross-validation.
     """
+    check_no_folds(run, load_config(run))
     state = load_state(run)
     if not state.best_epoch:
         raise UsageError(f"{run} has no model yet: none of its epochs is finished; run {command_line('train')} again")
     if not state.finished:
         console.log(f"note: {run} is not finished; this is its best model so far")
+
+
+def check_no_folds(run: str, config: RunConfig) -> None:
+    """Raise a UsageError for a cross-validation, and for the run of one of its folds."""
+    if config.folds:
+        command = command_line("baselines") if config.model == BASELINES else command_line("train", config.model)
+        raise UsageError(
+            f"{run} is a cross-validation: a model for each fold, and none of all music; fit one with {command} "
+            "without --folds"
+        )
 
 
 def has_leftovers(run: str) -> bool:

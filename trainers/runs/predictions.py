@@ -94,8 +94,8 @@ def collect_predictions(runs: list[str], split: str, track_id: int) -> tuple[lis
     predictions: list[ModelPrediction] = []
     missing: list[str] = []
     for run in runs:
-        try:
-            models = read_run_predictions(run, split)
+        try:  # of a cross-validation, every track is among those of test
+            models = read_run_predictions(run, "test" if load_config(run).folds else split)
         except FmaError as error:
             missing.append(str(error))
             continue

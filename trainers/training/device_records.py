@@ -61,7 +61,7 @@ def load_records(inputs: Inputs, split: str, device: Device) -> DeviceRecords:
     done = 0
     with (
         console.progress(f"{split} records to the {device.name}", records, "records") as progress,
-        check_shards(inputs.dataset, [portion.shard for portion in inputs.portions(split)], inputs.checked),
+        check_shards(inputs.dataset, inputs.shards(split), inputs.checked),
     ):
         for batch in inputs.read(split, min(READ_AT_ONCE, records)):
             rows = slice(done, min(done + READ_AT_ONCE, records))

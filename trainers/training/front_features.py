@@ -124,14 +124,13 @@ def infer_split(forward: Forward, inputs: Inputs, split: str, batch_size: int, t
     Raises:
       FmaError: a shard is not what was written.
     """
-    processes, portions = inputs.cluster.processes, inputs.portions(split)
-    records = sum(portion.records for portion in portions)
+    processes, records = inputs.cluster.processes, inputs.count_share(split)
     batch_size = -(-min(batch_size, inputs.count(split)) // processes)
     ids = np.zeros((3, records), np.int64)  # label, track_id, window
     outputs, done = _Rows(records), 0
     with (
         console.progress(title, records, "records") as progress,
-        check_shards(inputs.dataset, [portion.shard for portion in portions], inputs.checked),
+        check_shards(inputs.dataset, inputs.shards(split), inputs.checked),
     ):
         for batch in inputs.read(split, batch_size):
             kept = batch["weight"].numpy() > 0  # without the padding of the last batch

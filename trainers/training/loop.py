@@ -29,7 +29,6 @@ from trainers.runs.directory import (
 )
 from trainers.runs.genre_facts import GENRES, GenreFacts, write_genre_facts
 from trainers.runs.genre_predictions import write_genre_predictions
-from trainers.runs.normalization import find_normalization, has_normalization, load_normalization
 from trainers.runs.novelty import LEAST_TRACKS, Novelty, fit_on_split, write_novelty
 from trainers.runs.predictions import write_predictions
 from trainers.runs.state import (
@@ -49,11 +48,11 @@ from trainers.training.cluster import ALONE, Cluster
 from trainers.training.device_records import DeviceRecords, load_records
 from trainers.training.devices import Device, open_device
 from trainers.training.front_features import Embeddings, embed_split, front_on_records
+from trainers.training.normalization import choose_normalization
 from trainers.training.objective import compile_part, count_by_label
 from trainers.training.plan import HELD_OUT, Plan
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
-from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 from transforms.runtime import console
 from transforms.runtime.os_errors import annotate_os_errors
@@ -94,10 +93,11 @@ def train_run(plan: Plan, cluster: Cluster = ALONE) -> RunState:
             network = end_with_genres(network, plan.config, plan.targets)
     with locked(options.run) if cluster.leads else nullcontext(), annotate_os_errors(options.run):
         state = RunState(**cluster.broadcast_json(lambda: asdict(_open(plan, device))))
+        inputs = Inputs(options.data, manifest, spec.kind, plan.targets, cluster=cluster, splits=plan.splits)
+        normalization = choose_normalization(options.run, inputs)
         with device.scope():
             loudness = plan.model_options.loudness
-            model = add_normalization(network, spec.kind, manifest.config, _normalization(plan), loudness=loudness)
-        inputs = Inputs(options.data, manifest, spec.kind, plan.targets, cluster=cluster)
+            model = add_normalization(network, spec.kind, manifest.config, normalization, loudness=loudness)
         counts = count_by_genre(inputs)
         where = device.name if device.replicas == 1 else f"{device.replicas} {device.name} replicas"
         where += f" of {cluster.processes} processes" if cluster.processes > 1 else ""
@@ -120,6 +120,8 @@ def end_with_genres(network: keras.Model, config: RunConfig, targets: Targets) -
 
 def count_by_genre(inputs: Inputs) -> np.ndarray:
     """Count training records by label, or with many genres for each track the tracks of each: int64 [classes]."""
+    if inputs.splits:
+        return inputs.splits["training"].by_label(inputs.classes)
     if inputs.targets is None:
         return count_by_label(inputs.dataset, inputs.manifest, inputs.kind)
     return inputs.targets.truth[inputs.targets.splits == "training"].sum(axis=0)
@@ -134,15 +136,6 @@ def _open(plan: Plan, device: Device) -> RunState:
     check_device(run, device)
     console.log(describe_start(run, state))
     return state
-
-
-def _normalization(plan: Plan) -> Normalization | None:
-    run, dataset, manifest, kind = plan.options.run, plan.options.data, plan.manifest, plan.spec.kind
-    if kind != "mel":
-        return None
-    if has_normalization(run):
-        return load_normalization(run, manifest.config)
-    return find_normalization(dataset, manifest, kind)
 
 
 def check_device(run: str, device: Device) -> None:
@@ -273,7 +266,7 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
     label = name if len(phases) == 1 else f"{name}, {phase.name}"
     inputs = job.inputs
     splits = () if phase.train == "head" else ("training", "validation")  # a head is trained on features
-    shards = [portion.shard for split in splits for portion in inputs.portions(split)]
+    shards = list({shard.path: shard for split in splits for shard in inputs.shards(split)}.values())
     with (
         console.progress(f"train {label}", len(seeds) * examples.steps, "steps") as progress,
         check_shards(inputs.dataset, shards, inputs.checked) as check,
@@ -319,10 +312,11 @@ def finish(job: Job, state: RunState) -> RunState:
     done = replace(state, finished="validation no longer improved" if early else "all epochs done")
     if leads:
         write_metrics(job.run, metrics)
-        if job.device.backend == "tensorflow":
-            write_lite(job.run, plan.config, state)
-        else:
-            write_lite_in_child(job.run)
+        if not plan.splits:  # the model of a fold is not for new music
+            if job.device.backend == "tensorflow":
+                write_lite(job.run, plan.config, state)
+            else:
+                write_lite_in_child(job.run)
         save_state(job.run, done)
         remove_leftovers(job.run)
     return done

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.data.pipeline import find_shards
+from trainers.data.selection import Splits
 from trainers.data.targets import Targets, choose_min_tracks, parents_of
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
@@ -30,7 +31,8 @@ class TrainOptions:
     run: str  # the run directory
     labels: Literal["top", "all"] = "top"  # one label for each track, or all of its genres
     min_tracks: int | None = None  # training tracks that a genre needs to be learned, of "all"; see `choose_min_tracks`
-    seed: int = 0  # of weights, order, augmentation and dropout
+    seed: int = 0  # of weights, order, augmentation, dropout and folds
+    folds: int | None = None  # of a cross-validation over all tracks, by artist; None: the dataset's splits
     device: str = "auto"  # one of `trainers.training.devices.DEVICES`
     backend: str = "tensorflow"  # of Keras, one of `trainers.training.devices.BACKENDS`
     coordinator: str | None = None  # this and the next two: see `trainers.training.cluster.Membership`
@@ -69,6 +71,7 @@ class Plan:
     manifest: Manifest
     config: RunConfig
     targets: Targets | None  # of tracks with many genres; None for one label a track
+    splits: Splits | None = None  # of a fold; None: the dataset's own
 
 
 def make_plan(options: TrainOptions) -> Plan:
@@ -131,6 +134,7 @@ def choose_targets(options: TrainOptions, manifest: Manifest) -> Targets | None:
 
 def _describe_options(options: TrainOptions, model_options: ModelOptions) -> dict[str, Any]:
     found = {name: value for name, value in asdict(model_options).items() if name not in ("seed", "many")}
+    found |= {"folds": options.folds} if options.folds else {}
     least = choose_min_tracks(options.labels, options.min_tracks)
     return found if least is None else found | {"labels": "all", "min_tracks": least}
 
@@ -143,10 +147,10 @@ def check_dataset(plan: Plan) -> None:
       FmaError: a shard is missing.
     """
     dataset, manifest, kind, labels = plan.options.data, plan.manifest, plan.spec.kind, plan.options.labels
-    find_shards(dataset, manifest, kind, "training", labels)
+    find_shards(dataset, manifest, kind, None if plan.options.folds else "training", labels)
     if labels == "top" and len(manifest.labels) < 2:
         raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
-    if not manifest.shards(kind, "validation", labels):
+    if not plan.options.folds and not manifest.shards(kind, "validation", labels):
         console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
 
 

@@ -14,6 +14,9 @@ Spellings = list[Counter[str]]
 FEWEST = 5
 """Tracks of a genre in a split: with fewer, one track more or less moves the genre's recall by over 20 points."""
 
+SCORE_ALL = "--folds 5 scores on all tracks instead, by cross-validation that keeps artists together"
+"""What to do about them, as advice of a command that has the option."""
+
 
 def spelling_key(genre: str) -> str:
     """Return a key that is equal for names that differ only in case, spaces, punctuation or Unicode form."""
@@ -55,8 +58,8 @@ def report_spellings(spellings: Spellings, known: Collection[str], joined: bool)
     console.log("they are joined" if joined else "they stay different genres; --join-genres joins them")
 
 
-def report_small_genres(tracks: Iterable[Track]) -> None:
-    """Show the genres with under `FEWEST` tracks in one of the splits, on standard error."""
+def report_small_genres(tracks: Iterable[Track], advice: str = "") -> None:
+    """Show the genres with under `FEWEST` tracks in one of the splits, on standard error, and advice below them."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     artists: defaultdict[str, set[str]] = defaultdict(set)
     for track in tracks:
@@ -71,3 +74,5 @@ def report_small_genres(tracks: Iterable[Track]) -> None:
     if rows:
         title = f"genres with under {FEWEST} tracks in a split: what is chosen or scored on it says little about them"
         console.log_table(title, ("genre", "tracks", "artists", *SPLITS), rows)
+        if advice:
+            console.log(advice)

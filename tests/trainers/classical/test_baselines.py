@@ -164,7 +164,7 @@ def test_a_few_validation_tracks_leave_the_choice_to_folds_by_artist_and_it_is_s
     write_dataset(tmp_path / "d", ("stats",), ("Folk", "Rock"), {"training": 30, "validation": 6, "test": 10})
     assert baselines.run(options(data=tmp_path / "d", run=tmp_path / "run", models="gnb")) == 0
     said = capsys.readouterr()
-    assert "genres with under 5 tracks in a split" in said.err
+    assert "genres with under 5 tracks in a split" in said.err and "--folds 5 scores on all tracks" in said.err
     assert "6 validation tracks, too few of some genre: hyper-parameters are chosen by cross-validation" in said.err
     assert re.search(r"gnb +[01]\.\d{3} \(5 folds\) ", said.out)
     assert metrics_of(tmp_path / "run")["gnb"]["fits"][0]["folds"] == 5

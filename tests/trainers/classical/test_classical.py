@@ -9,7 +9,6 @@ import pytest
 from trainers.classical.models import FUSION, MODELS, build, candidates
 from trainers.classical.search import (
     Trial,
-    artist_groups,
     best_trial,
     make_jobs,
     make_rounds,
@@ -18,6 +17,7 @@ from trainers.classical.search import (
 )
 from trainers.classical.table import Table, check_finite, group_columns
 from trainers.evaluation import calibration
+from trainers.evaluation.folds import artist_groups
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics import COLUMNS
 

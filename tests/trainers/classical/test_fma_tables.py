@@ -232,11 +232,12 @@ def test_the_papers_table_can_be_repeated_from_the_zip(zipped, tmp_path):
     assert all(entry["per_track"]["accuracy"] >= 0.7 and entry["per_track"]["tracks"] == 7 for entry in found.values())
 
 
-def test_without_a_split_each_track_is_tested_once_by_one_of_five_models_that_are_kept(tmp_path):
+def test_without_a_split_each_track_is_tested_once_by_one_of_five_models_that_are_kept(tmp_path, capsys):
     run, features = str(tmp_path / "run"), flat_files(tmp_path)
     assert run_command("--features-csv", features, "--run", run, "--models", "gnb") == 0
     (entry,) = read_metrics(run)["models"].values()
     assert entry["per_track"]["tracks"] == 39 and len(entry["fits"]) == 5
+    assert "accuracy by track, 5 folds by artist" in capsys.readouterr().out
     values, found = read_fma_table(features).values, read_predictions(run, "test")
     assert found.track_id.tolist() == list(TRACKS)[:-1]
     for fold, fit in enumerate(entry["fits"]):

@@ -11,7 +11,8 @@ from tests.trainers.classical.test_classical import a_table
 from trainers.classical.features import columns_of
 from trainers.classical.fusion import FEATURES, GENRES, find_blocks, fit_fusion
 from trainers.classical.models import MODELS, load_model, save_model
-from trainers.classical.search import artist_groups, make_jobs, make_rounds, run_jobs
+from trainers.classical.search import make_jobs, make_rounds, run_jobs
+from trainers.evaluation.folds import artist_groups
 from transforms.encoders.facts import EncoderFacts
 
 ENCODERS = {

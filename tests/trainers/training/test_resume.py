@@ -60,7 +60,7 @@ def epochs(run: Path) -> list[int]:
 @pytest.mark.parametrize(
     "kill",  # where, at which call, epochs that are committed then
     [
-        ("trainers.training.loop.find_normalization", 1, 0),  # config.json is all there is
+        ("trainers.training.normalization.find_normalization", 1, 0),  # config.json is all there is
         ("trainers.training.callbacks.advance", 2, 1),  # in an epoch
         ("trainers.training.checkpoint.model_bytes", 1, 0),  # while the first epoch's files are written
         ("trainers.training.callbacks.save_state", 2, 1),  # the epoch's files are there, and do not count

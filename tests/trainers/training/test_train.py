@@ -147,7 +147,9 @@ def test_a_dataset_without_validation_trains_to_the_end_and_says_so(tmp_path, ca
     write_dataset(tmp_path / "dataset", ("mel",), tracks={"training": 8, "test": 2})
     assert fma.main(["statistics", str(tmp_path / "dataset")]) == 0
     assert train(tmp_path / "dataset", tmp_path / "run") == 0
-    assert "no validation split: no early stopping" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no validation split: no early stopping" in error
+    assert "--folds 5 scores on all tracks instead, by cross-validation that keeps artists together" in error
     assert [row["val_loss"] for row in load_state(str(tmp_path / "run")).history] == [None, None]
     assert load_state(str(tmp_path / "run")).best_epoch == 2
     assert set(read_metrics(str(tmp_path / "run"))) == {"test"}
