@@ -1,5 +1,6 @@
 """Evaluation of a run's model on a split of a dataset: the predictions and their metrics."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -110,6 +111,8 @@ def evaluate_run(
             found, predictions = evaluate_split(
                 predictor, inputs, split, config.labels, batch_size, novelty_of=lambda _: novelty
             )
+        if predictor.rate:
+            found["speed"] = {"records_per_second": round(predictor.rate, 1), "device": opened.name}
     is_own = manifest.digest == config.dataset["digest"]
     return Evaluation(run, split, manifest.digest, is_own, found, predictions)
 
@@ -178,6 +181,28 @@ class Predicted(NamedTuple):
     features: Embeddings  # by track, of its windows' mean: what songs are compared by
 
 
+class Timed:
+    """A model that measures how fast batches go through it, the reading of them included.
+
+    Attributes:
+      rate: records per second; None before the second batch, for the first one waits for the model to be compiled.
+    """
+
+    def __init__(self, forward: Forward):
+        self._forward, self._began, self._records = forward, 0.0, 0
+        self.rate: float | None = None
+
+    def __call__(self, batch: Any) -> np.ndarray:
+        """Return the model's output for a batch."""
+        output = self._forward(batch)
+        now = time.perf_counter()
+        if self._began:
+            self._records += len(output)
+            self.rate = self._records / (now - self._began)
+        self._began = self._began or now
+        return output
+
+
 class Predictor:
     """Predicts with a trained model; several splits one after the other.
 
@@ -185,10 +210,14 @@ class Predictor:
       spec: the model's row.
       model: the whole model, built or loaded in the device's scope.
       device: each of its replicas takes a share of a batch.
+
+    Attributes:
+      rate: of the last split, see `Timed`.
     """
 
     def __init__(self, spec: ModelSpec, model: "keras.Model", device: Device):
         self.name, self._pooled = spec.name, spec.pool == "track"
+        self.rate: float | None = None
         with device.scope():
             self._forward = device.inference(front_on_records(model) if self._pooled else logits_and_features(model))
             standardise = _standardise_of(network_of(model))
@@ -203,7 +232,9 @@ class Predictor:
           batch_size: records at a time, for each replica.
         """
         whole_batch = batch_size * self._replicas
-        windows = infer_split(self._forward, inputs, split, whole_batch, f"evaluate {split}")
+        forward = Timed(self._forward)
+        windows = infer_split(forward, inputs, split, whole_batch, f"evaluate {split}")
+        self.rate = forward.rate
         if self._head:
             tracks = windows.by_track()
             return Predicted(_by_block(self._head, windows), _by_block(self._head, tracks), self.compared(tracks))

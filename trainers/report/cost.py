@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from trainers.report.collect import ModelOfRun
+from trainers.report.collect import SPLIT, ModelOfRun, Run
 from trainers.report.html import NONE, Content, Html, element, paragraph, section, table
-from trainers.runs.directory import BASELINES, LOGS, METRICS, read_metrics, report_damage
+from trainers.runs.directory import BASELINES, LOGS, METRICS, read_metrics, read_settings, report_damage
 from trainers.runs.state import MODEL
 from trainers.training.checkpoint import open_best
 from transforms import storage
@@ -25,6 +25,7 @@ WEIGHTS = "model.weights.h5"
 NOT_WEIGHTS = {"optimizer", "seed_generator"}
 EVENT = b"\x09"  # what a TensorBoard event begins with: its first field is a double, the wall time
 SONG = "song.mp3"
+SONG_SECONDS = 30  # of the song that the table has the time of
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,23 @@ def costs(models: Sequence[ModelOfRun]) -> Html:
     return section(
         "use",
         "Size, training and use",
-        table("By model", COLUMNS, [_row(model) for model in models], numbers=range(1, 4), unseen=True),
+        table("By model", COLUMNS, [_row(model) for model in models], numbers=range(1, 5), unseen=True),
         paragraph(
             "Parameters: all numbers of the network, those of a frozen front as well; classical models have none in "
             "this sense. On disk: the model's file; the encoders that it needs come on top of it. Training: from "
             f"start to last epoch by the run's own log, without the time between sessions; {NONE}: the run keeps no "
-            "times, as those of fma baselines.",
+            f"times, as those of fma baselines. Song of {SONG_SECONDS} s: what the network takes for its windows, as "
+            "fast as the records of the test split went through fma evaluate, on the device in brackets; decoding the "
+            f"file comes on top of it. {NONE}: fma evaluate has not measured it.",
             class_="note",
         ),
     )
 
 
-COLUMNS = ("model", "parameters", "on disk", "training", "trained on (UTC)", "needs", "use it")
+COLUMNS = (
+    *("model", "parameters", "on disk", "training", f"song of {SONG_SECONDS} s", "trained on (UTC)"),
+    *("needs", "use it"),
+)
 
 
 def _row(model: ModelOfRun) -> list[Content]:
@@ -60,10 +66,11 @@ def _row(model: ModelOfRun) -> list[Content]:
     size = human_bytes(sum(found)) if files and len(found) == len(files) else NONE
     parameters = f"{count_parameters(run.path):,}" if found and files == [MODEL] else NONE
     training = read_training(run.path)
-    ended = f"{datetime.fromtimestamp(training.end, UTC):%Y-%m-%d}" if training else NONE
+    ended = element("time", f"{datetime.fromtimestamp(training.end, UTC):%Y-%m-%d}") if training else NONE
     time = human_seconds(training.seconds) if training else NONE
+    song = read_song_time(run) or NONE
     needs = ", ".join(run.config.dataset.get("encoders", {})) or NONE
-    return [model.name, parameters, size, time, ended, needs, _use(model)]
+    return [model.name, parameters, size, time, song, ended, needs, _use(model)]
 
 
 def _use(model: ModelOfRun) -> Content:
@@ -118,6 +125,20 @@ def read_training(run: str) -> Training | None:
     if not sessions:
         return None
     return Training(sum(end - start for start, end in sessions), max(end for _, end in sessions))
+
+
+def read_song_time(run: Run) -> str | None:
+    """Return how long a network takes for the windows of a song, and on what, such as `0.02 s (cpu)`.
+
+    None where `fma evaluate` has not measured it on the test split. FmaError where metrics.json is damaged.
+    """
+    with report_damage(storage.join(run.path, METRICS)):
+        speed = read_metrics(run.path).get(SPLIT, {}).get("speed")
+        if not speed:
+            return None
+        settings = read_settings(run.path, run.config)
+        seconds = settings.count_windows(SONG_SECONDS * settings.sample_rate) / speed["records_per_second"]
+        return f"{seconds:.2g} s ({speed['device']})"
 
 
 def _event_times(path: str) -> Iterator[float]:

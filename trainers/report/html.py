@@ -119,8 +119,10 @@ def paragraph(*children: Content, class_: str | None = None) -> Html:
 
 def legend(keys: Mapping[str, str]) -> Html:
     """Return a legend: a sample of each class of the style sheet and its meaning."""
-    parts = [(element("span", class_=f"key {tone}"), f"{text} ") for tone, text in keys.items()]
-    return paragraph(*parts, class_="legend")
+    parts = [
+        element("span", element("span", class_=f"key {tone}"), text, class_="entry") for tone, text in keys.items()
+    ]
+    return paragraph([(part, " ") for part in parts], class_="legend")
 
 
 def bullets(items: Iterable[Content]) -> Html:

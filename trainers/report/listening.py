@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from trainers.report.html import Content, Html, element
+from trainers.report.html import Content, Html, element, fragment
+from trainers.report.over_time import OverTime
 from transforms.audio.clips import SECONDS, Clip, ClipCutter
 from transforms.audio.decoder_process import Limits
 from transforms.catalog.locate import locate_again
@@ -48,6 +49,7 @@ class Listening:
     tracks: Tracks = field(default_factory=dict)
     pictures: Mapping[int, bytes] = field(default_factory=dict)  # PNGs by track
     clips: Mapping[int, Clip] = field(default_factory=dict)  # by track
+    over_time: OverTime = field(default_factory=OverTime)  # a model's answers, below the pictures
     played: set[int] = field(default_factory=set)  # tracks whose player is in the page already
 
     def cards(self, cards: Sequence[Card]) -> Html:
@@ -57,7 +59,9 @@ class Listening:
     def _card(self, card: Card) -> list[Content]:
         name = element("a", name_of(card.track_id, self.tracks), href=f"#{card.link}")
         lines = [element("span", line, class_="above") for line in card.lines]
-        return [self.picture(card.track_id), element("span", name, lines, class_="words"), self.player(card.track_id)]
+        seen = fragment(self.picture(card.track_id), self.over_time.strips.get(card.track_id))
+        sight = element("div", seen, class_="sight") if seen else None
+        return [sight, element("span", name, lines, class_="words"), self.player(card.track_id)]
 
     def picture(self, track_id: int) -> Html | None:
         """Return the picture of a track; None where there is none."""

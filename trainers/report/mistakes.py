@@ -59,6 +59,7 @@ def mistakes(comparison: Comparison, listening: Listening, dataset: str | None) 
         "mistakes",
         "Mistakes",
         _pairs_table(comparison),
+        listening.over_time.explanation,
         _worth_a_listen(comparison, listening),
         _confident_mistakes(comparison, listening),
         _tracks_table(comparison, listening.tracks),

@@ -1,10 +1,10 @@
 """The whole page: sections in order, a list of links to them, and everything that it needs inside of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from trainers.report.leaderboard import leaderboard
 from trainers.report.leaks import Leakage, leak_audit, measure_leakage
 from trainers.report.listening import Listening, cut_clips
 from trainers.report.mistakes import mistakes, named_rows
+from trainers.report.over_time import OverTime, draw_over_time
 from trainers.report.precision_recall import curves_by_genre, curves_by_top_genre
 from trainers.report.robustness import robustness
 from trainers.report.scores import calibration, confusions, genres
@@ -37,6 +38,8 @@ from transforms.runtime import console
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 """The page may load nothing but what is inside of it."""
 
+PartT = TypeVar("PartT", Comparison, GenreComparison)
+
 STYLE = Path(__file__).with_name("page.css")
 
 
@@ -51,6 +54,7 @@ class Background:
     leakage: Leakage | None = None  # the experiment's result, or None where it was not run
     maps: list[TrackMap] = field(default_factory=list)  # one for each encoder whose embeddings the dataset has
     pictures: dict[int, bytes] = field(default_factory=dict)  # PNGs of the tracks that the page shows, by id
+    over_time: OverTime = field(default_factory=OverTime)  # likewise, of those with one label
     clips: dict[int, Clip] = field(default_factory=dict)  # of these tracks; {} where no players are asked for
 
 
@@ -115,7 +119,9 @@ def read_background(
         console.log(f"no dataset at {path}: no dataset card and no leak audit (give --data DATASET)")
         return None
     manifest = load(path)
-    shown = _shown_tracks(compared)
+    one_label = compared.one_label
+    with_cards = _shown_tracks(one_label, named_rows)
+    shown = with_cards | _shown_tracks(compared.many, genre_tracks.named_rows)
     maps = [
         read_map(path, manifest, name) for name, facts in manifest.encoders.items() if not manifest.lacks(facts.kind)
     ]
@@ -129,18 +135,14 @@ def read_background(
         measure_leakage(path, manifest) if show_leakage else None,
         maps,
         make_thumbnails(path, manifest, of_page),
+        draw_over_time(one_label, path, manifest, with_cards) if one_label else OverTime(),
         cut_clips(read_tracks(path, manifest), of_page, audio) if audio else {},
     )
 
 
-def _shown_tracks(compared: Compared) -> set[int]:
+def _shown_tracks(part: PartT | None, rows_of: Callable[[PartT], np.ndarray]) -> set[int]:
     """Return the ids of the tracks that the page shows one by one."""
-    shown: set[int] = set()
-    if compared.one_label:
-        shown |= set(compared.one_label.track_id[named_rows(compared.one_label)].tolist())
-    if compared.many:
-        shown |= set(compared.many.track_id[genre_tracks.named_rows(compared.many)].tolist())
-    return shown
+    return set(part.track_id[rows_of(part)].tolist()) if part else set()
 
 
 def make_page(compared: Compared, background: Background | None) -> str:
@@ -149,7 +151,7 @@ def make_page(compared: Compared, background: Background | None) -> str:
     path = background.dataset if background else runs[0].config.dataset["path"]
     listening = Listening()
     if background:
-        listening = Listening(background.facts.tracks, background.pictures, background.clips)
+        listening = Listening(background.facts.tracks, background.pictures, background.clips, background.over_time)
     sections = [one for part in compared.parts for one in _sections_of(part, background, listening)]
     sections += _shared_sections(runs, models, background)
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]

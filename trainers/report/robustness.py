@@ -15,7 +15,6 @@ from trainers.report.html import (
     legend,
     listing,
     paragraph,
-    percent,
     section,
     shaded,
     shades,
@@ -44,28 +43,29 @@ def robustness(runs: Sequence[Run]) -> Html | None:
         ),
         _table(found),
         shades("of the answers changed"),
-        legend({"best": "unchanged", "close": f"up to {ROBUST:.0%} of answers changed", "worse": "more changed"}),
         gallery([_picture(name, one) for name, one in found.items()], SHOWN, "panels"),
+        legend({"best": "unchanged", "close": f"up to {ROBUST:.0%} of answers changed", "worse": "more changed"}),
         paragraph(f"Not measured: {listing(without)}.", class_="note") if without else None,
     )
 
 
 def _table(found: dict[str, Robustness]) -> Html:
-    head = element("tr", element("th", "sound", scope="col"), [element("th", name, scope="col") for name in found])
+    names = [element("th", name, scope="col", class_="number") for name in found]
+    head = element("tr", element("th", "sound", scope="col"), names)
     rows = [
         element(
             "tr", element("th", ALTERATIONS[sound].title, scope="row"), [_cell(one, sound) for one in found.values()]
         )
         for sound in ALTERATIONS
     ]
-    return heat_table("share of answers that changed, and accuracy", "heat", head, rows)
+    return heat_table("Share of answers that changed · accuracy", "heat", head, rows)
 
 
 def _cell(one: Robustness, sound: str) -> Html:
     scores = one.scores.get(sound)
     if scores is None:
         return element("td", NONE)
-    accuracy = percent(scores["accuracy"])
+    accuracy = f"{scores['accuracy']:.0%}"
     if sound == UNCHANGED:
         return element("td", accuracy)
     return shaded(f"{scores['changed']:.0%} · {accuracy}", scores["changed"])

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -24,22 +24,32 @@ COLOURS = ((8, 8, 30), (68, 20, 110), (150, 45, 115), (222, 83, 88), (250, 160, 
 
 def make_thumbnails(dataset: str, manifest: Manifest, tracks: Mapping[int, IngestedTrack]) -> dict[int, bytes]:
     """Return a PNG of each test track that has mel records, by id; FmaError where a shard is damaged."""
-    shards = _shards_of(dataset, manifest, tracks)
     parts: dict[int, list[np.ndarray]] = {}
     hop = min(manifest.config.window_hop_frames, manifest.config.window_frames)  # overlaps are shown once
-    with console.progress("pictures", len(shards), "shards") as progress:
-        for shard in shards:
-            for record, _ in read_shard(dataset, shard, manifest.schema):
-                if record.track_id in tracks:
-                    image = decode_payload(KIND, record.payload, manifest.config)[:, :hop]
-                    columns = max(1, COLUMNS // max(1, tracks[record.track_id].windows))
-                    parts.setdefault(record.track_id, []).append(_shrink(image, columns))
-            progress.advance()
+    for track_id, image in read_windows(dataset, manifest, KIND, tracks, title="pictures"):
+        columns = max(1, COLUMNS // max(1, tracks[track_id].windows))
+        parts.setdefault(track_id, []).append(_shrink(image[:, :hop], columns))
     return {track_id: _draw(np.concatenate(found, axis=1)) for track_id, found in parts.items()}
 
 
-def _shards_of(dataset: str, manifest: Manifest, wanted: Collection[int]) -> list[ShardFile]:
-    """Return the shards with mel records of the wanted test tracks."""
+def read_windows(
+    dataset: str, manifest: Manifest, kind: str, wanted: Collection[int], *, title: str
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the windows of the wanted test tracks, each track's in order: its id, and the payload.
+
+    `title` is the progress bar's. FmaError where a shard is damaged.
+    """
+    shards = _shards_of(dataset, manifest, kind, wanted)
+    with console.progress(title, len(shards), "shards") as progress:
+        for shard in shards:
+            for record, _ in read_shard(dataset, shard, manifest.schema):
+                if record.track_id in wanted:
+                    yield record.track_id, decode_payload(kind, record.payload, manifest.config)
+            progress.advance()
+
+
+def _shards_of(dataset: str, manifest: Manifest, kind: str, wanted: Collection[int]) -> list[ShardFile]:
+    """Return the shards with records of a kind of the wanted test tracks."""
     found: list[ShardFile] = []
     for generation in manifest.generations:
         ledgers = [file for file in generation.ledgers if file.kind == TRACKS and file.split == SPLIT]
@@ -48,7 +58,7 @@ def _shards_of(dataset: str, manifest: Manifest, wanted: Collection[int]) -> lis
             for ledger, lines in read_ledgers(dataset, ledgers)
             if any(parse_line(TRACKS, line).track_id in wanted for line in lines)
         }
-        found += [shard for shard in generation.shards if shard.kind == KIND and shard.name in names]
+        found += [shard for shard in generation.shards if shard.kind == kind and shard.name in names]
     return found
 
 

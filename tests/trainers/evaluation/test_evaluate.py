@@ -43,6 +43,9 @@ def test_the_metrics_are_those_of_the_end_of_training(dataset, run, capsys):
         before["test"]["per_window"]["calibration_error"]
     )
     assert read_metrics(str(run)) == before | {"test": printed}
+    assert printed["speed"]["records_per_second"] > 0
+    assert printed["speed"]["device"] == "cpu"
+    assert "speed" not in before["test"], "what training writes is the same each time"
 
 
 def test_a_split_that_was_not_evaluated_yet_is_added(dataset, run, capsys):

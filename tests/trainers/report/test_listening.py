@@ -127,5 +127,5 @@ def test_names_in_cards_are_text():
     cards = [Card(1, "track-1", (EVIL,))]
     found = Parsed(Listening({1: Track(1, "Rock", "test", title=EVIL, license=EVIL)}, {1: b"png"}).cards(cards))
     assert found.text.count(EVIL) == 2
-    assert set(found.tags) == {"ul", "li", "img", "span", "a"}
+    assert set(found.tags) == {"ul", "li", "div", "img", "span", "a"}
     assert ("alt", f"mel spectrogram of {EVIL} (1)") in found.attributes

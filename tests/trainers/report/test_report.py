@@ -440,6 +440,6 @@ def test_foreign_sound_is_a_section_where_it_was_measured(runs, tmp_path):
     write_json(runs[0], "robustness/test.json", {"models": {model: entry}})
     page = Parsed(report(tmp_path / "after.html", *runs))
     assert "Foreign sound" in page.text
-    assert "40% · 60.0%" in page.text
+    assert "40% · 60%" in page.text
     assert "accuracy on 50 test songs" in page.text
     assert "Not measured: " in page.text
