@@ -165,7 +165,7 @@ class _Index:
     def finish(self) -> None:
         """Sort the keys, and leave out the common ones."""
         for bucket in range(1 << BUCKET_BITS):
-            entries = np.sort(self._read(bucket))
+            entries = np.sort(np.fromfile(self._path(bucket), np.uint64))
             key = entries >> self._place_bits
             starts = np.flatnonzero(np.diff(key, prepend=~key[:1]))
             counts = np.diff(starts, append=len(key))
@@ -235,4 +235,5 @@ class _Index:
         return os.path.join(self._folder, f"keys-{bucket:02}")
 
     def _read(self, bucket: int) -> np.ndarray:
-        return np.fromfile(self._path(bucket), np.uint64)
+        path = self._path(bucket)  # mapped: every batch of tracks looks through all files
+        return np.memmap(path, np.uint64, "r") if os.path.getsize(path) else np.empty(0, np.uint64)
