@@ -44,7 +44,7 @@ MOST_MORE = 5
 BUCKET_BITS = 6
 """First bits of a key: the files of the index. An entry has the key's other bits, and below them the place of the key's
 first word among the words of all tracks."""
-BATCH_WORDS = 8 << 20  # indexed or looked up at once; about .6 GB of memory, 1.9 GB among 106,574 songs
+BATCH_WORDS = 8 << 20  # indexed or looked up at once; about .6 GB of memory, 1.2 GB among 106,574 songs
 
 
 def has_bands(n_mels: int) -> bool:
