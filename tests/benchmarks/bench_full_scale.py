@@ -58,6 +58,7 @@ def _measure_size(tracks: int, words: int, windows: int) -> Iterator[tuple[str, 
     steps: Mapping[str, Callable[[Path, int], Usage]] = {
         "show": _show,
         "nothing new": _nothing_new,
+        "plan and commit": _plan_and_commit,
         "near duplicates": lambda folder, tracks: _near_duplicates(folder, tracks, words),
     }
     for name, step in steps.items():
@@ -114,6 +115,13 @@ def _nothing_new(folder: Path, tracks: int) -> Usage:
     audio = bench_nothing_new.write_corpus(folder, listed, as_folder=False)
     bench_nothing_new.write_dataset(str(folder / "data"), listed)
     return bench_nothing_new.run(folder, audio)
+
+
+def _plan_and_commit(folder: Path, tracks: int) -> Usage:
+    """An ingestion of files that are no audio: all but the decoding, batch by batch."""
+    audio = bench_nothing_new.write_corpus(folder, list(bench_nothing_new.tracks_of(tracks)), as_folder=False)
+    where = ["--audio", audio, "--metadata", folder / "tracks.csv", "--subset", "large", "--out", folder / "data"]
+    return _run(folder, "fma", "ingest", *map(str, where), "--max-failures", "100")
 
 
 def _near_duplicates(folder: Path, tracks: int, words: int) -> Usage:
