@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.benchmarks import bench_nothing_new
+from tests.benchmarks.bench_whole import add_generation
 from tests.benchmarks.harness import Row, Usage, run_measured
 from tests.trainers.synthetic import write_dataset
 from transforms.config import DatasetConfig
-from transforms.dataset.generation import Generation
-from transforms.dataset.manifest import commit, load
 from transforms.dataset.near_duplicates import SAME, Fingerprints, distance, find_candidates
 from transforms.runtime import console
 
@@ -90,15 +89,8 @@ def _walk(folder: Path, tracks: int, windows: int) -> Iterator[tuple[str, Usage]
     }
     for name, words in commands.items():
         if name == "compact":
-            _add_generation(data)
+            add_generation(data)
         yield name, _run(folder, "fma", *map(str, words))
-
-
-def _add_generation(data: Path) -> None:
-    """Adds an empty generation, without which there is nothing to compact."""
-    manifest = load(str(data))
-    manifest.generations.append(Generation("0002-empty", ""))
-    commit(str(data), manifest)
 
 
 def _run(folder: Path, *words: str) -> Usage:

@@ -10,6 +10,7 @@ import numpy as np
 from tests.benchmarks import clips
 from tests.benchmarks.harness import Row, run_measured
 from tests.conftest import DATA
+from transforms.catalog.metadata import read_catalog
 from transforms.runtime import console
 
 CLIPS = 8000
@@ -41,11 +42,9 @@ def vary(data: bytes, frames: int, gain: int) -> bytes:
 
 def write_corpus(folder: Path, count: int) -> Path:
     """A folder of so many variants of the real sample's clips, with a csv that keeps each artist in one split."""
-    with (DATA / "fma_sample/fma_metadata/tracks.csv").open(newline="") as file:
-        groups, names, _, *rows = csv.reader(file)
-    columns = ["track_id", *("/".join(pair) for pair in zip(groups[1:], names[1:], strict=True))]
-    about = {int(row[0]): dict(zip(columns, row, strict=True)) for row in rows}
-    named = [path for path in clips.real(sys.maxsize) if about[int(path.stem)]["track/genre_top"]]
+    metadata = read_catalog(str(DATA / "fma_sample/fma_metadata"), "full")
+    about = {track.track_id: track for track in metadata.tracks if track.genre}
+    named = [path for path in clips.real(sys.maxsize) if int(path.stem) in about]
     sources = [(about[int(path.stem)], path.read_bytes()) for path in named]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -56,7 +55,7 @@ def write_corpus(folder: Path, count: int) -> Path:
             copy, track = divmod(number, len(sources))
             of, data = sources[track]
             (folder / f"{number}.mp3").write_bytes(vary(data, copy, GAINS[copy % len(GAINS)]))
-            lines.writerow((number, f"{number}.mp3", of["track/genre_top"], of["artist/name"], of["set/split"]))
+            lines.writerow((number, f"{number}.mp3", of.genre, of.artist, of.split))
     return folder
 
 

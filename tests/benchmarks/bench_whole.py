@@ -22,10 +22,15 @@ def make_dataset(folder: Path, clips: int) -> Path:
     if not (path / "dataset.json").exists():
         tracks = {"training": clips}
         write_dataset(path, ("mel", "raw"), tracks=tracks, windows=WINDOWS, config=DatasetConfig(), shards=16)
-        manifest = load(str(path))
-        manifest.generations.append(Generation("0002-empty", ""))
-        commit(str(path), manifest)
+        add_generation(path)
     return path
+
+
+def add_generation(dataset: Path) -> None:
+    """Adds an empty generation, without which there is nothing to compact."""
+    manifest = load(str(dataset))
+    manifest.generations.append(Generation("0002-empty", ""))
+    commit(str(dataset), manifest)
 
 
 def run(folder: Path, command: str, dataset: Path, workers: int) -> Usage:

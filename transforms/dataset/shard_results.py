@@ -49,9 +49,10 @@ def find_built(dataset: str, name: str, keys: Iterable[str]) -> dict[str, ShardR
 
 
 def forget_failures(dataset: str, name: str, most: int) -> None:
-    """Remove the results with failed tracks where these are more than so many: the tracks are to be read again.
+    """Remove the results of shards with failed tracks where more than `most` tracks failed in all of them.
 
-    A run was refused for them, or would be; files may have been mended since.
+    With so many failures the run would be refused. Its audio files may have been replaced since, so the shards are
+    built again.
     """
     there = storage.list_files(storage.join(dataset, PLAN, name, RESULTS))
     found = read_results(dataset, name, [posixpath.basename(path).removesuffix(".json") for path, _ in there])
