@@ -10,6 +10,7 @@ import numpy as np
 from trainers.evaluation.metrics import LOWEST, describe
 from trainers.runs.directory import RunConfig, load_config
 from trainers.runs.genre_predictions import GenrePredictions, read_genre_predictions
+from trainers.runs.novelty import is_unlike
 from trainers.runs.predictions import RunPredictions, read_predictions
 from trainers.runs.state import RunState, load_state
 from transforms.errors import UsageError
@@ -42,6 +43,7 @@ class ModelOfRun:
     name: str  # unique among those that it is compared with
     run: Run  # that it belongs to
     key: str  # its name in the run
+    unlike: np.ndarray | None  # bool [tracks], the common ones that are unlike what it was trained on; None: not known
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,22 @@ def compare(runs: list[Run[RunPredictions]]) -> Comparison:
     """
     track_id = common_tracks(runs)
     genres = list(dict.fromkeys(genre for run in runs for genre in run.predictions.genres))
-    labels = [_labels(run, track_id, genres) for run in runs]
+    of_runs = [rows_of(run, track_id) for run in runs]
+    labels = [_labels(run, rows, genres) for run, rows in zip(runs, of_runs, strict=True)]
     for run, label in zip(runs[1:], labels[1:], strict=True):
         for row in np.flatnonzero(labels[0] != label)[:1]:
             raise UsageError(
                 f"track {track_id[row]} is {genres[labels[0][row]]} in {runs[0].path} and {genres[label[row]]} in "
                 f"{run.path}: compare runs of one dataset"
             )
-    found = [(run, key, values) for run in runs for key, values in run.predictions.log_probabilities.items()]
+    found = [
+        (run, key, values, rows)
+        for run, rows in zip(runs, of_runs, strict=True)
+        for key, values in run.predictions.log_probabilities.items()
+    ]
     models = [
-        Model(name, run, key, _on_tracks(run, values, track_id, genres), labels[0], genres)
-        for name, (run, key, values) in zip(model_names(runs), found, strict=True)
+        Model(name, run, key, unlike_rows(run, key, rows), _on_tracks(run, values[rows], genres), labels[0], genres)
+        for name, (run, key, values, rows) in zip(model_names(runs), found, strict=True)
     ]
     of_truth = np.arange(len(track_id)), labels[0]
     models.sort(key=lambda model: (-model.right.mean(), -model.log_probabilities[of_truth].mean(), model.name))
@@ -144,6 +151,17 @@ def common_tracks(runs: Sequence[Run]) -> np.ndarray:
     if any(len(run.predictions.track_id) > len(track_id) for run in runs):
         console.log(f"the runs were tested on different tracks: compared on the {len(track_id):,} that all have")
     return track_id
+
+
+def rows_of(run: Run, track_id: np.ndarray) -> np.ndarray:
+    """Return the rows, int [tracks], that tracks have in a run's predictions."""
+    return np.searchsorted(run.predictions.track_id, track_id)
+
+
+def unlike_rows(run: Run, key: str, rows: np.ndarray) -> np.ndarray | None:
+    """Return which tracks are unlike what a model of the run was trained on, bool [rows]; None: not known."""
+    novelty = run.predictions.novelty.get(key)
+    return None if novelty is None else np.array([is_unlike(value) for value in novelty[rows].tolist()])
 
 
 def model_names(runs: Sequence[Run]) -> list[str]:
@@ -170,17 +188,16 @@ def _check_dataset(one: Run, other: Run) -> None:
     )
 
 
-def _labels(run: Run[RunPredictions], track_id: np.ndarray, genres: list[str]) -> np.ndarray:
-    """Return the true genres of some tracks, int64 [tracks]."""
+def _labels(run: Run[RunPredictions], rows: np.ndarray, genres: list[str]) -> np.ndarray:
+    """Return the true genres of the tracks of some rows, int64 [rows]."""
     found = run.predictions
     ids = np.array([genres.index(genre) for genre in found.genres], np.int64)
-    return ids[found.label[np.searchsorted(found.track_id, track_id)]]
+    return ids[found.label[rows]]
 
 
-def _on_tracks(run: Run[RunPredictions], values: np.ndarray, track_id: np.ndarray, genres: list[str]) -> np.ndarray:
+def _on_tracks(run: Run[RunPredictions], values: np.ndarray, genres: list[str]) -> np.ndarray:
     """Return log-probabilities float64 [tracks, genres]; a genre that the model does not know has LOWEST."""
-    found = np.full((len(track_id), len(genres)), LOWEST)
+    found = np.full((len(values), len(genres)), LOWEST)
     columns = [genres.index(genre) for genre in run.predictions.genres]
-    rows = np.searchsorted(run.predictions.track_id, track_id)
-    found[:, columns] = np.maximum(values[rows], LOWEST)
+    found[:, columns] = np.maximum(values, LOWEST)
     return found

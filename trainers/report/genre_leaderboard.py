@@ -23,6 +23,7 @@ from trainers.report.html import (
     table,
 )
 from trainers.report.leaderboard import TO_BEST, Standing, compare_to_best, describe_tracks, draw_places, to_best
+from trainers.report.novelty import unlike_training
 from trainers.report.scores import SHOWN, reliability_diagram
 
 SCORES = {
@@ -153,6 +154,7 @@ def genre_calibration(comparison: GenreComparison) -> Html:
             "is wrong about its likely genres: look at the dots.",
             class_="note",
         ),
+        unlike_training(comparison.models),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.multilabel import measure
-from trainers.report.collect import ModelOfRun, Run, common_tracks, model_names
+from trainers.report.collect import ModelOfRun, Run, common_tracks, model_names, rows_of, unlike_rows
 from trainers.runs.genre_predictions import GenrePredictions
 from transforms.errors import UsageError
 from transforms.runtime import console
@@ -112,7 +112,7 @@ def compare_genres(runs: list[Run[GenrePredictions]]) -> GenreComparison:
             f"{console.counted(len(unknown), 'genre')} that not all runs know: compared on the other {len(genres)}"
         )
     taxonomy = _common_taxonomy(runs, genres)
-    rows = [np.searchsorted(run.predictions.track_id, track_id) for run in runs]
+    rows = [rows_of(run, track_id) for run in runs]
     columns = [np.array([names.index(name) for name in genres]) for names in known]
     truths = [run.predictions.truth[np.ix_(*at)] for run, *at in zip(runs, rows, columns, strict=True)]
     for run, truth in zip(runs[1:], truths[1:], strict=True):
@@ -154,6 +154,7 @@ def _measure_models(
                 thresholds, prior = found.thresholds[key][columns], found.prior[columns]
                 measured = measure(probabilities, truth, genres, taxonomy, thresholds=thresholds, prior=prior)
                 scores, resamples = measured.metrics, measured.resamples["map_macro"]
-                models.append(GenreModel(next(names), run, key, truth, probabilities, thresholds, scores, resamples))
+                of_run = next(names), run, key, unlike_rows(run, key, rows)
+                models.append(GenreModel(*of_run, truth, probabilities, thresholds, scores, resamples))
                 progress.advance()
     return models

@@ -6,6 +6,7 @@ from trainers.report.genre_confusion import EXAMPLES, worst_pairs
 from trainers.report.genre_models import GenreComparison
 from trainers.report.html import Content, Html, element, folded, paragraph, section, table
 from trainers.report.listening import Listening, Tracks, name_of
+from trainers.report.novelty import unlike_of
 from transforms.runtime.invocation import command_line
 
 HARD = 10  # tracks that surprise the models most
@@ -71,7 +72,8 @@ def _track(comparison: GenreComparison, listening: Listening, row: int, *, open_
     own = [name for at, name in enumerate(genres) if truth[at]]
     deepest = [name for name in own if not set(comparison.taxonomy.children(name)) & set(own)]
     listed = ", ".join(comparison.path(name) for name in deepest) or "none of the genres"
-    title = [name, " ", element("span", listed, class_="above")]
+    remarks = "; ".join([listed, *unlike_of(comparison.models, row)])
+    title = [name, " ", element("span", remarks, class_="above")]
     sound = element("div", listening.picture(track_id), listening.player(track_id), class_="sound")
     return folded(title, element("div", sound, drawn, id=f"genres-of-{track_id}"), open_=open_)
 

@@ -18,6 +18,7 @@ from trainers.report.html import (
     table,
 )
 from trainers.report.listening import Card, Listening, Tracks, shown_id
+from trainers.report.novelty import unlike_of
 from transforms.runtime.invocation import command_line
 
 PAIRS, TRACKS, HARD = 8, 5, 20
@@ -97,7 +98,8 @@ def _worth_a_listen(comparison: Comparison, listening: Listening) -> Html | None
         votes = Counter(comparison.genres[model.predicted[row]] for model in comparison.models)
         predicted = ", ".join(f"{genre} ({number})" for genre, number in votes.most_common())
         label = f"labelled {comparison.genres[comparison.label[row]]}"
-        cards.append(_card(comparison, row, label, f"predicted (models): {predicted}"))
+        unlike = unlike_of(comparison.models, row)
+        cards.append(_card(comparison, row, label, f"predicted (models): {predicted}", *unlike))
     said = f"No model is right on {count(len(rows), 'track')}: the label may be wrong."
     if len(rows) > HARD:
         said += f" Here are the {HARD} that the models are most confident about."
@@ -108,7 +110,10 @@ def _confident_mistakes(comparison: Comparison, listening: Listening) -> Html:
     """Return the tracks of each pair, the most confident mistakes first."""
     best, parts = comparison.models[0], []
     for at, (true, predicted, rows) in enumerate(confused_pairs(comparison)):
-        cards = [_card(comparison, row, f"{best.confidence[row]:.0%} sure") for row in rows[:TRACKS].tolist()]
+        cards = [
+            _card(comparison, row, f"{best.confidence[row]:.0%} sure", *unlike_of([best], row))
+            for row in rows[:TRACKS].tolist()
+        ]
         shown = f", {TRACKS} of {len(rows):,}" if len(rows) > TRACKS else ""
         parts.append(folded(_pair(comparison, true, predicted) + shown, listening.cards(cards), open_=at == 0))
     return fragment(element("h3", f"The most confident mistakes of {best.name}"), parts)

@@ -26,6 +26,7 @@ from trainers.report.html import (
     shades,
     table,
 )
+from trainers.report.novelty import unlike_training
 
 SHOWN = 6  # models whose diagrams are shown; those of further models are folded
 MANY = 8  # with more genres than this, one confusion matrix is shown, and columns are narrower
@@ -162,6 +163,7 @@ def calibration(comparison: Comparison) -> Html:
             f"{CALIBRATION_BINS} groups of equal width, weighted by their tracks. 0 is perfect.",
             class_="note",
         ),
+        unlike_training(comparison.models),
     )
 
 
