@@ -49,7 +49,7 @@ def test_a_track_is_as_novel_when_served_as_in_the_predictions_of_training_and_o
     assert fma.main(["train", model, "--data", enough, "--run", run, "--device", "cpu"]) == 0
     assert read_novelty(run, model).tracks == 24
     kept = {split: read_run_predictions(run, split)[model] for split in ("validation", "test")}
-    assert kept["validation"].novelty.max() == pytest.approx(1, abs=1e-5)  # of 24 tracks, the limit is the farthest
+    assert (kept["validation"].novelty > 1).sum() <= 2  # of 24 tracks; their distances' logarithms are about normal
     found = kept["test"]
     served = novelty_when_served(run, enough, int(found.track_id[0]))
     assert served == pytest.approx(float(found.novelty[0]), rel=1e-3)
