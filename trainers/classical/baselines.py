@@ -269,7 +269,11 @@ def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
                 "temperature": fitted.chosen.temperature,
                 # on which the parameters were chosen, and the temperature fitted: the validation split or folds
                 "folds": len(fitted.job.tuning),
-                "validation": {"accuracy": fitted.chosen.accuracy, "log_loss": fitted.chosen.log_loss},
+                "validation": {
+                    "accuracy": fitted.chosen.accuracy,
+                    "log_loss": fitted.chosen.log_loss,
+                    "tracks": sum(len(scored) for _, scored in fitted.job.tuning),
+                },
             }
             for fitted in folds
         ],

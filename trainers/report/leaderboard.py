@@ -26,7 +26,7 @@ from trainers.report.html import (
     section,
     table,
 )
-from trainers.runs.predictions import chosen_on_validation
+from trainers.runs.predictions import best_on_validation, validate_runs
 
 LEVEL = 0.05  # of significance
 
@@ -103,16 +103,16 @@ def compare_to_best(places: Sequence[Standing]) -> list[str]:
 
 def _choice(comparison: Comparison) -> list[str]:
     """Return a sentence on the model that is the best on validation, where there is a choice."""
-    found = {run.path: chosen_on_validation(run.path, run.config) for run in comparison.runs if not run.config.folds}
-    chosen = {path: one for path, one in found.items() if one}
+    chosen = validate_runs({run.path: run.config for run in comparison.runs if not run.config.folds})
     if len(comparison.models) < 2 or not chosen:
         return []
-    path = max(chosen, key=lambda path: chosen[path][1])
-    key, accuracy = chosen[path]
-    (model,) = (model for model in comparison.models if (model.run.path, model.key) == (path, key))
+    path = best_on_validation(chosen)
+    best = chosen[path]
+    (model,) = (model for model in comparison.models if (model.run.path, model.key) == (path, best.model))
+    size = f" of {count(best.tracks, 'track')}" if best.tracks else ""
     return [
-        f"To be used: {model.name}. It is the best on validation, {percent(accuracy)}, where no test track has a say; "
-        f"on these tracks it has {percent(float(model.right.mean()))}."
+        f"To be used: {model.name}. It is the best on validation, {percent(best.accuracy)}{size}, where no test track "
+        f"has a say; on these tracks it has {percent(float(model.right.mean()))}."
     ]
 
 

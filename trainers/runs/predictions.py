@@ -3,10 +3,12 @@
 A file `predictions/SPLIT.npz` of the run holds a `RunPredictions`; in a run, equal predictions give equal bytes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from trainers.evaluation.metrics import wilson
 from trainers.runs.directory import (
     BASELINES,
     METRICS,
@@ -71,6 +73,15 @@ class ModelPrediction:
     unlike_training: bool  # whether the track is unlike what the model was trained on, as far as is known
 
 
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A run's best model on validation."""
+
+    model: str
+    accuracy: float  # share of the tracks that it gets right
+    tracks: int | None  # how many: of the split, or of the folds that took its place; None: an older run of baselines
+
+
 def read_run_predictions(run: str, split: str = "test") -> dict[str, TrackPredictions]:
     """Read the predictions of a run's models for the tracks of a split of the run's own dataset.
 
@@ -122,30 +133,50 @@ def choose_run(path: str) -> str:
     found = {run: load_config(run) for run in runs}
     usable = {run: config for run, config in found.items() if not config.many and not config.folds}
     configs = {run: config for run, config in usable.items() if config.dataset["digest"] == digest}
-    found_on = {run: chosen_on_validation(run, config) for run, config in configs.items()}
-    scores = {run: chosen[1] for run, chosen in found_on.items() if chosen}
-    if not scores:
+    validated = validate_runs(configs)
+    if not validated:
         raise UsageError(f"{path} has no finished run on its dataset: run {command_line('run')} again")
-    best = max(scores, key=lambda run: scores[run])
-    console.log(f"the best run on validation: {best} ({scores[best]:.0%} by track)")
+    best = best_on_validation(validated)
+    console.log(f"the best run on validation: {best} ({validated[best].accuracy:.0%} by track)")
     return best
 
 
-def chosen_on_validation(run: str, config: RunConfig) -> tuple[str, float] | None:
-    """Return the name of a run's best model on validation, and the share of validation tracks that it gets right.
+def validate_runs(configs: Mapping[str, RunConfig]) -> dict[str, Validated]:
+    """Return the best model on validation of each run; without runs that are not finished or had no such tracks."""
+    found = {run: _validated(run, config) for run, config in configs.items()}
+    return {run: one for run, one in found.items() if one}
 
-    Of a run of fma baselines, that is the model with the lowest log loss. None for a run that is not finished or has no
-    validation tracks.
+
+def best_on_validation(validated: Mapping[str, Validated]) -> str:
+    """Return the run with the highest accuracy that its validation tracks vouch for.
+
+    That is the lower end of Wilson's 95% interval: where validation is thin, baselines are scored in folds and networks
+    on a few tracks, and these must not win by luck. It is the accuracy itself where a run does not know its tracks.
+    """
+    sizes = [one.tracks for one in validated.values()]
+
+    def vouched(run: str) -> float:
+        accuracy, tracks = validated[run].accuracy, validated[run].tracks
+        return wilson(round(accuracy * tracks), tracks)[0] if tracks and None not in sizes else accuracy
+
+    return max(validated, key=vouched)
+
+
+def _validated(run: str, config: RunConfig) -> Validated | None:
+    """Return a run's best model on validation; of fma baselines, the one with the lowest log loss.
+
+    None for a run that is not finished or has no validation tracks.
     """
     if config.model == BASELINES:
         with report_damage(storage.join(run, METRICS)):
             fits = {name: entry["fits"][0]["validation"] for name, entry in read_metrics(run).get("models", {}).items()}
             name = min(fits, key=lambda name: fits[name]["log_loss"], default=None)
-            return (name, fits[name]["accuracy"]) if name is not None else None
+            return Validated(name, fits[name]["accuracy"], fits[name].get("tracks")) if name is not None else None
     if not storage.exists(predictions_path(run, "validation")):
         return None
     ((name, found),) = read_run_predictions(run, "validation").items()
-    return name, float((found.log_probabilities.argmax(axis=1) == found.label).mean())
+    right = found.log_probabilities.argmax(axis=1) == found.label
+    return Validated(name, float(right.mean()), len(right))
 
 
 def _predict_track(run: str, model: str, found: TrackPredictions, track_id: int) -> ModelPrediction | None:

@@ -104,18 +104,26 @@ def test_the_page_says_which_model_is_best_and_how_sure_that_is(runs, tmp_path, 
     assert f"report: {tmp_path / 'r.html'}" in out
 
 
-@pytest.mark.parametrize(("shift", "said"), [(0, "mel_cnn. It is the best on validation, 100.0%"), (1, "gnb")])
-def test_the_model_to_use_is_the_one_that_validation_chooses(runs, tmp_path, shift, said):
+@pytest.mark.parametrize(
+    ("shift", "tracks", "said"),
+    [
+        (0, {}, "mel_cnn. It is the best on validation, 100.0% of 4 tracks"),
+        (1, {}, "gnb. It is the best on validation, 75.0%, where"),
+        (0, {"tracks": 8}, "mel_cnn"),
+        (0, {"tracks": 48}, "gnb. It is the best on validation, 75.0% of 48 tracks"),
+    ],
+)
+def test_the_model_to_use_is_the_one_that_validation_chooses_and_four_tracks_vouch_for_less(
+    runs, tmp_path, shift, tracks, said
+):
     deep, classical = runs
     assert "To be used" not in report(tmp_path / "r.html", *runs)
     label = np.arange(4) % 3
     right = {"mel_cnn": guesses((label + shift) % 3, 3, 50.0, 0)}
     write_predictions(deep, "validation", RunPredictions(np.arange(13, 17), label, list(GENRES), right, 0 * label))
     fits = {"svm": {"log_loss": 0.9, "accuracy": 1.0}, "gnb": {"log_loss": 0.8, "accuracy": 0.75}}
-    write_metrics(
-        classical,
-        {"models": {name: {"fits": [{"file": "config.json", "validation": found}]} for name, found in fits.items()}},
-    )
+    entries = {name: {"fits": [{"file": "config.json", "validation": found | tracks}]} for name, found in fits.items()}
+    write_metrics(classical, {"models": entries})
     assert f"To be used: {said}" in Parsed(report(tmp_path / "r.html", *runs)).text
 
 
