@@ -33,7 +33,7 @@ def tiny_models() -> Iterator[None]:
 def dataset(tmp_path_factory) -> Path:
     """Two genres, 32 training records of each of mel and raw, statistics."""
     folder = tmp_path_factory.mktemp("trainers") / "dataset"
-    write_dataset(folder, tracks={"training": 16, "validation": 6, "test": 6})
+    write_dataset(folder, tracks={"training": 16, "validation": 10, "test": 6})
     assert fma.main(["statistics", str(folder)]) == 0
     return folder
 

@@ -15,8 +15,7 @@ from trainers.classical.models import MODELS, Params, build, candidates
 from trainers.classical.table import Table, group_columns
 from trainers.data.pipeline import available_memory
 from trainers.evaluation.calibration import class_scores, fit_score_temperature, log_loss
-from trainers.evaluation.folds import Rows, check_genres, count_folds, deal_folds, split_by_artist
-from transforms.catalog.genres import FEWEST
+from trainers.evaluation.folds import Rows, can_choose, check_genres, count_folds, deal_folds, split_by_artist
 from transforms.errors import UsageError
 from transforms.runtime import children, console
 from transforms.tracks import SPLITS
@@ -24,7 +23,6 @@ from transforms.tracks import SPLITS
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-COVERED = 0.9  # share of the training tracks whose genres validation must have enough tracks of
 COPIES = 6  # of the rows' values that a process holds at its peak: fitted rows, scaled, rotated, and the solver's own
 
 Pool = Callable[[Iterable[Any]], Iterable[Any]]  # joblib.Parallel: runs tasks, gives their results in order
@@ -88,7 +86,7 @@ def make_rounds(table: Table, refit: bool, seed: int, folds: int | None = None) 
     """Return the experiments that a table allows.
 
     - With a training, a validation and a test split: one. Hyper-parameters are chosen on validation, or where it has
-      too few tracks of the genres (`_can_choose`), by cross-validation within training and validation, artists kept
+      too few tracks of the genres (`can_choose`), by cross-validation within training and validation, artists kept
       together.
     - Without any split, or with `folds`: that many (default `FOLDS`). The rows are dealt into folds, artists kept
       together; each fold is the test once, the next one is then its validation, and the others are its training.
@@ -121,18 +119,11 @@ def _make_round(table: Table, splits: Sequence[Rows], *, refit: bool, seed: int)
     training, validation, test = splits
     both = np.sort(np.concatenate([training, validation]))
     tuning = [(training, validation)]
-    if not len(validation) or (count_folds(table, both) > 1 and not _can_choose(table, training, validation)):
+    if not len(validation) or (
+        count_folds(table, both) > 1 and not can_choose(table.labels[training], table.labels[validation])
+    ):
         tuning = split_by_artist(table, both, seed)
     return Round(tuning, both if refit else training, test)
-
-
-def _can_choose(table: Table, training: Rows, validation: Rows) -> bool:
-    """Return whether validation tells candidates apart: has `FEWEST` tracks of the genres of nearly all training ones.
-
-    One rare genre less does not make a choice on thousands of tracks a bad one.
-    """
-    enough = np.bincount(table.labels[validation], minlength=len(table.genres)) >= FEWEST
-    return bool(enough[table.labels[training]].mean() >= COVERED)
 
 
 def _cross_validation(table: Table, refit: bool, seed: int, count: int | None) -> list[Round]:

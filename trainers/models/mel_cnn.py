@@ -51,6 +51,15 @@ SPEC = ModelSpec(
     kind="mel",
     build=build,
     phases=(
-        Phase("train", epochs=40, learning_rate=2e-3, weight_decay=1e-2, patience=12, mixup=0.2, spec_augment=True),
+        Phase(
+            "train",
+            epochs=40,
+            learning_rate=2e-3,
+            weight_decay=1e-2,
+            patience=12,
+            mixup=0.2,
+            spec_augment=True,
+            degrade=True,
+        ),
     ),
 )

@@ -38,6 +38,10 @@ MANY = (
     "loss does not: compare each only with itself."
 )
 
+LAST_KEPT = (
+    "Validation has too few tracks of some genre to choose an epoch by, or to see overfitting: the last one was kept."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -86,6 +90,8 @@ def assess(history: list[dict[str, Any]], best_epoch: int, unit: str = "window")
             False, gap, [f"Only {len(history)} epochs: too few to tell.", *_gap_sentences(kept, score, unit)]
         )
     after = next(row for row in history if row["epoch"] >= best_epoch and row["phase"] == last["phase"])
+    if kept is last and kept["val_loss"] > min(row["val_loss"] for row in history):
+        return Verdict(False, gap, [LAST_KEPT, *_gap_sentences(kept, score, unit)])
     overfits = last["val_loss"] > (1 + RISE) * kept["val_loss"] and last["loss"] < after["loss"]
     return Verdict(overfits, gap, [_loss_sentence(last, kept, overfits), *_gap_sentences(kept, score, unit)])
 

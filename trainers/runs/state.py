@@ -69,8 +69,8 @@ def advance(state: RunState, phase: Phase, val_loss: float | None) -> RunState:
     """Return the state after one more epoch of a phase.
 
     Args:
-      val_loss: of that epoch; None where there is no validation split: the last epoch then counts as the best, and
-        the phase ends with its last epoch only.
+      val_loss: of that epoch; None where validation is not to choose: the last epoch then counts as the best, and the
+        phase ends with its last epoch only.
     """
     epoch, phase_epoch = state.epoch + 1, state.phase_epoch + 1
     state = replace(state, epoch=epoch, phase_epoch=phase_epoch, backup=f"epoch-{epoch:04d}")

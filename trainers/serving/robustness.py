@@ -1,8 +1,9 @@
 """Robustness of a run's model: what becomes of its answers when the same songs sound as if they came from elsewhere.
 
 Every song of a split is rendered with each of `transforms.audio.alterations`, written to a file, and predicted as
-`fma predict` does it. `robustness/SPLIT.json` of the run, and on another dataset than its own
-`robustness/DIGEST-SPLIT.json`, holds for each model
+`fma predict` does it; in a cross-validation every song, by the fold's model that knows none of its artist's.
+`robustness/SPLIT.json` of the run, and on another dataset than its own `robustness/DIGEST-SPLIT.json`, holds for each
+model
 
     tracks   its answers: the true genre of a track and the predicted one for each of `sounds`, as indices into `labels`
     scores   by sound, see `score`; left out while not all songs are done
@@ -24,10 +25,12 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.metrics import wilson
-from trainers.runs.directory import load_config
+from trainers.runs.directory import BASELINES, RunConfig, load_config
 from trainers.runs.files import read_json, report_damage, write_json
+from trainers.runs.predictions import predictions_path, read_predictions
 from trainers.serving.engine import Engine
-from trainers.serving.scorers import open_scorer
+from trainers.serving.scorers import Scorer, open_network, open_scorer, refuse_name
+from trainers.training.folds import fold_path
 from transforms import storage
 from transforms.audio.alterations import ALTERATIONS, Sound
 from transforms.audio.decode import read_channels
@@ -85,23 +88,22 @@ def measure_robustness(job: Job) -> Robustness:
       FmaError: a file of the run or the dataset is damaged.
     """
     manifest, config = load(job.dataset), load_config(job.run)
+    if _is_folded(config):
+        _check_folds(job, config, manifest)
     songs, labels = _find_songs(job, manifest), config.labels
     file = _file(job.split, "" if manifest.digest == config.dataset["digest"] else manifest.digest)
-    scorer = open_scorer(job.run, job.model, job.device, encoders=job.encoders)
-    weights = hashlib.sha256(storage.read_bytes(scorer.weights)).hexdigest()
+    parts = _divide(job, config, songs)
+    content = b"".join(storage.read_bytes(part.scorer.weights) for part in parts)
+    weights = hashlib.sha256(content).hexdigest()
     facts = {"dataset": manifest.digest, "model_sha256": weights, "sounds": list(ALTERATIONS), "labels": labels}
-    entry = _Entry(job.run, file, scorer.name, facts)
+    name = parts[0].scorer.name
+    entry = _Entry(job.run, file, name, facts)
     answers = entry.unfinished()
     failed = []
-    waiting = [song for song in songs if str(song.track_id) not in answers]
-    processes = job.songs_at_once or cores()
-    with (
-        closing(Engine(scorer, Limits(), processes)) as engine,
-        console.progress("robustness", len(songs), "songs", initial=len(answers)) as progress,
-    ):
+    with console.progress("robustness", len(songs), "songs", initial=len(answers)) as progress:
         saved = time.monotonic()
         try:
-            for song, found in _predict_all(engine, waiting, processes):
+            for song, found in _predict_all(parts, set(answers), job.songs_at_once or cores()):
                 if isinstance(found, TrackError):
                     failed.append(f"{song.shown_id} ({found.reason})")
                 else:
@@ -119,7 +121,7 @@ def measure_robustness(job: Job) -> Robustness:
         raise UsageError(f"no song of the {job.split} split of {job.dataset} can be predicted")
     scores = score(answers)
     entry.save(answers, scores)
-    return Robustness(scorer.name, len(answers), scores)
+    return Robustness(name, len(answers), scores)
 
 
 def score(answers: Answers) -> dict[str, dict[str, Any]]:
@@ -191,11 +193,11 @@ def _find_songs(job: Job, manifest: Manifest) -> list[Track]:
     if config.many:
         raise UsageError(f"{job.run} gives each track many genres; --robustness is for runs with one label each")
     tracks: list[Track] = list(read_tracks(job.dataset, manifest))
-    if not any(_counts(track, job, config.labels) for track in tracks):
+    if not any(_counts(track, job, config) for track in tracks):
         raise UsageError(f"no {job.split} track of {job.dataset} has a genre that {job.run} knows")
     if job.audio:
         tracks = locate_again(tracks, job.audio)
-    songs = [track for track in tracks if _counts(track, job, config.labels)]
+    songs = [track for track in tracks if _counts(track, job, config)]
     if not job.audio and not any(storage.exists(song.archive or song.path) for song in songs):
         raise UsageError(
             f"the audio of {job.dataset} is not where it was ingested from, such as {songs[0].locator}: give its "
@@ -204,19 +206,60 @@ def _find_songs(job: Job, manifest: Manifest) -> list[Track]:
     return songs
 
 
-def _counts(track: Track, job: Job, labels: Sequence[str]) -> bool:
-    return track.split == job.split and track.genre in labels
+def _counts(track: Track, job: Job, config: RunConfig) -> bool:
+    return (track.split == job.split or _is_folded(config)) and track.genre in config.labels
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A model, and the songs that it is to predict."""
+
+    scorer: Scorer
+    songs: list[Track]
+
+
+def _is_folded(config: RunConfig) -> bool:
+    """Return whether it is a cross-validation of a network; `open_scorer` refuses one of classical models."""
+    return config.folds > 0 and config.model != BASELINES
+
+
+def _check_folds(job: Job, config: RunConfig, manifest: Manifest) -> None:
+    """Raise a UsageError where a cross-validation is not finished, or is asked for more than the answers it has."""
+    refuse_name(job.run, job.model)
+    if manifest.digest != config.dataset["digest"]:
+        raise UsageError(f"{job.run} is a cross-validation of {config.dataset['path']} as it was then: no other songs")
+    if job.split != "test":
+        raise UsageError(f"{job.run} is a cross-validation, where every song is a test song: leave --split out")
+    if not storage.exists(predictions_path(job.run, "test")):
+        raise UsageError(f"{job.run} is not finished: give the same {command_line('train', config.model)} again")
+
+
+def _divide(job: Job, config: RunConfig, songs: list[Track]) -> list[_Part]:
+    """Return the run's model and all songs, or of a cross-validation of a network each fold's and its test songs."""
+    if not _is_folded(config):
+        return [_Part(open_scorer(job.run, job.model, job.device, encoders=job.encoders), songs)]
+    predictions = read_predictions(job.run, "test")
+    fold_of = dict(zip(predictions.track_id.tolist(), predictions.fold.tolist(), strict=True))
+    parts = []
+    for fold in range(config.folds):
+        path = fold_path(job.run, fold + 1)
+        own = [song for song in songs if fold_of.get(song.track_id) == fold]
+        parts.append(_Part(open_network(path, load_config(path), job.device), own))
+    return parts
 
 
 def _predict_all(
-    engine: Engine, songs: Sequence[Track], at_once: int
+    parts: Sequence[_Part], done: set[str], at_once: int
 ) -> Iterator[tuple[Track, list[int] | TrackError]]:
-    """Yield each song with its answers for all alterations, or the reason why one has none."""
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        yield from zip(songs, pool.map(partial(_predict, engine), songs), strict=True)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """Yield each song that is not done with its answers for all alterations, or the reason why one has none."""
+    for part in parts:
+        waiting = [song for song in part.songs if str(song.track_id) not in done]
+        with closing(Engine(part.scorer, Limits(), at_once)) as engine:
+            pool = ThreadPoolExecutor(at_once)
+            try:
+                yield from zip(waiting, pool.map(partial(_predict, engine), waiting), strict=True)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _predict(engine: Engine, song: Track) -> list[int] | TrackError:

@@ -85,7 +85,7 @@ def _open(run: str, model: str | None, device: str, encoders: Sequence[str]) -> 
     if is_bundle(run):
         return open_bundle(run, model, Opening(device, encoders))
     if is_export(run):
-        _refuse_name(run, model)
+        refuse_name(run, model)
         return open_export(run)
     config = load_config(run)
     if config.model == BASELINES:
@@ -102,11 +102,12 @@ def _open(run: str, model: str | None, device: str, encoders: Sequence[str]) -> 
 
 def check_network(run: str, model: str | None) -> None:
     """Refuse a run of a network that has no model yet, or of which one is named; a note where it is not finished."""
-    _refuse_name(run, model)
+    refuse_name(run, model)
     check_trained(run)
 
 
-def _refuse_name(run: str, model: str | None) -> None:
+def refuse_name(run: str, model: str | None) -> None:
+    """Raise a UsageError where a model is named of a run that has one only."""
     if model is not None:
         raise UsageError(f"--model is for runs of fma baselines; {run} has one model")
 

@@ -73,7 +73,7 @@ class Checkpointer(keras.callbacks.Callback):
     Args:
       state: at the start; the attribute `state` is the one after the last epoch.
       model: the whole model, for model.keras; the one that is trained may be a part of it.
-      validated: whether there are validation losses to compare; without, the last epoch's model is kept.
+      chooses: whether validation losses end training and choose the epoch; otherwise the last one's model is kept.
       check_data: returns when what an epoch has read is known to be sound; FmaError where it is not.
       cluster: whose first process commits what all of them have come to.
     """
@@ -84,23 +84,23 @@ class Checkpointer(keras.callbacks.Callback):
         state: RunState,
         model: keras.Model,
         phase: Phase,
-        validated: bool,
+        chooses: bool,
         *,
         check_data: Callable[[], None],
         cluster: Cluster = ALONE,
     ):
         super().__init__()
-        self._run, self.state, self._whole, self._phase, self._validated = run, state, model, phase, validated
+        self._run, self.state, self._whole, self._phase, self._chooses = run, state, model, phase, chooses
         self._check_data, self._cluster = check_data, cluster
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
         self._check_data()
         self._cluster.wait()  # until the others have checked what they have read
-        values = [logs["loss"], logs["val_loss"]] if self._validated else [logs["loss"]]
+        values = [logs[name] for name in ("loss", "val_loss") if name in logs]
         if not all(map(math.isfinite, values)) or not checkpoint.is_finite(self._whole):
             raise divergence_error(self._run, epoch, f"the end of epoch {epoch + 1}")
-        state = advance(self.state, self._phase, logs["val_loss"] if self._validated else None)
+        state = advance(self.state, self._phase, logs["val_loss"] if self._chooses else None)
         self.state = replace(state, history=[*state.history, self._row(state.epoch, logs)])
         if self._cluster.leads:
             self._commit()

@@ -11,8 +11,8 @@ from keras import ops
 from trainers.models.normalize import DB, NormalizeMel
 from transforms.audio.mel import band_edges
 
-CHANCE = 0.4  # that a record has one of the three
-LOWEST_CUTOFF = 5_000.0  # Hz
+CHANCE = 0.6  # that a record has one of the three
+CUTOFF = (3_400.0, 16_000.0)  # Hz, of what is left of the bandwidth; each octave between these is as likely
 QUIET_DB = (-60.0, -25.0)  # of a window's loudness: what is below a number between these is cut off
 NOISE_DB = (-65.0, -25.0)  # likewise, the noise in each band
 RAW_NOISE_DB = (-60.0, -20.0)  # of a window's power: that of the noise
@@ -40,8 +40,7 @@ class MelDegradation:
         decibels = ops.logaddexp(decibels / DB, noise / DB) * DB
         quiet = _between(QUIET_DB, _draw(batch, random))
         quiet = ops.where(_draw(batch, random) < CHANCE, quiet, self._floor)[:, None, None]
-        cutoff = _between((min(LOWEST_CUTOFF, self._highest), self._highest), _draw(batch, random))
-        cutoff = ops.where(_draw(batch, random) < CHANCE, cutoff, 2 * self._highest)
+        cutoff = _cutoffs(batch, self._highest, random)
         lost = ops.logical_or(decibels < quiet, (self._centres > cutoff[:, None])[:, :, None])
         decibels = ops.where(lost, self._floor, decibels)
         return (ops.maximum(decibels, self._floor) - self._mean) / self._deviation
@@ -64,8 +63,7 @@ class RawDegradation:
         noise = ops.sqrt(power * ops.exp(_between(RAW_NOISE_DB, _draw(batch, random)) / DB))
         noise = ops.where(_draw(batch, random) < CHANCE, noise, 0.0)[:, None]
         values = values + noise * keras.random.normal(ops.shape(values), dtype="float32", seed=random)
-        cutoff = _between((min(LOWEST_CUTOFF, self._highest), self._highest), _draw(batch, random))
-        cutoff = ops.where(_draw(batch, random) < CHANCE, cutoff, 2 * self._highest)
+        cutoff = _cutoffs(batch, self._highest, random)
         kept = np.linspace(0, self._highest, samples // 2 + 1, dtype=np.float32) <= cutoff[:, None]
         real, imaginary = ops.rfft(values)
         return ops.irfft((ops.where(kept, real, 0.0), ops.where(kept, imaginary, 0.0)), fft_length=samples)
@@ -77,6 +75,13 @@ def choose_degradation(normalize: keras.layers.Layer, sample_rate: int) -> MelDe
         return RawDegradation(sample_rate)
     mean, deviation, floor = normalize.spectrum()
     return MelDegradation(mean, deviation, floor, band_edges(sample_rate, len(mean))[1:-1])
+
+
+def _cutoffs(batch, highest: float, random: keras.random.SeedGenerator):
+    """Return the frequency in Hz above which each record has nothing, [batch]: above the highest where it has all."""
+    ends = [np.log(min(end, highest)) for end in CUTOFF]
+    cutoff = ops.exp(_between((ends[0], ends[1]), _draw(batch, random)))
+    return ops.where(_draw(batch, random) < CHANCE, cutoff, 2 * highest)
 
 
 def _draw(batch, random: keras.random.SeedGenerator):

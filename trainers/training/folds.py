@@ -34,11 +34,16 @@ def plan_folds(plan: Plan) -> list[Plan]:
     options, config = plan.options, plan.config
     found = []
     for number, splits in enumerate(_deal(plan), 1):
-        run = storage.join(options.run, FOLDER, str(number))
+        run = fold_path(options.run, number)
         own = {"fold": number, "tracks_of_fold": _digest(splits)}
         of_fold = replace(config, options=config.options | own)
         found.append(replace(plan, options=replace(options, run=run), config=of_fold, splits=splits))
     return found
+
+
+def fold_path(run: str, number: int) -> str:
+    """Return the run of a fold, counted from 1, of a cross-validation."""
+    return storage.join(run, FOLDER, str(number))
 
 
 def _deal(plan: Plan) -> list[Splits]:
@@ -95,7 +100,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
     run = plan.options.run
     found, state = read_metrics(run)["validation"]["per_track"], load_state(run)
     return {
-        "run": storage.join(FOLDER, str(plan.config.options["fold"])),
+        "run": fold_path("", plan.config.options["fold"]),
         "rows": len(plan.splits["training"].track_id),
         "params": {"epoch": state.best_epoch},  # chosen on validation, as the hyper-parameters of classical models
         "validation": {"accuracy": found["accuracy"], "tracks": found["tracks"]},

@@ -50,7 +50,7 @@ from trainers.training.devices import Device, open_device
 from trainers.training.front_features import Embeddings, embed_split, front_on_records
 from trainers.training.normalization import choose_normalization
 from trainers.training.objective import compile_part, count_by_label
-from trainers.training.plan import HELD_OUT, Plan
+from trainers.training.plan import HELD_OUT, Plan, can_choose_epoch
 from transforms import storage
 from transforms.dataset.ledger import read_tracks
 from transforms.errors import UsageError
@@ -68,6 +68,7 @@ class Job:
     inputs: Inputs
     counts: np.ndarray  # of `count_by_genre`
     stored: DeviceRecords | None  # the training records on the device, with --cache device
+    chooses: bool  # whether validation decides when training ends, and which epoch's model is kept
 
     @property
     def run(self) -> str:
@@ -106,7 +107,15 @@ def train_run(plan: Plan, cluster: Cluster = ALONE) -> RunState:
             f"records of {(counts > 0).sum()} genres"
         )
         stored = load_records(inputs, "training", device) if options.cache == "device" else None
-        job = Job(plan, device, model, inputs, counts, stored)
+        chooses = cluster.broadcast_json(lambda: state.best is not None or can_choose_epoch(plan))
+        if not chooses:
+            short = (
+                "validation has too few tracks of some genre"
+                if inputs.count("validation")
+                else "there is no validation split"
+            )
+            console.log(f"{short}: no early stopping, and the last epoch's model is kept")
+        job = Job(plan, device, model, inputs, counts, stored, chooses)
         return finish(job, train(job, state))
 
 
@@ -260,7 +269,6 @@ def epoch_seed(seed: int, epoch: int) -> int:
 def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds: dict[int, int]) -> RunState:
     phases, name = job.plan.phases, job.plan.spec.name
     phase = phases[state.phase]
-    validated = examples.validation is not None
     first, last = min(seeds), max(seeds) + 1
     total = last + sum(later.epochs for later in phases[state.phase + 1 :])
     label = name if len(phases) == 1 else f"{name}, {phase.name}"
@@ -272,14 +280,16 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
         check_shards(inputs.dataset, shards, inputs.checked) as check,
     ):
         cluster = job.device.cluster
-        checkpointer = Checkpointer(job.run, state, job.model, phase, validated, check_data=check.wait, cluster=cluster)
+        checkpointer = Checkpointer(
+            job.run, state, job.model, phase, job.chooses, check_data=check.wait, cluster=cluster
+        )
         callbacks: list[keras.callbacks.Callback] = [
             EpochSeed(seeds),
             NonFiniteLossGuard(job.run, state, queue_steps=job.device.name != "cpu"),
             checkpointer,
         ]
         if cluster.leads:
-            callbacks.append(EpochTensorBoard(storage.join(job.run, LOGS), validated))
+            callbacks.append(EpochTensorBoard(storage.join(job.run, LOGS), examples.validation is not None))
             callbacks.append(ProgressLogger(progress, total, lines=not sys.stderr.isatty()))
         part.fit(
             examples.training,

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainers.classical.features import read_features
 from trainers.data.pipeline import find_shards
 from trainers.data.selection import Splits
 from trainers.data.targets import Targets, choose_min_tracks, parents_of
+from trainers.evaluation.folds import can_choose
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
 from trainers.runs.directory import RunConfig, is_run, load_config, versions
+from trainers.runs.state import PHASE_DEFAULTS
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
-from transforms.runtime import console
 
 if TYPE_CHECKING:
     from trainers.training.objective import Jit
@@ -103,16 +105,17 @@ def make_plan(options: TrainOptions) -> Plan:
 def keep_to_begun(options: TrainOptions, spec: ModelSpec) -> TrainOptions:
     """Return the options, with what was the default when a run began, where none are given, so that it can go on.
 
-    Before format version 4, loudness was left as it is, and models of raw trained with random gain.
+    Before format version 4, loudness was left as it is, and models of raw trained with random gain; `degrade` was off
+    for longer.
     """
-    if not is_run(options.run) or "loudness" in load_config(options.run).options:
+    if not is_run(options.run):
         return options
-    on_raw = spec.kind == "raw" and all(phase.train == "model" for phase in spec.phases)
-    before: dict[str, Any] = {
-        "loudness": False,
-        "degrade": False,
-        "gain": True if on_raw and not options.no_augment else None,
-    }
+    config, before = load_config(options.run), dict[str, Any]()
+    if config.phases:  # those of folds have their own
+        before["degrade"] = any((PHASE_DEFAULTS | phase)["degrade"] for phase in config.phases)
+    if "loudness" not in config.options:
+        on_raw = spec.kind == "raw" and all(phase.train == "model" for phase in spec.phases)
+        before |= {"loudness": False, "gain": True if on_raw and not options.no_augment else None}
     return replace(options, **{name: value for name, value in before.items() if getattr(options, name) is None})
 
 
@@ -150,8 +153,23 @@ def check_dataset(plan: Plan) -> None:
     find_shards(dataset, manifest, kind, None if plan.options.folds else "training", labels)
     if labels == "top" and len(manifest.labels) < 2:
         raise UsageError(f"{dataset} has one genre only ({manifest.labels[0]}): there is nothing to tell apart")
-    if not plan.options.folds and not manifest.shards(kind, "validation", labels):
-        console.log("there is no validation split: no early stopping, and the last epoch's model is kept")
+
+
+def can_choose_epoch(plan: Plan) -> bool:
+    """Return whether the validation split has enough tracks to end training early by, and to choose the best epoch.
+
+    Where it has not, choosing is worse than keeping the last epoch's model (docs/train.md).
+
+    Raises:
+      FmaError: a ledger is missing or damaged.
+    """
+    options, manifest = plan.options, plan.manifest
+    if plan.splits:
+        return can_choose(plan.splits["training"].label, plan.splits["validation"].label)
+    if options.labels == "all":
+        return bool(manifest.shards(plan.spec.kind, "validation", "all"))
+    table = read_features(options.data, manifest, ())
+    return can_choose(table.labels[table.rows("training")], table.labels[table.rows("validation")])
 
 
 def choose_model_options(spec: ModelSpec, options: TrainOptions) -> ModelOptions:

@@ -94,6 +94,12 @@ def test_validation_loss_that_rises_while_training_loss_falls_is_overfitting():
     assert "25%" in verdict.sentences[0]
 
 
+def test_nothing_is_called_overfitting_where_validation_did_not_choose_the_epoch():
+    verdict = assess(history([3, 2, 1, 0.5], [3, 2, 2.1, 2.5]), best_epoch=4)
+    assert not verdict.bad
+    assert "too few tracks of some genre to choose an epoch by" in verdict.sentences[0]
+
+
 def test_a_small_rise_is_no_overfitting():
     verdict = assess(history([3, 2, 1, 0.5], [3, 2, 2.02, 2.05]), best_epoch=2)
     assert not verdict.bad

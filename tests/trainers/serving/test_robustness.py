@@ -8,9 +8,10 @@ import pytest
 
 import fma
 from tests.trainers.finished_runs import write_genre_run
+from tests.trainers.synthetic import write_dataset
 from trainers.evaluation.metrics import wilson
 from trainers.runs.files import read_json, write_json
-from trainers.runs.predictions import read_run_predictions
+from trainers.runs.predictions import read_predictions, read_run_predictions
 from trainers.serving.robustness import read_robustness, score
 from transforms.audio.alterations import ALTERATIONS
 
@@ -96,3 +97,27 @@ def test_what_cannot_be_measured_is_one_line(measure, run, music, tmp_path, caps
     code, _, err = measure(write_genre_run(tmp_path / "many", {"Folk": "", "Rock": ""}))
     assert code == 2
     assert "--robustness is for runs with one label each" in err
+
+
+@pytest.mark.long
+def test_in_a_cross_validation_each_song_is_altered_for_the_model_that_knows_none_of_its_artist(
+    measure, music, tmp_path, capsys
+):
+    folder, quick = str(tmp_path / "folds"), ["--width", "0.1", "--epochs", "8", "--batch-size", "4", "--no-augment"]
+    command = ["train", "mel_cnn", "--data", str(music.dataset), "--run", folder, "--folds", "3", *quick]
+    assert fma.main([*command, "--learning-rate", "0.02", "--device", "cpu"]) == 0
+    code, out, _ = measure(folder, "--json")
+    found, predictions = json.loads(out), read_predictions(folder, "test")
+    assert (code, found["tracks"]) == (0, len(predictions.track_id))
+    answers = predictions.log_probabilities["mel_cnn"].argmax(axis=1)
+    assert len(set(answers.tolist())) > 1
+    stored = read_json(folder, "robustness/test.json")["models"]["mel_cnn"]["tracks"]
+    assert {track: numbers[1] for track, numbers in stored.items()} == dict(
+        zip(map(str, predictions.track_id), answers.tolist(), strict=True)
+    )
+    assert measure(folder, "--model", "mel_cnn")[0] == 2
+    other = tmp_path / "other"
+    write_dataset(other, ("mel",))
+    code, _, err = measure(folder, data=other)
+    assert code == 2
+    assert "is a cross-validation of" in err

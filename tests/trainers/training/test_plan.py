@@ -68,12 +68,19 @@ def test_what_is_no_learning_rate_is_refused(text, capsys):
 
 
 def test_a_run_of_an_earlier_version_goes_on_with_what_was_the_default_then(tmp_path):
-    config = RunConfig("mel_cnn", {"width": 1.0}, 3, {"path": "d", "digest": "a", "config": {}}, ["Rock"], [], {})
+    dataset, before = {"path": "d", "digest": "a", "config": {}}, describe_phase(MODELS["mel_cnn"].phases[0])
+    del before["degrade"]
+    config = RunConfig("mel_cnn", {"width": 1.0}, 3, dataset, ["Rock"], [before], {})
     create_run(str(tmp_path / "older"), config)
-    create_run(str(tmp_path / "new"), replace(config, options={"loudness": True}))
-    of = {name: replace(parse(), run=str(tmp_path / name)) for name in ("older", "new", "none")}
-    assert keep_to_begun(of["new"], MODELS["mel_cnn"]) == of["new"]
-    assert keep_to_begun(of["none"], MODELS["mel_cnn"]) == of["none"]
+    create_run(str(tmp_path / "plain"), replace(config, options={"loudness": True}))
+    create_run(str(tmp_path / "new"), replace(config, options={"loudness": True}, phases=[before | {"degrade": True}]))
+    create_run(str(tmp_path / "folds"), replace(config, options={"loudness": True}, phases=[]))
+    of = {name: replace(parse(), run=str(tmp_path / name)) for name in ("older", "plain", "new", "folds", "none")}
+    assert keep_to_begun(of["new"], MODELS["mel_cnn"]) == replace(of["new"], degrade=True)
+    assert keep_to_begun(of["plain"], MODELS["mel_cnn"]) == replace(of["plain"], degrade=False)
+    assert keep_to_begun(replace(of["plain"], degrade=True), MODELS["mel_cnn"]).degrade is True
+    for name in ("folds", "none"):
+        assert keep_to_begun(of[name], MODELS["mel_cnn"]) == of[name]
     on_mel = keep_to_begun(of["older"], MODELS["mel_cnn"])
     assert (on_mel.loudness, on_mel.degrade, on_mel.gain) == (False, False, None)
     assert keep_to_begun(of["older"], MODELS["waveform_cnn"]).gain is True

@@ -64,13 +64,14 @@ def test_a_run_leaves_all_that_it_promises(dataset, finished):
 def test_metrics_are_by_split_by_track_and_by_window(finished):
     metrics = read_metrics(str(finished))
     assert set(metrics) == {"validation", "test"}
-    for split in metrics.values():
+    for name, tracks in {"validation": 10, "test": 6}.items():
+        split = metrics[name]
         assert set(split) == {"per_track", "per_window", "labels", "left_out"}
-        assert split["per_track"]["tracks"] == 6
-        assert split["per_window"]["records"] == 12
+        assert split["per_track"]["tracks"] == tracks
+        assert split["per_window"]["records"] == 2 * tracks
         low, high = split["per_track"]["interval"]
         assert 0 <= low <= split["per_track"]["accuracy"] <= high <= 1
-        assert np.sum(split["per_track"]["confusion"]) == 6
+        assert np.sum(split["per_track"]["confusion"]) == tracks
 
 
 def test_the_model_that_is_kept_is_that_of_the_best_epoch(dataset, finished):
@@ -169,6 +170,20 @@ def test_training_stops_early_where_validation_does_not_improve(dataset, tmp_pat
     assert state.epoch == state.best_epoch + 1
     assert state.finished == "validation no longer improved"
     assert f"stopped after {state.epoch} of 40 epochs" in capsys.readouterr().err
+
+
+def test_a_validation_split_with_few_tracks_of_a_genre_neither_ends_training_nor_chooses_an_epoch(tmp_path, capsys):
+    write_dataset(tmp_path / "dataset", ("raw",), tracks={"training": 16, "validation": 9, "test": 4})
+    options = ("--epochs", "6", "--learning-rate", "3", "--patience", "1")
+    assert train(tmp_path / "dataset", tmp_path / "run", *options, model="tiny_raw") == 0
+    said = "validation has too few tracks of some genre: no early stopping, and the last epoch's model is kept"
+    assert said in capsys.readouterr().err
+    state = load_state(str(tmp_path / "run"))
+    losses = [row["val_loss"] for row in state.history]
+    assert (state.epoch, state.best_epoch, state.best) == (6, 6, None)
+    assert any(
+        loss >= min(losses[:epoch]) for epoch, loss in enumerate(losses) if epoch
+    )  # patience would have ended it
 
 
 def explode_at(monkeypatch, step: int) -> None:
