@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     bench_embed,
+    bench_epochs,
     bench_front_end,
     bench_full_scale,
     bench_ingest,
@@ -40,9 +41,10 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "waiting": waiting.measure,
     "run": bench_run.measure,
     "full-scale": bench_full_scale.measure,
+    "epochs": bench_epochs.measure,
 }
-BY_NAME = ("embed", "run", "full-scale")
-"""Those that only run when they are named: they take long, and gigabytes of disk."""
+BY_NAME = ("embed", "run", "full-scale", "epochs")
+"""Those that only run when they are named: they take long, or gigabytes of disk."""
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "librosa", "apache-beam", "tensorflow", "keras")
 
 

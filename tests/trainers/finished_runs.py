@@ -86,7 +86,9 @@ def write_run(
             for i in range(1, epochs + 1)
         ]
         write_history(run, rows)
-        state = RunState(epoch=epochs, phase_epoch=epochs, best_epoch=best, finished="all epochs done", history=rows)
+        state = RunState(
+            epoch=epochs, phase_epoch=epochs, best=1.0, best_epoch=best, finished="all epochs done", history=rows
+        )
         save_state(run, state)
     return run
 

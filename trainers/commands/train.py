@@ -27,7 +27,7 @@ from trainers.training.cluster import Cluster, join
 from trainers.training.devices import import_tensorflow
 from trainers.training.folds import collect_folds, describe_fold, plan_folds
 from trainers.training.membership import find_membership
-from trainers.training.plan import CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
+from trainers.training.plan import BEGUN_WITH, CACHES, HELD_OUT, Plan, TrainOptions, check_dataset, make_plan
 from transforms import storage
 from transforms.audio.features import KINDS
 from transforms.catalog.genres import SCORE_ALL, report_small_genres
@@ -131,10 +131,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(options: TrainOptions, cluster: Cluster) -> int:
     # Process 0 makes the statistics that the others then find in the dataset.
-    code, to_do = cluster.broadcast_json(lambda: _prepare(options))
-    if code or not to_do:
+    code, begun = cluster.broadcast_json(lambda: _prepare(options))
+    if code or begun is None:
         return code
-    plan = make_plan(options)
+    plan = make_plan(replace(options, **begun))
     _check_same(plan, cluster)
     _import_libraries(plan)
     from trainers.training.loop import train_run
@@ -203,22 +203,25 @@ def _train_folds(plan: Plan, waiting: Sequence[Plan]) -> None:
         keras.utils.clear_session()  # the next one begins as in a process of its own
 
 
-def _prepare(options: TrainOptions) -> tuple[int, bool]:
-    """Check what can be checked before TensorFlow is imported; return an exit code, and whether to train."""
+def _prepare(options: TrainOptions) -> tuple[int, dict[str, bool | None] | None]:
+    """Check what can be checked before TensorFlow is imported; return an exit code, and what to train with.
+
+    That is what the run began with (`keep_to_begun`), for processes that cannot read it; None for nothing to do.
+    """
     plan = make_plan(options)
     state = open_run(options.run, plan.config)
     if state and _is_finished(plan):
         console.say(f"{options.run} is finished already")
         _print_result(plan, state)
-        return 0, False
+        return 0, None
     check_dataset(plan)
     if plan.spec.kind == "mel" and not has_normalization(options.run):
         if code := make_statistics(options.data, plan.manifest, "mel"):
-            return code, False
+            return code, None
         find_normalization(options.data, load(options.data), "mel")
     if options.labels == "top":
         report_small_genres(read_tracks(options.data, plan.manifest), SCORE_ALL)
-    return 0, True
+    return 0, {name: getattr(plan.options, name) for name in BEGUN_WITH}
 
 
 def _check_same(plan: Plan, cluster: Cluster) -> None:

@@ -39,7 +39,7 @@ MANY = (
 )
 
 LAST_KEPT = (
-    "Validation has too few tracks of some genre to choose an epoch by, or to see overfitting: the last one was kept."
+    "Validation has too few tracks to choose an epoch by, or to see overfitting: the last epoch's model was kept."
 )
 
 
@@ -48,7 +48,7 @@ class Verdict:
     """The rule's result."""
 
     overfits: bool  # whether validation loss rose while training loss fell
-    gap: float | None  # training minus validation accuracy of the kept model; None without a validation split
+    gap: float | None  # training minus validation accuracy of the kept model; None without enough validation
     sentences: list[str]  # at least one
 
     @property
@@ -71,17 +71,20 @@ class Verdict:
         return self.overfits or self.wide
 
 
-def assess(history: list[dict[str, Any]], best_epoch: int, unit: str = "window") -> Verdict:
+def assess(history: list[dict[str, Any]], best_epoch: int, unit: str = "window", *, chosen: bool = True) -> Verdict:
     """Apply the rule.
 
     Args:
       history: rows of history.csv, at least one.
       best_epoch: the epoch that the kept model is from, counted from 1.
       unit: what its scores count, window or track.
+      chosen: whether validation chose that epoch, and did not have too few tracks for it.
     """
     last = history[-1]
     if last["val_loss"] is None:
         return Verdict(False, None, ["Without a validation split, overfitting cannot be measured."])
+    if not chosen:
+        return Verdict(False, None, [LAST_KEPT])
     kept = next(row for row in history if row["epoch"] == best_epoch)
     score = score_of(history)
     gap = None if None in (kept[score], kept[f"val_{score}"]) else kept[score] - kept[f"val_{score}"]
@@ -90,8 +93,6 @@ def assess(history: list[dict[str, Any]], best_epoch: int, unit: str = "window")
             False, gap, [f"Only {len(history)} epochs: too few to tell.", *_gap_sentences(kept, score, unit)]
         )
     after = next(row for row in history if row["epoch"] >= best_epoch and row["phase"] == last["phase"])
-    if kept is last and kept["val_loss"] > min(row["val_loss"] for row in history):
-        return Verdict(False, gap, [LAST_KEPT, *_gap_sentences(kept, score, unit)])
     overfits = last["val_loss"] > (1 + RISE) * kept["val_loss"] and last["loss"] < after["loss"]
     return Verdict(overfits, gap, [_loss_sentence(last, kept, overfits), *_gap_sentences(kept, score, unit)])
 
@@ -136,7 +137,7 @@ def _gap_sentences(kept: dict[str, Any], score: str, unit: str) -> list[str]:
 
 
 def _assess_run(run: Run) -> Verdict:
-    return assess(run.state.history, run.state.best_epoch, _unit(run))
+    return assess(run.state.history, run.state.best_epoch, _unit(run), chosen=run.state.best is not None)
 
 
 def _unit(run: Run) -> str:
@@ -158,7 +159,9 @@ def remark(models: Sequence[ModelOfRun]) -> str | None:
     if wide:
         better = "Far better" if any(model.run.config.many for model in models) else "Right far more often"
         parts.append(f"{better} on training than on validation: {listing(wide)}.")
-    return " ".join(parts) or "No learning curve shows overfitting."
+    if not parts and any(verdict.gap is not None for verdict in verdicts.values()):
+        return "No learning curve shows overfitting."
+    return " ".join(parts) or None
 
 
 def curves(runs: Sequence[Run]) -> Html:

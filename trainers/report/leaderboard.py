@@ -102,7 +102,7 @@ def compare_to_best(places: Sequence[Standing]) -> list[str]:
 
 
 def _choice(comparison: Comparison) -> list[str]:
-    """Return a sentence on the model that is the best on validation, where there is a choice."""
+    """Return a sentence on the model that validation vouches for most, where there is a choice."""
     chosen = validate_runs({run.path: run.config for run in comparison.runs if not run.config.folds})
     if len(comparison.models) < 2 or not chosen:
         return []
@@ -111,8 +111,8 @@ def _choice(comparison: Comparison) -> list[str]:
     (model,) = (model for model in comparison.models if (model.run.path, model.key) == (path, best.model))
     size = f" of {count(best.tracks, 'track')}" if best.tracks else ""
     return [
-        f"To be used: {model.name}. It is the best on validation, {percent(best.accuracy)}{size}, where no test track "
-        f"has a say; on these tracks it has {percent(float(model.right.mean()))}."
+        f"To be used: {model.name}. Its validation vouches for most, {percent(best.accuracy)}{size}; no test track has "
+        f"a say in that. On these tracks it has {percent(float(model.right.mean()))}."
     ]
 
 

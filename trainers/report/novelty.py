@@ -20,7 +20,7 @@ def unlike_training(models: Sequence[ModelOfRun]) -> Html | None:
     return fragment(
         element("h3", "Tracks unlike the music that a model was trained on"),
         paragraph(
-            "Their features lie farther from those of the training tracks than nearly all tracks of such music do. "
+            "Their features lie farther from those of the training tracks than those of nearly all such music do. "
             "Of such a song, fma predict gives no verdict."
         ),
         table("Beyond the limit of novelty", columns, rows, numbers=range(1, len(columns)), unseen=True),

@@ -6,7 +6,7 @@
 | state.json | how far training has come; replaced after every epoch, the only commit point (`trainers.runs.state`) |
 | history.csv | a row for each finished epoch, for people and for other programs |
 | backup/ | what the next epoch starts from: weights, optimizer and random state; kept for more epochs, too |
-| model.keras | the model with the weights of the best epoch; it takes records as they are stored |
+| model.keras | the model of the epoch that is kept (`RunState.best_epoch`); it takes records as they are stored |
 | model.tflite.zip | the same as TFLite, for a quick start (`trainers.serving.lite`) |
 | features/ | features of the frozen front of a transfer model, for the phases that train its head |
 | logs/ | for TensorBoard |
@@ -14,6 +14,7 @@
 | novelty/ | what tells songs unlike all that the models were trained on (`trainers.runs.novelty`) |
 | neighbours/ | the training tracks as the model sees them, for `fma serve --data` (`trainers.serving.neighbours`) |
 | metrics.json | metrics of each split of the run's own dataset; `evaluations/` holds those of other datasets |
+| folds/ | of a cross-validation of a network, in place of a model: a run for each fold, by number |
 | robustness/ | answers for altered sound, by split (`trainers.serving.robustness`) |
 | genres.json | with many genres for each track: thresholds and shares (`trainers.runs.genre_facts`) |
 
@@ -57,6 +58,7 @@ from transforms.tracks import SPLITS
 
 METRICS, EVALUATIONS, PREDICTIONS = "metrics.json", "evaluations", "predictions"
 FEATURES, LOGS, LOCK = "features", "logs", ".lock"
+FOLDS = "folds"  # of a cross-validation of a network: a run for each, by number
 
 BASELINES = "baselines"  # `model` in the config.json of a run of `fma baselines`
 BACKUP_NAME = re.compile(r"epoch-\d{4,}")
@@ -277,6 +279,11 @@ def is_run(folder: str) -> bool:
     return storage.exists(storage.join(folder, CONFIG))
 
 
+def fold_path(run: str, number: int) -> str:
+    """Return the run of a fold, counted from 1, of the cross-validation of a network."""
+    return storage.join(run, FOLDS, str(number))
+
+
 def check_trained(run: str) -> None:
     """Log a note where a run is not finished.
 
@@ -288,7 +295,7 @@ def check_trained(run: str) -> None:
     if not state.best_epoch:
         raise UsageError(f"{run} has no model yet: none of its epochs is finished; run {command_line('train')} again")
     if not state.finished:
-        console.log(f"note: {run} is not finished; this is its best model so far")
+        console.log(f"note: {run} is not finished; this is its model so far")
 
 
 def check_no_folds(run: str, config: RunConfig) -> None:

@@ -137,7 +137,7 @@ def choose_run(path: str) -> str:
     if not validated:
         raise UsageError(f"{path} has no finished run on its dataset: run {command_line('run')} again")
     best = best_on_validation(validated)
-    console.log(f"the best run on validation: {best} ({validated[best].accuracy:.0%} by track)")
+    console.log(f"the run that validation vouches for most: {best} ({validated[best].accuracy:.0%} by track)")
     return best
 
 

@@ -32,7 +32,9 @@ class RunState:
     wait: int = 0  # epochs since the validation loss last went down, in that phase
     phase_best: float | None = None  # lowest validation loss of that phase
     best: float | None = None  # lowest validation loss of all
-    best_epoch: int = 0  # the epoch of the weights in model.keras, counted from 1; 0 before the first one ends
+    best_epoch: int = (
+        0  # the epoch that is kept, in model.keras, counted from 1: the best or last one; 0 before any ends
+    )
     backup: str = ""  # folder below `backup/` that the next epoch starts from, or "" at the start
     finished: str = ""  # why training ended, or "" while it goes on
     history: list[dict[str, Any]] = field(default_factory=list)  # the row of history.csv of each finished epoch

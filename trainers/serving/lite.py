@@ -112,7 +112,7 @@ def _open(content: bytes, kinds: Sequence[str], path: str) -> tuple[dict[str, Ru
 
 
 def open_lite_run(run: str, config: RunConfig) -> LiteScorer | None:
-    """Open the TFLite model of a run, or return None where it has none of its best epoch.
+    """Open the TFLite model of a run, or return None where it has none of the epoch that is kept.
 
     Raises:
       FmaError: it is damaged.

@@ -25,12 +25,11 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.metrics import wilson
-from trainers.runs.directory import BASELINES, RunConfig, load_config
+from trainers.runs.directory import BASELINES, RunConfig, fold_path, load_config
 from trainers.runs.files import read_json, report_damage, write_json
 from trainers.runs.predictions import predictions_path, read_predictions
 from trainers.serving.engine import Engine
 from trainers.serving.scorers import Scorer, open_network, open_scorer, refuse_name
-from trainers.training.folds import fold_path
 from transforms import storage
 from transforms.audio.alterations import ALTERATIONS, Sound
 from transforms.audio.decode import read_channels
@@ -226,8 +225,13 @@ def _is_folded(config: RunConfig) -> bool:
 def _check_folds(job: Job, config: RunConfig, manifest: Manifest) -> None:
     """Raise a UsageError where a cross-validation is not finished, or is asked for more than the answers it has."""
     refuse_name(job.run, job.model)
+    if job.encoders:
+        raise UsageError(f"--encoder is for runs of fma baselines; {job.run} hears with its own networks")
     if manifest.digest != config.dataset["digest"]:
-        raise UsageError(f"{job.run} is a cross-validation of {config.dataset['path']} as it was then: no other songs")
+        raise UsageError(
+            f"{job.run} is a cross-validation of {config.dataset['path']} as it was then, and has models for its songs "
+            "alone: --data takes no other dataset, and not that one after it has changed"
+        )
     if job.split != "test":
         raise UsageError(f"{job.run} is a cross-validation, where every song is a test song: leave --split out")
     if not storage.exists(predictions_path(job.run, "test")):

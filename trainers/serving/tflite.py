@@ -122,7 +122,7 @@ def _operators(error: Exception) -> str:
 
 
 def write_lite(run: str, config: RunConfig, state: RunState) -> None:
-    """Write the network of a run's best epoch as TFLite to the run; a note says why not where TFLite cannot run it."""
+    """Write the network that a run keeps as TFLite to the run; a note says why not where TFLite cannot run it."""
     with temporary.new_folder() as folder, tf.device("CPU:0"), capture_native_stderr():
         scorer = KerasScorer(run, config)
         network, path = scorer.network.in_float32(), os.path.join(folder, TFLITE)

@@ -68,7 +68,7 @@ class EpochSeed(keras.callbacks.Callback):
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Commits each epoch to the run directory, keeps the best model, and stops where validation no longer improves.
+    """Commits each epoch to the run directory, keeps the model to keep, and stops where validation says so.
 
     Args:
       state: at the start; the attribute `state` is the one after the last epoch.

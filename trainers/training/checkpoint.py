@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimizer state and random state that the next epoch starts from, and the best model.
+"""Checkpoints: weights, optimizer state and random state that the next epoch starts from, and the model that is kept.
 
 An epoch writes its files to a folder of its own below `backup/`. They count from the moment when state.json names that
 folder; `promote_best` then copies the best model to model.keras and removes the folders that are not named, so that it
@@ -110,7 +110,7 @@ def best_model(run: str, state: RunState) -> str:
 
 
 def load_best(run: str, model: "keras.Model", device: "Device") -> None:
-    """Give a model of the same shape the weights of the best epoch so far.
+    """Give a model of the same shape the weights of the epoch that is kept so far.
 
     Raises:
       FmaError: their file is missing or damaged, or has weights of other shapes.
@@ -121,7 +121,7 @@ def load_best(run: str, model: "keras.Model", device: "Device") -> None:
 
 
 def load_model(run: str) -> "keras.Model":
-    """Load the whole model of the best epoch; that of a run of an earlier version gets its normalisation here.
+    """Load the whole model of the epoch that is kept; that of a run of an earlier version gets its normalisation here.
 
     Raises:
       FmaError: its file is missing or damaged, or holds what none of our models does.
@@ -138,7 +138,7 @@ def load_model(run: str) -> "keras.Model":
 
 
 def open_best(run: str) -> AbstractContextManager[BinaryIO]:
-    """Open the .keras file of the best epoch, as `open_zip` does."""
+    """Open the .keras file of the epoch that is kept, as `open_zip` does."""
     state = load_state(run)
     return open_zip(run, best_model(run, state), label=_label(state.best_epoch))
 

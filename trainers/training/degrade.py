@@ -11,7 +11,7 @@ from keras import ops
 from trainers.models.normalize import DB, NormalizeMel
 from transforms.audio.mel import band_edges
 
-CHANCE = 0.6  # that a record has one of the three
+CHANCE = 0.6  # of each of the three, that a record has it
 CUTOFF = (3_400.0, 16_000.0)  # Hz, of what is left of the bandwidth; each octave between these is as likely
 QUIET_DB = (-60.0, -25.0)  # of a window's loudness: what is below a number between these is cut off
 NOISE_DB = (-65.0, -25.0)  # likewise, the noise in each band

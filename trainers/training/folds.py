@@ -9,7 +9,7 @@ import numpy as np
 from trainers.classical.features import read_features
 from trainers.data.selection import Selection, Splits
 from trainers.evaluation.folds import deal_folds, score_models
-from trainers.runs.directory import read_metrics
+from trainers.runs.directory import FOLDS, fold_path, read_metrics
 from trainers.runs.predictions import RunPredictions, read_predictions
 from trainers.runs.state import load_state
 from trainers.training.plan import Plan
@@ -18,8 +18,6 @@ from transforms.audio.features import KINDS
 from transforms.dataset.ledger import read_tracks
 from transforms.dataset.manifest import checksum
 from transforms.tracks import SPLITS
-
-FOLDER = "folds"
 
 
 def plan_folds(plan: Plan) -> list[Plan]:
@@ -39,11 +37,6 @@ def plan_folds(plan: Plan) -> list[Plan]:
         of_fold = replace(config, options=config.options | own)
         found.append(replace(plan, options=replace(options, run=run), config=of_fold, splits=splits))
     return found
-
-
-def fold_path(run: str, number: int) -> str:
-    """Return the run of a fold, counted from 1, of a cross-validation."""
-    return storage.join(run, FOLDER, str(number))
 
 
 def _deal(plan: Plan) -> list[Splits]:
@@ -100,8 +93,8 @@ def _describe(plan: Plan) -> dict[str, Any]:
     run = plan.options.run
     found, state = read_metrics(run)["validation"]["per_track"], load_state(run)
     return {
-        "run": fold_path("", plan.config.options["fold"]),
+        "run": storage.join(FOLDS, str(plan.config.options["fold"])),
         "rows": len(plan.splits["training"].track_id),
-        "params": {"epoch": state.best_epoch},  # chosen on validation, as the hyper-parameters of classical models
+        "params": {"epoch": state.best_epoch},  # that is kept, as the hyper-parameters that classical models are given
         "validation": {"accuracy": found["accuracy"], "tracks": found["tracks"]},
     }

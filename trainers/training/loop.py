@@ -109,12 +109,8 @@ def train_run(plan: Plan, cluster: Cluster = ALONE) -> RunState:
         stored = load_records(inputs, "training", device) if options.cache == "device" else None
         chooses = cluster.broadcast_json(lambda: state.best is not None or can_choose_epoch(plan))
         if not chooses:
-            short = (
-                "validation has too few tracks of some genre"
-                if inputs.count("validation")
-                else "there is no validation split"
-            )
-            console.log(f"{short}: no early stopping, and the last epoch's model is kept")
+            why = "validation has too few tracks" if inputs.count("validation") else "there is no validation split"
+            console.log(f"{why}: no early stopping, and the last epoch's model is kept")
         job = Job(plan, device, model, inputs, counts, stored, chooses)
         return finish(job, train(job, state))
 
@@ -305,7 +301,7 @@ def _fit(job: Job, state: RunState, part: keras.Model, examples: Examples, seeds
 
 
 def finish(job: Job, state: RunState) -> RunState:
-    """Evaluate the best model on the held-out splits, and mark the run as finished; return the state then stored."""
+    """Evaluate the model that is kept on the held-out splits; mark the run as finished, and return that state."""
     leads = job.device.cluster.leads
     if state.finished:
         if leads:

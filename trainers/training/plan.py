@@ -11,7 +11,7 @@ from trainers.data.targets import Targets, choose_min_tracks, parents_of
 from trainers.evaluation.folds import can_choose
 from trainers.models import find_model
 from trainers.models.spec import ModelOptions, ModelSpec, Phase
-from trainers.runs.directory import RunConfig, is_run, load_config, versions
+from trainers.runs.directory import RunConfig, fold_path, is_run, load_config, versions
 from trainers.runs.state import PHASE_DEFAULTS
 from transforms.dataset.manifest import Manifest, load
 from transforms.errors import UsageError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CACHES = ("auto", "on", "off", "device")
 MIXUP_ALPHA = 0.2
 HELD_OUT = ("validation", "test")
+BEGUN_WITH = ("loudness", "degrade", "gain")
+"""Options whose default has changed; see `keep_to_begun`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +108,15 @@ def keep_to_begun(options: TrainOptions, spec: ModelSpec) -> TrainOptions:
     """Return the options, with what was the default when a run began, where none are given, so that it can go on.
 
     Before format version 4, loudness was left as it is, and models of raw trained with random gain; `degrade` was off
-    for longer.
+    for longer. A cross-validation is what its first fold is.
     """
     if not is_run(options.run):
         return options
     config, before = load_config(options.run), dict[str, Any]()
-    if config.phases:  # those of folds have their own
-        before["degrade"] = any((PHASE_DEFAULTS | phase)["degrade"] for phase in config.phases)
+    if config.folds and is_run(first := fold_path(options.run, 1)):
+        config = load_config(first)
+    if config.phases and not any((PHASE_DEFAULTS | phase)["degrade"] for phase in config.phases):
+        before["degrade"] = False
     if "loudness" not in config.options:
         on_raw = spec.kind == "raw" and all(phase.train == "model" for phase in spec.phases)
         before |= {"loudness": False, "gain": True if on_raw and not options.no_augment else None}
@@ -158,7 +162,8 @@ def check_dataset(plan: Plan) -> None:
 def can_choose_epoch(plan: Plan) -> bool:
     """Return whether the validation split has enough tracks to end training early by, and to choose the best epoch.
 
-    Where it has not, choosing is worse than keeping the last epoch's model (docs/train.md).
+    Where it has not, choosing is worse than keeping the last epoch's model (docs/train.md). Of many genres for each
+    track, any validation split is enough.
 
     Raises:
       FmaError: a ledger is missing or damaged.

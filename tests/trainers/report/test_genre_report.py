@@ -286,13 +286,13 @@ def test_learning_curves_show_average_precision_in_place_of_accuracy(tmp_path):
     values = {"phase": "train", "learning_rate": 0.001, "loss": 1.0, "val_loss": 0.3}
     scores = {"average_precision": 0.9, "val_average_precision": 0.41}
     rows = [history_row({"epoch": epoch, **values, **scores}, AVERAGE_PRECISION) for epoch in (1, 2, 3)]
-    save_state(run, RunState(epoch=3, phase_epoch=3, best_epoch=2, finished="all epochs done", history=rows))
+    save_state(run, RunState(epoch=3, phase_epoch=3, best=0.3, best_epoch=2, finished="all epochs done", history=rows))
     text = Parsed(report(tmp_path / "r.html", run)).text
     assert "its average precision is 90% on training and 41% on validation windows: a gap of 49 points" in text
     assert "Far better on training than on validation: mel_cnn." in text
     assert "average precision by window" in text and "accuracy by window" not in text
     blank = [row | dict.fromkeys(scores) for row in rows]
-    save_state(run, RunState(epoch=3, phase_epoch=3, best_epoch=2, finished="all epochs done", history=blank))
+    save_state(run, RunState(epoch=3, phase_epoch=3, best=0.3, best_epoch=2, finished="all epochs done", history=blank))
     assert "Validation loss" in Parsed(report(tmp_path / "s.html", run)).text
 
 

@@ -107,10 +107,10 @@ def test_the_page_says_which_model_is_best_and_how_sure_that_is(runs, tmp_path, 
 @pytest.mark.parametrize(
     ("shift", "tracks", "said"),
     [
-        (0, {}, "mel_cnn. It is the best on validation, 100.0% of 4 tracks"),
-        (1, {}, "gnb. It is the best on validation, 75.0%, where"),
+        (0, {}, "mel_cnn. Its validation vouches for most, 100.0% of 4 tracks"),
+        (1, {}, "gnb. Its validation vouches for most, 75.0%; no"),
         (0, {"tracks": 8}, "mel_cnn"),
-        (0, {"tracks": 48}, "gnb. It is the best on validation, 75.0% of 48 tracks"),
+        (0, {"tracks": 48}, "gnb. Its validation vouches for most, 75.0% of 48 tracks"),
     ],
 )
 def test_the_model_to_use_is_the_one_that_validation_chooses_and_four_tracks_vouch_for_less(

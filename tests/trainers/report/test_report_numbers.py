@@ -94,10 +94,12 @@ def test_validation_loss_that_rises_while_training_loss_falls_is_overfitting():
     assert "25%" in verdict.sentences[0]
 
 
-def test_nothing_is_called_overfitting_where_validation_did_not_choose_the_epoch():
-    verdict = assess(history([3, 2, 1, 0.5], [3, 2, 2.1, 2.5]), best_epoch=4)
-    assert not verdict.bad
-    assert "too few tracks of some genre to choose an epoch by" in verdict.sentences[0]
+def test_overfitting_is_unknown_where_validation_has_too_few_tracks_to_choose_an_epoch():
+    for losses in ([3, 2, 2.1, 2.5], [3, 2, 1.5, 1]):
+        verdict = assess(history([3, 2, 1, 0.5], losses), best_epoch=4, chosen=False)
+        assert verdict.word == "unknown"
+        assert not verdict.bad
+        assert "too few tracks to choose an epoch by" in verdict.sentences[0]
 
 
 def test_a_small_rise_is_no_overfitting():

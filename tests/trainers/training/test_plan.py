@@ -9,7 +9,7 @@ from tests.trainers import tiny
 from trainers.commands.train import add_arguments, read_options
 from trainers.models import MODELS
 from trainers.models.spec import ModelOptions
-from trainers.runs.directory import RunConfig, create_run
+from trainers.runs.directory import RunConfig, create_run, fold_path
 from trainers.training.plan import TrainOptions, choose_model_options, choose_phases, describe_phase, keep_to_begun
 from transforms.errors import UsageError
 
@@ -74,13 +74,16 @@ def test_a_run_of_an_earlier_version_goes_on_with_what_was_the_default_then(tmp_
     create_run(str(tmp_path / "older"), config)
     create_run(str(tmp_path / "plain"), replace(config, options={"loudness": True}))
     create_run(str(tmp_path / "new"), replace(config, options={"loudness": True}, phases=[before | {"degrade": True}]))
-    create_run(str(tmp_path / "folds"), replace(config, options={"loudness": True}, phases=[]))
-    of = {name: replace(parse(), run=str(tmp_path / name)) for name in ("older", "plain", "new", "folds", "none")}
-    assert keep_to_begun(of["new"], MODELS["mel_cnn"]) == replace(of["new"], degrade=True)
-    assert keep_to_begun(of["plain"], MODELS["mel_cnn"]) == replace(of["plain"], degrade=False)
-    assert keep_to_begun(replace(of["plain"], degrade=True), MODELS["mel_cnn"]).degrade is True
-    for name in ("folds", "none"):
+    folds = replace(config, options={"loudness": True, "folds": 5}, phases=[])
+    for name in ("folds", "older-folds"):
+        create_run(str(tmp_path / name), folds)
+    create_run(fold_path(str(tmp_path / "older-folds"), 1), replace(folds, phases=[before]))
+    of = {path.name: replace(parse(), run=str(path)) for path in [*tmp_path.iterdir(), tmp_path / "none"]}
+    for name in ("new", "folds", "none"):
         assert keep_to_begun(of[name], MODELS["mel_cnn"]) == of[name]
+    for name in ("plain", "older-folds"):
+        assert keep_to_begun(of[name], MODELS["mel_cnn"]) == replace(of[name], degrade=False)
+    assert keep_to_begun(replace(of["plain"], degrade=True), MODELS["mel_cnn"]).degrade is True
     on_mel = keep_to_begun(of["older"], MODELS["mel_cnn"])
     assert (on_mel.loudness, on_mel.degrade, on_mel.gain) == (False, False, None)
     assert keep_to_begun(of["older"], MODELS["waveform_cnn"]).gain is True

@@ -176,7 +176,7 @@ def test_a_validation_split_with_few_tracks_of_a_genre_neither_ends_training_nor
     write_dataset(tmp_path / "dataset", ("raw",), tracks={"training": 16, "validation": 9, "test": 4})
     options = ("--epochs", "6", "--learning-rate", "3", "--patience", "1")
     assert train(tmp_path / "dataset", tmp_path / "run", *options, model="tiny_raw") == 0
-    said = "validation has too few tracks of some genre: no early stopping, and the last epoch's model is kept"
+    said = "validation has too few tracks: no early stopping, and the last epoch's model is kept"
     assert said in capsys.readouterr().err
     state = load_state(str(tmp_path / "run"))
     losses = [row["val_loss"] for row in state.history]
