@@ -184,7 +184,8 @@ def _curves_of(run: Run) -> Html:
     loss = _panel(run, "loss", "loss", shares=False)
     score = score_of(run.state.history)
     scores = _panel(run, score, f"{score.replace('_', ' ')} by {_unit(run)}", shares=True)
-    badge = element("span", verdict.word, class_="badge bad" if verdict.bad else "badge")
+    tone = "bad" if verdict.bad else "unknown" if verdict.gap is None else "good"
+    badge = element("span", verdict.word, class_=f"badge {tone}")
     title = element("h3", f"{run.config.model} ", badge, " ", element("span", run.path, class_="path"))
     panels = element("div", loss, scores, class_="panels")
     return element("div", title, panels, bullets(verdict.sentences), class_="curves")
