@@ -26,7 +26,7 @@ $(STAMP): setup.py constraints.txt
 demo: $(STAMP)
 	$(BIN)/fma sample --out demo/corpus --subset small --clip-seconds 12
 	$(BIN)/fma run --audio demo/corpus/audio --metadata demo/corpus/fma_metadata --subset small --out demo/work \
-		--models mel_cnn,baselines --options 'mel_cnn=--epochs 12'
+		--models mel_cnn,baselines --options 'mel_cnn=--epochs 6'
 	@$(BIN)/fma show demo/work/dataset --sheet demo/mels.png >/dev/null
 
 test: $(STAMP)
