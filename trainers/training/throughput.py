@@ -305,5 +305,12 @@ def _make_epoch(name: str, weights: str | None, sample: Sample, device: Device) 
     if phase.prepare:
         phase.prepare(network)
     steps = sample.batched_records // sample.batch_size
-    part = compile_part(network, phase, OneLabel.of(np.ones(classes), phase), steps, normalize=normalization_of(model))
+    part = compile_part(
+        network,
+        phase,
+        OneLabel.of(np.ones(classes), phase),
+        steps,
+        normalize=normalization_of(model),
+        sample_rate=manifest.config.sample_rate,
+    )
     return lambda batches: part.fit(batches, epochs=1, shuffle=False, verbose=0)
