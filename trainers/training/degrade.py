@@ -35,11 +35,9 @@ class MelDegradation:
         """Return float32 [batch, bands, frames] for the same."""
         batch = ops.shape(values)[0]
         decibels = values * self._deviation + self._mean
-        noise = _between(NOISE_DB, _draw(batch, random))
-        noise = ops.where(_draw(batch, random) < CHANCE, noise, 2 * self._floor)[:, None, None]
+        noise = _sometimes(NOISE_DB, 2 * self._floor, batch, random)[:, None, None]
         decibels = ops.logaddexp(decibels / DB, noise / DB) * DB
-        quiet = _between(QUIET_DB, _draw(batch, random))
-        quiet = ops.where(_draw(batch, random) < CHANCE, quiet, self._floor)[:, None, None]
+        quiet = _sometimes(QUIET_DB, self._floor, batch, random)[:, None, None]
         cutoff = _cutoffs(batch, self._highest, random)
         lost = ops.logical_or(decibels < quiet, (self._centres > cutoff[:, None])[:, :, None])
         decibels = ops.where(lost, self._floor, decibels)
@@ -60,8 +58,7 @@ class RawDegradation:
         """Return float32 [batch, samples] for the same."""
         batch, samples = ops.shape(values)[0], values.shape[1]
         power = ops.mean(ops.square(values), axis=1)
-        noise = ops.sqrt(power * ops.exp(_between(RAW_NOISE_DB, _draw(batch, random)) / DB))
-        noise = ops.where(_draw(batch, random) < CHANCE, noise, 0.0)[:, None]
+        noise = ops.sqrt(power * ops.exp(_sometimes(RAW_NOISE_DB, -np.inf, batch, random) / DB))[:, None]
         values = values + noise * keras.random.normal(ops.shape(values), dtype="float32", seed=random)
         cutoff = _cutoffs(batch, self._highest, random)
         kept = np.linspace(0, self._highest, samples // 2 + 1, dtype=np.float32) <= cutoff[:, None]
@@ -79,14 +76,15 @@ def choose_degradation(normalize: keras.layers.Layer, sample_rate: int) -> MelDe
 
 def _cutoffs(batch, highest: float, random: keras.random.SeedGenerator):
     """Return the frequency in Hz above which each record has nothing, [batch]: above the highest where it has all."""
-    ends = [np.log(min(end, highest)) for end in CUTOFF]
-    cutoff = ops.exp(_between((ends[0], ends[1]), _draw(batch, random)))
-    return ops.where(_draw(batch, random) < CHANCE, cutoff, 2 * highest)
+    low, high = (float(np.log(min(end, highest))) for end in CUTOFF)
+    return ops.exp(_sometimes((low, high), float(np.log(2 * highest)), batch, random))
+
+
+def _sometimes(ends: tuple[float, float], otherwise: float, batch, random: keras.random.SeedGenerator):
+    """Return a number between two for each record that is to have one, and another for the rest, float32 [batch]."""
+    drawn = ends[0] + (ends[1] - ends[0]) * _draw(batch, random)
+    return ops.where(_draw(batch, random) < CHANCE, drawn, otherwise)
 
 
 def _draw(batch, random: keras.random.SeedGenerator):
     return keras.random.uniform((batch,), dtype="float32", seed=random)
-
-
-def _between(ends: tuple[float, float], share):
-    return ends[0] + (ends[1] - ends[0]) * share
