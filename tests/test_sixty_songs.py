@@ -25,7 +25,7 @@ SMALL = ("--n-mels", "32", "--window-frames", "24", "--features", "raw,stats")
 
 
 def make_songs(folder: Path) -> None:
-    """60 songs of 4 genres by 20 artists, which are easily told apart, and three of `LONELY` by another artist."""
+    """60 songs by 20 artists, of 4 genres that are easy to distinguish, and three of `LONELY` by another artist."""
     rows = [(genre, f"{genre} {artist}") for genre in GENRES for artist in range(5) for _ in range(3)]
     rows += [(LONELY, "The Only Ones")] * 3
     with open(folder / "songs.csv", "w", newline="") as file:
@@ -69,7 +69,7 @@ def test_sixty_songs_get_every_genre_into_every_split_and_no_score_is_called_cer
     models = json.loads(Path(classical, "metrics.json").read_text())["models"]
     scores = {name: models[name]["per_track"] for name in models}
     scores["waveform_cnn"] = json.loads(Path(deep, "metrics.json").read_text())["test"]["per_track"]
-    assert any(score["accuracy"] == 1 for score in scores.values()), "songs that are told apart too easily"
+    assert any(score["accuracy"] == 1 for score in scores.values()), "the genres are easy to distinguish"
     for name, score in scores.items():
         low, high = score["interval"]
         assert high - low > 0.1, "twelve tracks say little, also where all are right"
