@@ -25,7 +25,7 @@ from trainers.classical.models import (
 )
 from trainers.classical.novelty import measure_novelty, write_novelties
 from trainers.classical.search import Fitted, Round, choose_workers, make_jobs, make_rounds, run_jobs
-from trainers.classical.table import Table, group_columns
+from trainers.classical.table import ALL, Table, group_columns
 from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.evaluation.folds import score_models
@@ -35,6 +35,7 @@ from trainers.runs.directory import (
     TrainedOn,
     check_no_folds,
     create_run,
+    is_run,
     load_config,
     locked,
     open_run,
@@ -134,7 +135,7 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
     table = source.read(options.min_tracks)
     if not table.genres:
         raise UsageError(f"{table.name}: no genre has {options.min_tracks} training tracks; give a lower --min-tracks")
-    groups = list(options.groups or [table.default_group])
+    groups = list(options.groups or [_default_group(run, table)])
     for group in groups:
         group_columns(table.columns, group)
     config = _make_config(table, source, options, groups)
@@ -157,6 +158,12 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
         jobs = make_jobs(table, options.chosen, groups, rounds, svm_rows=options.svm_rows, seed=options.seed)
         results = run_jobs(table, jobs, options.jobs or choose_workers(table))
         return _save_results(run, table, results, rounds, options.seed)
+
+
+def _default_group(run: str, table: Table) -> str:
+    """Return the feature group to use where none is given: of runs that began when that was all columns, these."""
+    began_with_all = is_run(run) and load_config(run).options.get("features_group") == ALL
+    return ALL if began_with_all else table.default_group
 
 
 def _report_splits(table: Table) -> None:
@@ -280,11 +287,12 @@ def _describe(name: str, folds: Sequence[Fitted]) -> dict[str, Any]:
     }
 
 
-def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
+def load_finished(run: str, *, folds: bool = False) -> tuple[RunConfig, dict[str, Any]]:
     """Read config and metrics of a run on a dataset.
 
     Raises:
-      UsageError: it is another kind of run, not finished, a cross-validation, or fitted on FMA's own tables.
+      UsageError: it is another kind of run, not finished, a cross-validation unless `folds`, or fitted on FMA's own
+        tables.
     """
     config = load_config(run)
     if config.model != BASELINES:
@@ -292,7 +300,8 @@ def load_finished(run: str) -> tuple[RunConfig, dict[str, Any]]:
     found = read_metrics(run)
     if not found:
         raise UsageError(f"{run} is not finished: run {command_line('baselines')} again with the same settings")
-    check_no_folds(run, config)
+    if not folds:
+        check_no_folds(run, config)
     if config.options.get("features_csv"):
         raise UsageError(
             f"{run} was fitted on {config.dataset['path']}, whose values cannot be computed from audio; "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from trainers.classical.table import Table, check_finite
+from trainers.classical.table import ALL, Table, check_finite
 from trainers.data.targets import Targets, choose_genres, parents_of
 from transforms import storage
 from transforms.catalog.genre_tables import check_genre
@@ -214,7 +214,7 @@ def _read_layout(file: BinaryIO, name: str) -> Layout:
     if first[0] == "feature":
         rows = (first, _read_cells(file, name), _read_cells(file, name))
         names = ["/".join(cells) for cells in zip(*rows, strict=True)]
-        layout = Layout(len(first), {names[i]: i for i in range(1, len(names))}, None, "all")
+        layout = Layout(len(first), {names[i]: i for i in range(1, len(names))}, None, ALL)
     elif "echonest" in first:
         rows_of_names = (_read_cells(file, name), _read_cells(file, name))
         layout = _echonest_layout(["/".join(cells) for cells in zip(*rows_of_names, strict=True)], name)

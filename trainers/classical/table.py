@@ -7,7 +7,10 @@ import numpy as np
 
 from transforms.encoders.facts import KIND, EncoderFacts
 from transforms.errors import FmaError, UsageError
+from transforms.fma_statistics import LEVEL_COLUMNS
 
+ALL, LEVEL_FREE = "all", "level-free"
+"""Feature groups by name: every column, and every one but the statistics of how loud a track is."""
 EMBEDDING = f"{KIND}/"
 """What the names of an encoder's columns, and those of its kind, begin with."""
 
@@ -17,14 +20,16 @@ def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
 
     Args:
       columns: of the table, named feature/..., or embedding/NAME/OUTPUT/...
-      group: "all", or beginnings of names joined by "+", such as mfcc, mfcc/mean or yamnet/logits; "spectral_" and
-        "embedding/" may be left out.
+      group: "all", "level-free", or beginnings of names joined by "+", such as mfcc, mfcc/mean or yamnet/logits;
+        "spectral_" and "embedding/" may be left out.
 
     Raises:
       UsageError: the table has no such columns.
     """
-    if group == "all":
+    if group == ALL:
         return np.arange(len(columns))
+    if group == LEVEL_FREE:
+        return np.flatnonzero([tuple(column.split("/")) not in LEVEL_COLUMNS for column in columns])
     chosen = np.zeros(len(columns), bool)
     for name in group.split("+"):
         starts = (f"{name}/", f"spectral_{name}/", f"{EMBEDDING}{name}/")
@@ -32,7 +37,7 @@ def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
         if not np.any(found):
             raise UsageError(
                 f"--features-group {group}: there is no feature {name!r}; join some of "
-                f"{', '.join(dict.fromkeys(map(_feature_of, columns)))} by +, or say all"
+                f"{', '.join(dict.fromkeys(map(_feature_of, columns)))} by +, or say {ALL} or {LEVEL_FREE}"
             )
         chosen |= next(columns for columns in found if columns.any())
     return np.flatnonzero(chosen)
@@ -58,7 +63,7 @@ class Table:
     genres: list[str]  # the classes' names
     splits: np.ndarray  # str [tracks], one of `transforms.tracks.SPLITS`, or "" everywhere where there is no split
     artists: np.ndarray  # str [tracks], "" where unknown
-    default_group: str = "all"  # the feature group to use unless another one is given
+    default_group: str = ALL  # the feature group to use unless another one is given
     parents: dict[str, str] | None = None  # where a track has many genres: the parent of each, "" at the top
     encoders: Mapping[str, EncoderFacts] = field(default_factory=dict)  # by name, of the columns embedding/NAME/...
 

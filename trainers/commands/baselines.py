@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="GROUP",
-        help="features joined by +, such as mfcc+contrast+centroid; default all; several: each model on each",
+        help="features joined by +, such as mfcc+contrast+centroid, or all; several: each model on each. Default: "
+        "level-free, all but the statistics of how loud a track is; with --features-csv all",
     )
     _add_method(parser)
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import keras
 
 
+ONE_LEVEL = 2
+"""From this version on, encoders of raw windows hear them at one loudness; mel images have none."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
     """A row of `trainers.encoders.table.ENCODERS`."""
@@ -24,4 +28,8 @@ class EncoderSpec:
     #   mel  uint8 [batch, n_mels, frames] as stored                   -> the same
     # Nothing in it depends on the dataset but its settings: what a track gives must not change when others are added.
     build: Callable[[DatasetConfig, str], "keras.Model"]
-    version: int = 1  # of the code around the weights; another one where it computes anything else
+
+    @property
+    def version(self) -> int:
+        """Of the code around the weights; another one where it computes anything else."""
+        return ONE_LEVEL if self.reads == "raw" else 1

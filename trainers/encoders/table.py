@@ -4,7 +4,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from trainers.encoders import mobilenet_v2, musicnn, yamnet
-from trainers.encoders.spec import EncoderSpec
+from trainers.encoders.spec import ONE_LEVEL, EncoderSpec
 from trainers.models.pretrained import local_copy
 from transforms import storage
 from transforms.config import DatasetConfig
@@ -33,13 +33,17 @@ def find_encoder(name: str) -> EncoderSpec:
     return ENCODERS[name]
 
 
-def build_encoder(name: str, config: DatasetConfig, weights: str = "") -> tuple["keras.Model", EncoderFacts]:
+def build_encoder(
+    name: str, config: DatasetConfig, weights: str = "", known: EncoderFacts | None = None
+) -> tuple["keras.Model", EncoderFacts]:
     """Build an encoder for the windows of a dataset with these settings.
 
     Args:
       name: a key of `ENCODERS`.
       config: the dataset's settings.
       weights: a file with the encoder's weights; "" for the published ones, which are fetched where they are not here.
+      known: facts of an encoder of that name that embeddings are of: it is built as its version was, if that is no
+        later one than the present.
 
     Returns:
       windows -> outputs, see `EncoderSpec.build`; and its facts.
@@ -49,6 +53,7 @@ def build_encoder(name: str, config: DatasetConfig, weights: str = "") -> tuple[
       FmaError: its weights cannot be fetched.
     """
     spec = find_encoder(name)
+    version = min(known.version, spec.version) if known else spec.version
     path = weights or get_weights(spec.weights)
     with local_copy(path) as copy:
         sha256 = hashlib.sha256(storage.read_bytes(copy)).hexdigest()
@@ -58,8 +63,19 @@ def build_encoder(name: str, config: DatasetConfig, weights: str = "") -> tuple[
         sample_rate=config.sample_rate,
         outputs=spec.outputs,
         sha256=sha256,
-        version=spec.version,
+        version=version,
         license=spec.weights.license,
         trained_on=spec.weights.trained_on,
     )
-    return spec.build(config, path), facts
+    network = spec.build(config, path)
+    return _at_one_level(network) if spec.reads == "raw" and version >= ONE_LEVEL else network, facts
+
+
+def _at_one_level(network: "keras.Model") -> "keras.Model":
+    """Return an encoder of raw windows behind what brings them to one loudness."""
+    import keras
+
+    from trainers.models.normalize import bring_to_level
+
+    windows = keras.Input(network.input_shape[1:], name="windows")
+    return keras.Model(windows, network(bring_to_level(windows)), name=network.name)

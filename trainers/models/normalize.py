@@ -82,9 +82,13 @@ class NormalizeRaw(layers.Layer):
         super().__init__(**kwargs | {"dtype": "float32"})
 
     def call(self, steps):
-        samples = ops.cast(steps, "float32") * PCM_SCALE
-        level = ops.sqrt(ops.mean(ops.square(samples), axis=1, keepdims=True))
-        return samples * (RAW_LEVEL / ops.maximum(level, QUIETEST))
+        return bring_to_level(ops.cast(steps, "float32") * PCM_SCALE)
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def bring_to_level(samples):
+    """Scale windows of samples, float32 [batch, samples], to a root mean square of `RAW_LEVEL`; silence stays."""
+    level = ops.sqrt(ops.mean(ops.square(samples), axis=1, keepdims=True))
+    return samples * (RAW_LEVEL / ops.maximum(level, QUIETEST))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from statistics import mean
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -142,26 +143,40 @@ class ClassicalScorer:
 
 def open_baselines(run: str, model: str | None, opening: Opening = ANYWHERE) -> ClassicalScorer:
     """Open a model of a run of fma baselines; see `trainers.serving.scorers.open_scorer`."""
-    config, found = baselines.load_finished(run)
-    path = storage.join(run, METRICS)
-    with report_damage(path):
-        models = found["models"]
-        name = model or min(models, key=lambda name: _loss(models[name]["fits"][0]["validation"]))
-        if name not in models:
-            raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
-        (fit,) = models[name]["fits"]
-        file = storage.join(fit["file"])
-    warn_about_versions(run, config.made_with)
-    settings, task = _dataset_config(run, config), task_of(run, config, name)
-    features = TrackFeatures(run, *baselines.features_of(run, config), settings, opening)
-    scorer = _open(name, models[name], task, settings, features, folder=run, source=path, file=file)
-    scorer.novelty = read_novelty(run, models[name]["features_group"])
+    (scorer,) = _open_fits(run, model, opening, *baselines.load_finished(run))
+    scorer.novelty = read_novelty(run, scorer.entry["features_group"])
     return scorer
 
 
-def _loss(validation: dict[str, float]) -> float:
-    """What a model's hyper-parameters were chosen by, the lower the better."""
-    return -validation["map_macro"] if "map_macro" in validation else validation["log_loss"]
+def open_folds(run: str, model: str | None, opening: Opening = ANYWHERE) -> list[ClassicalScorer]:
+    """Open the model of each fold of a cross-validation by fma baselines; else as `open_baselines`."""
+    return _open_fits(run, model, opening, *baselines.load_finished(run, folds=True))
+
+
+def _open_fits(
+    run: str, model: str | None, opening: Opening, config: RunConfig, found: dict[str, Any]
+) -> list[ClassicalScorer]:
+    path = storage.join(run, METRICS)
+    with report_damage(path):
+        models = found["models"]
+        name = model or min(models, key=lambda name: _loss(models[name]["fits"]))
+        if name not in models:
+            raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
+        entries = [models[name] | {"fits": [fit]} for fit in models[name]["fits"]]
+        files = [storage.join(entry["fits"][0]["file"]) for entry in entries]
+    warn_about_versions(run, config.made_with)
+    settings, task = _dataset_config(run, config), task_of(run, config, name)
+    features = TrackFeatures(run, *baselines.features_of(run, config), settings, opening)
+    return [
+        _open(name, entry, task, settings, features, folder=run, source=path, file=file)
+        for entry, file in zip(entries, files, strict=True)
+    ]
+
+
+def _loss(fits: list[dict[str, Any]]) -> float:
+    """What a model's hyper-parameters were chosen by, the mean over its folds, the lower the better."""
+    chosen_on = [fit["validation"] for fit in fits]
+    return mean(-one["map_macro"] if "map_macro" in one else one["log_loss"] for one in chosen_on)
 
 
 def _open(

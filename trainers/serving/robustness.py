@@ -28,8 +28,10 @@ from trainers.evaluation.metrics import wilson
 from trainers.runs.directory import BASELINES, RunConfig, fold_path, load_config
 from trainers.runs.files import read_json, report_damage, write_json
 from trainers.runs.predictions import predictions_path, read_predictions
+from trainers.serving.classical import open_folds
 from trainers.serving.engine import Engine
 from trainers.serving.scorers import Scorer, open_network, open_scorer, refuse_name
+from trainers.serving.track_features import Opening
 from transforms import storage
 from transforms.audio.alterations import ALTERATIONS, Sound
 from transforms.audio.decode import read_channels
@@ -87,7 +89,7 @@ def measure_robustness(job: Job) -> Robustness:
       FmaError: a file of the run or the dataset is damaged.
     """
     manifest, config = load(job.dataset), load_config(job.run)
-    if _is_folded(config):
+    if config.folds:
         _check_folds(job, config, manifest)
     songs, labels = _find_songs(job, manifest), config.labels
     file = _file(job.split, "" if manifest.digest == config.dataset["digest"] else manifest.digest)
@@ -206,7 +208,7 @@ def _find_songs(job: Job, manifest: Manifest) -> list[Track]:
 
 
 def _counts(track: Track, job: Job, config: RunConfig) -> bool:
-    return (track.split == job.split or _is_folded(config)) and track.genre in config.labels
+    return (track.split == job.split or config.folds > 0) and track.genre in config.labels
 
 
 @dataclass(frozen=True)
@@ -217,16 +219,12 @@ class _Part:
     songs: list[Track]
 
 
-def _is_folded(config: RunConfig) -> bool:
-    """Return whether it is a cross-validation of a network; `open_scorer` refuses one of classical models."""
-    return config.folds > 0 and config.model != BASELINES
-
-
 def _check_folds(job: Job, config: RunConfig, manifest: Manifest) -> None:
     """Raise a UsageError where a cross-validation is not finished, or is asked for more than the answers it has."""
-    refuse_name(job.run, job.model)
-    if job.encoders:
-        raise UsageError(f"--encoder is for runs of fma baselines; {job.run} hears with its own networks")
+    if config.model != BASELINES:
+        refuse_name(job.run, job.model)
+        if job.encoders:
+            raise UsageError(f"--encoder is for runs of fma baselines; {job.run} hears with its own networks")
     if manifest.digest != config.dataset["digest"]:
         raise UsageError(
             f"{job.run} is a cross-validation of {config.dataset['path']} as it was then, and has models for its songs "
@@ -235,21 +233,25 @@ def _check_folds(job: Job, config: RunConfig, manifest: Manifest) -> None:
     if job.split != "test":
         raise UsageError(f"{job.run} is a cross-validation, where every song is a test song: leave --split out")
     if not storage.exists(predictions_path(job.run, "test")):
-        raise UsageError(f"{job.run} is not finished: give the same {command_line('train', config.model)} again")
+        command = command_line("baselines") if config.model == BASELINES else command_line("train", config.model)
+        raise UsageError(f"{job.run} is not finished: give the same {command} again")
 
 
 def _divide(job: Job, config: RunConfig, songs: list[Track]) -> list[_Part]:
-    """Return the run's model and all songs, or of a cross-validation of a network each fold's and its test songs."""
-    if not _is_folded(config):
+    """Return the run's model and all songs, or of a cross-validation each fold's model and its test songs."""
+    if not config.folds:
         return [_Part(open_scorer(job.run, job.model, job.device, encoders=job.encoders), songs)]
     predictions = read_predictions(job.run, "test")
     fold_of = dict(zip(predictions.track_id.tolist(), predictions.fold.tolist(), strict=True))
-    parts = []
-    for fold in range(config.folds):
-        path = fold_path(job.run, fold + 1)
-        own = [song for song in songs if fold_of.get(song.track_id) == fold]
-        parts.append(_Part(open_network(path, load_config(path), job.device), own))
-    return parts
+    if config.model == BASELINES:
+        scorers: Sequence[Scorer] = open_folds(job.run, job.model, Opening(job.device, job.encoders))
+    else:
+        paths = [fold_path(job.run, number) for number in range(1, config.folds + 1)]
+        scorers = [open_network(path, load_config(path), job.device) for path in paths]
+    return [
+        _Part(scorer, [song for song in songs if fold_of.get(song.track_id) == fold])
+        for fold, scorer in enumerate(scorers)
+    ]
 
 
 def _predict_all(

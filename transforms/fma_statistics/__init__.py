@@ -59,4 +59,10 @@ def frame_columns() -> dict[str, slice]:
 
 
 COLUMNS = columns()
+LEVEL_COLUMNS = frozenset(
+    [("rmse", moment, "01") for moment in ("max", "mean", "median", "min", "std")]
+    + [("mfcc", moment, "01") for moment in ("max", "mean", "median", "min")]
+)
+"""Those that say how loud a track is: a gain of g multiplies them by g, or adds sqrt(128) 20 log10 g to them, the first
+coefficient of the DCT of dB in 128 bands. Of all others, it changes what lies at a threshold near silence."""
 FRAME_COLUMNS = frame_columns()

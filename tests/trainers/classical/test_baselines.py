@@ -213,6 +213,18 @@ def test_several_groups_give_a_model_each(dataset, tmp_path):
     assert model.n_features_in_ == 140
 
 
+def test_a_run_leaves_out_how_loud_a_track_is_unless_it_began_with_all_columns(finished, dataset, tmp_path, capsys):
+    assert {entry["features_group"] for entry in metrics_of(finished).values()} == {"level-free"}
+    model = load_model(finished, metrics_of(finished)["gnb"]["fits"][0]["file"])
+    assert model.n_features_in_ == 509
+    begun = {"data": dataset, "run": tmp_path / "run", "models": "gnb"}
+    assert baselines.run(options(**begun, features_group="all")) == 0
+    assert baselines.run(options(**begun)) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="features-group is all, not mfcc"):
+        baselines.run(options(**begun, features_group="mfcc"))
+
+
 def test_config_names_the_exact_versions(finished):
     import sklearn
 

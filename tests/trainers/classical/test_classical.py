@@ -58,7 +58,8 @@ def test_a_value_that_is_no_number_is_refused_by_track_and_column():
 
 
 @pytest.mark.parametrize(
-    ("group", "count"), [("mfcc", 140), ("mfcc+contrast", 189), ("mfcc+contrast+centroid", 196), ("all", 518)]
+    ("group", "count"),
+    [("mfcc", 140), ("mfcc+contrast", 189), ("mfcc+contrast+centroid", 196), ("level-free", 509), ("all", 518)],
 )
 def test_feature_groups_have_the_papers_dimensions(group, count):
     found = group_columns(NAMES, group)

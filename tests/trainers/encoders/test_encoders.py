@@ -1,5 +1,7 @@
 """trainers/encoders and `fma export --encoder`: what encoders give, and that their folders give the same."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -8,11 +10,14 @@ import tensorflow as tf
 
 import fma
 from tests.conftest import DATA, tone
+from tests.embeddings import add_embeddings
 from tests.trainers.models.published_yamnet import published_yamnet, randomise, write_h5
+from tests.trainers.synthetic import write_dataset
 from trainers.encoders.export import export_encoder
 from trainers.encoders.own import load_own
 from trainers.encoders.table import ENCODERS, build_encoder
 from trainers.models.layers import LogMelPatches
+from trainers.models.normalize import bring_to_level
 from trainers.models.yamnet import load_yamnet
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
@@ -84,13 +89,39 @@ def test_an_exported_encoder_gives_what_it_gave_before(name, encoders, tmp_path)
 def test_yamnet_gives_each_patch_of_a_window_in_time(encoders, weights):
     windows = windows_of("yamnet")
     found = encoders["yamnet"][0](windows)
-    patches = LogMelPatches()(windows)
+    patches = LogMelPatches()(bring_to_level(windows))
     assert patches.shape[1] > 1
     network = load_yamnet(weights["yamnet"], logits=True)
     for at in range(patches.shape[1]):
         expected = network(patches[:, at])
         for output, values in expected.items():
             assert_close(found[output][:, at], values)
+
+
+@pytest.mark.parametrize("name", ["yamnet", "musicnn"])
+def test_a_gain_changes_nothing_of_what_an_encoder_of_raw_windows_gives_but_of_earlier_versions(
+    name, encoders, weights
+):
+    network, facts = encoders[name]
+    windows = windows_of(name)
+    expected = network(windows)
+    before, its_facts = build_encoder(name, CONFIG, weights[name], replace(facts, version=1))
+    assert (facts.version, its_facts) == (2, replace(facts, version=1))
+    levelled, quiet, moved = before(bring_to_level(windows)), network(0.1 * windows), before(0.1 * windows)
+    for output, values in expected.items():
+        atol = 1e-3 * np.abs(moved[output] - values).max()
+        np.testing.assert_allclose(quiet[output], values, rtol=0, atol=atol)
+        np.testing.assert_allclose(levelled[output], values, rtol=0, atol=atol)
+
+
+def test_an_encoder_for_a_dataset_is_of_the_version_that_its_embeddings_are_of(weights, tmp_path):
+    write_dataset(tmp_path / "new", ("raw",))
+    write_dataset(tmp_path / "old", ("raw",))
+    add_embeddings(tmp_path / "old", "yamnet", version=1)
+    for dataset, version in (("new", 2), ("old", 1)):
+        words = ["export", "--encoder", "yamnet", "--weights", weights["yamnet"], "--data", str(tmp_path / dataset)]
+        assert fma.main([*words, "--out", str(tmp_path / f"{dataset}-encoder")]) == 0
+        assert read_facts(str(tmp_path / f"{dataset}-encoder")).version == version
 
 
 def test_mobilenet_gives_each_point_of_its_maps_whatever_the_level(encoders):

@@ -99,6 +99,32 @@ def test_what_cannot_be_measured_is_one_line(measure, run, music, tmp_path, caps
     assert "--robustness is for runs with one label each" in err
 
 
+def test_a_cross_validation_of_baselines_answers_unchanged_songs_as_it_did(measure, music, tmp_path):
+    folder = str(tmp_path / "folds")
+    words = ["--models", "gnb,logreg", "--folds", "3", "--jobs", "1"]
+    assert fma.main(["baselines", "--data", str(music.dataset), "--run", folder, *words]) == 0
+    code, out, _ = measure(folder, "--model", "gnb", "--json")
+    found, predictions = json.loads(out), read_predictions(folder, "test")
+    assert (code, found["model"], found["tracks"]) == (0, "gnb", len(predictions.track_id))
+    answers = predictions.log_probabilities["gnb"].argmax(axis=1)
+    assert_unchanged(folder, "gnb", predictions.track_id, answers)
+    code, _, err = measure(folder, "--model", "svm")
+    assert code == 2
+    assert "--model svm: " in err
+    (tmp_path / "folds" / "predictions" / "test.npz").unlink()
+    code, _, err = measure(folder)
+    assert code == 2
+    assert "is not finished" in err
+
+
+def assert_unchanged(run: str, model: str, track_ids: np.ndarray, answers: np.ndarray) -> None:
+    assert len(set(answers.tolist())) > 1
+    stored = read_json(run, "robustness/test.json")["models"][model]["tracks"]
+    assert {track: numbers[1] for track, numbers in stored.items()} == dict(
+        zip(map(str, track_ids), answers.tolist(), strict=True)
+    )
+
+
 @pytest.mark.long
 def test_in_a_cross_validation_each_song_is_altered_for_the_model_that_knows_none_of_its_artist(
     measure, music, tmp_path, capsys
@@ -110,11 +136,7 @@ def test_in_a_cross_validation_each_song_is_altered_for_the_model_that_knows_non
     found, predictions = json.loads(out), read_predictions(folder, "test")
     assert (code, found["tracks"]) == (0, len(predictions.track_id))
     answers = predictions.log_probabilities["mel_cnn"].argmax(axis=1)
-    assert len(set(answers.tolist())) > 1
-    stored = read_json(folder, "robustness/test.json")["models"]["mel_cnn"]["tracks"]
-    assert {track: numbers[1] for track, numbers in stored.items()} == dict(
-        zip(map(str, predictions.track_id), answers.tolist(), strict=True)
-    )
+    assert_unchanged(folder, "mel_cnn", predictions.track_id, answers)
     assert measure(folder, "--model", "mel_cnn")[0] == 2
     other = tmp_path / "other"
     write_dataset(other, ("mel",))

@@ -18,7 +18,7 @@ import scipy.stats
 
 from transforms.audio.decode import AudioFacts, read_mono, resample
 from transforms.errors import TrackError
-from transforms.fma_statistics import COLUMNS, FEATURE_SIZES, N_FRAME_FEATURES
+from transforms.fma_statistics import COLUMNS, FEATURE_SIZES, LEVEL_COLUMNS, N_FRAME_FEATURES
 from transforms.fma_statistics import statistics as module
 from transforms.fma_statistics.chroma import octave_count
 from transforms.fma_statistics.spectral import Framing
@@ -124,6 +124,18 @@ def test_columns_are_those_of_fmas_features_csv():
     assert COLUMNS[0] == ("chroma_cens", "kurtosis", "01")
     assert COLUMNS[83:85] == (("chroma_cens", "std", "12"), ("chroma_cqt", "kurtosis", "01"))
     assert COLUMNS[-1] == ("zcr", "std", "01")
+
+
+def test_a_gain_moves_the_level_columns_and_no_others():
+    gain = 0.1
+    samples = music(6, 22_050) + noise(6 * 22_050) / 10
+    before, after = (dict(zip(COLUMNS, computed(of, 22_050), strict=True)) for of in (samples, gain * samples))
+    for column in COLUMNS:
+        if column not in LEVEL_COLUMNS:
+            expected = before[column]
+        else:
+            expected = before[column] * gain if column[0] == "rmse" else before[column] - 20 * np.sqrt(128)
+        assert after[column] == pytest.approx(expected, rel=0.002, abs=0.002), column
 
 
 @pytest.mark.parametrize(("sample_rate", "cents"), [(22_050, 0), (22_050, -37), (16_000, 21), (44_100, 12)])
