@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 import fma
+from tests.embeddings import add_embeddings
 from tests.trainers.models.published_yamnet import published_yamnet, write_h5
+from trainers.runs.predictions import read_run_predictions
 from transforms.dataset.embed import embed_shard
 from transforms.dataset.manifest import commit, load
 from transforms.encoders.encoder import open_encoder, read_facts
@@ -96,26 +98,30 @@ def test_an_encoder_of_keras_layers_hears_a_song_as_it_heard_the_tracks(dataset,
 
 
 @pytest.mark.long
-def test_an_encoder_that_is_built_in_needs_no_file(music, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_encoder_that_is_built_in_needs_no_file_in_any_version(version, music, tmp_path, monkeypatch, capsys):
     weights = str(write_h5(published_yamnet(np.random.default_rng(0)), tmp_path / "yamnet.h5"))
-    words = [
-        "--encoder",
-        "yamnet",
-        "--weights",
-        weights,
-        "--data",
-        str(music.dataset),
-        "--out",
-        str(tmp_path / "yamnet"),
-    ]
-    assert fma.main(["export", *words]) == 0
-    folder = str(shutil.copytree(music.dataset, tmp_path / "data"))
+    before = shutil.copytree(music.dataset, tmp_path / "before")
+    add_embeddings(before, "yamnet", version=version)
+    words = ["--weights", weights, "--data", str(before), "--out", str(tmp_path / "yamnet")]
+    assert fma.main(["export", "--encoder", "yamnet", *words]) == 0
+    folder, run = str(shutil.copytree(music.dataset, tmp_path / "data")), str(tmp_path / "run")
     embed(folder, tmp_path / "yamnet")
     monkeypatch.setattr("trainers.encoders.table.get_weights", lambda _: weights)  # the published ones are elsewhere
     code, out, _ = search(capsys, folder, music.tracks[8].path, "--json")
     assert code == 0
     first = json.loads(out)["nearest"][0]
     assert (first["track_id"], first["similarity"]) == (8, pytest.approx(1, abs=1e-4))
+    words = ["--features", "embedding/yamnet", "--models", "logreg", "--jobs", "1"]
+    assert fma.main(["baselines", "--data", folder, "--run", run, *words]) == 0
+    (known,) = read_run_predictions(run).values()
+    by_id = {track.track_id: track.path for track in music.tracks}
+    capsys.readouterr()
+    assert fma.main(["predict", run, by_id[int(known.track_id[0])], "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    found = {one["genre"]: one["probability"] for one in answer["genres"]}
+    expected = dict(zip(known.genres, np.exp(known.log_probabilities[0]), strict=True))
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_cannot_be_searched_is_one_line(dataset, encoder, tmp_path, capsys):
