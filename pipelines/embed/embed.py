@@ -71,7 +71,7 @@ def embed(options: EmbedOptions) -> Outcome:
     held = manifest.encoders.get(options.name or options.encoder) if _is_name(options.encoder) else None
     if held and not manifest.lacks(held.kind):
         return Outcome(manifest, held, 0, manifest.totals["tracks"])
-    with _open(options) as path:
+    with _open(options, held) as path:
         facts = _inspect(path, manifest, options)
         with locked(dataset), annotate_os_errors(dataset):
             manifest = load(dataset)  # again: another command may have been first
@@ -130,8 +130,11 @@ def _is_name(encoder: str) -> bool:
 
 
 @contextmanager
-def _open(options: EmbedOptions) -> Iterator[str]:
-    """Yield the local path of the encoder; of one that has a name here, or is a .keras file, as it is exported."""
+def _open(options: EmbedOptions, held: EncoderFacts | None) -> Iterator[str]:
+    """Yield the local path of the encoder; of one that has a name here, or is a .keras file, as it is exported.
+
+    What the dataset holds by that name goes on in its version.
+    """
     keras = options.encoder.endswith(".keras")
     if not _is_name(options.encoder) and not keras:
         with on_this_machine(options.encoder) as path:
@@ -139,7 +142,7 @@ def _open(options: EmbedOptions) -> Iterator[str]:
         return
     with temporary.new_folder() as folder:
         out = storage.join(folder, "encoder")
-        made_for = ["--data", options.dataset]
+        made_for = ["--data", options.dataset, *(["--encoder-version", str(held.version)] if held else [])]
         if keras:
             if options.rate is None:
                 raise UsageError(f"{options.encoder} does not say at which rate it hears: give --encoder-rate, in Hz")

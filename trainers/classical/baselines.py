@@ -25,7 +25,7 @@ from trainers.classical.models import (
 )
 from trainers.classical.novelty import measure_novelty, write_novelties
 from trainers.classical.search import Fitted, Round, choose_workers, make_jobs, make_rounds, run_jobs
-from trainers.classical.table import ALL, Table, group_columns
+from trainers.classical.table import ALL, LEVEL_FREE, Table, group_columns
 from trainers.data.targets import Targets, count_unknown
 from trainers.evaluation.calibration import class_scores, log_probabilities
 from trainers.evaluation.folds import score_models
@@ -161,9 +161,9 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
 
 
 def _default_group(run: str, table: Table) -> str:
-    """Return the feature group to use where none is given: of runs that began when that was all columns, these."""
-    began_with_all = is_run(run) and load_config(run).options.get("features_group") == ALL
-    return ALL if began_with_all else table.default_group
+    """Return the feature group to use where none is given; runs may have begun when it was all columns."""
+    is_older = table.default_group == LEVEL_FREE and is_run(run)
+    return ALL if is_older and load_config(run).options.get("features_group") == ALL else table.default_group
 
 
 def _report_splits(table: Table) -> None:
@@ -364,7 +364,12 @@ def _read_table(run: str, config: RunConfig, dataset: str, split: str, targets: 
     table = read_features(dataset, load(dataset), features, (split,), targets)
     for name, facts in encoders.items():
         if table.encoders[name] != facts:
-            raise UsageError(f"{dataset} has embeddings of another {name} than that of {run}: embed it again")
+            different = "; ".join(table.encoders[name].differences(facts))
+            remove = command_line("embed", dataset, "--remove", name)
+            raise UsageError(
+                f"{dataset} has embeddings by another {name} than that of {run}, whose {different}: take them out "
+                f"({remove}) and embed it by that one"
+            )
     return table
 
 

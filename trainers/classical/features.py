@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from trainers.classical.table import ALL, EMBEDDING, LEVEL_FREE, Table, check_finite
+from trainers.classical.table import ALL, EMBEDDING, LEVEL, LEVEL_FREE, Table, check_finite
 from trainers.data.targets import Targets, parents_of
 from transforms.dataset.embeddings import require_embeddings
 from transforms.dataset.generation import ShardFile
@@ -108,7 +108,7 @@ def read_features(
         genres=list(targets.genres if targets else manifest.labels),
         splits=np.array([track.split for track in tracks]),
         artists=np.array([track.artist for track in tracks]),
-        default_group=LEVEL_FREE if STATS in features else ALL,
+        default_group=LEVEL_FREE if LEVEL.intersection(columns) else ALL,
         parents=parents_of(targets.genres, manifest.genres) if targets else None,
         encoders=encoders,
     )

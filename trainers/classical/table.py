@@ -8,9 +8,13 @@ import numpy as np
 from transforms.encoders.facts import KIND, EncoderFacts
 from transforms.errors import FmaError, UsageError
 from transforms.fma_statistics import LEVEL_COLUMNS
+from transforms.music_theory import LEVEL_COLUMN
 
 ALL, LEVEL_FREE = "all", "level-free"
-"""Feature groups by name: every column, and every one but the statistics of how loud a track is."""
+"""Feature groups by name: every column, and every one but those of `LEVEL`."""
+
+LEVEL = frozenset(map("/".join, LEVEL_COLUMNS)) | {f"theory/{LEVEL_COLUMN}"}
+"""Columns that say how loud a track is."""
 EMBEDDING = f"{KIND}/"
 """What the names of an encoder's columns, and those of its kind, begin with."""
 
@@ -29,7 +33,7 @@ def group_columns(columns: tuple[str, ...], group: str) -> np.ndarray:
     if group == ALL:
         return np.arange(len(columns))
     if group == LEVEL_FREE:
-        return np.flatnonzero([tuple(column.split("/")) not in LEVEL_COLUMNS for column in columns])
+        return np.flatnonzero([column not in LEVEL for column in columns])
     chosen = np.zeros(len(columns), bool)
     for name in group.split("+"):
         starts = (f"{name}/", f"spectral_{name}/", f"{EMBEDDING}{name}/")

@@ -41,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="GROUP",
-        help="features joined by +, such as mfcc+contrast+centroid, or all; several: each model on each. Default: "
-        "level-free, all but the statistics of how loud a track is; with --features-csv all",
+        help="features joined by +, such as mfcc+contrast+centroid; all; or level-free, which is all but what says how "
+        "loud a track is. Several: each model on each. Default: level-free with stats or theory records, "
+        "audio_features of echonest.csv, else all",
     )
     _add_method(parser)
 

@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="one of this program, or a .keras file of your own; with a RUN on embeddings: its encoder's folder",
     )
-    encoder.add_argument(
-        "--data", metavar="DATASET", help="whose windows it is to read; where it has embeddings by it, of their version"
-    )
+    encoder.add_argument("--data", metavar="DATASET", help="whose windows it is to read")
     encoder.add_argument(
         "--sample-rate",
         type=number(int, 1),
@@ -53,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in the place of --data: of windows of the default length, or of what a .keras file hears",
     )
     encoder.add_argument("--weights", default="", metavar="FILE", help="in the place of the published ones")
+    encoder.add_argument(
+        "--encoder-version",
+        type=number(int, 1),
+        metavar="N",
+        help="as an earlier version computes it; default the newest",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,24 +115,22 @@ def _export_encoder(args: argparse.Namespace) -> int:
     if len(args.encoder) != 1:
         raise UsageError("give a RUN or an --encoder, one of the two")
     (args.encoder,) = args.encoder
-    own, config, known = args.encoder.endswith(".keras"), None, None
-    if own and (args.sample_rate is None or args.weights):
-        raise UsageError(f"--encoder {args.encoder}: give --sample-rate, of what it hears, and no --weights")
+    own, config = args.encoder.endswith(".keras"), None
+    if own and (args.sample_rate is None or args.weights or args.encoder_version):
+        raise UsageError(
+            f"--encoder {args.encoder}: give --sample-rate, of what it hears, and no --weights or --encoder-version"
+        )
     if not own:
         if (args.data is None) == (args.sample_rate is None):
             raise UsageError(f"--encoder {args.encoder}: give --data, whose windows it is to read, or --sample-rate")
-        if args.data:
-            manifest = load(args.data)
-            config, known = manifest.config, manifest.encoders.get(args.encoder)
-        else:
-            config = DatasetConfig(sample_rate=args.sample_rate)
+        config = load(args.data).config if args.data else DatasetConfig(sample_rate=args.sample_rate)
     import_tensorflow()
     from trainers.encoders.export import export_encoder
     from trainers.encoders.own import load_own
     from trainers.encoders.table import build_encoder
 
     if config:
-        network, facts = build_encoder(args.encoder, config, args.weights, known)
+        network, facts = build_encoder(args.encoder, config, args.weights, args.encoder_version)
     else:
         network, facts = load_own(args.encoder, args.sample_rate)
     size = export_encoder(network, facts, args.out)

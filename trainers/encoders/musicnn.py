@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.encoders.spec import EncoderSpec
+from trainers.encoders.spec import ONE_LEVEL, EncoderSpec
 from trainers.models.keras_file import KERAS_ERRORS
 from trainers.models.pretrained import first_line
 from transforms import storage
@@ -108,6 +108,7 @@ def _encoder(name: str) -> EncoderSpec:
         outputs={"tags": 50, "penultimate": 200, "max": 753, "mean": 753},
         weights=WEIGHTS[name],
         build=partial(build, name),
+        version=ONE_LEVEL,
     )
 
 

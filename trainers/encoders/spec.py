@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 ONE_LEVEL = 2
-"""From this version on, encoders of raw windows hear them at one loudness; mel images have none."""
+"""The version from which on encoders of raw windows hear them at one loudness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,8 @@ class EncoderSpec:
     outputs: dict[str, int]  # dimensions of each output
     weights: Weights  # as they are published
     # (settings of the dataset, path of the weights) -> network:
-    #   raw  float32 [batch, samples] in [-1, 1) at the dataset's rate -> {output: [batch, positions, d]}
+    #   raw  float32 [batch, samples] at the dataset's rate -> {output: [batch, positions, d]}
     #   mel  uint8 [batch, n_mels, frames] as stored                   -> the same
     # Nothing in it depends on the dataset but its settings: what a track gives must not change when others are added.
     build: Callable[[DatasetConfig, str], "keras.Model"]
-
-    @property
-    def version(self) -> int:
-        """Of the code around the weights; another one where it computes anything else."""
-        return ONE_LEVEL if self.reads == "raw" else 1
+    version: int = 1  # of the code around the weights; another one where it computes anything else

@@ -34,7 +34,7 @@ def find_encoder(name: str) -> EncoderSpec:
 
 
 def build_encoder(
-    name: str, config: DatasetConfig, weights: str = "", known: EncoderFacts | None = None
+    name: str, config: DatasetConfig, weights: str = "", version: int | None = None
 ) -> tuple["keras.Model", EncoderFacts]:
     """Build an encoder for the windows of a dataset with these settings.
 
@@ -42,8 +42,7 @@ def build_encoder(
       name: a key of `ENCODERS`.
       config: the dataset's settings.
       weights: a file with the encoder's weights; "" for the published ones, which are fetched where they are not here.
-      known: facts of an encoder of that name that embeddings are of: it is built as its version was, if that is no
-        later one than the present.
+      version: of the code around the weights, see `EncoderFacts`; None: the newest.
 
     Returns:
       windows -> outputs, see `EncoderSpec.build`; and its facts.
@@ -53,7 +52,9 @@ def build_encoder(
       FmaError: its weights cannot be fetched.
     """
     spec = find_encoder(name)
-    version = min(known.version, spec.version) if known else spec.version
+    version = version or spec.version
+    if version > spec.version:
+        raise UsageError(f"{name} version {version} is not known here, where the newest is {spec.version}")
     path = weights or get_weights(spec.weights)
     with local_copy(path) as copy:
         sha256 = hashlib.sha256(storage.read_bytes(copy)).hexdigest()
@@ -68,7 +69,7 @@ def build_encoder(
         trained_on=spec.weights.trained_on,
     )
     network = spec.build(config, path)
-    return _at_one_level(network) if spec.reads == "raw" and version >= ONE_LEVEL else network, facts
+    return _at_one_level(network) if version >= ONE_LEVEL else network, facts
 
 
 def _at_one_level(network: "keras.Model") -> "keras.Model":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from trainers.encoders.spec import EncoderSpec
+from trainers.encoders.spec import ONE_LEVEL, EncoderSpec
 from trainers.models import yamnet
 from transforms.audio.features import KINDS
 from transforms.config import DatasetConfig
@@ -33,4 +33,5 @@ ENCODER = EncoderSpec(
     outputs={yamnet.EMBEDDING: yamnet.DIMENSIONS, yamnet.LOGITS: yamnet.CLASSES},
     weights=WEIGHTS["yamnet"],
     build=build,
+    version=ONE_LEVEL,
 )

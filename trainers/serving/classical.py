@@ -163,6 +163,8 @@ def _open_fits(
         if name not in models:
             raise UsageError(f"--model {name}: {run} has {', '.join(models)}")
         entries = [models[name] | {"fits": [fit]} for fit in models[name]["fits"]]
+        if len(entries) != (config.folds or 1):
+            raise ValueError(f"{len(entries)} fits of {name}")
         files = [storage.join(entry["fits"][0]["file"]) for entry in entries]
     warn_about_versions(run, config.made_with)
     settings, task = _dataset_config(run, config), task_of(run, config, name)

@@ -70,7 +70,7 @@ def build_published(run: str, facts: EncoderFacts, config: DatasetConfig) -> Gra
     needs = f"{run} was fitted on embeddings of {facts.name} ({facts.sha256[:12]}, version {facts.version})"
     if facts.name not in ENCODERS:
         raise UsageError(f"{needs}: give its file with {OPTION}")
-    model, found = build_encoder(facts.name, config, known=facts)
+    model, found = build_encoder(facts.name, config, version=facts.version)
     if found != facts:
         raise UsageError(
             f"{needs}, the one here is another ({found.sha256[:12]}, version {found.version}): give its folder of fma "

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.classical.baselines import load_finished
 from trainers.evaluation.metrics import wilson
 from trainers.runs.directory import BASELINES, RunConfig, fold_path, load_config
 from trainers.runs.files import read_json, report_damage, write_json
@@ -221,10 +222,14 @@ class _Part:
 
 def _check_folds(job: Job, config: RunConfig, manifest: Manifest) -> None:
     """Raise a UsageError where a cross-validation is not finished, or is asked for more than the answers it has."""
-    if config.model != BASELINES:
+    if config.model == BASELINES:
+        load_finished(job.run, folds=True)
+    else:
         refuse_name(job.run, job.model)
         if job.encoders:
             raise UsageError(f"--encoder is for runs of fma baselines; {job.run} hears with its own networks")
+        if not storage.exists(predictions_path(job.run, "test")):
+            raise UsageError(f"{job.run} is not finished: give the same {command_line('train', config.model)} again")
     if manifest.digest != config.dataset["digest"]:
         raise UsageError(
             f"{job.run} is a cross-validation of {config.dataset['path']} as it was then, and has models for its songs "
@@ -232,9 +237,6 @@ def _check_folds(job: Job, config: RunConfig, manifest: Manifest) -> None:
         )
     if job.split != "test":
         raise UsageError(f"{job.run} is a cross-validation, where every song is a test song: leave --split out")
-    if not storage.exists(predictions_path(job.run, "test")):
-        command = command_line("baselines") if config.model == BASELINES else command_line("train", config.model)
-        raise UsageError(f"{job.run} is not finished: give the same {command} again")
 
 
 def _divide(job: Job, config: RunConfig, songs: list[Track]) -> list[_Part]:

@@ -80,7 +80,7 @@ def _as_file(facts: EncoderFacts, config: DatasetConfig, file: str | None, folde
     if file is not None:
         network, found = load_own(file, facts.sample_rate)
     elif facts.name in ENCODERS:
-        network, found = build_encoder(facts.name, config, known=facts)
+        network, found = build_encoder(facts.name, config, version=facts.version)
     else:
         built_in = ", ".join(ENCODERS)
         raise UsageError(f"{facts.name} is not one of {built_in}, which are built in: give its file, --encoder-file")

@@ -29,7 +29,7 @@ class EncoderFacts:
     sample_rate: int  # Hz of the waveform that it hears; with "mel" the dataset's
     outputs: dict[str, int]  # dimensions of each output, by its name, in the order in which they are stored
     sha256: str  # of its weights as they were published, or of its own file
-    version: int = 1  # of the code around the weights: resampling, spectrogram, images
+    version: int = 1  # of the code around the weights: loudness, resampling, spectrogram, images
     license: str = ""  # of the weights
     trained_on: str = ""
 

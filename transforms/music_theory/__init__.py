@@ -104,3 +104,5 @@ DYNAMICS = (
     "treble_share_of_harmonic",
 )
 COLUMNS = (*RHYTHM, *HARMONY, *DYNAMICS)
+LEVEL_COLUMN = "level_mean_db"
+"""The one that says how loud a track is: a gain adds its dB to it."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from itertools import groupby
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from tests.encoders import OUTPUTS, reference, write_encoder, write_waveform_net
 from tests.pipelines.ingest.test_ingest import ingest, make_music
 from tests.pipelines.ingest.test_resume import built
 from tests.processes import start
+from tests.trainers.encoders.fake_musicnn import write_wheel
 from tests.trainers.synthetic import write_dataset
 from transforms.dataset.embed import to_input
 from transforms.dataset.embeddings import read_embeddings
 from transforms.dataset.manifest import Manifest, load
 from transforms.dataset.shard_io import read_shard
+from transforms.weights.table import WEIGHTS
 
 KIND = "embedding/tiny"
 HERE = "--direct_running_mode=in_memory"
@@ -137,6 +140,34 @@ def test_another_encoder_under_the_same_name_is_refused_with_what_differs(music,
         assert said in capsys.readouterr().err
     assert embed(dataset, "--encoder", str(other), "--name", "second", HERE) == 0
     assert list(load(dataset).encoders) == ["tiny", "second"]
+
+
+@pytest.mark.long
+def test_embeddings_of_an_earlier_version_grow_in_it_and_a_new_name_gets_the_newest(
+    music, tmp_path, monkeypatch, capsys
+):
+    publish_wheel(tmp_path)
+    monkeypatch.setenv("FMA_WEIGHTS_DIR", str(tmp_path))
+    dataset, before = str(music / "out"), str(tmp_path / "before")
+    words = ["--encoder-version", "1", "--data", dataset, "--out", before]
+    assert fma.main(["export", "--encoder", "musicnn", *words]) == 0
+    assert embed(dataset, "--encoder", before, "--name", "ears", HERE) == 0
+    assert ingest(music) == 0
+    capsys.readouterr()
+    assert embed(dataset, "--encoder", "musicnn", "--name", "ears", HERE) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "4 new, 8 kept"
+    assert embed(dataset, "--encoder", "musicnn", HERE) == 0
+    assert {name: facts.version for name, facts in load(dataset).encoders.items()} == {"ears": 1, "musicnn": 2}
+
+
+def publish_wheel(folder: Path) -> None:
+    """Writes a wheel with random networks that is as long as the published one, which is how it is known."""
+    wheel, _ = write_wheel(folder)
+    name = "padding"
+    headers = 30 + 46 + 2 * len(name)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr(name, bytes(WEIGHTS["musicnn"].size - wheel.stat().st_size - headers))
+    assert wheel.stat().st_size == WEIGHTS["musicnn"].size
 
 
 @pytest.mark.long

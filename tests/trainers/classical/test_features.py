@@ -53,6 +53,16 @@ def test_a_group_is_a_beginning_of_names(dataset, group, count):
     assert len(group_columns(table.columns, group)) == count
 
 
+def test_what_says_how_loud_a_track_is_is_left_out_by_default(tmp_path):
+    write_dataset(tmp_path / "d", ("stats", "theory"), tracks=TRACKS)
+    add_embeddings(tmp_path / "d", "own", {"out": 3})
+    manifest = load(str(tmp_path / "d"))
+    for features, count in (("stats", 509), ("theory", 83), ("stats,theory,embedding/own", 509 + 83 + 6)):
+        table = read_features(str(tmp_path / "d"), manifest, features.split(","))
+        assert len(group_columns(table.columns, table.default_group)) == count
+    assert read_features(str(tmp_path / "d"), manifest, ("embedding/own",)).default_group == "all"
+
+
 def test_an_unknown_group_is_refused_with_the_outputs_there_are(dataset):
     table = read_features(dataset, load(dataset), ("embedding/yamnet",))
     with pytest.raises(UsageError, match="no feature 'mfcc'; join some of yamnet/embedding, yamnet/logits by"):
@@ -103,7 +113,7 @@ def test_embeddings_of_another_encoder_are_not_evaluated(finished, tmp_path):
     with pytest.raises(UsageError, match="no embeddings by yamnet"):
         evaluate_baselines(finished, str(tmp_path / "d"))
     add_embeddings(tmp_path / "d", "yamnet", OUTPUTS, sha256="6" * 64)
-    with pytest.raises(UsageError, match=r"embeddings of another yamnet than that of .*: embed it again"):
+    with pytest.raises(UsageError, match=r"embeddings by another yamnet than that of .*, whose sha256 is 666"):
         evaluate_baselines(finished, str(tmp_path / "d"))
 
 

@@ -10,9 +10,7 @@ import tensorflow as tf
 
 import fma
 from tests.conftest import DATA, tone
-from tests.embeddings import add_embeddings
 from tests.trainers.models.published_yamnet import published_yamnet, randomise, write_h5
-from tests.trainers.synthetic import write_dataset
 from trainers.encoders.export import export_encoder
 from trainers.encoders.own import load_own
 from trainers.encoders.table import ENCODERS, build_encoder
@@ -105,23 +103,13 @@ def test_a_gain_changes_nothing_of_what_an_encoder_of_raw_windows_gives_but_of_e
     network, facts = encoders[name]
     windows = windows_of(name)
     expected = network(windows)
-    before, its_facts = build_encoder(name, CONFIG, weights[name], replace(facts, version=1))
+    before, its_facts = build_encoder(name, CONFIG, weights[name], version=1)
     assert (facts.version, its_facts) == (2, replace(facts, version=1))
     levelled, quiet, moved = before(bring_to_level(windows)), network(0.1 * windows), before(0.1 * windows)
     for output, values in expected.items():
         atol = 1e-3 * np.abs(moved[output] - values).max()
         np.testing.assert_allclose(quiet[output], values, rtol=0, atol=atol)
         np.testing.assert_allclose(levelled[output], values, rtol=0, atol=atol)
-
-
-def test_an_encoder_for_a_dataset_is_of_the_version_that_its_embeddings_are_of(weights, tmp_path):
-    write_dataset(tmp_path / "new", ("raw",))
-    write_dataset(tmp_path / "old", ("raw",))
-    add_embeddings(tmp_path / "old", "yamnet", version=1)
-    for dataset, version in (("new", 2), ("old", 1)):
-        words = ["export", "--encoder", "yamnet", "--weights", weights["yamnet"], "--data", str(tmp_path / dataset)]
-        assert fma.main([*words, "--out", str(tmp_path / f"{dataset}-encoder")]) == 0
-        assert read_facts(str(tmp_path / f"{dataset}-encoder")).version == version
 
 
 def test_mobilenet_gives_each_point_of_its_maps_whatever_the_level(encoders):
@@ -176,6 +164,14 @@ def test_a_keras_file_of_ones_own_becomes_an_encoder(time, tmp_path, capsys):
         (["--encoder", "yamnet"], "--encoder yamnet: give --data, whose windows it is to read, or --sample-rate"),
         (["--encoder", "ears.keras"], "--encoder ears.keras: give --sample-rate, of what it hears"),
         (["--encoder", "ears.keras", "--sample-rate", "8000"], "ears.keras: there is no such file"),
+        (
+            ["--encoder", "ears.keras", "--sample-rate", "8000", "--encoder-version", "1"],
+            "and no --weights or --encoder-v",
+        ),
+        (
+            ["--encoder", "yamnet", "--sample-rate", "16000", "--encoder-version", "3"],
+            "yamnet version 3 is not known here, where the newest is 2",
+        ),
         (["--encoder", "yamnet", "run"], "run is not a run"),
         (["--encoder", "yamnet", "--encoder", "mobilenet_v2"], "give a RUN or an --encoder, one of the two"),
         ([], "give a RUN or an --encoder, one of the two"),

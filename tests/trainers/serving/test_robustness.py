@@ -111,7 +111,7 @@ def test_a_cross_validation_of_baselines_answers_unchanged_songs_as_it_did(measu
     code, _, err = measure(folder, "--model", "svm")
     assert code == 2
     assert "--model svm: " in err
-    (tmp_path / "folds" / "predictions" / "test.npz").unlink()
+    (tmp_path / "folds" / "metrics.json").unlink()
     code, _, err = measure(folder)
     assert code == 2
     assert "is not finished" in err

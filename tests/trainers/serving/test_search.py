@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 import fma
-from tests.embeddings import add_embeddings
 from tests.trainers.models.published_yamnet import published_yamnet, write_h5
 from trainers.runs.predictions import read_run_predictions
 from transforms.dataset.embed import embed_shard
@@ -101,10 +100,8 @@ def test_an_encoder_of_keras_layers_hears_a_song_as_it_heard_the_tracks(dataset,
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_encoder_that_is_built_in_needs_no_file_in_any_version(version, music, tmp_path, monkeypatch, capsys):
     weights = str(write_h5(published_yamnet(np.random.default_rng(0)), tmp_path / "yamnet.h5"))
-    before = shutil.copytree(music.dataset, tmp_path / "before")
-    add_embeddings(before, "yamnet", version=version)
-    words = ["--weights", weights, "--data", str(before), "--out", str(tmp_path / "yamnet")]
-    assert fma.main(["export", "--encoder", "yamnet", *words]) == 0
+    words = ["--weights", weights, "--data", str(music.dataset), "--out", str(tmp_path / "yamnet")]
+    assert fma.main(["export", "--encoder", "yamnet", "--encoder-version", str(version), *words]) == 0
     folder, run = str(shutil.copytree(music.dataset, tmp_path / "data")), str(tmp_path / "run")
     embed(folder, tmp_path / "yamnet")
     monkeypatch.setattr("trainers.encoders.table.get_weights", lambda _: weights)  # the published ones are elsewhere
