@@ -159,7 +159,7 @@ def parse(command: str, arguments: list[str]) -> tuple[types.ModuleType, argpars
     if getattr(module, "TAKES_BEAM_OPTIONS", False) and sys.flags.optimize > 1:
         raise UsageError("Apache Beam needs the docstrings that python -OO removes: leave it out (or PYTHONOPTIMIZE=2)")
     if not getattr(module, "TAKES_BEAM_OPTIONS", False):
-        return module, parser.parse_args(arguments)
+        return module, parser.parse_intermixed_args(arguments)
     args, rest = parser.parse_known_args(arguments)
     args.beam_options = rest
     return module, args

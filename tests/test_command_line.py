@@ -43,6 +43,12 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"fma-genres {importlib.metadata.version('fma-genres')}\n"
 
 
+def test_options_may_stand_anywhere_among_a_commands_files():
+    words = ["runs/svm", "--model", "svm", "a.mp3", "--jobs", "2", "b.mp3", "--", "-c.mp3"]
+    _, args = fma.parse("predict", words)
+    assert (args.run, args.model, args.jobs, args.files) == ("runs/svm", "svm", 2, ["a.mp3", "b.mp3", "-c.mp3"])
+
+
 def test_the_home_folder_is_expanded_in_every_argument(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     _, args = fma.parse("ingest", ["--audio=~/music", "--metadata", "~/music.csv", "--out", "set~1"])
