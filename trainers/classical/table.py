@@ -15,6 +15,7 @@ ALL, LEVEL_FREE = "all", "level-free"
 
 LEVEL = frozenset(map("/".join, LEVEL_COLUMNS)) | {f"theory/{LEVEL_COLUMN}"}
 """Columns that say how loud a track is."""
+
 EMBEDDING = f"{KIND}/"
 """What the names of an encoder's columns, and those of its kind, begin with."""
 

@@ -73,7 +73,7 @@ def build_encoder(
 
 
 def _at_one_level(network: "keras.Model") -> "keras.Model":
-    """Return an encoder of raw windows behind what brings them to one loudness."""
+    """Return an encoder of raw windows that brings each to one loudness first."""
     import keras
 
     from trainers.models.normalize import bring_to_level

@@ -89,7 +89,7 @@ def evaluate_run(
     found: dict[str, Any]
     predictions: RunPredictions | GenrePredictions
     if config.model == BASELINES:
-        from trainers.classical.baselines import evaluate_baselines
+        from trainers.classical.finished import evaluate_baselines
 
         found, predictions = evaluate_baselines(run, dataset, split)
     else:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from trainers.classical import baselines, one_vs_rest
+from trainers.classical import one_vs_rest
 from trainers.classical.features import STATS
+from trainers.classical.finished import features_of, load_finished
 from trainers.classical.models import MODELS, load_model, save_model, warn_about_versions
 from trainers.classical.table import group_columns
 from trainers.evaluation.calibration import class_scores, log_probabilities
@@ -143,14 +144,14 @@ class ClassicalScorer:
 
 def open_baselines(run: str, model: str | None, opening: Opening = ANYWHERE) -> ClassicalScorer:
     """Open a model of a run of fma baselines; see `trainers.serving.scorers.open_scorer`."""
-    (scorer,) = _open_fits(run, model, opening, *baselines.load_finished(run))
+    (scorer,) = _open_fits(run, model, opening, *load_finished(run))
     scorer.novelty = read_novelty(run, scorer.entry["features_group"])
     return scorer
 
 
 def open_folds(run: str, model: str | None, opening: Opening = ANYWHERE) -> list[ClassicalScorer]:
     """Open the model of each fold of a cross-validation by fma baselines; else as `open_baselines`."""
-    return _open_fits(run, model, opening, *baselines.load_finished(run, folds=True))
+    return _open_fits(run, model, opening, *load_finished(run, folds=True))
 
 
 def _open_fits(
@@ -168,7 +169,7 @@ def _open_fits(
         files = [storage.join(entry["fits"][0]["file"]) for entry in entries]
     warn_about_versions(run, config.made_with)
     settings, task = _dataset_config(run, config), task_of(run, config, name)
-    features = TrackFeatures(run, *baselines.features_of(run, config), settings, opening)
+    features = TrackFeatures(run, *features_of(run, config), settings, opening)
     return [
         _open(name, entry, task, settings, features, folder=run, source=path, file=file)
         for entry, file in zip(entries, files, strict=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.classical.baselines import load_finished
+from trainers.classical.finished import load_finished
 from trainers.evaluation.metrics import wilson
 from trainers.runs.directory import BASELINES, RunConfig, fold_path, load_config
 from trainers.runs.files import read_json, report_damage, write_json

@@ -9,8 +9,8 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers.classical.baselines import evaluate_baselines, load_finished
 from trainers.classical.features import read_features
+from trainers.classical.finished import evaluate_baselines, load_finished
 from trainers.classical.models import load_model
 from trainers.commands import baselines
 from trainers.evaluation.metrics import wilson

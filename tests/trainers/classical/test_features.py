@@ -9,8 +9,8 @@ import pytest
 import fma
 from tests.embeddings import add_embeddings
 from tests.trainers.synthetic import write_dataset
-from trainers.classical.baselines import evaluate_baselines
 from trainers.classical.features import read_features
+from trainers.classical.finished import evaluate_baselines
 from trainers.classical.table import group_columns
 from trainers.data.targets import Targets
 from trainers.runs.directory import load_config

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import DATA
-from trainers.classical.baselines import evaluate_baselines
+from trainers.classical.finished import evaluate_baselines
 from trainers.classical.fma_tables import FLAT_COLUMNS, read_fma_table
 from trainers.classical.models import load_model
 from trainers.classical.table import group_columns

@@ -7,7 +7,7 @@ import pytest
 
 import fma
 from tests.trainers.synthetic import write_dataset
-from trainers.classical.baselines import evaluate_baselines
+from trainers.classical.finished import evaluate_baselines
 from trainers.commands import baselines
 from trainers.runs.directory import load_config, read_metrics
 from trainers.runs.genre_predictions import read_genre_predictions
