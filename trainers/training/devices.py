@@ -390,6 +390,8 @@ def _open_cpu() -> Device:
 
     if tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")
+    # What runs side by side adds up in any order, so that equal seeds gave other weights. TensorFlow reads it late.
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     return TensorFlowDevice("cpu", tf.distribute.get_strategy(), "float32")
 
 
