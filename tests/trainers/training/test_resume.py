@@ -19,6 +19,7 @@ from tests.trainers.synthetic import CONFIG, write_dataset
 from tests.trainers.training.test_train import weights
 from trainers.runs.directory import read_metrics
 from trainers.runs.state import load_state
+from transforms.config import DatasetConfig
 from transforms.dataset.normalization import Normalization
 from transforms.errors import UsageError
 
@@ -105,6 +106,19 @@ def test_a_run_killed_and_carried_on_with_is_the_run_that_was_not_killed(dataset
     assert load_state(str(killed)).history == load_state(str(whole)).history
     for one, other in zip(weights(killed), weights(whole), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.long
+def test_equal_seeds_give_equal_weights_in_every_process(tmp_path):
+    data, config = str(tmp_path / "data"), DatasetConfig(features=("mel",))
+    write_dataset(data, ("mel",), tracks={"training": 64, "validation": 8, "test": 8}, config=config)
+    histories = []
+    for number in range(3):
+        run = str(tmp_path / str(number))
+        words = ["mel_cnn", "--data", data, "--run", run, "--epochs", "3", "--device", "cpu"]
+        subprocess.run([sys.executable, "-m", "fma", "train", *words], cwd=ROOT, check=True, capture_output=True)
+        histories.append(load_state(run).history)
+    assert all(history == histories[0] for history in histories)
 
 
 @pytest.mark.long
