@@ -147,8 +147,9 @@ def fit_baselines(run: str, source: Source, options: BaselineOptions) -> dict[st
 
 def _default_group(run: str, table: Table) -> str:
     """Return the feature group to use where none is given; runs may have begun when it was all columns."""
-    is_older = table.default_group == LEVEL_FREE and is_run(run)
-    return ALL if is_older and load_config(run).options.get("features_group") == ALL else table.default_group
+    if table.default_group == LEVEL_FREE and is_run(run) and load_config(run).options.get("features_group") == ALL:
+        return ALL
+    return table.default_group
 
 
 def _report_splits(table: Table) -> None:

@@ -69,7 +69,7 @@ def build_encoder(
         trained_on=spec.weights.trained_on,
     )
     network = spec.build(config, path)
-    return _at_one_level(network) if version >= ONE_LEVEL else network, facts
+    return _at_one_level(network) if spec.reads == "raw" and version >= ONE_LEVEL else network, facts
 
 
 def _at_one_level(network: "keras.Model") -> "keras.Model":

@@ -390,7 +390,8 @@ def _open_cpu() -> Device:
 
     if tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")
-    # What runs side by side adds up in any order, so that equal seeds gave other weights. TensorFlow reads it late.
+    # Operations that run side by side add up in any order, and equal seeds gave other weights. TensorFlow reads this
+    # with its first computation.
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     return TensorFlowDevice("cpu", tf.distribute.get_strategy(), "float32")
 

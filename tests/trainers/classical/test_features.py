@@ -113,7 +113,10 @@ def test_embeddings_of_another_encoder_are_not_evaluated(finished, tmp_path):
     with pytest.raises(UsageError, match="no embeddings by yamnet"):
         evaluate_baselines(finished, str(tmp_path / "d"))
     add_embeddings(tmp_path / "d", "yamnet", OUTPUTS, sha256="6" * 64)
-    with pytest.raises(UsageError, match=r"embeddings by another yamnet than that of .*, whose sha256 is 666"):
+    said = (
+        r"by another yamnet than that of .*, whose sha256 is 666.*, not 555.*: take them out \(.* --remove yamnet\) and"
+    )
+    with pytest.raises(UsageError, match=said):
         evaluate_baselines(finished, str(tmp_path / "d"))
 
 
